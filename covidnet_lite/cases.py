@@ -1,0 +1,83 @@
+"""Labelled radiographs on disk: a manifest in CSV, or a folder."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import DatasetError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One radiograph and what is known of it.
+
+    Attributes:
+        path: the file.
+        label: the class, or ``""`` where it is not known.
+        patient: an identifier shared by all images of one patient; ``""`` if not known.
+        source: the hospital or collection; ``""`` if not known.
+        split: ``train``, ``val``, ``test`` or ``""``.
+        fields: every other column of the manifest.
+    """
+
+    path: Path
+    label: str = ""
+    patient: str = ""
+    source: str = ""
+    split: str = ""
+    fields: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+
+def read_cases(where: str | Path) -> list[Case]:
+    """Reads a manifest, or a folder that has one or holds one folder per label.
+
+    A manifest is a CSV file with a column ``file`` (relative to the manifest)
+    and, where known, ``label``, ``patient_id`` or ``group_id``, ``source`` and
+    ``split``. A folder may be ``LABEL/image`` or ``SPLIT/LABEL/image``; images
+    directly in it have no label.
+
+    Raises:
+        DatasetError: nothing is there, or the manifest has no column ``file``.
+    """
+    where = Path(where)
+    if where.is_dir() and (where / "manifest.csv").is_file():
+        where = where / "manifest.csv"
+    if where.is_dir():
+        cases = _from_folder(where)
+    elif where.is_file():
+        cases = _from_manifest(where)
+    else:
+        raise DatasetError(f"{where}: no such manifest or folder; check the path")
+    if not cases:
+        raise DatasetError(f"{where}: holds no radiograph ({', '.join(sorted(SUFFIXES))})")
+    return cases
+
+
+def _from_manifest(path: Path) -> list[Case]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if "file" not in (reader.fieldnames or ()):
+                raise DatasetError(f"{path}: is no manifest: it has no column 'file' in its first line")
+            return [_from_row(path.parent, {k: v or "" for k, v in row.items() if k}) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: is no CSV file in UTF-8 ({error})") from error
+
+
+def _from_row(folder: Path, row: dict[str, str]) -> Case:
+    # group_id joins patients whose images repeat, so it is the safer unit of splitting.
+    patient = row.get("group_id") or row.get("patient_id") or ""
+    return Case(folder / row["file"], row.get("label", ""), patient, row.get("source", ""), row.get("split", ""), row)
+
+
+def _from_folder(folder: Path) -> list[Case]:
+    cases = []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
+        parts = path.relative_to(folder).parts[:-1]
+        split = parts[0] if len(parts) > 1 and parts[0] in ("train", "val", "test") else ""
+        cases.append(Case(path, label=parts[-1] if parts else "", split=split))
+    return cases

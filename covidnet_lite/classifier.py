@@ -1,0 +1,198 @@
+"""Read, fit, run, judge: one radiograph from any source to a Prediction."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import model as models
+from . import radiograph
+from .errors import CovidNetLiteError, NotAChestRadiograph
+from .fit import gray_table, input_tables, resize
+from .guard import is_blank
+from .interpreter import Interpreter, available_cores
+from .manifest import Manifest
+from .prediction import Failure, Prediction, judge
+from .radiograph import Source
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A radiograph on its way: the network's input, or why it never gets one."""
+
+    name: str
+    source: Source
+    timings: dict[str, float]
+    values: npt.NDArray[Any] | None = None
+    refusal: str | None = None
+
+
+class Classifier:
+    """A network, loaded once, for many radiographs and many threads."""
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = models.DEFAULT,
+        runtime: str | None = None,
+        threads: int | None = None,
+        manifest: Manifest | None = None,
+        exact: bool = False,
+    ) -> None:
+        """Loads a network.
+
+        Args:
+            model: a shipped network's name, or the path of a ``.tflite``.
+            runtime: ``litert``, ``tflite_runtime`` or ``tensorflow``; ``None`` takes the first installed.
+            threads: for one inference; ``None`` for one a core, four at most.
+            manifest: for a ``.tflite`` without one.
+            exact: decode JPEG files in full instead of at reduced scale.
+
+        Raises:
+            ModelError: the network is missing, damaged or contradicts its manifest.
+            BackendError: no runtime takes it.
+        """
+        self.model = models.load(model, manifest)
+        self.manifest = self.model.manifest
+        self._runtime, self._threads = runtime, threads
+        self._lock = threading.Lock()
+        self._load()
+        spec = self.manifest.input
+        self._at_least = None if exact else (spec.width, spec.height)
+        self._tables = input_tables(
+            spec, self._interpreter.input_dtype, self._interpreter.input_scale, self._interpreter.input_zero_point
+        )
+
+    def _load(self) -> None:
+        self._interpreter = Interpreter(self.model, self._runtime, self._threads)
+        self._pid = os.getpid()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the logits."""
+        return self.manifest.labels
+
+    @property
+    def runtime(self) -> str:
+        """The TFLite runtime in use."""
+        return self._interpreter.runtime
+
+    def classify(self, img: Source) -> Prediction:
+        """Classifies one radiograph.
+
+        Args:
+            img: a path, bytes, a binary file, a PIL image, an array or a DICOM
+                file; see :func:`covidnet_lite.radiograph.read`.
+
+        Raises:
+            InputError: ``img`` holds no readable image.
+            MissingExtraError: a DICOM file, and pydicom is not installed.
+        """
+        return self._judge(self._prepare(img))
+
+    def classify_many(self, images: Iterable[Source]) -> Iterator[Prediction | Failure]:
+        """Classifies many, lazily and in order; one that cannot be read becomes a :class:`Failure`.
+
+        The next few images are decoded on other threads meanwhile.
+        """
+        workers = available_cores()
+        with ThreadPoolExecutor(workers, thread_name_prefix="covidnet-lite") as pool:
+            waiting: deque[tuple[str, Future[_Prepared]]] = deque()
+            try:
+                for img in images:
+                    waiting.append((radiograph.name_of(img), pool.submit(self._prepare, img)))
+                    if len(waiting) > 2 * workers:
+                        yield self._finish(*waiting.popleft())
+                while waiting:
+                    yield self._finish(*waiting.popleft())
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def _finish(self, name: str, future: Future[_Prepared]) -> Prediction | Failure:
+        try:
+            return self._judge(future.result())
+        except CovidNetLiteError as error:
+            return Failure(name, error)
+
+    def _prepare(self, img: Source) -> _Prepared:
+        name, start = radiograph.name_of(img), time.perf_counter()
+        if hasattr(img, "read") and not isinstance(img, os.PathLike):
+            img = radiograph.read_all(img, name)  # a stream is read once, but may be needed for the heat map
+        try:
+            image = radiograph.read(img, self._at_least, name).image
+        except NotAChestRadiograph as objection:
+            return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection))
+        read, start = _ms(start), time.perf_counter()
+        small = resize(image, self.manifest.input)
+        if is_blank(small):
+            return _Prepared(
+                name, img, {"read": read, "fit": _ms(start)}, refusal="the image is blank: it has next to no contrast"
+            )
+        # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
+        table = self._tables[:, gray_table(small, self.manifest.input)]
+        pixels = np.asarray(small)
+        values = table[0][pixels][..., None] if len(table) == 1 else np.moveaxis(table[:, pixels], 0, -1)
+        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, np.ascontiguousarray(values[None]))
+
+    def _judge(self, prepared: _Prepared) -> Prediction:
+        name, timings = prepared.name, dict(prepared.timings)
+        if prepared.values is None:
+            return Prediction(
+                name,
+                "refused",
+                None,
+                prepared.refusal,
+                {},
+                timings,
+                self.model.name,
+                self.model.sha256,
+                source=prepared.source,
+            )
+        start = time.perf_counter()
+        with self._lock:
+            if self._pid != os.getpid():  # forked: the runtime's threads stayed behind
+                self._load()
+            outputs = self._interpreter.run(prepared.values)
+        timings["run"], start = _ms(start), time.perf_counter()
+        real = {name: self._interpreter.dequantise(i, outputs[i])[0] for name, i in self.manifest.outputs.items()}
+        guard = self.manifest.guard
+        distance = float(guard.distance(real["embedding"])) if guard else None
+        status, label, reason, probabilities = judge(real["logits"], distance, self.manifest)
+        evidence = real.get("evidence") if status != "refused" else None
+        timings["judge"] = _ms(start)
+        return Prediction(
+            name, status, label, reason, probabilities, timings, self.model.name, self.model.sha256,
+            evidence, distance, prepared.source,
+        )  # fmt: skip
+
+
+def _ms(start: float) -> float:
+    return (time.perf_counter() - start) * 1e3
+
+
+@lru_cache(maxsize=4)
+def _cached(model: str, runtime: str | None, threads: int | None) -> Classifier:
+    return Classifier(model, runtime, threads)
+
+
+def classify(
+    img: Source,
+    model: str | os.PathLike[str] = models.DEFAULT,
+    runtime: str | None = None,
+    threads: int | None = None,
+) -> Prediction:
+    """Classifies one radiograph; the network stays loaded for the next call.
+
+    See :class:`Classifier` for the arguments and the errors.
+    """
+    return _cached(os.fspath(model), runtime, threads).classify(img)

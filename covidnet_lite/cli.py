@@ -1,0 +1,189 @@
+"""The command ``covidnet-lite``.
+
+Exit codes: 0 every image was answered; 1 at least one could not be read; 2 the
+command itself could not run (wrong usage, no model, nowhere to write); 3 all
+were read, but at least one got no answer (unsure, or no chest radiograph).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import __version__
+from .errors import CovidNetLiteError, InputError
+
+if TYPE_CHECKING:
+    from .prediction import Failure, Prediction
+
+ANSWERED, BAD_FILE, USAGE, ABSTAINED = 0, 1, 2, 3
+
+EXIT_CODES = """exit codes:
+  0  every image was answered
+  1  at least one image could not be read (the others were answered all the same)
+  2  the command could not run: wrong usage, no model, nowhere to write
+  3  every image was read, but at least one got no answer: unsure, or no frontal chest radiograph
+
+Research use only; not a medical device."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        return code
+    except CovidNetLiteError as error:
+        print(f"covidnet-lite: error: {error}", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:  # `covidnet-lite ... | head`
+        sys.stderr.close()
+        return ANSWERED
+    except KeyboardInterrupt:
+        print("covidnet-lite: stopped", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser, with every command and option."""
+    parser = argparse.ArgumentParser(
+        prog="covidnet-lite",
+        description="Classifies frontal chest X-rays as normal, pneumonia or covid, offline.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"covidnet-lite {__version__}", help="print the version and exit"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    classify = commands.add_parser(
+        "classify",
+        help="classify radiographs",
+        description="Classifies radiographs: PNG, JPEG, TIFF, BMP, WebP or DICOM.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    classify.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files, folders (searched through), or - for standard input"
+    )
+    classify.add_argument(
+        "--format",
+        choices=("table", "json", "jsonl", "csv"),
+        default="table",
+        help="how to print results (default: table)",
+    )
+    classify.add_argument(
+        "--heatmap", type=Path, metavar="DIR", help="also write each radiograph with its evidence map to DIR as PNG"
+    )
+    classify.add_argument(
+        "--timings",
+        action="store_true",
+        help="also print the time of each stage in the table (other formats always have it)",
+    )
+    classify.add_argument("--exact", action="store_true", help="decode JPEG files in full instead of at reduced scale")
+    classify.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    _model_options(classify)
+    classify.set_defaults(run=_classify)
+
+    models = commands.add_parser(
+        "models", help="list the networks that come along", description="Lists the networks that come with the package."
+    )
+    models.set_defaults(run=_models)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="one report for a bug report",
+        description="Prints board, CPU, Python, runtimes and model hashes, to paste into a bug report.",
+    )
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="base", help="a network's name (see: covidnet-lite models) or a .tflite file (default: base)"
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=("litert", "tflite_runtime", "tensorflow"),
+        help="TFLite runtime (default: the first installed)",
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads for one inference (default: one a core, four at most)"
+    )
+
+
+def _classify(args: argparse.Namespace) -> int:
+    from . import files, report
+    from .classifier import Classifier
+
+    paths = list(find(args.paths))
+    names = [path if isinstance(path, str) else "<stdin>" for path in paths]
+    classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact)
+    heatmaps = report.unique_names(names) if args.heatmap else []
+    if args.heatmap:
+        files.check_folder(args.heatmap)
+    writer = report.writer(args.format, sys.stdout, classifier.labels, args.timings)
+    code, progress = ANSWERED, not args.quiet and len(paths) > 1
+    for i, result in enumerate(classifier.classify_many(paths)):
+        writer.add(result)
+        if args.heatmap and _has_map(result):
+            files.write_png(args.heatmap / heatmaps[i], result.heatmap())  # type: ignore[union-attr]
+        if result.status == "failed":
+            code = BAD_FILE
+        elif result.status != "answered" and code == ANSWERED:
+            code = ABSTAINED
+        if progress:
+            print(f"\r{i + 1}/{len(paths)}", end="", file=sys.stderr, flush=True)
+    if progress:
+        print(file=sys.stderr)
+    writer.close()
+    return code
+
+
+def _has_map(result: Prediction | Failure) -> bool:
+    return getattr(result, "evidence", None) is not None
+
+
+def find(paths: Sequence[str]) -> Iterator[str | bytes]:
+    """Files as they are given, folders searched through, ``-`` as the bytes of standard input.
+
+    Raises:
+        InputError: a folder holds no radiograph.
+    """
+    from .cases import SUFFIXES
+
+    for path in paths:
+        if path == "-":
+            yield sys.stdin.buffer.read()
+        elif Path(path).is_dir():
+            found = sorted(str(p) for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not found:
+                raise InputError(f"{path}: holds no radiograph ({', '.join(sorted(SUFFIXES))})")
+            yield from found
+        else:
+            yield path
+
+
+def _models(args: argparse.Namespace) -> int:
+    from . import model
+
+    for name, digest in model.shipped().items():
+        loaded = model.load(name)
+        spec = loaded.manifest.input
+        labels = ", ".join(loaded.manifest.labels)
+        print(f"{name}  {len(loaded.data) / 1e6:.2f} MB  {spec.width} x {spec.height}  {labels}")
+        print(f"  sha256 {digest}")
+        print(f"  {loaded.manifest.licence}")
+    return ANSWERED
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from . import doctor
+
+    print(doctor.report())
+    return ANSWERED

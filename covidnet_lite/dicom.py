@@ -1,0 +1,113 @@
+"""A DICOM file -> an 8-bit gray picture (extra: ``dicom``).
+
+The header is asked first: a CT slice, a hand or a lateral view is not a frontal
+chest radiograph, and no pixel of it is looked at.
+"""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .errors import InputError, MissingExtraError, NotAChestRadiograph
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+PROJECTION = ("CR", "DX", "RG")  # computed, digital and digitised film radiography
+CHEST = ("CHEST", "THORAX", "LUNG", "PORT CHEST", "RIB", "CLAVICLE", "HEART")
+FRONTAL = ("PA", "AP", "")
+MAX_PIXELS = 100_000_000
+
+
+def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) -> tuple[Image.Image, tuple[int, int]]:
+    """Reads a DICOM file: the picture, bright is dense, and ``(width, height)`` of the original.
+
+    Raises:
+        NotAChestRadiograph: the header says so.
+        InputError: the file is damaged, has no pixels, or more than one frame.
+        MissingExtraError: pydicom, or a decoder it needs, is not installed.
+    """
+    try:
+        import pydicom
+        from pydicom.errors import InvalidDicomError
+        from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    except ImportError:
+        raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
+
+    if file.read(2) in (b"MZ", b"PK", b"#!", b"%P", b"\x7fE"):  # a program or archive behind a DICOM face
+        raise InputError(f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read")
+    file.seek(0)
+    try:
+        data = pydicom.dcmread(file)
+        _check_header(data, name)
+        stored = data.pixel_array
+    except InvalidDicomError as error:
+        raise InputError(f"{name}: is no valid DICOM file ({error}); export it again") from error
+    except (RuntimeError, NotImplementedError) as error:  # pydicom: no decoder for the transfer syntax
+        raise MissingExtraError(f"{name}: {error}; pip install 'covidnet-lite[dicom]' brings the decoders") from error
+    except (
+        AttributeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        OSError,
+        EOFError,
+        IndexError,
+    ) as error:
+        raise InputError(f"{name}: its pixels cannot be read ({error}); export it again") from error
+
+    size = (int(data.Columns), int(data.Rows))
+    if stored.ndim == 3:  # colour: a secondary capture
+        return Image.fromarray(np.ascontiguousarray(stored)).convert("L"), size
+    stored = reduce(stored, at_least)
+    # Rescaling and windowing are functions of one stored value: done once a level, not once a pixel.
+    low, high = int(stored.min()), int(stored.max())
+    levels = np.arange(low, high + 1, dtype=stored.dtype)
+    try:
+        values = np.asarray(apply_voi_lut(apply_modality_lut(levels, data), data, index=0), np.float64)
+    except (AttributeError, KeyError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+        raise InputError(f"{name}: its gray scale cannot be read ({error}); export it again") from error
+    span = values.max() - values.min()
+    gray = (values - values.min()) / (span or 1.0) * 255
+    if data.get("PhotometricInterpretation") == "MONOCHROME1":
+        gray = 255 - gray
+    table = np.rint(gray).astype(np.uint8)
+    return Image.fromarray(table[stored.astype(np.int64) - low]), size
+
+
+def _check_header(data: Dataset, name: str) -> None:
+    modality = str(data.get("Modality", "") or "")
+    if modality and modality not in PROJECTION:
+        raise NotAChestRadiograph(f"its header says modality {modality}, not a projection radiograph (CR, DX)")
+    body = str(data.get("BodyPartExamined", "") or "").upper()
+    if body and not any(part in body for part in CHEST):
+        raise NotAChestRadiograph(f"its header says body part {body}, not chest")
+    view = str(data.get("ViewPosition", "") or "").upper()
+    if view not in FRONTAL:
+        raise NotAChestRadiograph(f"its header says view {view}, not frontal (PA or AP)")
+    if "PixelData" not in data:
+        raise InputError(f"{name}: holds no picture; give the image file of the study")
+    if int(data.get("NumberOfFrames", 1) or 1) > 1:
+        raise InputError(f"{name}: holds {data.NumberOfFrames} frames; give a single one")
+    pixels = int(data.Rows) * int(data.Columns)
+    if pixels > MAX_PIXELS:
+        raise InputError(f"{name}: claims {pixels // 10**6} million pixels; no radiograph has so many")
+
+
+def reduce(stored: npt.NDArray[Any], at_least: tuple[int, int] | None) -> npt.NDArray[Any]:
+    """Averages whole blocks of pixels, so that neither side falls below ``at_least``; the number type stays."""
+    if at_least is None:
+        return stored
+    height, width = stored.shape
+    factor = min(width // at_least[0], height // at_least[1])
+    if factor < 2:
+        return stored
+    rows, columns = height // factor, width // factor
+    blocks = stored[: rows * factor, : columns * factor].reshape(rows, factor, columns * factor)
+    # Rows first: whole lines are added, which is what the memory likes.
+    sums = blocks.sum(axis=1, dtype=np.int32).reshape(rows, columns, factor).sum(axis=2)
+    return np.asarray(sums // (factor * factor)).astype(stored.dtype)

@@ -1,0 +1,130 @@
+"""A radiograph of any size -> the bytes a network takes.
+
+One resize, one look-up table. Nothing here ever touches a float image: the
+histogram equalisation, the network's normalisation and the quantisation of its
+input are three functions of one gray byte, so they are folded into one table of
+256 entries and applied once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Table = npt.NDArray[Any]  # 256 entries: gray byte -> value the network takes
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a network wants its radiograph.
+
+    Attributes:
+        height, width: pixels.
+        channels: 1, or 3 for a network that expects a gray picture three times.
+        mean, std: per channel, in gray levels; the network sees ``(gray - mean) / std``.
+        equalise: whether gray levels are equalised first (see :func:`equalisation`).
+    """
+
+    height: int
+    width: int
+    channels: int = 1
+    mean: tuple[float, ...] = (127.0,)
+    std: tuple[float, ...] = (128.0,)
+    equalise: bool = False
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"height and width must be positive, not {self.height} x {self.width}")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, not {self.channels}")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != self.channels:
+                raise ValueError(f"{name} needs one value per channel ({self.channels})")
+        if not all(std > 0 for std in self.std):
+            raise ValueError(f"std must be positive, not {self.std}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> InputSpec:
+        """The reverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError, TypeError: a field is unknown, missing or out of range.
+        """
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**values)
+
+
+def resize(image: Image.Image, spec: InputSpec) -> Image.Image:
+    """An 8-bit gray image of any size -> the network's height and width, antialiased."""
+    size = (spec.width, spec.height)
+    if image.size == size:
+        return image
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def equalisation(histogram: npt.NDArray[np.int64]) -> Table:
+    """The table that equalises a gray image with this histogram (256 counts).
+
+    Pure black and pure white do not count: they are the frame around a
+    radiograph and the letters burnt into it, and how much of them there is
+    tells the hospital, not the disease.
+    """
+    counts = histogram.astype(np.float64)
+    counts[0] = counts[255] = 0
+    total = counts.sum()
+    if total == 0:  # nothing between black and white: leave it alone
+        return np.arange(256, dtype=np.uint8)
+    # The middle of each level's share, so that a flat image lands on mid-gray.
+    middle = np.cumsum(counts) - counts / 2
+    table: Table = np.rint(middle / total * 255).astype(np.uint8)
+    table[0], table[255] = 0, 255
+    return table
+
+
+def gray_table(image: Image.Image, spec: InputSpec) -> Table:
+    """Gray byte -> gray byte: the part of the table that depends on the image, uint8."""
+    if spec.equalise:
+        return equalisation(np.asarray(image.histogram(), dtype=np.int64))
+    return np.arange(256, dtype=np.uint8)
+
+
+def input_tables(spec: InputSpec, dtype: np.dtype[Any], scale: float, zero_point: int) -> Table:
+    """Gray byte -> the network's input value, per channel: shape ``(channels, 256)``.
+
+    ``real = (gray - mean) / std`` is what the float network saw; an integer
+    network stores ``q = round(real / scale) + zero_point``. With the shipped
+    networks' mean 127, std 128, scale 1/128 and zero point -1 this is
+    ``q = gray - 128``: the byte itself with its top bit flipped.
+    """
+    gray = np.arange(256, dtype=np.float64)
+    real = (gray - np.asarray(spec.mean)[:, None]) / np.asarray(spec.std)[:, None]
+    if dtype.kind == "f":
+        return np.asarray(real, dtype)
+    limits = np.iinfo(dtype)
+    stored: Table = np.clip(np.rint(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    return stored
+
+
+def fit(image: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
+    """An 8-bit gray image -> ``(height, width)`` uint8 as the network will see it."""
+    small = resize(image, spec)
+    pixels: npt.NDArray[np.uint8] = np.asarray(small)
+    return np.asarray(gray_table(small, spec)[pixels]) if spec.equalise else pixels
+
+
+def normalise(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
+    """``(..., height, width)`` uint8 from :func:`fit` -> ``(..., height, width, channels)`` float32.
+
+    The float network's view, for training and calibration; the runtime never
+    makes it.
+    """
+    gray = pixels[..., None].astype(np.float32)
+    return np.asarray((gray - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32), np.float32)

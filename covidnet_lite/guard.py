@@ -1,0 +1,96 @@
+"""Is this a frontal chest radiograph at all?
+
+The network answers anything it is shown, a cat included. The guard compares the
+embedding of an image with those of the radiographs the network was trained on:
+its Mahalanobis distance within their main directions (Lee et al., NeurIPS 2018)
+plus what lies outside those directions altogether. Both terms are sums of
+squares scaled to the training set, so 1 is an ordinary radiograph.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Guard:
+    """What training radiographs look like to the network.
+
+    Attributes:
+        mean: ``(features,)`` float32.
+        directions: ``(k, features)`` float32, orthonormal, by falling variance.
+        variance: ``(k,)`` float32, along each direction.
+        residual: mean squared length outside the directions.
+        limit: the distance above which an image is refused.
+    """
+
+    mean: Array
+    directions: Array
+    variance: Array
+    residual: float
+    limit: float
+
+    def distance(self, embedding: Array) -> Array:
+        """``(..., features)`` -> ``(...)``; about 1 for an ordinary radiograph, larger for stranger images."""
+        centred = np.asarray(embedding, np.float32) - self.mean
+        along = centred @ self.directions.T
+        inside = (along**2 / self.variance).mean(axis=-1)
+        outside = ((centred**2).sum(axis=-1) - (along**2).sum(axis=-1)) / self.residual
+        return np.asarray((inside + outside) / 2)
+
+    def to_npz(self) -> bytes:
+        """Half precision: the distance changes by less than 1 in 1000."""
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            mean=self.mean.astype(np.float16),
+            directions=self.directions.astype(np.float16),
+            variance=self.variance.astype(np.float32),
+            limits=np.array([self.residual, self.limit], np.float64),
+        )
+        return buffer.getvalue()
+
+    @classmethod
+    def from_npz(cls, data: bytes) -> Guard:
+        """The reverse of :meth:`to_npz`.
+
+        Raises:
+            ValueError, KeyError: the bytes are not a guard's.
+        """
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            residual, limit = (float(v) for v in arrays["limits"])
+            mean, directions, variance = (arrays[k].astype(np.float32) for k in ("mean", "directions", "variance"))
+        return cls(mean, directions, variance, residual, limit)
+
+
+def fit_guard(embeddings: Array, held_out: Array, quantile: float = 0.99, components: int = 32) -> Guard:
+    """A guard from training embeddings ``(n, features)``; the limit from radiographs it has not seen.
+
+    ``quantile`` of the held-out radiographs pass.
+    """
+    mean = embeddings.mean(axis=0)
+    centred = (embeddings - mean).astype(np.float64)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    directions = directions[:components]
+    variance = singular[:components] ** 2 / len(embeddings)
+    residual = float((centred**2).sum(axis=1).mean() - variance.sum())
+    # float16 as it is stored, so that the limit belongs to the distances the device computes.
+    stored = Guard(mean.astype(np.float32), directions.astype(np.float32), variance.astype(np.float32), residual, 1.0)
+    stored = Guard.from_npz(stored.to_npz())
+    limit = float(np.quantile(stored.distance(held_out), quantile))
+    return Guard(stored.mean, stored.directions, stored.variance, residual, limit)
+
+
+def is_blank(image: Image.Image) -> bool:
+    """Whether a gray image holds next to nothing: fewer than 8 gray levels between its 1st and 99th percentile."""
+    counts = np.cumsum(image.histogram())
+    low, high = np.searchsorted(counts, (0.01 * counts[-1], 0.99 * counts[-1]))
+    return bool(high - low < 8)

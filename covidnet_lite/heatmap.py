@@ -1,0 +1,46 @@
+"""The evidence map over the radiograph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+LONGEST = 1024  # pixels; a picture for a screen
+
+# Dark violet over red to yellow, even steps of lightness, readable when colour-blind or printed gray
+# (after matplotlib's "inferno", CC0): five of its colours, interpolated.
+_COLOURS = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
+
+
+def colour_table() -> npt.NDArray[np.uint8]:
+    """``(256, 3)`` uint8."""
+    at = np.linspace(0, 255, len(_COLOURS))
+    channels = [np.interp(np.arange(256), at, channel) for channel in zip(*_COLOURS)]
+    return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+
+
+def strength(evidence: npt.NDArray[Any], index: int) -> npt.NDArray[np.float32]:
+    """``(h, w, classes)`` logits by place -> ``(h, w)`` float32, 0 to 1: where this class outweighs the others.
+
+    Scaled by the strongest contrast of any class, so a class that nothing speaks
+    for stays dark.
+    """
+    contrast = evidence - evidence.mean(axis=-1, keepdims=True)
+    scale = float(contrast.max())
+    return np.asarray(
+        np.clip(contrast[..., index] / scale, 0, 1) if scale > 0 else np.zeros(evidence.shape[:2]), np.float32
+    )
+
+
+def overlay(image: Image.Image, evidence: npt.NDArray[Any], index: int, opacity: float = 0.45) -> Image.Image:
+    """A gray radiograph and ``(h, w, classes)`` evidence -> RGB, the longer side at most ``LONGEST`` pixels."""
+    image = image.copy()
+    image.thumbnail((LONGEST, LONGEST))
+    heat = Image.fromarray(np.rint(strength(evidence, index) * 255).astype(np.uint8))
+    heat = heat.resize(image.size, Image.Resampling.BICUBIC)
+    colours = Image.fromarray(colour_table()[np.asarray(heat)])
+    mask = heat.point([round(level * opacity) for level in range(256)])
+    return Image.composite(colours, image.convert("RGB"), mask)

@@ -1,0 +1,144 @@
+"""What a ``.tflite`` says of itself, and the archive at its end that says it.
+
+Everything needed to use a network properly travels inside its one file: a zip
+archive is appended to the flatbuffer (as the TFLite metadata standard does it;
+interpreters ignore it) with ``manifest.json``, ``labels.txt`` and the guard's
+arrays. The archive's comment, the last 64 bytes of the file, is the SHA-256 of
+all bytes before it, so one flipped bit anywhere is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ModelError
+from .fit import InputSpec
+from .guard import Guard
+
+FORMAT = 1
+SEAL = 64  # hex digits of a SHA-256
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes on every day
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How to feed a network and how to read it.
+
+    Attributes:
+        name, version: of the network.
+        labels: in the order of the logits.
+        input: how the radiograph is prepared.
+        outputs: position of ``logits`` and, where there are any, ``evidence`` and
+            ``embedding`` among the graph's outputs.
+        temperature: divides the logits before the softmax; fitted on validation data.
+        threshold: confidence below which the network abstains; 0 never does.
+        guard: what radiographs look like to the network, or ``None``.
+        provenance: plain facts for people: data, recipe, hashes, figures.
+        licence: of the weights.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    input: InputSpec
+    outputs: dict[str, int] = field(default_factory=lambda: {"logits": 0})
+    version: str = ""
+    temperature: float = 1.0
+    threshold: float = 0.0
+    guard: Guard | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    intended_use: str = "Research use only; not a medical device."
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels must be two or more different names, not {self.labels}")
+        if "logits" not in self.outputs:
+            raise ValueError("outputs must say which output holds the logits")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be positive, not {self.temperature}")
+        if not 0 <= self.threshold <= 1.01:
+            raise ValueError(f"threshold must be between 0 and 1, not {self.threshold}")
+
+    def to_json(self) -> str:
+        """Everything but the guard's arrays; keys in a fixed order."""
+        fields = {
+            "format": FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "labels": list(self.labels),
+            "input": self.input.to_dict(),
+            "outputs": self.outputs,
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+            "licence": self.licence,
+            "intended_use": self.intended_use,
+            "provenance": self.provenance,
+        }
+        return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, guard: Guard | None = None) -> Manifest:
+        """The reverse of :meth:`to_json`.
+
+        Raises:
+            ModelError: the text is no manifest of this format, or a value is out of range.
+        """
+        try:
+            fields = json.loads(text)
+            if fields.pop("format", None) != FORMAT:
+                raise ValueError(f"its format is not {FORMAT}; upgrade covidnet-lite")
+            fields["labels"] = tuple(fields["labels"])
+            fields["input"] = InputSpec.from_dict(fields["input"])
+            return cls(guard=guard, **fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ModelError(f"the manifest cannot be used: {error}") from error
+
+
+def seal(flatbuffer: bytes, manifest: Manifest, extras: dict[str, bytes] | None = None) -> bytes:
+    """A flatbuffer and its manifest as one file; the same bytes for the same input."""
+    buffer = io.BytesIO()
+    buffer.write(flatbuffer)
+    entries = {
+        "manifest.json": manifest.to_json().encode(),
+        "labels.txt": "".join(f"{label}\n" for label in manifest.labels).encode(),
+        **({"guard.npz": manifest.guard.to_npz()} if manifest.guard else {}),
+        **(extras or {}),
+    }
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
+        for name, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(name, _FIXED_TIME), data)
+        archive.comment = b"0" * SEAL
+    body = buffer.getvalue()[:-SEAL]
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether the file ends in an archive of ours, intact or not."""
+    # The end record of a zip archive with a comment of SEAL bytes.
+    return data[-SEAL - 22 : -SEAL - 18] == b"PK\x05\x06"
+
+
+def unseal(data: bytes, name: str) -> Manifest:
+    """Checks the seal and reads the manifest.
+
+    Raises:
+        ModelError: there is none, or the file is not as it was sealed.
+    """
+    if not is_sealed(data):
+        raise ModelError(
+            f"{name}: has no manifest at its end: cut short, or not made by convert/quantize.py. "
+            "Copy it again, or pass manifest= if you know how to feed it"
+        )
+    if hashlib.sha256(data[:-SEAL]).hexdigest().encode() != data[-SEAL:]:
+        raise ModelError(f"{name}: damaged: its bytes do not match their own SHA-256; copy it again")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            guard = Guard.from_npz(archive.read("guard.npz")) if "guard.npz" in archive.namelist() else None
+            return Manifest.from_json(archive.read("manifest.json"), guard)
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ModelError(f"{name}: its manifest cannot be read ({error}); convert it again") from error

@@ -1,0 +1,161 @@
+"""The network's numbers -> what is told to a person or a program."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import CovidNetLiteError
+from .manifest import Manifest
+from .metrics import softmax
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .radiograph import Source
+
+DISCLAIMER = "Research use only; not a medical device."
+
+Status = Literal["answered", "unsure", "refused", "failed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the network makes of one image.
+
+    Attributes:
+        name: the image's name.
+        status: ``answered``; ``unsure`` (it abstains); ``refused`` (no frontal chest radiograph).
+        label: the training class the radiograph resembles, or ``None`` when it abstains.
+        reason: why there is no label; ``None`` when there is one.
+        probabilities: label -> calibrated probability; empty when refused.
+        evidence: ``(h, w, labels)`` float32, logits by place, or ``None``.
+        distance: how far the image is from the training radiographs (about 1 is ordinary), or ``None``.
+        timings: milliseconds for ``read``, ``fit``, ``run`` and ``judge``.
+        model, sha256: which network said so.
+    """
+
+    name: str
+    status: Status
+    label: str | None
+    reason: str | None
+    probabilities: dict[str, float]
+    timings: dict[str, float]
+    model: str
+    sha256: str
+    evidence: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    distance: float | None = None
+    source: Source | None = field(default=None, repr=False)
+
+    @property
+    def most_likely(self) -> str | None:
+        """The label with the highest probability, also when unsure."""
+        return max(self.probabilities, key=self.probabilities.__getitem__) if self.probabilities else None
+
+    @property
+    def confidence(self) -> float | None:
+        """The highest probability."""
+        return max(self.probabilities.values()) if self.probabilities else None
+
+    def heatmap(self, label: str | None = None, image: Source | None = None, opacity: float = 0.45) -> Image.Image:
+        """The radiograph with the evidence for a label laid over it, RGB, the longer side 1024 pixels at most.
+
+        Args:
+            label: whose evidence; ``None`` for the most likely one.
+            image: the radiograph, if it is no longer where it was read from.
+            opacity: 0 to 1, of the strongest evidence.
+
+        Raises:
+            CovidNetLiteError: there is no evidence map (refused, or the network has none).
+            InputError: the radiograph cannot be read again.
+        """
+        from . import heatmap, radiograph
+
+        if self.evidence is None:
+            raise CovidNetLiteError(
+                f"{self.name}: has no evidence map: " + (self.reason or "the network does not make one")
+            )
+        label = label or self.most_likely
+        if label not in self.probabilities:
+            raise CovidNetLiteError(f"{label!r} is none of {', '.join(self.probabilities)}")
+        source = image if image is not None else self.source
+        if source is None:
+            raise CovidNetLiteError(f"{self.name}: pass the radiograph as image=")
+        picture = radiograph.read(source, at_least=(heatmap.LONGEST, heatmap.LONGEST)).image
+        return heatmap.overlay(picture, self.evidence, list(self.probabilities).index(label), opacity)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, without the map."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "label": self.label,
+            "reason": self.reason,
+            "probabilities": {k: round(v, 4) for k, v in self.probabilities.items()},
+            "distance": None if self.distance is None else round(self.distance, 3),
+            "timings_ms": {k: round(v, 3) for k, v in self.timings.items()},
+            "model": self.model,
+            "sha256": self.sha256,
+            "note": DISCLAIMER,
+        }
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def __str__(self) -> str:
+        shares = "  ".join(f"{label} {p:.0%}" for label, p in self.probabilities.items())
+        head = f"resembles {self.label}" if self.label else f"no answer: {self.reason}"
+        return f"{self.name}: {head}" + (f"  ({shares})" if shares else "") + f"  [{DISCLAIMER}]"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be read, in the place of its :class:`Prediction`."""
+
+    name: str
+    error: CovidNetLiteError
+    status: Status = "failed"
+    label: None = None
+
+    @property
+    def reason(self) -> str:
+        """What was wrong and what to do."""
+        return str(self.error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, with the keys of :meth:`Prediction.to_dict` that apply."""
+        return {"name": self.name, "status": self.status, "label": None, "reason": self.reason, "note": DISCLAIMER}
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def __str__(self) -> str:
+        return f"{self.name}: failed: {self.reason}"
+
+
+def judge(
+    logits: npt.NDArray[np.float32], distance: float | None, manifest: Manifest
+) -> tuple[Status, str | None, str | None, dict[str, float]]:
+    """``(classes,)`` logits -> status, label, reason, probabilities: guard first, then abstention."""
+    limit = manifest.guard.limit if manifest.guard else np.inf
+    if distance is not None and distance > limit:
+        reason = (
+            "does not look like the frontal chest radiographs the network was trained on "
+            f"(distance {distance:.2f}, limit {limit:.2f})"
+        )
+        return "refused", None, reason, {}
+    probabilities = dict(zip(manifest.labels, (float(p) for p in softmax(logits, manifest.temperature))))
+    best = max(probabilities, key=probabilities.__getitem__)
+    if probabilities[best] < manifest.threshold:
+        reason = (
+            f"unsure: most like {best}, but at {probabilities[best]:.0%}, "
+            f"below the {manifest.threshold:.0%} from which the network answers"
+        )
+        return "unsure", None, reason, probabilities
+    return "answered", best, None, probabilities

@@ -1,0 +1,223 @@
+"""Anything a person has -> one 8-bit gray radiograph.
+
+A path, bytes, a binary file, a PIL image, an array or a DICOM file comes in; a
+:class:`Radiograph` goes out. Training, calibration and the device all read
+through here, so a pixel means the same everywhere.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .errors import InputError
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+MAX_PIXELS = 100_000_000  # about twice the largest detector; a 50,000 x 50,000 header stops here
+MIN_SIDE = 64  # pixels; below this there is no radiograph to read
+
+
+@dataclass(frozen=True, eq=False)
+class Radiograph:
+    """One radiograph, ready to be fitted to a network.
+
+    Attributes:
+        image: 8-bit gray (PIL mode ``L``), bright is dense; maybe already reduced.
+        name: what the user would call it (a file name, ``<bytes>``, ``<array>``).
+        width, height: pixels of the original.
+    """
+
+    image: Image.Image
+    name: str
+    width: int
+    height: int
+
+
+def name_of(img: Source) -> str:
+    """What to call an input in messages and results."""
+    if isinstance(img, (str, os.PathLike)):
+        return os.fspath(img)
+    if isinstance(img, (bytes, bytearray, memoryview)):
+        return "<bytes>"
+    if isinstance(img, np.ndarray):
+        return "<array>"
+    name = getattr(img, "filename", None) or getattr(img, "name", None)
+    return str(name) if name else "<image>" if isinstance(img, Image.Image) else "<file>"
+
+
+def read(img: Source, at_least: tuple[int, int] | None = None, name: str | None = None) -> Radiograph:
+    """Reads one radiograph.
+
+    Args:
+        img: a path, the bytes of a file, a binary file, a PIL image, a DICOM
+            file, or an array ``(height, width)``, ``(height, width, 1)``,
+            ``(height, width, 3)`` or ``(height, width, 4)``. uint8 is taken as
+            it is; wider integers and floats are stretched from their own
+            darkest to their own brightest value.
+        at_least: ``(width, height)`` in pixels. A larger picture may be reduced while it is
+            decoded, as long as neither side falls below this. ``None`` decodes in full.
+        name: what to call it; ``None`` for :func:`name_of`.
+
+    Raises:
+        InputError: there is no readable radiograph in ``img``.
+        NotAChestRadiograph: a DICOM file that says it is something else.
+        MissingExtraError: a DICOM file, and pydicom is not installed.
+    """
+    name = name or name_of(img)
+    if isinstance(img, np.ndarray):
+        image = _from_array(img, name)
+        return _checked(image, name, image.size)
+    if isinstance(img, Image.Image):
+        _check_size(img.size, name)
+        return _checked(_to_gray(img, name), name, img.size)
+    with _open(img, name) as data:
+        head = data.read(132)
+        data.seek(0)
+        if not head:
+            raise InputError(f"{name}: the file is empty; copy it again from where it came")
+        if head[128:132] == b"DICM":
+            from . import dicom
+
+            image, size = dicom.read(data, name, at_least)
+            return _checked(image, name, size)
+        return _decode(data, name, at_least)
+
+
+def read_all(file: Any, name: str) -> bytes:
+    """The bytes of an open binary file.
+
+    Raises:
+        InputError: it is open as text, or cannot be read.
+    """
+    try:
+        data = file.read()
+    except (OSError, ValueError) as error:  # ValueError: closed
+        raise InputError(f"{name}: cannot be read ({error})") from error
+    if not isinstance(data, bytes):
+        raise InputError(f"{name}: the file is open as text; open it with mode 'rb'")
+    return data
+
+
+def _open(img: Any, name: str) -> IO[bytes]:
+    if isinstance(img, (bytes, bytearray, memoryview)):
+        return io.BytesIO(img)
+    if isinstance(img, (str, os.PathLike)):
+        try:
+            return open(img, "rb")
+        except FileNotFoundError:
+            raise InputError(f"{name}: no such file; check the path") from None
+        except IsADirectoryError:
+            raise InputError(f"{name}: is a folder; give the files in it one by one") from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+            raise InputError(f"{name}: cannot be opened ({error})") from error
+    if not hasattr(img, "read"):
+        raise InputError(
+            f"{name}: a {type(img).__name__} is no radiograph; give a path, bytes, "
+            "a binary file, a PIL image or an array"
+        )
+    return io.BytesIO(read_all(img, name))
+
+
+def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Radiograph:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, below
+            image: Image.Image = Image.open(data, formats=FORMATS)
+        size = image.size
+        _check_size(size, name)
+        if getattr(image, "n_frames", 1) > 1:
+            raise InputError(f"{name}: holds {image.n_frames} pictures; save the one to be read")  # type: ignore[attr-defined]
+        if at_least is not None and image.format == "JPEG":
+            # libjpeg decodes at 1/2, 1/4 or 1/8 scale, luminance only, when asked before loading.
+            image.draft("L", at_least)
+        image.load()
+        if image.getexif().get(0x0112, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+            size = size if (image.size[0] > image.size[1]) == (size[0] > size[1]) else size[::-1]
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{name}: not a picture this package reads; convert it to {', '.join(FORMATS)} or DICOM"
+        ) from None
+    except Image.DecompressionBombError:
+        raise _bomb(name) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise
+        raise InputError(f"{name}: damaged or cut short ({error}); copy it again from where it came") from error
+    return _checked(_to_gray(image, name), name, size)
+
+
+def _to_gray(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "L":
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return stretch(np.asarray(image), name)
+    try:
+        return image.convert("RGB").convert("L") if image.mode in ("CMYK", "LAB", "HSV") else image.convert("L")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: cannot be turned to gray ({error})") from error
+
+
+def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
+    if array.size == 0:
+        raise InputError(f"{name}: the array is empty (shape {array.shape})")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim == 3 and array.shape[2] in (3, 4):
+        if array.dtype == np.uint8:
+            return Image.fromarray(np.ascontiguousarray(array)).convert("L")
+        array = array[:, :, :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    if array.ndim != 2:
+        raise InputError(f"{name}: shape {array.shape} is no picture; give (height, width) or (height, width, 1|3|4)")
+    if array.dtype == np.uint8:
+        return Image.fromarray(np.ascontiguousarray(array))
+    return stretch(array, name)
+
+
+def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
+    """``(height, width)`` of any number type -> 8-bit gray, darkest to 0 and brightest to 255.
+
+    Raises:
+        InputError: the values are not numbers, or not finite.
+    """
+    if array.dtype.kind not in "uifb":
+        raise InputError(f"{name}: an array of {array.dtype} holds no gray levels; give numbers")
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError(f"{name}: holds NaN or infinite values; replace them first")
+    if high == low:
+        return Image.new("L", array.shape[::-1], 0)
+    scale = 255.0 / (high - low)
+    if array.dtype.kind in "uib" and array.dtype.itemsize <= 2:
+        # Few levels: a table is faster than arithmetic and needs no float image.
+        levels = np.arange(low, high + 1)
+        table = np.rint((levels - low) * scale).astype(np.uint8)
+        return Image.fromarray(table[array.astype(np.int32) - int(low)])
+    return Image.fromarray(np.rint((array - low) * scale).astype(np.uint8))
+
+
+def _checked(image: Image.Image, name: str, size: tuple[int, int]) -> Radiograph:
+    if min(size) < MIN_SIDE:
+        raise InputError(
+            f"{name}: {size[0]} x {size[1]} pixels is too small; at least {MIN_SIDE} x {MIN_SIDE} are needed"
+        )
+    return Radiograph(image, name, size[0], size[1])
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise _bomb(name)
+
+
+def _bomb(name: str) -> InputError:
+    return InputError(
+        f"{name}: claims more than {MAX_PIXELS // 10**6} million pixels; "
+        "no radiograph does, so it is not decoded. Reduce it first if it is real"
+    )

@@ -1,0 +1,120 @@
+"""Results as a table, JSON, JSON lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import IO, Protocol
+
+from .prediction import DISCLAIMER, Failure, Prediction
+
+Result = Prediction | Failure
+
+
+class Writer(Protocol):
+    """Takes results one by one, so that a long run shows what it has."""
+
+    def add(self, result: Result) -> None:
+        """Writes one result."""
+
+    def close(self) -> None:
+        """Writes what comes last."""
+
+
+def writer(form: str, out: IO[str], labels: Sequence[str], timings: bool = False) -> Writer:
+    """A writer for ``table``, ``json``, ``jsonl`` or ``csv``."""
+    if form == "table":
+        return _Table(out, labels, timings)
+    if form == "csv":
+        return _Csv(out, labels)
+    return _Json(out, lines=form == "jsonl")
+
+
+def unique_names(paths: Sequence[str]) -> list[str]:
+    """``a/x.png``, ``b/x.dcm`` -> ``x.png``, ``x-2.png``: names for pictures in one folder."""
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        stem = PurePath(path).stem.strip("<>") or "image"
+        name, n = f"{stem}.png", 2
+        while name in taken:
+            name, n = f"{stem}-{n}.png", n + 1
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+class _Table:
+    def __init__(self, out: IO[str], labels: Sequence[str], timings: bool) -> None:
+        self.out, self.labels, self.timings = out, labels, timings
+        self.started = False
+
+    def add(self, result: Result) -> None:
+        if not self.started:
+            print(f"{'answer':<12}" + "".join(f"{label:>12}" for label in self.labels) + "  file", file=self.out)
+            self.started = True
+        probabilities = getattr(result, "probabilities", {})
+        shares = "".join(f"{f'{probabilities[label]:.1%}' if probabilities else '-':>12}" for label in self.labels)
+        print(f"{result.label or result.status:<12}{shares}  {result.name}", file=self.out)
+        if result.reason:
+            print(f"{'':<12}  {result.reason}", file=self.out)
+        if self.timings and isinstance(result, Prediction):
+            print(f"{'':<12}  " + "  ".join(f"{k} {v:.2f} ms" for k, v in result.timings.items()), file=self.out)
+        self.out.flush()
+
+    def close(self) -> None:
+        print(DISCLAIMER, file=self.out)
+
+
+class _Json:
+    def __init__(self, out: IO[str], lines: bool) -> None:
+        self.out, self.lines = out, lines
+        self.first = True
+
+    def add(self, result: Result) -> None:
+        if not self.lines:
+            self.out.write("[\n" if self.first else ",\n")
+        self.out.write(json.dumps(result.to_dict(), ensure_ascii=False) + ("\n" if self.lines else ""))
+        self.first = False
+        self.out.flush()
+
+    def close(self) -> None:
+        if not self.lines:
+            self.out.write("[]\n" if self.first else "\n]\n")
+
+
+class _Csv:
+    def __init__(self, out: IO[str], labels: Sequence[str]) -> None:
+        self.out, self.labels = out, labels
+        self.rows = csv.writer(out, lineterminator="\n")
+        self.rows.writerow(
+            ["name", "status", "label", *labels, "distance", "total_ms", "reason", "model", "sha256", "note"]
+        )
+
+    def add(self, result: Result) -> None:
+        probabilities, distance, total, model, digest = {}, "", "", "", ""
+        if isinstance(result, Prediction):
+            probabilities, model, digest = result.probabilities, result.model, result.sha256
+            distance = "" if result.distance is None else f"{result.distance:.3f}"
+            total = f"{sum(result.timings.values()):.3f}"
+        shares = [f"{probabilities[label]:.4f}" if label in probabilities else "" for label in self.labels]
+        self.rows.writerow(
+            [
+                result.name,
+                result.status,
+                result.label or "",
+                *shares,
+                distance,
+                total,
+                result.reason or "",
+                model,
+                digest,
+                DISCLAIMER,
+            ]
+        )
+        self.out.flush()
+
+    def close(self) -> None:
+        pass

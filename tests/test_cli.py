@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from covidnet_lite import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*args: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "covidnet_lite", *map(str, args)]
+    return subprocess.run(command, input=stdin, capture_output=True, cwd=ROOT, timeout=120)
+
+
+def parsers(parser: argparse.ArgumentParser, path: str = "covidnet-lite") -> dict[str, argparse.ArgumentParser]:
+    found = {path: parser}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                found |= parsers(sub, f"{path} {name}")
+    return found
+
+
+def test_every_command_and_option_has_help() -> None:
+    undocumented = []
+    for path, parser in parsers(cli.build_parser()).items():
+        if not parser.description:
+            undocumented.append(path)
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                helped = {choice.dest for choice in action._choices_actions if choice.help}
+                undocumented += [f"{path} {name}" for name in set(action.choices) - helped]
+            elif not action.help:
+                undocumented.append(f"{path} {action.option_strings or action.dest}")
+    assert undocumented == []
+
+
+def test_every_command_and_option_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    missing = [path for path in parsers(cli.build_parser()) if path not in readme]
+    for parser in parsers(cli.build_parser()).values():
+        missing += [
+            o
+            for a in parser._actions
+            for o in a.option_strings
+            if o.startswith("--") and o not in ("--help",) and o not in readme
+        ]
+    assert missing == []
+
+
+def test_exit_codes_are_documented_where_they_are_looked_for() -> None:
+    text = run("classify", "--help").stdout.decode()
+    assert "exit codes:" in text
+    assert all(f"  {code}  " in text for code in (0, 1, 2, 3))
+
+
+def test_a_table_of_one_film(film: Path) -> None:
+    done = run("classify", film)
+    assert done.returncode in (cli.ANSWERED, cli.ABSTAINED)
+    out = done.stdout.decode()
+    assert "normal" in out.splitlines()[0]
+    assert film.name in out
+    assert "not a medical device" in out
+    assert b"Traceback" not in done.stderr
+
+
+def test_json_jsonl_and_csv_can_be_parsed(film_png: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_text("a text")
+    for form in ("json", "jsonl", "csv"):
+        done = run("classify", film_png, bad, "--format", form)
+        assert done.returncode == cli.BAD_FILE
+        text = done.stdout.decode()
+        if form == "csv":
+            rows = list(csv.DictReader(io.StringIO(text)))
+        else:
+            rows = json.loads(text) if form == "json" else [json.loads(line) for line in text.splitlines()]
+        assert [Path(r["name"]).name for r in rows] == ["film.png", "bad.png"]
+        assert rows[1]["status"] == "failed"
+        assert "bad.png" in rows[1]["reason"]
+
+
+def test_folders_are_searched_and_progress_goes_to_standard_error(film_png: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    film_png.rename(tmp_path / "deep/a.png")
+    Image.fromarray(np.full((99, 99), 5, np.uint8)).save(tmp_path / "b.tif")
+    (tmp_path / "notes.txt").write_text("not looked at")
+    done = run("classify", tmp_path, "--format", "jsonl")
+    rows = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    assert [Path(r["name"]).name for r in rows] == ["b.tif", "a.png"]
+    assert rows[0]["status"] == "refused"
+    assert done.returncode == cli.ABSTAINED
+    assert b"2/2" in done.stderr
+    assert (
+        run("classify", tmp_path, "--quiet").stderr == b"" or b"/2" not in run("classify", tmp_path, "--quiet").stderr
+    )
+
+
+def test_standard_input(film_png: Path) -> None:
+    done = run("classify", "-", "--format", "json", stdin=film_png.read_bytes())
+    (row,) = json.loads(done.stdout)
+    assert row["probabilities"] == json.loads(run("classify", film_png, "--format", "json").stdout)[0]["probabilities"]
+    empty = run("classify", "-", stdin=b"")
+    assert empty.returncode == cli.BAD_FILE
+    assert b"empty" in empty.stdout
+
+
+def test_heat_maps_are_written_under_different_names(film_png: Path, tmp_path: Path) -> None:
+    other = tmp_path / "x/film.png"
+    other.parent.mkdir()
+    other.write_bytes(film_png.read_bytes())
+    run("classify", film_png, other, "--heatmap", tmp_path / "maps")
+    assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["film-2.png", "film.png"]
+    assert Image.open(tmp_path / "maps/film.png").mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["classify", "missing.png"], "no such file"),
+        (["classify", "EMPTY_FOLDER"], "holds no radiograph"),
+        (["classify", "FILM", "--model", "huge"], "no such model"),
+        (["classify", "FILM", "--model", "BAD_MODEL"], "no TFLite file"),
+        (["classify", "FILM", "--threads", "0"], "1 or more"),
+        (["classify", "FILM", "--threads", "x"], "invalid int"),
+        (["classify", "FILM", "--runtime", "onnx"], "invalid choice"),
+        (["classify", "FILM", "--heatmap", "FILE/maps"], "cannot be written"),
+        (["classify"], "PATH"),
+        ([], "COMMAND"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(args: list[str], message: str, film_png: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "bad.tflite").write_text("no network")
+    places = {
+        "FILM": film_png,
+        "EMPTY_FOLDER": tmp_path / "empty",
+        "BAD_MODEL": tmp_path / "bad.tflite",
+        "FILE/maps": tmp_path / "file/maps",
+    }
+    done = run(*(places.get(a, a) for a in args))
+    assert done.returncode in (cli.BAD_FILE, cli.USAGE)
+    text = (done.stdout + done.stderr).decode()
+    assert message in text
+    assert "Traceback" not in text
+
+
+def test_a_bad_file_never_stops_the_good_ones(film_png: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"\0" * 400)
+    done = run("classify", tmp_path / "cut.jpg", film_png, tmp_path / "gone.png", film_png, "--format", "jsonl")
+    rows = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    assert [r["status"] == "failed" for r in rows] == [True, False, True, False]
+    assert done.returncode == cli.BAD_FILE
+
+
+def test_models_lists_what_comes_along() -> None:
+    out = run("models").stdout.decode()
+    assert out.startswith("base ")
+    assert "sha256" in out
+
+
+def test_doctor_reports_what_matters() -> None:
+    done = run("doctor")
+    out = done.stdout.decode()
+    assert done.returncode == 0
+    for word in (
+        "covidnet-lite",
+        "board",
+        "processor",
+        "memory",
+        "Python",
+        "packages",
+        "model",
+        "sha256",
+        "litert: runs it",
+        "Edge TPU",
+    ):
+        assert word in out, word
+
+
+def test_version() -> None:
+    assert run("--version").stdout.decode().startswith("covidnet-lite ")

@@ -1,0 +1,125 @@
+"""Is this a frontal chest radiograph at all?"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from covidnet_lite.guard import Guard, fit_guard, is_blank
+
+FEATURES, WITHIN = 80, 12  # embeddings vary in WITHIN directions, and a little in all
+
+
+def embeddings(n, seed):
+    directions = np.random.default_rng(99).normal(size=(WITHIN, FEATURES))
+    rng = np.random.default_rng(seed)
+    return 3 + rng.normal(size=(n, WITHIN)) @ directions + 0.2 * rng.normal(size=(n, FEATURES))
+
+
+@pytest.fixture(scope="module")
+def guard():
+    return fit_guard(embeddings(800, 0), embeddings(600, 1), quantile=0.99, components=WITHIN)
+
+
+def test_a_guard_keeps_the_main_directions_as_float32(guard):
+    assert guard.mean.shape == (FEATURES,)
+    assert guard.directions.shape == (WITHIN, FEATURES)
+    assert {guard.mean.dtype, guard.directions.dtype, guard.variance.dtype} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(guard.directions @ guard.directions.T, np.eye(WITHIN), atol=2e-3)
+    assert np.all(np.diff(guard.variance) <= 0)
+
+
+def test_ordinary_embeddings_are_at_about_one(guard):
+    assert guard.distance(embeddings(800, 0)).mean() == pytest.approx(1, abs=0.02)
+    assert guard.distance(embeddings(800, 2)).mean() == pytest.approx(1, abs=0.1)
+
+
+def test_the_distance_is_the_mean_of_both_terms_computed_by_hand():
+    guard = Guard(np.ones(3, np.float32), np.eye(3, dtype=np.float32)[:2], np.array([4, 1], np.float32), 2.0, 9.0)
+    assert guard.distance(np.ones(3)) == 0
+    # (4 / 4 + 9 / 1) / 2 inside, 16 / 2 outside
+    assert guard.distance(np.array([3, 4, 5])) == pytest.approx((5 + 8) / 2)
+
+
+@pytest.mark.parametrize("quantile", [0.9, 0.99])
+def test_the_quantile_of_the_held_out_embeddings_passes(quantile):
+    held_out = embeddings(1000, 1)
+    guard = fit_guard(embeddings(800, 0), held_out, quantile, WITHIN)
+    assert (guard.distance(held_out) <= guard.limit).mean() == pytest.approx(quantile, abs=0.002)
+    assert (guard.distance(embeddings(1000, 2)) <= guard.limit).mean() == pytest.approx(quantile, abs=0.03)
+
+
+def test_embeddings_far_along_or_outside_the_main_directions_are_refused(guard):
+    ordinary = embeddings(50, 3)
+    far = guard.mean + 6 * (ordinary - guard.mean)
+    outside = np.random.default_rng(4).normal(size=FEATURES)
+    outside -= guard.directions.T @ (guard.directions @ outside)
+    assert np.all(guard.distance(far) > guard.limit)
+    assert np.all(guard.distance(ordinary + 2 * outside) > guard.limit)
+    assert np.all(guard.distance(ordinary + 2 * outside) > guard.distance(ordinary + outside))
+
+
+def test_one_embedding_and_many_give_the_same_distances(guard):
+    many = embeddings(6, 5).reshape(2, 3, FEATURES)
+    assert guard.distance(many).shape == (2, 3)
+    assert guard.distance(many[1, 2]).shape == ()
+    assert guard.distance(many[1, 2]) == pytest.approx(guard.distance(many)[1, 2], rel=1e-5)
+
+
+def test_a_guard_survives_its_npz_unchanged(guard):
+    again = Guard.from_npz(guard.to_npz())
+    np.testing.assert_array_equal(again.directions, guard.directions)
+    np.testing.assert_array_equal(again.distance(embeddings(20, 6)), guard.distance(embeddings(20, 6)))
+    assert (again.residual, again.limit) == (guard.residual, guard.limit)
+    assert again.to_npz() == guard.to_npz()
+
+
+def test_half_precision_changes_a_distance_by_less_than_a_hundredth(guard):
+    rng = np.random.default_rng(7)
+    exact = Guard(
+        guard.mean + rng.uniform(-1e-4, 1e-4, FEATURES).astype(np.float32),
+        guard.directions + rng.uniform(-1e-5, 1e-5, guard.directions.shape).astype(np.float32),
+        guard.variance, guard.residual, guard.limit,
+    )  # fmt: skip
+    stored = Guard.from_npz(exact.to_npz())
+    assert np.any(stored.mean != exact.mean)
+    np.testing.assert_allclose(stored.distance(embeddings(50, 8)), exact.distance(embeddings(50, 8)), rtol=1e-2)
+
+
+def test_bytes_that_are_no_guard_are_refused():
+    with pytest.raises(ValueError, match="pickle"):
+        Guard.from_npz(b"no archive")
+    other = io.BytesIO()
+    np.savez(other, weights=np.zeros(3))
+    with pytest.raises(KeyError):
+        Guard.from_npz(other.getvalue())
+
+
+def ramp(levels):
+    return Image.fromarray((100 + np.arange(200 * 200).reshape(200, 200) % levels).astype(np.uint8))
+
+
+@pytest.mark.parametrize("level", [0, 77, 255])
+def test_a_constant_picture_is_blank(level):
+    assert is_blank(Image.new("L", (100, 80), level))
+
+
+def test_fewer_than_eight_levels_apart_is_blank():
+    assert is_blank(ramp(8))  # 7 levels from the darkest to the brightest
+    assert not is_blank(ramp(9))
+
+
+@pytest.mark.parametrize("speck", [0, 255])
+def test_specks_on_an_empty_plate_do_not_make_it_a_picture(speck):
+    plate = Image.new("L", (200, 200), 130)
+    plate.paste(speck, (0, 0, 18, 20))  # 0.9 %: a letter in the corner
+    assert is_blank(plate)
+    plate.paste(speck, (0, 0, 200, 20))
+    assert not is_blank(plate)
+
+
+def test_a_faint_radiograph_is_not_blank():
+    assert not is_blank(ramp(30))

@@ -1,0 +1,78 @@
+"""The shipped network on real radiographs; skipped where there are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import covidnet_lite
+from convert import judgement, network, quantize, report
+from convert.calibration import pixels
+from covidnet_lite import metrics, model
+from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.interpreter import outputs
+from covidnet_lite.manifest import seal
+from training import dataset
+
+LABELS = ("normal", "pneumonia", "covid")
+
+
+@pytest.fixture(scope="module")
+def cases(cxr: Path) -> list[Case]:
+    return read_cases(cxr)
+
+
+@pytest.fixture(scope="module")
+def test_split(cases: list[Case]) -> list[Case]:
+    return [c for c in cases if c.split == "test" and c.label in LABELS]
+
+
+@pytest.fixture(scope="module")
+def agreement(test_split: list[Case]) -> report.Agreement:
+    base = model.load("base")
+    net = network.load(quantize.CHECKPOINT)
+    return report.agreement(model.verify(seal(net.tflite, base.manifest), Path("float")), base, test_split)
+
+
+def test_the_data_set_has_no_problems(cases: list[Case]) -> None:
+    assert dataset.problems(cases, LABELS, ignore=("other",)) == []
+
+
+def test_int8_agrees_with_float(agreement: report.Agreement) -> None:
+    assert agreement.images > 300
+    assert agreement.top1 >= 0.99
+    assert agreement.drift <= 0.01
+    assert agreement.int8_correct >= 0.99 * agreement.float_correct
+
+
+def test_the_figures_in_the_model_card_are_those_of_the_shipped_network(test_split: list[Case]) -> None:
+    base = model.load("base")
+    logits = outputs(base, pixels(test_split, base.manifest.input))["logits"]
+    targets = np.array([LABELS.index(c.label) for c in test_split])
+    accuracy = float((logits.argmax(1) == targets).mean())
+    card = (quantize.ROOT / "MODEL_CARD.md").read_text()
+    assert base.sha256 in card
+    assert f"| accuracy | {accuracy:.1%}" in card
+    assert f"{metrics.macro_auroc(targets, metrics.softmax(logits, base.manifest.temperature)):.3f}" in card
+
+
+def test_the_recorded_judgement_is_what_the_data_give(cases: list[Case]) -> None:
+    base = model.load("base")
+    kept = judgement.load(quantize.CHECKPOINT.with_suffix(""))
+    fitted = judgement.fit(base, cases, kept.target_error)
+    assert (fitted.temperature, fitted.threshold) == (kept.temperature, kept.threshold)
+
+
+def test_the_guard_lets_radiographs_of_the_test_split_pass(test_split: list[Case]) -> None:
+    results = list(covidnet_lite.Classifier().classify_many(c.path for c in test_split))
+    refused = [r for r in results if r.status == "refused"]
+    assert len(refused) <= 0.04 * len(results)
+
+
+def test_a_folder_of_radiographs_calibrates_too(cxr: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "recalibrated.tflite"
+    assert quantize.main([str(quantize.CHECKPOINT), "--calibration", str(cxr), "--count", "60", "-o", str(out)]) == 0
+    assert "mean confidence drift" in capsys.readouterr().out
+    assert covidnet_lite.Classifier(out).labels == LABELS

@@ -1,0 +1,111 @@
+"""Results as a table, JSON, JSON lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from covidnet_lite.errors import InputError
+from covidnet_lite.prediction import DISCLAIMER, Failure, Prediction
+from covidnet_lite.report import unique_names, writer
+
+LABELS = ("normal", "pneumonia", "covid")
+SHARES = {"normal": 0.1, "pneumonia": 0.2, "covid": 0.7}
+TIMINGS = {"read": 1.0, "run": 2.5}
+
+
+def made(name, status, label, reason, probabilities, distance):
+    return Prediction(name, status, label, reason, probabilities, TIMINGS, "tiny", "ab" * 32, distance=distance)
+
+
+RESULTS = [
+    made("x/a.png", "answered", "covid", None, SHARES, 1.25),
+    made('b, "é".png', "unsure", None, "unsure: most like covid", SHARES, None),
+    made("cat.jpg", "refused", None, "does not look like a chest", {}, 9.0),
+    Failure("gone.png", InputError("gone.png: no such file; check the path")),
+]
+
+
+def report(form, results=RESULTS, **options):
+    out = io.StringIO()
+    made = writer(form, out, LABELS, **options)
+    for result in results:
+        made.add(result)
+    made.close()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("results", [RESULTS, RESULTS[:1], []])
+def test_json_is_one_list_of_every_result(results):
+    assert json.loads(report("json", results)) == [result.to_dict() for result in results]
+
+
+@pytest.mark.parametrize("results", [RESULTS, []])
+def test_json_lines_have_one_object_a_line(results):
+    assert [json.loads(line) for line in report("jsonl", results).splitlines()] == [r.to_dict() for r in results]
+
+
+def test_every_json_result_carries_the_disclaimer():
+    assert {result["note"] for result in json.loads(report("json"))} == {DISCLAIMER}
+
+
+def test_csv_has_one_row_a_result_in_the_same_columns():
+    answered, unsure, refused, failed = csv.DictReader(io.StringIO(report("csv")))
+    assert answered == {
+        "name": "x/a.png", "status": "answered", "label": "covid",
+        "normal": "0.1000", "pneumonia": "0.2000", "covid": "0.7000",
+        "distance": "1.250", "total_ms": "3.500", "reason": "",
+        "model": "tiny", "sha256": "ab" * 32, "note": DISCLAIMER,
+    }  # fmt: skip
+    assert (unsure["name"], unsure["label"], unsure["covid"], unsure["distance"]) == ('b, "é".png', "", "0.7000", "")
+    assert (refused["status"], refused["covid"], refused["distance"]) == ("refused", "", "9.000")
+    assert refused["reason"] == "does not look like a chest"
+    assert (failed["status"], failed["reason"]) == ("failed", "gone.png: no such file; check the path")
+    assert (failed["normal"], failed["total_ms"], failed["model"], failed["note"]) == ("", "", "", DISCLAIMER)
+
+
+def test_csv_has_its_header_also_without_results():
+    assert report("csv", []).splitlines()[0].split(",")[:6] == ["name", "status", "label", *LABELS]
+    assert len(report("csv", []).splitlines()) == 1
+
+
+def test_a_table_lines_up_and_names_every_file():
+    lines = report("table").splitlines()
+    assert lines[0].split() == ["answer", *LABELS, "file"]
+    assert lines[1].split() == ["covid", "10.0%", "20.0%", "70.0%", "x/a.png"]
+    assert lines[2].startswith("unsure ")
+    assert lines[3].strip() == "unsure: most like covid"
+    assert lines[4].split() == ["refused", "-", "-", "-", "cat.jpg"]
+    assert lines[6].split() == ["failed", "-", "-", "-", "gone.png"]
+    assert lines[7].strip() == "gone.png: no such file; check the path"
+    assert lines[8:] == [DISCLAIMER]
+    starts = [lines[i].index(name) for i, name in ((0, "file"), (1, "x/a"), (2, "b, "), (4, "cat"), (6, "gone"))]
+    assert len(set(starts)) == 1
+
+
+def test_a_table_shows_timings_when_asked():
+    assert "read 1.00 ms  run 2.50 ms" in report("table", timings=True)
+    assert " ms" not in report("table")
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_each_result_is_out_as_soon_as_it_is_added(form):
+    raw = io.BytesIO()
+    made = writer(form, io.TextIOWrapper(raw, encoding="utf-8"), LABELS)
+    for result in RESULTS:
+        made.add(result)
+        assert result.name[-4:].encode() in raw.getvalue().splitlines()[-1] or result.reason.encode() in raw.getvalue()
+
+
+def test_pictures_get_different_names_in_one_folder():
+    paths = ["a/x.png", "b/x.dcm", "c/x-2.jpg", "x.png", "<bytes>", "<bytes>", ""]
+    names = unique_names(paths)
+    assert names == ["x.png", "x-2.png", "x-2-2.png", "x-3.png", "bytes.png", "bytes-2.png", "image.png"]
+
+
+def test_names_stay_in_the_order_of_the_paths():
+    assert unique_names(["b.png", "a.png"]) == ["b.png", "a.png"]
+    assert unique_names([]) == []

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from convert.network import read_facts
+from training import finetune
+from training.recipe import read_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+
+RECIPE = """
+backbone = "EfficientNetLite0"
+weights = "none"
+side = 32
+labels = ["clear", "clouded"]
+epochs = {epochs}
+patience = 9
+batch_size = 8
+warmup_epochs = 1
+decode_side = 96
+[augment]
+scale = 0.5
+[quantisation_aware]
+epochs = 1
+calibration_images = 8
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE.format(epochs=2))
+    return path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_a_network_its_ranges_its_recipe_and_a_log(chests: Path, recipe: Path, tmp_path: Path) -> None:
+    assert (
+        finetune.main(
+            ["--data", str(chests), "--recipe", str(recipe), "--out", str(tmp_path / "runs"), "--verbose", "0"]
+        )
+        == 0
+    )
+    folder = tmp_path / "runs/tiny"
+    network = keras.models.load_model(folder / "tiny.keras")
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
+    assert network(np.zeros((1, 32, 32, 1), np.float32))["logits"].shape == (1, 2)
+    facts = read_facts(folder / "tiny.keras")
+    assert facts["labels"] == ["clear", "clouded"]
+    assert facts["input"]["height"] == 32
+    assert json.loads((folder / "tiny.ranges.json").read_text())["stem_relu"][0] == 0
+    assert (folder / "tiny.toml").read_text() == recipe.read_text()
+    log = rows(folder / "tiny.csv")
+    assert [(r["stage"], r["epoch"]) for r in log] == [("float", "1"), ("float", "2"), ("int8", "1")]
+    assert all(float(r["val_loss"]) > 0 for r in log)
+
+
+def test_a_killed_run_goes_on_where_it_was(chests: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(RECIPE.format(epochs=4))
+    log = tmp_path / "runs/tiny/tiny.csv"
+    command = [
+        sys.executable,
+        str(ROOT / "training/finetune.py"),
+        "--data",
+        str(chests),
+        "--recipe",
+        str(recipe),
+        "--out",
+        str(tmp_path / "runs"),
+        "--verbose",
+        "0",
+    ]
+    running = subprocess.Popen(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while (
+        not (log.exists() and (log.parent / "float.json").exists())
+        and running.poll() is None
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    done = json.loads((log.parent / "float.json").read_text())["epoch"]
+    assert 1 <= done <= 4
+    assert finetune.main(command[2:]) == 0
+    log_rows = [(r["stage"], int(r["epoch"])) for r in rows(log)]
+    # A kill between the log's line and the state repeats one epoch, never skips one.
+    assert list(dict.fromkeys(log_rows)) == [("float", 1), ("float", 2), ("float", 3), ("float", 4), ("int8", 1)]
+    assert len(log_rows) <= 6
+
+
+@pytest.mark.parametrize(
+    ("breakage", "message"),
+    [
+        (lambda d: (d / "9.png").unlink(), "9.png: no such file"),
+        (lambda d: (d / "9.png").write_bytes(b"x"), "9.png"),
+        (lambda d: (d / "manifest.csv").write_text("image,label\n"), "no column 'file'"),
+        (
+            lambda d: (d / "manifest.csv").write_text("file,label,split\n0.png,clear,train\n"),
+            "no image of clouded in the train split",
+        ),
+    ],
+)
+def test_a_broken_data_set_stops_it_with_one_line(
+    chests: Path, recipe: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, breakage: object, message: str
+) -> None:
+    breakage(chests)  # type: ignore[operator]
+    assert (
+        finetune.main(
+            ["--data", str(chests), "--recipe", str(recipe), "--out", str(tmp_path / "runs"), "--verbose", "0"]
+        )
+        == 1
+    )
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_shipped_recipe_is_the_one_its_checkpoint_was_made_with() -> None:
+    recipes, checkpoints = ROOT / "training/recipes", ROOT / "training/checkpoints"
+    for checkpoint in checkpoints.glob("*.keras"):
+        assert read_recipe(checkpoints / f"{checkpoint.stem}.toml") == read_recipe(recipes / f"{checkpoint.stem}.toml")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from training import backbones
+from training import quantisation_aware as qa
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    made = backbones.with_head(backbones.build("EfficientNetLite0", side=32, weights="none"), ("a", "b"))
+    rng = np.random.default_rng(0)
+    for layer in made.layers:  # statistics that folding must get right
+        if isinstance(layer, keras.layers.BatchNormalization):
+            n = layer.gamma.shape[0]
+            layer.set_weights(
+                [rng.uniform(0.5, 1.5, n), rng.normal(0, 0.3, n), rng.normal(0, 0.3, n), rng.uniform(0.5, 2, n)]
+            )
+    return made
+
+
+@pytest.fixture(scope="module")
+def inputs() -> np.ndarray:
+    return np.random.default_rng(1).uniform(-1, 1, (16, 32, 32, 1)).astype(np.float32)
+
+
+def test_folding_changes_no_output_and_leaves_no_normalisation(network: keras.Model, inputs: np.ndarray) -> None:
+    folded = qa.fold_batch_norm(network)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
+    before, after = network(inputs, training=False), folded(inputs, training=False)
+    for name in before:
+        np.testing.assert_allclose(before[name], after[name], atol=2e-4 * float(np.abs(before[name]).max() + 1))
+
+
+def test_kernels_are_rounded_to_255_levels_per_output_channel() -> None:
+    kernel = np.random.default_rng(0).normal(0, 1, (3, 3, 8, 4)).astype(np.float32) * np.float32([1, 10, 100, 0.01])
+    rounded = np.asarray(qa.round_kernel(kernel, depthwise=False))
+    step = np.abs(kernel).max(axis=(0, 1, 2)) / 127
+    assert (np.abs(rounded - kernel).max(axis=(0, 1, 2)) <= step / 2 * 1.001).all()
+    np.testing.assert_allclose(rounded / step, np.rint(rounded / step), atol=1e-3)
+
+
+def test_the_imitation_rounds_what_int8_rounds_and_shares_the_weights(network: keras.Model, inputs: np.ndarray) -> None:
+    folded = qa.fold_batch_norm(network)
+    imitated = qa.imitate_int8(folded, inputs)
+    ranges = imitated.ranges()
+    # A convolution whose ReLU6 is fused is rounded once, behind it; one without is rounded itself.
+    assert "stem_relu" in ranges
+    assert "stem" not in ranges
+    assert "block0_project" in ranges
+    assert {"logits", "evidence", "embedding"} <= set(ranges)
+    assert all(low <= 0 < high for low, high in ranges.values())
+    plain, rounded = folded(inputs)["embedding"], imitated.rounded(inputs)["embedding"]
+    step = (ranges["embedding"][1] - ranges["embedding"][0]) / 255
+    np.testing.assert_allclose(np.asarray(rounded) / step, np.rint(np.asarray(rounded) / step), atol=1e-2)
+    assert 0 < float(np.abs(plain - rounded).mean()) < 0.3 * float(np.abs(plain).mean())
+    shared = {id(v) for v in folded.trainable_variables}
+    assert shared <= {id(v) for v in imitated.rounded.trainable_variables}
+
+
+def test_training_for_consistency_brings_float_and_int8_together(network: keras.Model, inputs: np.ndarray) -> None:
+    folded = qa.fold_batch_norm(network)
+    imitated = qa.imitate_int8(folded, inputs)
+    trainer = imitated.trainer(10.0)
+    trainer.compile(
+        keras.optimizers.Adam(2e-4), keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False
+    )
+
+    def gap() -> float:
+        return float(np.abs(folded(inputs)["logits"] - imitated.rounded(inputs)["logits"]).mean())
+
+    before = gap()
+    y = np.eye(2, dtype=np.float32)[np.arange(16) % 2]
+    trainer.fit(inputs, y, sample_weight=np.ones(16, np.float32), batch_size=16, epochs=25, verbose=0)
+    assert gap() < 0.7 * before
+
+
+def test_a_range_clips_what_costs_least() -> None:
+    values = np.random.default_rng(0).normal(0, 1, 400_000).astype(np.float32)
+    values[0] = 60.0
+    low, high = qa.clipped_range(values)
+    assert 4 < high < 50
+    assert -6 < low < -3
+    flat = np.random.default_rng(0).uniform(0, 6, 20_000).astype(np.float32)
+    assert qa.clipped_range(flat)[1] == pytest.approx(6, rel=0.02)

@@ -1,0 +1,226 @@
+"""Judges a network on labelled radiographs: ``python training/evaluate.py MODEL --data MANIFEST``.
+
+MODEL is a ``.keras`` file, a ``.tflite`` or the name of a shipped network.
+Prints Markdown: accuracy, sensitivity and specificity with Wilson intervals,
+macro AUROC with an interval that draws whole patients, the confusion matrix, and
+the same for each source, which is where the truth is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.calibration import pixels
+from convert.network import read_facts
+from covidnet_lite import files, metrics
+from covidnet_lite import model as models
+from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.errors import CovidNetLiteError, DatasetError, ModelError
+from covidnet_lite.fit import InputSpec, normalise
+from covidnet_lite.interpreter import outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a network said of labelled cases: ``(n, classes)`` probabilities before any abstention."""
+
+    name: str
+    labels: tuple[str, ...]
+    cases: list[Case]
+    targets: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[Any]
+    threshold: float
+
+    @property
+    def patients(self) -> npt.NDArray[Any]:
+        """One identifier a case; an unknown patient is one of his own."""
+        return np.array([case.patient or str(case.path) for case in self.cases])
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> Answers:
+        """The same for some of the cases."""
+        cases = [case for case, keep in zip(self.cases, chosen) if keep]
+        return Answers(self.name, self.labels, cases, self.targets[chosen], self.probabilities[chosen], self.threshold)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Judge a network on labelled radiographs.")
+    parser.add_argument("model", help="a .keras file, a .tflite, or the name of a shipped network")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="a manifest.csv, or a folder (LABEL/image or SPLIT/LABEL/image)"
+    )
+    parser.add_argument("--split", default="test", help="the split to judge on (default: test)")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    args = parser.parse_args(argv)
+    try:
+        answers = ask(args.model, args.data, args.split)
+        figures = judge(answers)
+        print(markdown(figures))
+        if args.json:
+            files.write(args.json, json.dumps(figures, indent=1) + "\n")
+    except CovidNetLiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def ask(model: str, data: Path, split: str) -> Answers:
+    """Runs a network over one split.
+
+    Raises:
+        DatasetError: the split is empty.
+        ModelError: the model cannot be loaded.
+    """
+    cases = [c for c in read_cases(data) if c.split in (split, "")]
+    if model.endswith(".keras"):
+        labels, spec, run = _keras(Path(model))
+        temperature, threshold = 1.0, 0.0
+    else:
+        loaded = models.load(model)
+        labels, spec = loaded.manifest.labels, loaded.manifest.input
+        temperature, threshold = loaded.manifest.temperature, loaded.manifest.threshold
+        run = lambda pictures: outputs(loaded, pictures)["logits"]  # noqa: E731
+    cases = [c for c in cases if c.label in labels]
+    if not cases:
+        raise DatasetError(f"{data}: no image labelled {', '.join(labels)} in the {split} split")
+    targets = np.array([labels.index(c.label) for c in cases])
+    probabilities = metrics.softmax(run(pixels(cases, spec)), temperature)
+    return Answers(Path(model).name, labels, cases, targets, probabilities, threshold)
+
+
+def _keras(path: Path) -> tuple[tuple[str, ...], InputSpec, Any]:
+    import keras
+
+    facts = read_facts(path) if path.is_file() else {}
+    if "labels" not in facts:
+        raise ModelError(f"{path}: is no network that training/finetune.py wrote")
+    network, spec = keras.models.load_model(path, compile=False), InputSpec.from_dict(facts["input"])
+
+    def run(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        return np.asarray(network.predict(normalise(pictures, spec), batch_size=32, verbose=0)["logits"])
+
+    return tuple(facts["labels"]), spec, run
+
+
+def judge(answers: Answers) -> dict[str, Any]:
+    """Every figure, over all cases and for each source."""
+    sources = sorted({case.source for case in answers.cases})
+    of_source = {s: answers.of(np.array([c.source == s for c in answers.cases])) for s in sources}
+    return {
+        "model": answers.name,
+        "labels": list(answers.labels),
+        "all": _figures(answers),
+        "sources": {s or "(no source)": _figures(part) for s, part in of_source.items()},
+    }
+
+
+def _figures(answers: Answers) -> dict[str, Any]:
+    targets, probabilities = answers.targets, answers.probabilities
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    correct = predicted == targets
+    matrix = metrics.confusion(targets, predicted, len(answers.labels))
+    answered = confidence >= answers.threshold
+    classes = {}
+    for k, label in enumerate(answers.labels):
+        positive, negative = int(matrix[k].sum()), int(matrix.sum() - matrix[k].sum())
+        hit, passed = int(matrix[k, k]), int(negative - (matrix[:, k].sum() - matrix[k, k]))
+        classes[label] = {"sensitivity": _share(hit, positive), "specificity": _share(passed, negative)}
+    several = len(set(targets.tolist())) > 1
+    return {
+        "images": len(targets),
+        "patients": len(set(answers.patients.tolist())),
+        "accuracy": _share(int(correct.sum()), len(targets)),
+        "classes": classes,
+        "confusion": matrix.tolist(),
+        "macro_auroc": metrics.macro_auroc(targets, probabilities) if several else None,
+        "macro_auroc_interval": metrics.bootstrap(metrics.macro_auroc, targets, probabilities, groups=answers.patients)
+        if several
+        else None,
+        "ece": metrics.expected_calibration_error(targets, probabilities),
+        "answered": _share(int(answered.sum()), len(targets)),
+        "accuracy_when_answered": _share(int((correct & answered).sum()), int(answered.sum())),
+    }
+
+
+def _share(count: int, total: int) -> dict[str, Any]:
+    low, high = metrics.wilson(count, total)
+    return {"count": count, "total": total, "value": count / total if total else None, "interval": [low, high]}
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """The figures as a person reads them."""
+    labels, whole = figures["labels"], figures["all"]
+    lines = [
+        f"## {figures['model']}: {whole['images']} images of {whole['patients']} patients",
+        "",
+        "| | value | 95 % interval |",
+        "|---|---|---|",
+        _row("accuracy", whole["accuracy"]),
+        _auroc_row(whole),
+        f"| expected calibration error | {whole['ece']:.3f} | |",
+        _row("share answered", whole["answered"]),
+        _row("accuracy when answered", whole["accuracy_when_answered"]),
+    ]
+    for label, found in whole["classes"].items():
+        lines += [
+            _row(f"{label}: sensitivity", found["sensitivity"]),
+            _row(f"{label}: specificity", found["specificity"]),
+        ]
+    lines += ["", "| truth \\ answer | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
+    lines += [
+        f"| {label} | " + " | ".join(str(n) for n in row) + " |" for label, row in zip(labels, whole["confusion"])
+    ]
+    lines += [
+        "",
+        "| source | images | accuracy (95 %) | "
+        + " | ".join(f"{label} found" for label in labels)
+        + " | macro AUROC (95 %) |",
+    ]
+    lines += ["|---" * (len(labels) + 4) + "|"]
+    for source, part in figures["sources"].items():
+        found = [_short(part["classes"][label]["sensitivity"]) for label in labels]
+        area = (
+            "-"
+            if part["macro_auroc"] is None
+            else "{:.2f} ({:.2f}-{:.2f})".format(part["macro_auroc"], *part["macro_auroc_interval"])
+        )
+        lines.append(
+            f"| {source} | {part['images']} | {_percent(part['accuracy'])} | " + " | ".join(found) + f" | {area} |"
+        )
+    return "\n".join(lines)
+
+
+def _row(name: str, share: dict[str, Any]) -> str:
+    if share["value"] is None:
+        return f"| {name} | - | |"
+    low, high = share["interval"]
+    return f"| {name} | {share['value']:.1%} ({share['count']}/{share['total']}) | {low:.1%}-{high:.1%} |"
+
+
+def _auroc_row(part: dict[str, Any]) -> str:
+    if part["macro_auroc"] is None:
+        return "| macro AUROC | - | |"
+    return "| macro AUROC | {:.3f} | {:.3f}-{:.3f} |".format(part["macro_auroc"], *part["macro_auroc_interval"])
+
+
+def _percent(share: dict[str, Any]) -> str:
+    return f"{share['value']:.1%} ({share['interval'][0]:.0%}-{share['interval'][1]:.0%})"
+
+
+def _short(share: dict[str, Any]) -> str:
+    return f"{share['count']}/{share['total']}" if share["total"] else "-"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

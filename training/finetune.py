@@ -1,0 +1,272 @@
+"""Fine-tunes a network on radiographs: ``python training/finetune.py --data DIR --recipe training/recipes/base.toml``.
+
+Writes ``NAME.keras``, ``NAME.ranges.json``, ``NAME.toml`` and ``NAME.csv`` (one
+line an epoch) to ``--out``. Started again after a kill, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from covidnet_lite import metrics
+from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.errors import CovidNetLiteError, DatasetError
+from covidnet_lite.fit import InputSpec
+from training import backbones, checkpoint, dataset, quantisation_aware
+from training.recipe import Recipe, read_recipe
+
+
+@dataclass(frozen=True)
+class Split:
+    """Decoded cases of one split and their targets, ``(n,)`` int64."""
+
+    cases: list[Case]
+    images: list[Any]
+    targets: npt.NDArray[np.int64]
+
+
+@dataclass
+class Progress:
+    """Where a run is, kept on disk beside its weights."""
+
+    epoch: int = 0  # epochs done
+    best: float = math.inf  # lowest validation loss
+    waited: int = 0  # epochs since then
+    done: bool = False
+
+    @classmethod
+    def load(cls, path: Path) -> Progress:
+        return cls(**json.loads(path.read_text())) if path.is_file() else cls()
+
+    def save(self, path: Path) -> None:
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(asdict(self)))
+        temporary.replace(path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Fine-tune a network on radiographs.")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="a manifest.csv, or a folder (LABEL/image or SPLIT/LABEL/image)"
+    )
+    parser.add_argument(
+        "--recipe", type=Path, default=ROOT / "training/recipes/base.toml", help="the TOML file that says how"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), help="folder for runs; this one goes to OUT/NAME (default: runs)"
+    )
+    parser.add_argument("--fresh", action="store_true", help="start again, dropping what an earlier run left")
+    parser.add_argument(
+        "--verbose",
+        choices=(0, 1, 2),
+        type=int,
+        default=1,
+        help="0 silent, 1 progress bar, 2 one line an epoch (default: 1)",
+    )
+    args = parser.parse_args(argv)
+    try:
+        run(args.data, read_recipe(args.recipe), args.recipe, args.out, args.fresh, args.verbose)
+    except CovidNetLiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last finished epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = False, verbose: int = 1) -> keras.Model:
+    """Trains one recipe, or goes on with it, and returns the network."""
+    splits = load(data, recipe)
+    folder = out / recipe.name
+    if fresh and folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(recipe_path, folder / f"{recipe.name}.toml")
+    keras.utils.set_random_seed(recipe.seed)
+    backbone = backbones.build(recipe.backbone, side=recipe.side, weights=recipe.weights, equalise=recipe.equalise)
+    network = backbones.with_head(backbone, recipe.labels, recipe.dropout)
+    classifier = keras.Model(network.inputs[0], network.output["logits"])
+    _train(classifier, "float", splits, backbone.spec, recipe, folder, verbose)
+
+    if recipe.quantisation_aware.epochs:
+        network = quantisation_aware.fold_batch_norm(network)
+        calibration = _calibration_images(splits["train"], backbone.spec, recipe)
+        imitated = quantisation_aware.imitate_int8(network, calibration)
+        _train(
+            imitated.trainer(recipe.quantisation_aware.consistency),
+            "int8",
+            splits,
+            backbone.spec,
+            recipe,
+            folder,
+            verbose,
+        )
+        ranges = imitated.ranges()
+        (folder / f"{recipe.name}.ranges.json").write_text(json.dumps(ranges, indent=1) + "\n")
+    facts = {
+        "name": recipe.name,
+        "backbone": recipe.backbone,
+        "sources": sorted({c.source for c in splits["train"].cases if c.source}),
+    }
+    checkpoint.save(network, folder / f"{recipe.name}.keras", recipe.labels, backbone.spec, facts)
+    print(f"wrote {folder / recipe.name}.keras")
+    return network
+
+
+def load(data: Path, recipe: Recipe) -> dict[str, Split]:
+    """Reads, checks, splits and decodes the training and validation images.
+
+    Raises:
+        DatasetError: the data set has problems, or a split lacks a label.
+    """
+    cases = read_cases(data)
+    dataset.check(cases, recipe.labels, recipe.ignore)
+    cases = [c for c in cases if c.label in recipe.labels and c.source not in recipe.exclude_sources]
+    cases = dataset.split_by_patient(cases, recipe.seed)
+    splits = {}
+    for name in ("train", "val"):
+        chosen = [c for c in cases if c.split == name]
+        missing = sorted(set(recipe.labels) - {c.label for c in chosen})
+        if missing:
+            raise DatasetError(
+                f"{data}: no image of {', '.join(missing)} in the {name} split; add some or change the splits"
+            )
+        targets = np.array([recipe.labels.index(c.label) for c in chosen])
+        splits[name] = Split(chosen, dataset.decode(chosen, recipe.decode_side), targets)
+        print(
+            f"{name}: {len(chosen)} images, "
+            + ", ".join(f"{n} {label}" for label, n in zip(recipe.labels, np.bincount(targets)))
+        )
+    return splits
+
+
+def _train(
+    model: keras.Model,
+    stage: str,
+    splits: dict[str, Split],
+    spec: InputSpec,
+    recipe: Recipe,
+    folder: Path,
+    verbose: int,
+) -> None:
+    """One stage; leaves the weights of the best validation epoch in ``model``."""
+    int8 = stage == "int8"
+    epochs = recipe.quantisation_aware.epochs if int8 else recipe.epochs
+    peak = recipe.quantisation_aware.learning_rate if int8 else recipe.learning_rate
+    train, val = splits["train"], splits["val"]
+    one_hot = np.eye(len(recipe.labels), dtype=np.float32)
+    weights = dataset.case_weights(train.cases, recipe.balance, recipe.source_weights)
+    seed = recipe.seed + (1000 if int8 else 0)
+    batches = dataset.Batches(
+        train.images, one_hot[train.targets], weights, spec, recipe.augment, recipe.batch_size, seed
+    )
+    steps = len(batches)
+    if steps == 0:
+        raise DatasetError(
+            f"{len(train.cases)} training images are fewer than one batch of {recipe.batch_size}; lower batch_size"
+        )
+    warmup = 0 if int8 else round(recipe.warmup_epochs * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else peak,
+        max(1, epochs * steps - warmup),
+        warmup_target=peak if warmup else None,
+        warmup_steps=warmup,
+    )
+    model.compile(
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=5.0),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
+        weighted_metrics=[] if int8 else [keras.metrics.CategoricalAccuracy(name="accuracy")],
+        jit_compile=False,  # XLA's convolutions on a CPU take ten times as long
+    )
+    model.optimizer.build(model.trainable_variables)  # so that its state is restored too
+    state, last, best = (folder / f"{stage}.{end}" for end in ("json", "last.weights.h5", "best.weights.h5"))
+    progress = Progress.load(state)
+    if progress.epoch:
+        model.load_weights(last)
+    inputs = dataset.network_inputs(val.images, spec)
+    val_weights = dataset.case_weights(val.cases, recipe.balance, recipe.source_weights)
+    while progress.epoch < epochs and not progress.done:
+        batches.epoch = progress.epoch
+        history = model.fit(batches, initial_epoch=progress.epoch, epochs=progress.epoch + 1, verbose=verbose).history
+        logits = model.predict(inputs, batch_size=64, verbose=0)
+        row = _row(stage, progress.epoch, history, logits, val, val_weights, recipe)
+        _log(folder / f"{recipe.name}.csv", row)
+        if verbose:
+            print("  " + "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k.startswith("val_")), flush=True)
+        if row["val_loss"] < progress.best:
+            progress.best, progress.waited = row["val_loss"], 0
+            _write_weights(model, best)
+        else:
+            progress.waited += 1
+        progress.epoch += 1
+        progress.done = progress.waited >= recipe.patience
+        _write_weights(model, last)
+        progress.save(state)
+    model.load_weights(best)
+
+
+def _write_weights(model: keras.Model, path: Path) -> None:
+    temporary = path.with_name(f"tmp.{path.name}")
+    model.save_weights(temporary)  # the optimizer's state included
+    temporary.replace(path)
+
+
+def _row(
+    stage: str,
+    epoch: int,
+    history: dict[str, list[float]],
+    logits: npt.NDArray[Any],
+    val: Split,
+    weights: npt.NDArray[Any],
+    recipe: Recipe,
+) -> dict[str, Any]:
+    probabilities = metrics.softmax(logits)
+    loss = -np.log(np.maximum(probabilities[np.arange(len(val.targets)), val.targets], 1e-9))
+    return {
+        "stage": stage,
+        "epoch": epoch + 1,
+        **{k: v[0] for k, v in history.items()},
+        "val_loss": float((loss * weights).sum() / weights.sum()),
+        "val_accuracy": float((probabilities.argmax(1) == val.targets).mean()),
+        "val_auroc": metrics.macro_auroc(val.targets, probabilities),
+    }
+
+
+def _log(path: Path, row: dict[str, Any]) -> None:
+    columns = ("stage", "epoch", "loss", "accuracy", "consistency", "val_loss", "val_accuracy", "val_auroc")
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+        if new:
+            writer.writeheader()
+        writer.writerow({k: f"{v:.5f}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def _calibration_images(train: Split, spec: InputSpec, recipe: Recipe) -> npt.NDArray[np.float32]:
+    """Training images for activation ranges, drawn so that labels and sources are level."""
+    weights = dataset.case_weights(train.cases, 1.0, {}).astype(np.float64)
+    count = min(recipe.quantisation_aware.calibration_images, len(train.cases))
+    rng = np.random.default_rng(recipe.seed)
+    chosen = rng.choice(len(train.cases), count, replace=False, p=weights / weights.sum())
+    return dataset.network_inputs([train.images[i] for i in chosen], spec)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""Fine-tuning with int8 arithmetic imitated, so that int8 costs next to nothing.
+
+Batch normalisation is folded into the convolutions first; then weights are
+rounded as int8 stores them (symmetric, per output channel) and activations as
+int8 passes them on (asymmetric, per tensor), gradients going straight through
+(Jacob et al., CVPR 2018). The ends of the activation ranges are learned too
+(as in Choi et al., PACT, 2018). The loss adds the divergence between what the
+float network says and what its int8 imitation says: agreement is trained for,
+not hoped for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from keras import layers
+
+_CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
+_ACTIVATIONS = (layers.ReLU, layers.Activation)
+_PASSING = (layers.InputLayer, layers.Dropout, layers.SpatialDropout2D)  # change no value at inference
+
+
+def fold_batch_norm(model: keras.Model) -> keras.Model:
+    """The same function with every batch normalisation that follows a convolution folded into it."""
+    folded = {
+        layer.name: norm
+        for layer in model.layers
+        if isinstance(layer, _CONVOLUTIONS)
+        for norm in _consumers(layer)
+        if isinstance(norm, layers.BatchNormalization)
+    }
+    gone = {norm.name for norm in folded.values()}
+
+    def clone(layer: layers.Layer) -> layers.Layer:
+        config = layer.get_config()
+        if layer.name in folded:
+            config["use_bias"] = True
+        return type(layer).from_config(config)
+
+    def call(layer: layers.Layer, *args: Any, **kwargs: Any) -> Any:
+        return args[0] if layer.name in gone else layer(*args, **kwargs)
+
+    new = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in new.layers:
+        old = model.get_layer(layer.name)
+        if layer.name in folded:
+            layer.set_weights(_fold(old, folded[layer.name]))
+        elif layer.weights:
+            layer.set_weights(old.get_weights())
+    return new
+
+
+def _fold(conv: layers.Layer, norm: layers.BatchNormalization) -> list[npt.NDArray[np.float32]]:
+    kernel = conv.get_weights()[0]
+    bias = conv.get_weights()[1] if conv.use_bias else 0.0
+    mean, variance = norm.moving_mean.numpy(), norm.moving_variance.numpy()
+    gamma = norm.gamma.numpy() if norm.scale else 1.0
+    beta = norm.beta.numpy() if norm.center else 0.0
+    factor = gamma / np.sqrt(variance + norm.epsilon)
+    depthwise = isinstance(conv, layers.DepthwiseConv2D)
+    return [kernel * (factor[:, None] if depthwise else factor), (bias - mean) * factor + beta]
+
+
+def _consumers(layer: layers.Layer) -> list[layers.Layer]:
+    return [node.operation for node in layer._outbound_nodes]
+
+
+class Rounded(layers.Layer):
+    """Rounds activations to 256 levels between two learned ends."""
+
+    # Ends move by factors, and faster than weights: exp(20 x) turns a step that is right for a
+    # weight into a few percent of a range, whatever its size.
+    GAIN = 20.0
+
+    def __init__(self, low: float, high: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.start = (min(low, 0.0), max(high, 1e-3))  # int8 must hold a true zero
+        self.moves = self.add_weight(shape=(2,), initializer="zeros", name="moves")
+
+    def ends(self) -> Any:
+        """``(low, high)`` as they are now, float32."""
+        return tf.constant(self.start, tf.float32) * tf.exp(self.GAIN * self.moves)
+
+    def call(self, x: Any) -> Any:
+        low, high = tf.unstack(self.ends())
+        return tf.quantization.fake_quant_with_min_max_vars(x, low, high)
+
+
+class RoundedConvolution(layers.Layer):
+    """A convolution of another model with its kernel rounded to int8; the variables stay those of the other."""
+
+    def __init__(self, conv: layers.Layer, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.conv = conv
+
+    def call(self, x: Any) -> Any:
+        conv = self.conv
+        depthwise = isinstance(conv, layers.DepthwiseConv2D)
+        kernel = round_kernel(conv.kernel, depthwise)
+        run = keras.ops.depthwise_conv if depthwise else keras.ops.conv
+        x = run(x, kernel, strides=conv.strides, padding=conv.padding, dilation_rate=conv.dilation_rate)
+        return conv.activation(x + conv.bias if conv.use_bias else x)
+
+
+def round_kernel(kernel: Any, depthwise: bool) -> Any:
+    """Symmetric per-channel int8 with a straight-through gradient."""
+    kernel = tf.convert_to_tensor(kernel)
+    axes = (0, 1) if depthwise else (0, 1, 2)
+    scale = tf.maximum(tf.reduce_max(tf.abs(kernel), axes, keepdims=True), 1e-12) / 127.0
+    rounded = tf.round(kernel / scale) * scale
+    return kernel + tf.stop_gradient(rounded - kernel)
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """A float network and its int8 imitation over the same weights."""
+
+    plain: keras.Model
+    rounded: keras.Model
+    points: dict[str, Rounded]  # name of the layer whose output is rounded -> how
+
+    def ranges(self) -> dict[str, list[float]]:
+        """Layer name -> the range of its output, for the quantiser."""
+        return {name: [float(end) for end in point.ends()] for name, point in sorted(self.points.items())}
+
+    def trainer(self, consistency: float) -> keras.Model:
+        """A model that trains both at once and predicts with the imitation."""
+        return _Trainer(self.plain, self.rounded, consistency)
+
+
+def imitate_int8(model: keras.Model, calibration: npt.NDArray[np.float32]) -> Imitation:
+    """Builds the imitation of a batch-norm-free model; its ranges start from ``calibration`` inputs."""
+    named = {layer.name: layer for layer in model.layers if _is_rounded(layer)}
+    probe = keras.Model(model.input, {name: layer.output for name, layer in named.items()})
+    samples: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in named}
+    rng = np.random.default_rng(0)
+    for start in range(0, len(calibration), 16):
+        for name, values in probe(calibration[start : start + 16], training=False).items():
+            flat = values.numpy().ravel()
+            samples[name] += [rng.choice(flat, min(len(flat), 8192)), np.array([flat.min(), flat.max()])]
+    points = {name: Rounded(*clipped_range(np.concatenate(samples[name])), name=f"{name}_rounded") for name in named}
+
+    def clone(layer: layers.Layer) -> layers.Layer:
+        if isinstance(layer, _CONVOLUTIONS):
+            return RoundedConvolution(layer, name=f"{layer.name}_imitated")
+        return type(layer).from_config(layer.get_config())
+
+    def call(layer: layers.Layer, *args: Any, **kwargs: Any) -> Any:
+        out = layer(*args, **kwargs)
+        name = layer.name.removesuffix("_imitated")
+        return points[name](out) if name in points else out
+
+    rounded = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    return Imitation(model, rounded, points)
+
+
+def clipped_range(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """The range whose 256 levels lose least of ``values`` in mean square: a few outliers may be clipped."""
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 1e-3)
+    shares = np.linspace(1.0, 0.2, 41)
+    high = min((high * share for share in shares), key=lambda end: _rounding_loss(values, low, end))
+    low = min((low * share for share in shares), key=lambda end: _rounding_loss(values, end, high))
+    return float(low), float(high)
+
+
+def _rounding_loss(values: npt.NDArray[np.float32], low: float, high: float) -> float:
+    step = (high - low) / 255
+    zero = np.rint(-low / step)
+    rounded = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
+    return float(((values - rounded) ** 2).mean())
+
+
+def _is_rounded(layer: layers.Layer) -> bool:
+    """Whether int8 rounds this layer's output: all but those whose activation is fused behind them."""
+    if isinstance(layer, _PASSING):
+        return False
+    after = _consumers(layer)
+    return not (
+        isinstance(layer, (*_CONVOLUTIONS, layers.Add)) and after and all(isinstance(a, _ACTIVATIONS) for a in after)
+    )
+
+
+class _Trainer(keras.Model):
+    """Trains the logits of both networks at once; predicts those of the imitation."""
+
+    def __init__(self, plain: keras.Model, rounded: keras.Model, consistency: float) -> None:
+        super().__init__(name="int8_trainer")
+        self.plain = keras.Model(plain.input, plain.output["logits"])
+        self.rounded = keras.Model(rounded.input, rounded.output["logits"])
+        self.consistency = consistency
+        self.means = (keras.metrics.Mean(name="loss"), keras.metrics.Mean(name="consistency"))
+        self.built = True
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        return list(self.means)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.rounded(x, training=training)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y, weight = data
+        with tf.GradientTape() as tape:
+            # Inference mode: no dropout, so that only rounding tells the two apart.
+            plain, rounded = self.plain(x, training=False), self.rounded(x, training=False)
+            loss = 0.5 * (self.loss(y, rounded, weight) + self.loss(y, plain, weight))
+            target = tf.nn.softmax(plain)
+            divergence = tf.reduce_mean(
+                tf.nn.softmax_cross_entropy_with_logits(target, rounded)
+                - tf.nn.softmax_cross_entropy_with_logits(target, plain)
+            )
+            total = loss + self.consistency * divergence
+        variables = self.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables))
+        for mean, value in zip(self.means, (loss, divergence)):
+            mean.update_state(value)
+        return {mean.name: mean.result() for mean in self.means}

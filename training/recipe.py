@@ -1,0 +1,85 @@
+"""A recipe: everything that decides how a network turns out, in one TOML file."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from covidnet_lite.errors import DatasetError
+from training.augment import Strength
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class QuantisationAware:
+    """The second stage: fine-tuning with int8 arithmetic imitated. ``epochs`` 0 leaves it out."""
+
+    epochs: int = 6
+    learning_rate: float = 5e-5
+    consistency: float = 4.0  # weight of KL(float || int8) beside the cross-entropy
+    calibration_images: int = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """See ``training/recipes/`` for examples; every key of the TOML file is a field here."""
+
+    name: str
+    backbone: str
+    labels: tuple[str, ...]
+    ignore: tuple[str, ...] = ()  # labels of images to leave out
+    exclude_sources: tuple[str, ...] = ()
+    weights: str = "imagenet"
+    side: int | None = None
+    equalise: bool = True
+    decode_side: int = 320
+    seed: int = 2020
+    epochs: int = 24
+    patience: int = 8
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    warmup_epochs: float = 2.0
+    weight_decay: float = 1e-4
+    dropout: float = 0.3
+    label_smoothing: float = 0.05
+    balance: float = 0.5
+    source_weights: dict[str, float] = field(default_factory=dict)
+    augment: Strength = field(default_factory=Strength)
+    quantisation_aware: QuantisationAware = field(default_factory=QuantisationAware)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Reads a recipe.
+
+    Raises:
+        DatasetError: the file is missing, is no TOML, or has an unknown or missing key.
+    """
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        given.setdefault("name", path.stem)
+        return _build(Recipe, given, "")
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such recipe; those that come along are in training/recipes") from None
+    except (tomllib.TOMLDecodeError, TypeError) as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def _build(cls: Any, given: dict[str, Any], where: str) -> Any:
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise TypeError(f"unknown key {where}{unknown[0]}; known are {', '.join(sorted(known))}")
+    nested = {"augment": Strength, "quantisation_aware": QuantisationAware}
+    values = {
+        key: _build(nested[key], value, f"{key}.") if key in nested
+        else tuple(value) if isinstance(value, list)
+        else value
+        for key, value in given.items()
+    }  # fmt: skip
+    return cls(**values)
