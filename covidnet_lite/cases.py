@@ -63,9 +63,15 @@ def _from_manifest(path: Path) -> list[Case]:
             reader = csv.DictReader(file)
             if "file" not in (reader.fieldnames or ()):
                 raise DatasetError(f"{path}: is no manifest: it has no column 'file' in its first line")
-            return [_from_row(path.parent, {k: v or "" for k, v in row.items() if k}) for row in reader]
+            rows = [{k: v or "" for k, v in row.items() if k} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: is no CSV file in UTF-8 ({error})") from error
+    nameless = [i for i, row in enumerate(rows, 2) if not row["file"]]
+    if nameless:
+        raise DatasetError(
+            f"{path}: no file is named in line {', '.join(map(str, nameless[:10]))}; fill it in or delete it"
+        )
+    return [_from_row(path.parent, row) for row in rows]
 
 
 def _from_row(folder: Path, row: dict[str, str]) -> Case:

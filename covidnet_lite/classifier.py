@@ -131,7 +131,7 @@ class Classifier:
         try:
             image = radiograph.read(img, self._at_least, name).image
         except NotAChestRadiograph as objection:
-            return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection))
+            return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection).removeprefix(f"{name}: "))
         read, start = _ms(start), time.perf_counter()
         small = resize(image, self.manifest.input)
         if is_blank(small):

@@ -6,6 +6,8 @@ chest radiograph, and no pixel of it is looked at.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,10 +35,12 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
     """
     try:
         import pydicom
-        from pydicom.errors import InvalidDicomError
+        from pydicom.errors import BytesLengthException, InvalidDicomError
         from pydicom.pixels import apply_modality_lut, apply_voi_lut
     except ImportError:
         raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
+    # What pydicom raises on files that are damaged or break the standard.
+    damaged = (*_DAMAGED, InvalidDicomError, BytesLengthException)
 
     if file.read(2) in (b"MZ", b"PK", b"#!", b"%P", b"\x7fE"):  # a program or archive behind a DICOM face
         raise InputError(f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read")
@@ -44,51 +48,76 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
     try:
         data = pydicom.dcmread(file)
         _check_header(data, name)
+        _check_decoder(data, name)
         stored = data.pixel_array
-    except InvalidDicomError as error:
-        raise InputError(f"{name}: is no valid DICOM file ({error}); export it again") from error
-    except (RuntimeError, NotImplementedError) as error:  # pydicom: no decoder for the transfer syntax
-        raise MissingExtraError(f"{name}: {error}; pip install 'covidnet-lite[dicom]' brings the decoders") from error
-    except (
-        AttributeError,
-        KeyError,
-        ValueError,
-        TypeError,
-        OSError,
-        EOFError,
-        IndexError,
-    ) as error:
-        raise InputError(f"{name}: its pixels cannot be read ({error}); export it again") from error
+    except damaged as error:
+        raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
 
     size = (int(data.Columns), int(data.Rows))
     if stored.ndim == 3:  # colour: a secondary capture
-        return Image.fromarray(np.ascontiguousarray(stored)).convert("L"), size
+        if stored.dtype == np.uint8:
+            return Image.fromarray(np.ascontiguousarray(stored)).convert("L"), size
+        stored = (stored[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(stored.dtype)
     stored = reduce(stored, at_least)
     # Rescaling and windowing are functions of one stored value: done once a level, not once a pixel.
     low, high = int(stored.min()), int(stored.max())
-    levels = np.arange(low, high + 1, dtype=stored.dtype)
+    if high - low < 1 << 16:
+        levels, index = np.arange(low, high + 1).astype(stored.dtype), stored.astype(np.int64) - low
+    else:
+        levels, index = np.unique(stored, return_inverse=True)
+        index = index.reshape(stored.shape)
     try:
         values = np.asarray(apply_voi_lut(apply_modality_lut(levels, data), data, index=0), np.float64)
-    except (AttributeError, KeyError, ValueError, TypeError, IndexError, NotImplementedError) as error:
-        raise InputError(f"{name}: its gray scale cannot be read ({error}); export it again") from error
+    except damaged as error:
+        raise InputError(f"{name}: its gray scale cannot be read ({_first_line(error)}); export it again") from error
     span = values.max() - values.min()
     gray = (values - values.min()) / (span or 1.0) * 255
     if data.get("PhotometricInterpretation") == "MONOCHROME1":
         gray = 255 - gray
-    table = np.rint(gray).astype(np.uint8)
-    return Image.fromarray(table[stored.astype(np.int64) - low]), size
+    return Image.fromarray(np.rint(gray).astype(np.uint8)[index]), size
+
+
+_DAMAGED = (
+    AttributeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _check_decoder(data: Dataset, name: str) -> None:
+    """Tells a decoder that is not installed from a damaged file."""
+    from pydicom.pixels import get_decoder
+
+    syntax = data.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and syntax.is_encapsulated and not get_decoder(syntax).is_available:
+        raise MissingExtraError(
+            f"{name}: no decoder for {syntax.name} is installed; pip install 'covidnet-lite[dicom]' brings those "
+            "for JPEG, JPEG 2000 and RLE; else export it uncompressed"
+        )
 
 
 def _check_header(data: Dataset, name: str) -> None:
     modality = str(data.get("Modality", "") or "")
     if modality and modality not in PROJECTION:
-        raise NotAChestRadiograph(f"its header says modality {modality}, not a projection radiograph (CR, DX)")
+        raise NotAChestRadiograph(f"{name}: its header says modality {modality}, not a projection radiograph (CR, DX)")
     body = str(data.get("BodyPartExamined", "") or "").upper()
     if body and not any(part in body for part in CHEST):
-        raise NotAChestRadiograph(f"its header says body part {body}, not chest")
+        raise NotAChestRadiograph(f"{name}: its header says body part {body}, not chest")
     view = str(data.get("ViewPosition", "") or "").upper()
     if view not in FRONTAL:
-        raise NotAChestRadiograph(f"its header says view {view}, not frontal (PA or AP)")
+        raise NotAChestRadiograph(f"{name}: its header says view {view}, not frontal (PA or AP)")
     if "PixelData" not in data:
         raise InputError(f"{name}: holds no picture; give the image file of the study")
     if int(data.get("NumberOfFrames", 1) or 1) > 1:
@@ -109,5 +138,6 @@ def reduce(stored: npt.NDArray[Any], at_least: tuple[int, int] | None) -> npt.ND
     rows, columns = height // factor, width // factor
     blocks = stored[: rows * factor, : columns * factor].reshape(rows, factor, columns * factor)
     # Rows first: whole lines are added, which is what the memory likes.
-    sums = blocks.sum(axis=1, dtype=np.int32).reshape(rows, columns, factor).sum(axis=2)
+    wide = np.int64 if stored.dtype.itemsize > 2 else np.int32
+    sums = blocks.sum(axis=1, dtype=wide).reshape(rows, columns, factor).sum(axis=2)
     return np.asarray(sums // (factor * factor)).astype(stored.dtype)

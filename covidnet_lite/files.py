@@ -22,12 +22,13 @@ def write(path: str | Path, data: bytes | str) -> Path:
             what stood at ``path`` is untouched.
     """
     path = Path(path)
+    data = data.encode("utf-8", "replace") if isinstance(data, str) else data
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".covidnet-lite-")
         with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.write(data)
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's are private
         os.replace(temporary, path)
     except OSError as error:

@@ -8,6 +8,7 @@ input are three functions of one gray byte, so they are folded into one table of
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,13 +38,15 @@ class InputSpec:
     equalise: bool = False
 
     def __post_init__(self) -> None:
-        if self.height < 1 or self.width < 1:
-            raise ValueError(f"height and width must be positive, not {self.height} x {self.width}")
+        if type(self.height) is not int or type(self.width) is not int or min(self.height, self.width) < 1:
+            raise ValueError(f"height and width must be positive whole numbers, not {self.height} x {self.width}")
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, not {self.channels}")
         for name in ("mean", "std"):
             if len(getattr(self, name)) != self.channels:
                 raise ValueError(f"{name} needs one value per channel ({self.channels})")
+            if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in getattr(self, name)):
+                raise ValueError(f"{name} must be finite numbers, not {getattr(self, name)}")
         if not all(std > 0 for std in self.std):
             raise ValueError(f"std must be positive, not {self.std}")
 

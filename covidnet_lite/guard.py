@@ -10,6 +10,7 @@ squares scaled to the training set, so 1 is an ordinary radiograph.
 from __future__ import annotations
 
 import io
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ class Guard:
         return np.asarray((inside + outside) / 2)
 
     def to_npz(self) -> bytes:
-        """Half precision: the distance changes by less than 1 in 1000."""
+        """Half precision: the distance changes by less than 1 in 100."""
         buffer = io.BytesIO()
         np.savez(
             buffer,
@@ -63,11 +64,14 @@ class Guard:
         """The reverse of :meth:`to_npz`.
 
         Raises:
-            ValueError, KeyError: the bytes are not a guard's.
+            ValueError: the bytes are not a guard's.
         """
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            residual, limit = (float(v) for v in arrays["limits"])
-            mean, directions, variance = (arrays[k].astype(np.float32) for k in ("mean", "directions", "variance"))
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                residual, limit = (float(v) for v in arrays["limits"])
+                mean, directions, variance = (arrays[k].astype(np.float32) for k in ("mean", "directions", "variance"))
+        except (EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(f"no guard: {error}") from error
         return cls(mean, directions, variance, residual, limit)
 
 
@@ -76,6 +80,8 @@ def fit_guard(embeddings: Array, held_out: Array, quantile: float = 0.99, compon
 
     ``quantile`` of the held-out radiographs pass.
     """
+    # Directions must leave a rest of images and of features, or there is no outside to measure.
+    components = max(1, min(components, min(embeddings.shape) // 2))
     mean = embeddings.mean(axis=0)
     centred = (embeddings - mean).astype(np.float64)
     _, singular, directions = np.linalg.svd(centred, full_matrices=False)

@@ -55,11 +55,18 @@ class Manifest:
     intended_use: str = "Research use only; not a medical device."
 
     def __post_init__(self) -> None:
+        for name in ("name", "version", "licence", "intended_use"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be text, not {getattr(self, name)!r}")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels must be two or more different names, not {self.labels}")
+        if not all(isinstance(label, str) and label for label in self.labels):
+            raise ValueError(f"labels must be names, not {self.labels}")
+        if not isinstance(self.outputs, dict) or not all(type(i) is int for i in self.outputs.values()):
+            raise ValueError(f"outputs must map names to positions, not {self.outputs!r}")
         if "logits" not in self.outputs:
             raise ValueError("outputs must say which output holds the logits")
-        if not self.temperature > 0:
+        if not 0 < self.temperature < float("inf"):
             raise ValueError(f"temperature must be positive, not {self.temperature}")
         if not 0 <= self.threshold <= 1.01:
             raise ValueError(f"threshold must be between 0 and 1, not {self.threshold}")
@@ -92,6 +99,8 @@ class Manifest:
             fields = json.loads(text)
             if fields.pop("format", None) != FORMAT:
                 raise ValueError(f"its format is not {FORMAT}; upgrade covidnet-lite")
+            if not isinstance(fields["labels"], list):
+                raise ValueError(f"labels must be a list, not {fields['labels']!r}")
             fields["labels"] = tuple(fields["labels"])
             fields["input"] = InputSpec.from_dict(fields["input"])
             return cls(guard=guard, **fields)
@@ -140,5 +149,5 @@ def unseal(data: bytes, name: str) -> Manifest:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             guard = Guard.from_npz(archive.read("guard.npz")) if "guard.npz" in archive.namelist() else None
             return Manifest.from_json(archive.read("manifest.json"), guard)
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, ModelError) as error:
         raise ModelError(f"{name}: its manifest cannot be read ({error}); convert it again") from error

@@ -96,7 +96,7 @@ class Prediction:
             "label": self.label,
             "reason": self.reason,
             "probabilities": {k: round(v, 4) for k, v in self.probabilities.items()},
-            "distance": None if self.distance is None else round(self.distance, 3),
+            "distance": None if self.distance is None else round(float(self.distance), 3),
             "timings_ms": {k: round(v, 3) for k, v in self.timings.items()},
             "model": self.model,
             "sha256": self.sha256,
@@ -144,7 +144,9 @@ def judge(
 ) -> tuple[Status, str | None, str | None, dict[str, float]]:
     """``(classes,)`` logits -> status, label, reason, probabilities: guard first, then abstention."""
     limit = manifest.guard.limit if manifest.guard else np.inf
-    if distance is not None and distance > limit:
+    if not np.isfinite(logits).all():
+        return "refused", None, "the network gave no finite numbers for it", {}
+    if distance is not None and not distance <= limit:  # NaN is refused too
         reason = (
             "does not look like the frontal chest radiographs the network was trained on "
             f"(distance {distance:.2f}, limit {limit:.2f})"

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -78,10 +80,13 @@ def read(img: Source, at_least: tuple[int, int] | None = None, name: str | None 
         return _checked(image, name, image.size)
     if isinstance(img, Image.Image):
         _check_size(img.size, name)
-        return _checked(_to_gray(img, name), name, img.size)
+        return _upright(img, name)
     with _open(img, name) as data:
-        head = data.read(132)
-        data.seek(0)
+        try:
+            head = data.read(132)
+            data.seek(0)
+        except OSError as error:
+            raise InputError(f"{name}: cannot be read ({error})") from error
         if not head:
             raise InputError(f"{name}: the file is empty; copy it again from where it came")
         if head[128:132] == b"DICM":
@@ -100,6 +105,8 @@ def read_all(file: Any, name: str) -> bytes:
     """
     try:
         data = file.read()
+    except UnicodeDecodeError:
+        data = ""
     except (OSError, ValueError) as error:  # ValueError: closed
         raise InputError(f"{name}: cannot be read ({error})") from error
     if not isinstance(data, bytes):
@@ -109,7 +116,7 @@ def read_all(file: Any, name: str) -> bytes:
 
 def _open(img: Any, name: str) -> IO[bytes]:
     if isinstance(img, (bytes, bytearray, memoryview)):
-        return io.BytesIO(img)
+        return io.BytesIO(img.tobytes() if isinstance(img, memoryview) else img)
     if isinstance(img, (str, os.PathLike)):
         try:
             return open(img, "rb")
@@ -132,26 +139,49 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Rad
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, below
             image: Image.Image = Image.open(data, formats=FORMATS)
+        _check_size(image.size, name)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise InputError(f"{name}: holds {frames} pictures; save the one to be read")
         size = image.size
-        _check_size(size, name)
-        if getattr(image, "n_frames", 1) > 1:
-            raise InputError(f"{name}: holds {image.n_frames} pictures; save the one to be read")  # type: ignore[attr-defined]
         if at_least is not None and image.format == "JPEG":
             # libjpeg decodes at 1/2, 1/4 or 1/8 scale, luminance only, when asked before loading.
-            image.draft("L", at_least)
-        image.load()
-        if image.getexif().get(0x0112, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-            size = size if (image.size[0] > image.size[1]) == (size[0] > size[1]) else size[::-1]
+            image.draft("L", at_least[::-1] if _lies_on_its_side(image) else at_least)
     except UnidentifiedImageError:
         raise InputError(
             f"{name}: not a picture this package reads; convert it to {', '.join(FORMATS)} or DICOM"
         ) from None
     except Image.DecompressionBombError:
         raise _bomb(name) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise
-        raise InputError(f"{name}: damaged or cut short ({error}); copy it again from where it came") from error
+    except _DAMAGED as error:
+        raise _damaged(name, error) from error
+    return _upright(image, name, size)
+
+
+# What Pillow's decoders raise on damaged files.
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, struct.error, zlib.error)
+_ORIENTATION = 0x0112  # EXIF
+
+
+def _lies_on_its_side(image: Image.Image) -> bool:
+    return image.getexif().get(_ORIENTATION, 1) >= 5
+
+
+def _upright(image: Image.Image, name: str, size: tuple[int, int] | None = None) -> Radiograph:
+    """Loads a picture, turned as its EXIF tag says; ``size`` is that of the original, before turning."""
+    size = size or image.size
+    try:
+        image.load()
+        if image.getexif().get(_ORIENTATION, 1) != 1:
+            size = size[::-1] if _lies_on_its_side(image) else size
+            image = ImageOps.exif_transpose(image)
+    except _DAMAGED as error:
+        raise _damaged(name, error) from error
     return _checked(_to_gray(image, name), name, size)
+
+
+def _damaged(name: str, error: Exception) -> InputError:
+    return InputError(f"{name}: damaged or cut short ({error}); copy it again from where it came")
 
 
 def _to_gray(image: Image.Image, name: str) -> Image.Image:
@@ -168,6 +198,8 @@ def _to_gray(image: Image.Image, name: str) -> Image.Image:
 def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
     if array.size == 0:
         raise InputError(f"{name}: the array is empty (shape {array.shape})")
+    if array.dtype.kind not in "uifb":
+        raise InputError(f"{name}: an array of {array.dtype} holds no gray levels; give numbers")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim == 3 and array.shape[2] in (3, 4):
@@ -185,12 +217,10 @@ def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
     """``(height, width)`` of any number type -> 8-bit gray, darkest to 0 and brightest to 255.
 
     Raises:
-        InputError: the values are not numbers, or not finite.
+        InputError: the values are not finite.
     """
-    if array.dtype.kind not in "uifb":
-        raise InputError(f"{name}: an array of {array.dtype} holds no gray levels; give numbers")
     low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
+    if not np.isfinite(high - low):
         raise InputError(f"{name}: holds NaN or infinite values; replace them first")
     if high == low:
         return Image.new("L", array.shape[::-1], 0)
@@ -200,18 +230,19 @@ def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
         levels = np.arange(low, high + 1)
         table = np.rint((levels - low) * scale).astype(np.uint8)
         return Image.fromarray(table[array.astype(np.int32) - int(low)])
-    return Image.fromarray(np.rint((array - low) * scale).astype(np.uint8))
+    return Image.fromarray(np.rint((array.astype(np.float64) - low) * scale).astype(np.uint8))
 
 
 def _checked(image: Image.Image, name: str, size: tuple[int, int]) -> Radiograph:
-    if min(size) < MIN_SIDE:
-        raise InputError(
-            f"{name}: {size[0]} x {size[1]} pixels is too small; at least {MIN_SIDE} x {MIN_SIDE} are needed"
-        )
+    _check_size(size, name)
     return Radiograph(image, name, size[0], size[1])
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:
+    if min(size) < MIN_SIDE:
+        raise InputError(
+            f"{name}: {size[0]} x {size[1]} pixels is too small; at least {MIN_SIDE} x {MIN_SIDE} are needed"
+        )
     if size[0] * size[1] > MAX_PIXELS:
         raise _bomb(name)
 

@@ -205,10 +205,10 @@ def test_a_header_that_says_chest_or_nothing_is_read(fields):
 BROKEN = {
     "no pixels": (made(), "holds no picture; give the image file of the study"),
     "frames": (made(np.stack([stored()] * 2), Rows=80, Columns=100, NumberOfFrames=2), "holds 2 frames; give a single"),
-    "cut short": (made(stored())[:-4000], "its pixels cannot be read .*export it again"),
+    "cut short": (made(stored())[:-4000], "cannot be read as DICOM .*export it again"),
     "cut in the header": (made(stored())[:300], "export it again|holds no picture"),
     "huge": (made(stored(), Rows=60000, Columns=60000), "claims 3600 million pixels"),
-    "no size": (made(stored(), Rows=None), "its pixels cannot be read .*export it again"),
+    "no size": (made(stored(), Rows=None), "cannot be read as DICOM .*export it again"),
     "no window": (made(stored(), WindowCenter=400, WindowWidth=0), "its gray scale cannot be read .*export it again"),
     "a program": (b"MZ" + made(stored())[2:], "hides another file type in its DICOM preamble"),
     "an archive": (b"PK" + made(stored())[2:], "hides another file type in its DICOM preamble"),

@@ -27,14 +27,14 @@ def test_a_spec_survives_json(spec):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"height": 0}, "height and width must be positive, not 0 x 8"),
-        ({"width": -1}, "height and width must be positive, not 8 x -1"),
+        ({"height": 0}, "height and width must be positive whole numbers, not 0 x 8"),
+        ({"width": -1}, "height and width must be positive whole numbers, not 8 x -1"),
         ({"channels": 2}, "channels must be 1 or 3, not 2"),
         ({"channels": 3}, r"mean needs one value per channel \(3\)"),
         ({"mean": (1.0, 2.0)}, r"mean needs one value per channel \(1\)"),
         ({"std": ()}, r"std needs one value per channel \(1\)"),
         ({"std": (0.0,)}, "std must be positive"),
-        ({"std": (float("nan"),)}, "std must be positive"),
+        ({"std": (float("nan"),)}, "std must be finite"),
     ],
 )
 def test_a_spec_out_of_range_is_refused(fields, words):

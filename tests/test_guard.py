@@ -94,7 +94,7 @@ def test_bytes_that_are_no_guard_are_refused():
         Guard.from_npz(b"no archive")
     other = io.BytesIO()
     np.savez(other, weights=np.zeros(3))
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="no guard"):
         Guard.from_npz(other.getvalue())
 
 
