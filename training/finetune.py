@@ -118,6 +118,7 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
             folder,
             verbose,
         )
+        imitated.settle()
         ranges = imitated.ranges()
         (folder / f"{recipe.name}.ranges.json").write_text(json.dumps(ranges, indent=1) + "\n")
     facts = {
@@ -210,7 +211,7 @@ def _train(
         _log(folder / f"{recipe.name}.csv", row)
         if verbose:
             print("  " + "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k.startswith("val_")), flush=True)
-        if row["val_loss"] < progress.best:
+        if int8 or row["val_loss"] < progress.best:  # int8: what counts is agreement, best when all is done
             progress.best, progress.waited = row["val_loss"], 0
             _write_weights(model, best)
         else:

@@ -1,12 +1,17 @@
 """Fine-tuning with int8 arithmetic imitated, so that int8 costs next to nothing.
 
-Batch normalisation is folded into the convolutions first; then weights are
+Batch normalisation is folded into the convolutions first. Then weights are
 rounded as int8 stores them (symmetric, per output channel) and activations as
 int8 passes them on (asymmetric, per tensor), gradients going straight through
-(Jacob et al., CVPR 2018). The ends of the activation ranges are learned too
-(as in Choi et al., PACT, 2018). The loss adds the divergence between what the
-float network says and what its int8 imitation says: agreement is trained for,
-not hoped for.
+(Jacob et al., CVPR 2018); the ends of the activation ranges are learned too (as
+in Choi et al., PACT, 2018).
+
+Three networks look at each batch: the float network as it was (the teacher), the
+one with rounded weights, and that with rounded activations as well. The last two
+learn to say what the teacher says (Hinton et al., 2015) and, more strictly, to
+agree with each other. In the end the weights stay where rounding put them: the
+float network that is kept has no other weights than its int8 copy, and all that
+is left between the two is the rounding of activations.
 """
 
 from __future__ import annotations
@@ -118,19 +123,35 @@ def round_kernel(kernel: Any, depthwise: bool) -> Any:
 
 @dataclass(frozen=True)
 class Imitation:
-    """A float network and its int8 imitation over the same weights."""
+    """A float network and its imitations over the same weights.
 
-    plain: keras.Model
-    rounded: keras.Model
-    points: dict[str, Rounded]  # name of the layer whose output is rounded -> how
+    Attributes:
+        network: the float network that is being fine-tuned.
+        weights: its imitation with rounded weights.
+        whole: its imitation with rounded weights and activations.
+        points: name of the layer whose output is rounded -> how.
+    """
+
+    network: keras.Model
+    weights: keras.Model
+    whole: keras.Model
+    points: dict[str, Rounded]
 
     def ranges(self) -> dict[str, list[float]]:
         """Layer name -> the range of its output, for the quantiser."""
         return {name: [float(end) for end in point.ends()] for name, point in sorted(self.points.items())}
 
     def trainer(self, consistency: float) -> keras.Model:
-        """A model that trains both at once and predicts with the imitation."""
-        return _Trainer(self.plain, self.rounded, consistency)
+        """Trains both imitations, predicts with the whole one; the teacher is the network as it is now."""
+        teacher = keras.models.clone_model(self.network)
+        teacher.set_weights(self.network.get_weights())
+        return _Trainer(teacher, self.weights, self.whole, consistency)
+
+    def settle(self) -> None:
+        """Leaves the network's kernels where int8 puts them."""
+        for layer in self.network.layers:
+            if isinstance(layer, _CONVOLUTIONS):
+                layer.kernel.assign(round_kernel(layer.kernel, isinstance(layer, layers.DepthwiseConv2D)))
 
 
 def imitate_int8(model: keras.Model, calibration: npt.NDArray[np.float32]) -> Imitation:
@@ -155,8 +176,9 @@ def imitate_int8(model: keras.Model, calibration: npt.NDArray[np.float32]) -> Im
         name = layer.name.removesuffix("_imitated")
         return points[name](out) if name in points else out
 
-    rounded = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    return Imitation(model, rounded, points)
+    weights = keras.models.clone_model(model, clone_function=clone)
+    whole = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    return Imitation(model, weights, whole, points)
 
 
 def clipped_range(values: npt.NDArray[np.float32]) -> tuple[float, float]:
@@ -186,12 +208,13 @@ def _is_rounded(layer: layers.Layer) -> bool:
 
 
 class _Trainer(keras.Model):
-    """Trains the logits of both networks at once; predicts those of the imitation."""
+    """Trains the logits of both imitations; predicts those of the whole one."""
 
-    def __init__(self, plain: keras.Model, rounded: keras.Model, consistency: float) -> None:
+    def __init__(self, teacher: keras.Model, weights: keras.Model, whole: keras.Model, consistency: float) -> None:
         super().__init__(name="int8_trainer")
-        self.plain = keras.Model(plain.input, plain.output["logits"])
-        self.rounded = keras.Model(rounded.input, rounded.output["logits"])
+        self.teacher = _logits(teacher)
+        self.teacher.trainable = False
+        self.rounded_weights, self.whole = _logits(weights), _logits(whole)
         self.consistency = consistency
         self.means = (keras.metrics.Mean(name="loss"), keras.metrics.Mean(name="consistency"))
         self.built = True
@@ -201,22 +224,29 @@ class _Trainer(keras.Model):
         return list(self.means)
 
     def call(self, x: Any, training: bool = False) -> Any:
-        return self.rounded(x, training=training)
+        return self.whole(x, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        x, y, weight = data
+        x, _, weight = data
+        # Inference mode: no dropout, so that only rounding tells the networks apart.
+        teacher = self.teacher(x, training=False)
         with tf.GradientTape() as tape:
-            # Inference mode: no dropout, so that only rounding tells the two apart.
-            plain, rounded = self.plain(x, training=False), self.rounded(x, training=False)
-            loss = 0.5 * (self.loss(y, rounded, weight) + self.loss(y, plain, weight))
-            target = tf.nn.softmax(plain)
-            divergence = tf.reduce_mean(
-                tf.nn.softmax_cross_entropy_with_logits(target, rounded)
-                - tf.nn.softmax_cross_entropy_with_logits(target, plain)
-            )
-            total = loss + self.consistency * divergence
+            plain, whole = self.rounded_weights(x, training=False), self.whole(x, training=False)
+            distance = tf.reduce_mean(weight * (_divergence(teacher, plain) + _divergence(teacher, whole)))
+            disagreement = tf.reduce_mean(_divergence(plain, whole))
+            loss = distance + self.consistency * disagreement
         variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables))
-        for mean, value in zip(self.means, (loss, divergence)):
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        for mean, value in zip(self.means, (distance, disagreement)):
             mean.update_state(value)
         return {mean.name: mean.result() for mean in self.means}
+
+
+def _logits(model: keras.Model) -> keras.Model:
+    return keras.Model(model.inputs[0], model.output["logits"])
+
+
+def _divergence(p: Any, q: Any) -> Any:
+    """Kullback-Leibler divergence KL(p || q) of two batches of logits, per image."""
+    share = tf.nn.softmax(p)
+    return tf.reduce_sum(share * (tf.nn.log_softmax(p) - tf.nn.log_softmax(q)), axis=-1)
