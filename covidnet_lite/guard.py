@@ -3,8 +3,12 @@
 The network answers anything it is shown, a cat included. The guard compares the
 embedding of an image with those of the radiographs the network was trained on:
 its Mahalanobis distance within their main directions (Lee et al., NeurIPS 2018)
-plus what lies outside those directions altogether. Both terms are sums of
-squares scaled to the training set, so 1 is an ordinary radiograph.
+plus what lies outside those directions altogether. Both terms are scaled to the
+training set, so 1 is an ordinary radiograph.
+
+Embeddings are compared by shape, not by size (signed square root, then unit
+length, as for Hellinger's distance): what is no radiograph excites the features
+weakly, and would otherwise lie close to the middle of everything.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ class Guard:
     """What training radiographs look like to the network.
 
     Attributes:
-        mean: ``(features,)`` float32.
+        mean: ``(features,)`` float32, of embeddings as :func:`shape_of` leaves them.
         directions: ``(k, features)`` float32, orthonormal, by falling variance.
         variance: ``(k,)`` float32, along each direction.
         residual: mean squared length outside the directions.
@@ -41,7 +45,7 @@ class Guard:
 
     def distance(self, embedding: Array) -> Array:
         """``(..., features)`` -> ``(...)``; about 1 for an ordinary radiograph, larger for stranger images."""
-        centred = np.asarray(embedding, np.float32) - self.mean
+        centred = shape_of(embedding) - self.mean
         along = centred @ self.directions.T
         inside = (along**2 / self.variance).mean(axis=-1)
         outside = ((centred**2).sum(axis=-1) - (along**2).sum(axis=-1)) / self.residual
@@ -75,15 +79,22 @@ class Guard:
         return cls(mean, directions, variance, residual, limit)
 
 
-def fit_guard(embeddings: Array, held_out: Array, quantile: float = 0.99, components: int = 32) -> Guard:
+def shape_of(embedding: Array) -> npt.NDArray[np.float32]:
+    """``(..., features)`` -> the same in signed square roots of unit length, float32."""
+    roots = np.sign(embedding) * np.sqrt(np.abs(np.asarray(embedding, np.float32)))
+    return np.asarray(roots / np.maximum(np.linalg.norm(roots, axis=-1, keepdims=True), 1e-12), np.float32)
+
+
+def fit_guard(embeddings: Array, held_out: Array, quantile: float = 0.99, components: int = 64) -> Guard:
     """A guard from training embeddings ``(n, features)``; the limit from radiographs it has not seen.
 
     ``quantile`` of the held-out radiographs pass.
     """
     # Directions must leave a rest of images and of features, or there is no outside to measure.
     components = max(1, min(components, min(embeddings.shape) // 2))
-    mean = embeddings.mean(axis=0)
-    centred = (embeddings - mean).astype(np.float64)
+    shapes = shape_of(embeddings).astype(np.float64)
+    mean = shapes.mean(axis=0)
+    centred = shapes - mean
     _, singular, directions = np.linalg.svd(centred, full_matrices=False)
     directions = directions[:components]
     variance = singular[:components] ** 2 / len(embeddings)

@@ -164,7 +164,7 @@ _ORIENTATION = 0x0112  # EXIF
 
 
 def _lies_on_its_side(image: Image.Image) -> bool:
-    return image.getexif().get(_ORIENTATION, 1) >= 5
+    return bool(image.getexif().get(_ORIENTATION, 1) >= 5)
 
 
 def _upright(image: Image.Image, name: str, size: tuple[int, int] | None = None) -> Radiograph:

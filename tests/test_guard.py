@@ -38,10 +38,17 @@ def test_ordinary_embeddings_are_at_about_one(guard):
 
 
 def test_the_distance_is_the_mean_of_both_terms_computed_by_hand():
-    guard = Guard(np.ones(3, np.float32), np.eye(3, dtype=np.float32)[:2], np.array([4, 1], np.float32), 2.0, 9.0)
-    assert guard.distance(np.ones(3)) == 0
-    # (4 / 4 + 9 / 1) / 2 inside, 16 / 2 outside
-    assert guard.distance(np.array([3, 4, 5])) == pytest.approx((5 + 8) / 2)
+    guard = Guard(np.zeros(3, np.float32), np.eye(3, dtype=np.float32)[:2], np.array([0.5, 0.25], np.float32), 0.2, 9.0)
+    # (4, 9, 36) has the roots (2, 3, 6) and the length 7.
+    expected = ((4 / 0.5 + 9 / 0.25) / 2 + 36 / 0.2) / 49 / 2
+    assert guard.distance(np.array([4, 9, 36])) == pytest.approx(expected, rel=1e-5)
+    assert guard.distance(np.array([-4, 9, -36])) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_weak_embedding_of_the_same_shape_is_as_far_as_a_strong_one(guard):
+    ordinary = embeddings(20, 3)
+    np.testing.assert_allclose(guard.distance(ordinary), guard.distance(ordinary / 50), rtol=1e-3)
+    assert np.isfinite(guard.distance(np.zeros(FEATURES)))
 
 
 @pytest.mark.parametrize("quantile", [0.9, 0.99])
@@ -52,14 +59,12 @@ def test_the_quantile_of_the_held_out_embeddings_passes(quantile):
     assert (guard.distance(embeddings(1000, 2)) <= guard.limit).mean() == pytest.approx(quantile, abs=0.03)
 
 
-def test_embeddings_far_along_or_outside_the_main_directions_are_refused(guard):
+def test_embeddings_of_another_shape_are_refused(guard):
     ordinary = embeddings(50, 3)
-    far = guard.mean + 6 * (ordinary - guard.mean)
-    outside = np.random.default_rng(4).normal(size=FEATURES)
-    outside -= guard.directions.T @ (guard.directions @ outside)
-    assert np.all(guard.distance(far) > guard.limit)
-    assert np.all(guard.distance(ordinary + 2 * outside) > guard.limit)
-    assert np.all(guard.distance(ordinary + 2 * outside) > guard.distance(ordinary + outside))
+    strange = np.random.default_rng(4).permutation(ordinary.T).T
+    assert np.all(guard.distance(strange) > guard.limit)
+    some, more = (ordinary + share * (strange - ordinary) for share in (0.3, 0.6))
+    assert guard.distance(ordinary).mean() < guard.distance(some).mean() < guard.distance(more).mean()
 
 
 def test_one_embedding_and_many_give_the_same_distances(guard):

@@ -33,6 +33,8 @@ class Recipe:
     name: str
     backbone: str
     labels: tuple[str, ...]
+    version: str = ""
+    licence: str = ""  # of the weights, which follows from the images they saw
     ignore: tuple[str, ...] = ()  # labels of images to leave out
     exclude_sources: tuple[str, ...] = ()
     weights: str = "imagenet"
