@@ -189,7 +189,8 @@ def _provenance(args: argparse.Namespace, net: network.FloatNetwork, origin: str
     """Facts only that are the same in every run, or the file would not be."""
     digest = hashlib.sha256(args.network.read_bytes()).hexdigest() if args.network.is_file() else ""
     packages = {name: version(name) for name in ("tensorflow", "keras", "litert-quantizer")}
-    return {**net.facts, "network_sha256": digest, "calibration": origin, "packages": packages}
+    told = {k: v for k, v in net.facts.items() if k not in ("name", "version", "licence")}
+    return {**told, "network_sha256": digest, "calibration": origin, "packages": packages}
 
 
 def _record(

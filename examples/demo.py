@@ -12,6 +12,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from PIL import Image
+
 import covidnet_lite
 from covidnet_lite import files
 from covidnet_lite.prediction import DISCLAIMER
@@ -23,6 +25,15 @@ def radiograph() -> Path:
     if spec is None or not spec.submodule_search_locations:
         sys.exit("the demo's radiograph is in the package pydicom-data: pip install pydicom-data")
     return Path(next(iter(spec.submodule_search_locations))) / "data/RG1_UNCR.dcm"
+
+
+def side_by_side(prediction: covidnet_lite.Prediction) -> Image.Image:
+    """The film as it is, and with the evidence laid over it."""
+    film, overlay = (prediction.heatmap(opacity=opacity) for opacity in (0.0, 0.5))
+    both = Image.new("RGB", (2 * film.width + 8, film.height), "white")
+    both.paste(film, (0, 0))
+    both.paste(overlay, (film.width + 8, 0))
+    return both.resize((both.width // 2, both.height // 2))
 
 
 def main(folder: str = "demo") -> None:
@@ -39,7 +50,7 @@ def main(folder: str = "demo") -> None:
     print("time           " + "  ".join(f"{stage} {ms:.1f} ms" for stage, ms in prediction.timings.items()))
     print(f"runtime        {classifier.runtime}")
     print(f"model          {prediction.model}  sha256 {prediction.sha256}")
-    picture = files.write_png(Path(folder) / "radiograph.png", prediction.heatmap())
+    picture = files.write_png(Path(folder) / "radiograph.png", side_by_side(prediction))
     print(f"evidence map   {picture}")
     print(DISCLAIMER)
 

@@ -123,6 +123,8 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
         (folder / f"{recipe.name}.ranges.json").write_text(json.dumps(ranges, indent=1) + "\n")
     facts = {
         "name": recipe.name,
+        "version": recipe.version,
+        "licence": recipe.licence,
         "backbone": recipe.backbone,
         "sources": sorted({c.source for c in splits["train"].cases if c.source}),
     }
