@@ -8,8 +8,10 @@ were read, but at least one got no answer (unsure, or no chest radiograph).
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +125,8 @@ def _classify(args: argparse.Namespace) -> int:
 
     paths = list(find(args.paths))
     names = [path if isinstance(path, str) else "<stdin>" for path in paths]
-    classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact)
+    with _silent_runtime():
+        classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact)
     heatmaps = report.unique_names(names) if args.heatmap else []
     if args.heatmap:
         files.check_folder(args.heatmap)
@@ -143,6 +146,20 @@ def _classify(args: argparse.Namespace) -> int:
         print(file=sys.stderr)
     writer.close()
     return code
+
+
+@contextmanager
+def _silent_runtime() -> Iterator[None]:
+    """Keeps what TFLite's native code logs while it loads ("Created XNNPACK delegate") off standard error."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _has_map(result: Prediction | Failure) -> bool:
@@ -185,5 +202,7 @@ def _models(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     from . import doctor
 
-    print(doctor.report())
+    with _silent_runtime():
+        report = doctor.report()
+    print(report)
     return ANSWERED
