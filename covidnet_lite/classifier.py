@@ -64,7 +64,7 @@ class Classifier:
         self.model = models.load(model, manifest)
         self.manifest = self.model.manifest
         self._runtime, self._threads = runtime, threads
-        self._lock = threading.Lock()
+        self._orphans: list[Interpreter] = []
         self._load()
         spec = self.manifest.input
         self._at_least = None if exact else (spec.width, spec.height)
@@ -74,6 +74,7 @@ class Classifier:
 
     def _load(self) -> None:
         self._interpreter = Interpreter(self.model, self._runtime, self._threads)
+        self._lock = threading.Lock()
         self._pid = os.getpid()
 
     @property
@@ -159,9 +160,11 @@ class Classifier:
                 source=prepared.source,
             )
         start = time.perf_counter()
+        if self._pid != os.getpid():
+            # Forked: the runtime's threads stayed behind, and freeing the interpreter would wait for them.
+            self._orphans.append(self._interpreter)
+            self._load()
         with self._lock:
-            if self._pid != os.getpid():  # forked: the runtime's threads stayed behind
-                self._load()
             outputs = self._interpreter.run(prepared.values)
         timings["run"], start = _ms(start), time.perf_counter()
         real = {name: self._interpreter.dequantise(i, outputs[i])[0] for name, i in self.manifest.outputs.items()}

@@ -19,7 +19,7 @@ from .model import Model
 RUNTIMES = {
     "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
     "tflite_runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
-    "tensorflow": ("tensorflow.lite", "tensorflow"),
+    "tensorflow": ("tensorflow", "tensorflow"),
 }
 
 
@@ -119,7 +119,8 @@ def find_runtime(runtime: str | None) -> tuple[str, Any]:
     for name in [runtime] if runtime else RUNTIMES:
         module, package = RUNTIMES[name]
         try:
-            return name, importlib.import_module(module)
+            found = importlib.import_module(module)
+            return name, getattr(found, "lite", found)  # TensorFlow keeps its interpreter in tf.lite
         except ImportError as error:
             failures.append(f"{name}: {error} (pip install {package})")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -53,8 +53,10 @@ def auroc(positive: Array, scores: Array) -> float:
 
 
 def macro_auroc(targets: Array, probabilities: Array) -> float:
-    """Mean of the one-against-rest AUROC of each class that is present."""
-    return float(np.nanmean([auroc(targets == k, probabilities[:, k]) for k in range(probabilities.shape[1])]))
+    """Mean of the one-against-rest AUROC of each class that is present; NaN with one class only."""
+    areas = np.array([auroc(targets == k, probabilities[:, k]) for k in range(probabilities.shape[1])])
+    known = areas[~np.isnan(areas)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def expected_calibration_error(targets: Array, probabilities: Array, bins: int = 10) -> float:

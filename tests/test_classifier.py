@@ -181,7 +181,7 @@ def test_other_dicom_files_get_no_label(classifier: covidnet_lite.Classifier, fi
 
 
 def test_a_dicom_file_says_why_it_is_refused(classifier: covidnet_lite.Classifier, film: Path) -> None:
-    prediction = classifier.classify(film.parent / "MR1_UNCR.dcm")
+    prediction = classifier.classify(film.parent / "MR2_UNCR.dcm")
     assert prediction.status == "refused"
     assert "modality MR" in str(prediction.reason)
 

@@ -20,7 +20,7 @@ def network() -> FloatNetwork:
         ("a", "b"),
         InputSpec(8, 8, 1, (127.0,), (128.0,)),
         {"logits": 0},
-        {"StatefulPartitionedCall:0": "logits"},
+        {"logits": "StatefulPartitionedCall:0"},
         {},
     )
 
