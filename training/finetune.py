@@ -29,6 +29,7 @@ from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import InputSpec
 from training import backbones, checkpoint, dataset, quantisation_aware
+from training.equalise_channels import equalise_channels
 from training.recipe import Recipe, read_recipe
 
 
@@ -108,6 +109,7 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
     if recipe.quantisation_aware.epochs:
         network = quantisation_aware.fold_batch_norm(network)
         calibration = _calibration_images(splits["train"], backbone.spec, recipe)
+        equalise_channels(network, calibration)
         imitated = quantisation_aware.imitate_int8(network, calibration)
         _train(
             imitated.trainer(recipe.quantisation_aware.consistency),

@@ -25,7 +25,8 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import layers
 
-_CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
+from training.equalise_channels import CONVOLUTIONS, consumers
+
 _ACTIVATIONS = (layers.ReLU, layers.Activation)
 _PASSING = (layers.InputLayer, layers.Dropout, layers.SpatialDropout2D)  # change no value at inference
 
@@ -35,8 +36,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     folded = {
         layer.name: norm
         for layer in model.layers
-        if isinstance(layer, _CONVOLUTIONS)
-        for norm in _consumers(layer)
+        if isinstance(layer, CONVOLUTIONS)
+        for norm in consumers(layer)
         if isinstance(norm, layers.BatchNormalization)
     }
     gone = {norm.name for norm in folded.values()}
@@ -69,10 +70,6 @@ def _fold(conv: layers.Layer, norm: layers.BatchNormalization) -> list[npt.NDArr
     factor = gamma / np.sqrt(variance + norm.epsilon)
     depthwise = isinstance(conv, layers.DepthwiseConv2D)
     return [kernel * (factor[:, None] if depthwise else factor), (bias - mean) * factor + beta]
-
-
-def _consumers(layer: layers.Layer) -> list[layers.Layer]:
-    return [node.operation for node in layer._outbound_nodes]
 
 
 class Rounded(layers.Layer):
@@ -150,7 +147,7 @@ class Imitation:
     def settle(self) -> None:
         """Leaves the network's kernels where int8 puts them."""
         for layer in self.network.layers:
-            if isinstance(layer, _CONVOLUTIONS):
+            if isinstance(layer, CONVOLUTIONS):
                 layer.kernel.assign(round_kernel(layer.kernel, isinstance(layer, layers.DepthwiseConv2D)))
 
 
@@ -167,7 +164,7 @@ def imitate_int8(model: keras.Model, calibration: npt.NDArray[np.float32]) -> Im
     points = {name: Rounded(*clipped_range(np.concatenate(samples[name])), name=f"{name}_rounded") for name in named}
 
     def clone(layer: layers.Layer) -> layers.Layer:
-        if isinstance(layer, _CONVOLUTIONS):
+        if isinstance(layer, CONVOLUTIONS):
             return RoundedConvolution(layer, name=f"{layer.name}_imitated")
         return type(layer).from_config(layer.get_config())
 
@@ -201,9 +198,9 @@ def _is_rounded(layer: layers.Layer) -> bool:
     """Whether int8 rounds this layer's output: all but those whose activation is fused behind them."""
     if isinstance(layer, _PASSING):
         return False
-    after = _consumers(layer)
+    after = consumers(layer)
     return not (
-        isinstance(layer, (*_CONVOLUTIONS, layers.Add)) and after and all(isinstance(a, _ACTIVATIONS) for a in after)
+        isinstance(layer, (*CONVOLUTIONS, layers.Add)) and after and all(isinstance(a, _ACTIVATIONS) for a in after)
     )
 
 

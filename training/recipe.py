@@ -22,7 +22,7 @@ class QuantisationAware:
 
     epochs: int = 5
     learning_rate: float = 1e-4
-    consistency: float = 8.0  # weight of the imitations' agreement beside their likeness to the teacher
+    consistency: float = 20.0  # weight of the imitations' agreement beside their likeness to the teacher
     calibration_images: int = 256
 
 
