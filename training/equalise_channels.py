@@ -57,9 +57,7 @@ def _groups(model: keras.Model) -> list[list[layers.Layer]]:
 
     for layer in model.layers:
         for reader in consumers(layer):
-            if isinstance(reader, (layers.ReLU, layers.Add)) and isinstance(
-                layer, (*CONVOLUTIONS, layers.ReLU, layers.Add)
-            ):
+            if isinstance(reader, joining) and isinstance(layer, joined):
                 parent[root(layer.name)] = root(reader.name)
     members: dict[str, list[layers.Layer]] = defaultdict(list)
     for layer in model.layers:
