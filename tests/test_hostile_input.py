@@ -198,8 +198,10 @@ def test_broken_stream_is_not_a_missing_extra():
     from pathlib import Path
 
     p = Path(pydicom.__file__).parent / "data/test_files/GDCMJ2K_TextGBR.dcm"
-    with pytest.raises(InputError):
-        radiograph.read(p)
+    try:
+        radiograph.read(p)  # some decoders manage
+    except CovidNetLiteError as error:
+        assert isinstance(error, InputError) and not isinstance(error, MissingExtraError)  # noqa: PT017, PT018
 
 
 def test_32_bit_full_range_needs_little_memory():
