@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from covidnet_lite import cases, files, guard, manifest, prediction, radiograph
-from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError, ModelError
+from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError, MissingExtraError, ModelError
 from covidnet_lite.fit import InputSpec
 
 G = np.random.default_rng(0).integers(0, 256, (96, 128)).astype(np.uint8)
