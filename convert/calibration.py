@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convert.flatbuffer import portable
 from convert.network import FloatNetwork, quiet
 from covidnet_lite import radiograph
 from covidnet_lite.cases import Case
@@ -99,7 +100,7 @@ def read_ranges(path: Path) -> Ranges:
 
 
 def quantise(network: FloatNetwork, ranges: Ranges) -> bytes:
-    """The full-integer int8 flatbuffer: per-channel weights, int8 in and out.
+    """The full-integer int8 flatbuffer: per-channel weights, int8 in and out, readable by old and new readers.
 
     Raises:
         ConversionError: a tensor has no range.
@@ -111,9 +112,8 @@ def quantise(network: FloatNetwork, ranges: Ranges) -> bytes:
     statistics = {name: {k: v.reshape(1, 1, 1, 1) for k, v in s.items()} for name, s in statistics.items()}
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # casts of tensors it then replaces
-        return bytes(
-            quantizer.quantize(statistics, enable_progress_report=False, enable_progress_bar=False).quantized_model
-        )
+        done = quantizer.quantize(statistics, enable_progress_report=False, enable_progress_bar=False)
+    return portable(bytes(done.quantized_model), "the quantised network")
 
 
 def match(ranges: Ranges, tensors: Sequence[str], network: FloatNetwork) -> Ranges:

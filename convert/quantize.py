@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 
-from convert import calibration, judgement, network, report
+from convert import calibration, edgetpu, edgetpu_compiler, judgement, network, report
 from covidnet_lite import files
 from covidnet_lite import model as models
 from covidnet_lite.cases import Case, read_cases
@@ -95,6 +95,11 @@ def build_parser() -> argparse.ArgumentParser:
         default=0.05,
         help="share of wrong answers to allow before abstaining (default: 0.05)",
     )
+    parser.add_argument(
+        "--edgetpu",
+        action="store_true",
+        help="say what the Edge TPU will run, and write NAME_edgetpu.tflite too where edgetpu_compiler is installed",
+    )
     return parser
 
 
@@ -113,8 +118,10 @@ def convert(args: argparse.Namespace) -> Path:
     """The whole conversion; writes nothing before all of it has worked."""
     shipped = args.network.resolve() == CHECKPOINT.resolve() and args.out is None
     out = args.out or (SHIPPED if shipped else args.network.with_suffix(".tflite"))
-    if out.exists() and not (args.force or shipped):
-        raise ConversionError(f"{out}: is there already; pass --force to replace it, or -o for another name")
+    out_compiled = edgetpu_compiler.name_beside(out)
+    for path in (out, out_compiled) if args.edgetpu else (out,):
+        if path.exists() and not (args.force or shipped):
+            raise ConversionError(f"{path}: is there already; pass --force to replace it, or -o for another name")
     labels = tuple(label.strip() for label in args.labels.split(",")) if args.labels else None
     input_range = tuple(args.input_range) if args.input_range else None
     net = network.load(args.network, labels, input_range, args.equalise)
@@ -122,6 +129,7 @@ def convert(args: argparse.Namespace) -> Path:
 
     ranges, origin = _ranges(args, net, stem)
     flatbuffer = calibration.quantise(net, ranges)
+    lint = edgetpu.check(flatbuffer, out.name) if args.edgetpu else None
     card = _provenance(args, net, origin)
     plain = Manifest(
         args.name or net.facts.get("name") or stem.name,
@@ -151,12 +159,17 @@ def convert(args: argparse.Namespace) -> Path:
             f"recorded when it was trained, on {(figures := json.loads(recorded.read_text()))['images']} test images: "
             + ", ".join(f"{k} {v}" for k, v in figures.items() if k != "images")
         )
+    if lint:
+        print("\n" + edgetpu.text(lint, out.name))
+    compiled = edgetpu_compiler.compile_if_installed(int8_model) if lint else None
     if args.record:
         _record(stem, ranges, fitted, found)
     files.write(out, sealed)
     if shipped:
         files.write(SHIPPED.parent / "SHA256SUMS", f"{int8_model.sha256}  {SHIPPED.name}\n")
     print(f"wrote {out}  sha256 {int8_model.sha256}")
+    if compiled:
+        print(f"wrote {compiled.write(out_compiled)}  {compiled.log.edge_tpu or 'some'} operations on the Edge TPU")
     return out
 
 

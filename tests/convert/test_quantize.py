@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from tflites import as_compiled, fake_compiler
 
 import covidnet_lite
-from convert import quantize
+from convert import edgetpu_ops, quantize
 from covidnet_lite import model as models
 from covidnet_lite.interpreter import Interpreter
 
@@ -118,6 +120,52 @@ def test_a_file_that_is_there_is_not_written_over(
     assert out.read_bytes() == b"precious"
     assert quantize.main(arguments(network, chests, "--force")) == 0
     assert len(out.read_bytes()) > 1000
+
+
+COMPILED = """Edge TPU Compiler version 16.0.384591198
+Number of operations that will run on Edge TPU: 4
+Number of operations that will run on CPU: 1
+Compilation succeeded!
+"""
+
+
+def test_with_edgetpu_the_compiled_file_lies_beside(
+    chests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, out, compiled = (tmp_path / name for name in ("own.keras", "own.tflite", "own_edgetpu.tflite"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = arguments(own(network), chests, "--edgetpu")
+    assert quantize.main(command) == 0
+    printed = capsys.readouterr().out
+    assert printed.index("latency") < printed.index("own.tflite: ") < printed.index("edgetpu_compiler is not installed")
+    assert "operations map to the Edge TPU" in printed
+    assert out.is_file()
+    assert not compiled.exists()
+
+    folder = fake_compiler(tmp_path / "bin", COMPILED, as_compiled(out.read_bytes()))
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.defpath}")
+    assert quantize.main([*command, "--force"]) == 0
+    assert f"wrote {compiled}  4 operations on the Edge TPU" in capsys.readouterr().out
+    assert models.load(compiled).manifest.labels == models.load(out).manifest.labels
+    assert compiled.with_suffix(".log").read_text() == COMPILED
+
+    out.unlink()
+    assert quantize.main(command) == 1
+    assert f"{compiled}: is there already" in capsys.readouterr().err
+
+
+def test_with_edgetpu_nothing_is_written_where_it_cannot_be_compiled(
+    chests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = arguments(own(tmp_path / "own.keras"), chests, "--edgetpu", "--record")
+    folder = fake_compiler(tmp_path / "bin", "Internal compiler error\n")
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.defpath}")
+    assert quantize.main(command) == 1
+    assert "edgetpu_compiler failed: Internal compiler error" in capsys.readouterr().err
+    monkeypatch.setattr(edgetpu_ops, "VERSIONS", {})  # as if the Edge TPU had no operation at all
+    assert quantize.main(command) == 1
+    assert "no operation maps to the Edge TPU" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.glob("own*")] == ["own.keras"]
 
 
 def weights_only(path: Path) -> list[str]:
