@@ -77,7 +77,12 @@ def record(network: FloatNetwork, images: npt.NDArray[np.uint8]) -> Ranges:
     inputs = [{"radiograph": normalise(image[None], network.spec)} for image in images]
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors takes memory is known
-        statistics = quantizer.calibrate({"serving_default": inputs}, num_threads=2)
+        try:
+            statistics = quantizer.calibrate({"serving_default": inputs}, num_threads=2)
+        except (ValueError, RuntimeError) as error:
+            raise ConversionError(
+                f"the network cannot be run for calibration ({error}); is it a plain convolutional one?"
+            ) from error
     layers = layers_of(list(statistics), network)
     return {layers[name]: (float(np.min(s["min"])), float(np.max(s["max"]))) for name, s in statistics.items() if s}
 
@@ -95,7 +100,7 @@ def read_ranges(path: Path) -> Ranges:
         raise ConversionError(
             f"{path}: no such file of ranges; pass --calibration FOLDER to record them from images"
         ) from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OSError) as error:
         raise ConversionError(f'{path}: holds no ranges ({error}); they look like {{"layer": [low, high]}}') from error
 
 

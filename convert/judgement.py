@@ -17,7 +17,7 @@ import numpy as np
 from convert.calibration import choose, pixels
 from covidnet_lite import files, metrics
 from covidnet_lite.cases import Case
-from covidnet_lite.errors import ConversionError
+from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.guard import Guard, fit_guard
 from covidnet_lite.interpreter import outputs
 from covidnet_lite.model import Model
@@ -39,9 +39,15 @@ def fit(model: Model, cases: Sequence[Case], target_error: float) -> Judgement:
     """Fits temperature and threshold on the validation split, the guard on both others but the test split.
 
     Without a validation split there is nothing to fit on, and the network answers as it is.
+
+    Raises:
+        DatasetError: the validation split has none of the network's labels, or an image cannot be read.
     """
     labels = model.manifest.labels
-    val = [c for c in cases if c.split == "val" and c.label in labels]
+    held_out = [c for c in cases if c.split == "val"]
+    val = [c for c in held_out if c.label in labels]
+    if held_out and not val:
+        raise DatasetError(f"no validation image is labelled {', '.join(labels)}; check --labels and --data")
     if not val:
         return Judgement()
     out = outputs(model, pixels(val, model.manifest.input))

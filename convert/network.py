@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +90,28 @@ def read_facts(path: Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive:
         if ENTRY not in archive.namelist():
             return {}
-        facts: dict[str, Any] = json.loads(archive.read(ENTRY))
-        return facts
+        try:
+            facts = json.loads(archive.read(ENTRY))
+            if not isinstance(facts, dict) or not isinstance(facts.get("labels", []), list):
+                raise ValueError("it is no table")
+            return facts
+        except (ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise ConversionError(f"{path}: what it says of itself is damaged ({error}); save it again") from error
+
+
+# What Keras raises on files it cannot load.
+_UNLOADABLE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def _keras() -> Any:
@@ -111,7 +132,7 @@ def _as_keras(keras: Any, path: Path) -> Any:
         return path  # called through its signature, see _with_fixed_shape
     try:
         return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError, NotImplementedError) as error:
+    except _UNLOADABLE as error:
         hint = (
             "weights alone cannot be converted: save the whole model"
             if "weights" in path.name
@@ -154,7 +175,10 @@ def _spec(
 ) -> InputSpec:
     height, width, channels = shape
     if "input" in facts and input_range is None:
-        return InputSpec.from_dict(facts["input"])
+        try:
+            return InputSpec.from_dict(facts["input"])
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ConversionError(f"{path}: what it says of its input is wrong ({error}); save it again") from error
     if input_range is None:
         raise ConversionError(
             f"{path}: does not say how gray levels are scaled; pass --input-range LOW HIGH, what black and white "
@@ -163,6 +187,8 @@ def _spec(
     black, white = input_range
     if not white > black:
         raise ConversionError(f"--input-range: white ({white}) must be above black ({black})")
+    if not (np.isfinite([black, white]).all() and 1e-3 <= white - black <= 1e6):
+        raise ConversionError(f"--input-range: {black} to {white} is no range of gray levels")
     std = 255.0 / (white - black)
     return InputSpec(height, width, channels, (-black * std,) * channels, (std,) * channels, bool(equalise))
 
@@ -173,7 +199,7 @@ def _with_fixed_shape(keras: Any, model: Any, shape: tuple[int, int, int], path:
     if isinstance(model, Path):
         out = keras.layers.TFSMLayer(str(model), call_endpoint="serving_default")(image)
     else:
-        out = _without_softmax(keras, model)(image)
+        out = _without_softmax(keras, model, path)(image)
     if isinstance(out, dict) and len(out) == 1:
         out = next(iter(out.values()))
     if isinstance(out, (list, tuple)):
@@ -193,12 +219,21 @@ def _with_fixed_shape(keras: Any, model: Any, shape: tuple[int, int, int], path:
     return fixed
 
 
-def _without_softmax(keras: Any, model: Any) -> Any:
+def _without_softmax(keras: Any, model: Any, path: Path) -> Any:
     last = model.layers[-1]
-    if isinstance(last, (keras.layers.Softmax, keras.layers.Activation)) and not isinstance(model.output, dict):
-        name = getattr(getattr(last, "activation", None), "__name__", "softmax")
-        return keras.Model(model.input, last.input) if name == "softmax" else model
-    if getattr(getattr(last, "activation", None), "__name__", "") == "softmax":
+    if isinstance(model.output, dict):  # named outputs: logits are what they say they are
+        return model
+    if isinstance(last, keras.layers.Softmax):
+        return keras.Model(model.input, last.input)
+    name = getattr(getattr(last, "activation", None), "__name__", "linear")
+    if name == "sigmoid" and last.output.shape[-1] > 1:
+        raise ConversionError(
+            f"{path}: ends in {last.output.shape[-1]} sigmoids, one answer each; "
+            "only networks that choose one class (softmax or logits) can be converted"
+        )
+    if name == "softmax" and isinstance(last, keras.layers.Activation):
+        return keras.Model(model.input, last.input)
+    if name == "softmax":
         last.activation = keras.activations.linear
     return model
 

@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--ranges", type=Path, metavar="FILE", help="activation ranges recorded earlier (default: NETWORK.ranges.json)"
     )
     parser.add_argument(
-        "--count", type=int, default=200, help="how many representative radiographs to take (default: 200)"
+        "--count", type=_count, default=200, help="how many representative radiographs to take (default: 200)"
     )
     parser.add_argument(
         "--data",
@@ -91,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--licence", default="", help="licence of the weights, for the manifest")
     parser.add_argument(
         "--target-error",
-        type=float,
+        type=_share,
         default=0.05,
         help="share of wrong answers to allow before abstaining (default: 0.05)",
     )
@@ -101,6 +101,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="say what the Edge TPU will run, and write NAME_edgetpu.tflite too where edgetpu_compiler is installed",
     )
     return parser
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def _share(text: str) -> float:
+    if not 0 <= float(text) <= 1:
+        raise ValueError
+    return float(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,6 +130,7 @@ def convert(args: argparse.Namespace) -> Path:
     """The whole conversion; writes nothing before all of it has worked."""
     shipped = args.network.resolve() == CHECKPOINT.resolve() and args.out is None
     out = args.out or (SHIPPED if shipped else args.network.with_suffix(".tflite"))
+    _check_places(args, out)
     out_compiled = edgetpu_compiler.name_beside(out)
     for path in (out, out_compiled) if args.edgetpu else (out,):
         if path.exists() and not (args.force or shipped):
@@ -131,7 +144,7 @@ def convert(args: argparse.Namespace) -> Path:
     flatbuffer = calibration.quantise(net, ranges)
     lint = edgetpu.check(flatbuffer, out.name) if args.edgetpu else None
     card = _provenance(args, net, origin)
-    plain = Manifest(
+    plain = _manifest(
         args.name or net.facts.get("name") or stem.name,
         net.labels,
         net.spec,
@@ -162,15 +175,36 @@ def convert(args: argparse.Namespace) -> Path:
     if lint:
         print("\n" + edgetpu.text(lint, out.name))
     compiled = edgetpu_compiler.compile_if_installed(int8_model) if lint else None
-    if args.record:
-        _record(stem, ranges, fitted, found)
     files.write(out, sealed)
     if shipped:
         files.write(SHIPPED.parent / "SHA256SUMS", f"{int8_model.sha256}  {SHIPPED.name}\n")
+    if args.record:
+        _record(stem, ranges, fitted, found)
     print(f"wrote {out}  sha256 {int8_model.sha256}")
     if compiled:
         print(f"wrote {compiled.write(out_compiled)}  {compiled.log.edge_tpu or 'some'} operations on the Edge TPU")
     return out
+
+
+def _check_places(args: argparse.Namespace, out: Path) -> None:
+    """Finds out before the long work that a result can't be written, or would replace what it is made from.
+
+    Raises:
+        ConversionError, OutputError: it can't, or would.
+    """
+    if out.is_dir() or not out.name:
+        raise ConversionError(f"{out}: is a folder; give the name of the .tflite to write")
+    for given in (args.network, args.ranges):
+        if given is not None and out.exists() and given.exists() and out.samefile(given):
+            raise ConversionError(f"{out}: is what the conversion is made from; choose another name with -o")
+    files.check_folder(out.parent)
+
+
+def _manifest(*args: Any, **kwargs: Any) -> Manifest:
+    try:
+        return Manifest(*args, **kwargs)
+    except (ValueError, TypeError) as error:
+        raise ConversionError(f"the network cannot be described: {error}") from error
 
 
 def _ranges(args: argparse.Namespace, net: network.FloatNetwork, stem: Path) -> tuple[calibration.Ranges, str]:

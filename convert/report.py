@@ -13,6 +13,7 @@ import numpy.typing as npt
 from convert.calibration import pixels
 from covidnet_lite import metrics
 from covidnet_lite.cases import Case
+from covidnet_lite.errors import DatasetError
 from covidnet_lite.interpreter import Interpreter, outputs
 from covidnet_lite.model import Model
 
@@ -46,9 +47,15 @@ class Latency:
 
 
 def agreement(float_model: Model, int8_model: Model, cases: Sequence[Case]) -> Agreement:
-    """Runs both over labelled cases; probabilities are those the device would tell (same temperature)."""
+    """Runs both over labelled cases; probabilities are those the device would tell (same temperature).
+
+    Raises:
+        DatasetError: no case has a label of the network's, or an image cannot be read.
+    """
     manifest = int8_model.manifest
     cases = [c for c in cases if c.label in manifest.labels]
+    if not cases:
+        raise DatasetError(f"no image to judge on is labelled {', '.join(manifest.labels)}; check --labels and --data")
     pictures = pixels(cases, manifest.input)
     targets = np.array([manifest.labels.index(c.label) for c in cases])
     p, q = (metrics.softmax(outputs(m, pictures)["logits"], manifest.temperature) for m in (float_model, int8_model))

@@ -37,6 +37,9 @@ class _Prepared:
     refusal: str | None = None
 
 
+_RELOADING = threading.Lock()
+
+
 class Classifier:
     """A network, loaded once, for many radiographs and many threads."""
 
@@ -103,7 +106,8 @@ class Classifier:
     def classify_many(self, images: Iterable[Source]) -> Iterator[Prediction | Failure]:
         """Classifies many, lazily and in order; one that cannot be read becomes a :class:`Failure`.
 
-        The next few images are decoded on other threads meanwhile.
+        The next few images are decoded on other threads meanwhile. An error that
+        ``images`` itself raises ends the iteration.
         """
         workers = available_cores()
         with ThreadPoolExecutor(workers, thread_name_prefix="covidnet-lite") as pool:
@@ -162,8 +166,10 @@ class Classifier:
         start = time.perf_counter()
         if self._pid != os.getpid():
             # Forked: the runtime's threads stayed behind, and freeing the interpreter would wait for them.
-            self._orphans.append(self._interpreter)
-            self._load()
+            with _RELOADING:
+                if self._pid != os.getpid():
+                    self._orphans.append(self._interpreter)
+                    self._load()
         with self._lock:
             outputs = self._interpreter.run(prepared.values)
         timings["run"], start = _ms(start), time.perf_counter()

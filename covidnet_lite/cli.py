@@ -8,15 +8,16 @@ were read, but at least one got no answer (unsure, or no chest radiograph).
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from . import __version__
-from .errors import CovidNetLiteError, InputError
+from .errors import CovidNetLiteError, InputError, OutputError
 
 if TYPE_CHECKING:
     from .prediction import Failure, Prediction
@@ -36,14 +37,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = build_parser().parse_args(argv)
     try:
+        if sys.stdout is None:
+            raise OutputError("standard output is closed; send it to a file")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
         code: int = args.run(args)
+        sys.stdout.flush()
         return code
     except CovidNetLiteError as error:
         print(f"covidnet-lite: error: {error}", file=sys.stderr)
         return USAGE
-    except BrokenPipeError:  # `covidnet-lite ... | head`
-        sys.stderr.close()
+    except BrokenPipeError:  # `covidnet-lite ... | head`: whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return ANSWERED
+    except OSError as error:  # standard output on a full disk
+        print(f"covidnet-lite: error: cannot write results ({error.strerror or error})", file=sys.stderr)
+        return USAGE
     except KeyboardInterrupt:
         print("covidnet-lite: stopped", file=sys.stderr)
         return 130
@@ -124,7 +133,7 @@ def _classify(args: argparse.Namespace) -> int:
     from .classifier import Classifier
 
     paths = list(find(args.paths))
-    names = [path if isinstance(path, str) else "<stdin>" for path in paths]
+    names = [path if isinstance(path, str) else "stdin" for path in paths]
     with _silent_runtime():
         classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact)
     heatmaps = report.unique_names(names) if args.heatmap else []
@@ -151,6 +160,9 @@ def _classify(args: argparse.Namespace) -> int:
 @contextmanager
 def _silent_runtime() -> Iterator[None]:
     """Keeps what TFLite's native code logs while it loads ("Created XNNPACK delegate") off standard error."""
+    if sys.stderr is None:  # closed: nothing to keep clean
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -166,24 +178,37 @@ def _has_map(result: Prediction | Failure) -> bool:
     return getattr(result, "evidence", None) is not None
 
 
-def find(paths: Sequence[str]) -> Iterator[str | bytes]:
-    """Files as they are given, folders searched through, ``-`` as the bytes of standard input.
+def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
+    """Files as they are given, folders searched through, ``-`` as standard input.
 
     Raises:
-        InputError: a folder holds no radiograph.
+        InputError: a folder holds no radiograph, or part of it cannot be searched.
     """
     from .cases import SUFFIXES
+    from .report import EVIDENCE
+
+    def unreadable(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be searched ({error.strerror}); allow it or name the files")
 
     for path in paths:
         if path == "-":
-            yield sys.stdin.buffer.read()
-        elif Path(path).is_dir():
-            found = sorted(str(p) for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            yield _standard_input()
+        elif os.path.isdir(path):
+            files = [os.path.join(folder, n) for folder, _, names in os.walk(path, onerror=unreadable) for n in names]
+            found = sorted(f for f in files if Path(f).suffix.lower() in SUFFIXES and not f.endswith(EVIDENCE))
             if not found:
                 raise InputError(f"{path}: holds no radiograph ({', '.join(sorted(SUFFIXES))})")
             yield from found
         else:
             yield path
+
+
+def _standard_input() -> IO[bytes]:
+    if sys.stdin is None:
+        raise InputError("<stdin>: is closed; give a file instead of -")
+    data = io.BytesIO(sys.stdin.buffer.read())
+    data.name = "<stdin>"
+    return data
 
 
 def _models(args: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ PROJECTION = ("CR", "DX", "RG")  # computed, digital and digitised film radiogra
 CHEST = ("CHEST", "THORAX", "LUNG", "PORT CHEST", "RIB", "CLAVICLE", "HEART")
 FRONTAL = ("PA", "AP", "")
 MAX_PIXELS = 100_000_000
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # a transfer syntax
 
 
 def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) -> tuple[Image.Image, tuple[int, int]]:
@@ -45,6 +46,9 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
     if file.read(2) in (b"MZ", b"PK", b"#!", b"%P", b"\x7fE"):  # a program or archive behind a DICOM face
         raise InputError(f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read")
     file.seek(0)
+    if DEFLATED in file.read(2048):  # inflated as a whole before anything can be checked: a bomb
+        raise InputError(f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax")
+    file.seek(0)
     try:
         data = pydicom.dcmread(file)
         _check_header(data, name)
@@ -54,7 +58,10 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
         raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
 
     size = (int(data.Columns), int(data.Rows))
-    if stored.ndim == 3:  # colour: a secondary capture
+    colour = int(data.get("SamplesPerPixel", 1) or 1) == 3  # a secondary capture
+    if stored.shape != (size[1], size[0], 3)[: 3 if colour else 2]:
+        raise InputError(f"{name}: its pixels {stored.shape} contradict its header; export it again")
+    if colour:
         if stored.dtype == np.uint8:
             return Image.fromarray(np.ascontiguousarray(stored)).convert("L"), size
         stored = (stored[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(stored.dtype)
@@ -62,7 +69,7 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
     # Rescaling and windowing are functions of one stored value: done once a level, not once a pixel.
     low, high = int(stored.min()), int(stored.max())
     if high - low < 1 << 16:
-        levels, index = np.arange(low, high + 1).astype(stored.dtype), stored.astype(np.int64) - low
+        levels, index = np.arange(low, high + 1), stored.astype(np.int64) - low
     else:
         levels, index = np.unique(stored, return_inverse=True)
         index = index.reshape(stored.shape)
@@ -78,10 +85,12 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
 
 
 _DAMAGED = (
+    ArithmeticError,
     AttributeError,
     EOFError,
     IndexError,
     KeyError,
+    MemoryError,
     NotImplementedError,
     OSError,
     RuntimeError,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import secrets
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,25 +25,21 @@ def write(path: str | Path, data: bytes | str) -> Path:
     """
     path = Path(path)
     data = data.encode("utf-8", "replace") if isinstance(data, str) else data
-    temporary = None
+    temporary = path.parent / f".covidnet-lite-{secrets.token_hex(8)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".covidnet-lite-")
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's are private
+            file.flush()
+            os.fsync(file.fileno())  # a power cut must not leave an empty file under the final name
         os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        why = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot be written ({why}); choose another folder") from error
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            temporary.unlink()  # still there only if something went wrong, an interrupt included
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_png(path: str | Path, image: Image.Image) -> Path:

@@ -47,7 +47,7 @@ class InputSpec:
                 raise ValueError(f"{name} needs one value per channel ({self.channels})")
             if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in getattr(self, name)):
                 raise ValueError(f"{name} must be finite numbers, not {getattr(self, name)}")
-        if not all(std > 0 for std in self.std):
+        if not all(1e-6 < std < 1e9 for std in self.std):
             raise ValueError(f"std must be positive, not {self.std}")
 
     def to_dict(self) -> dict[str, Any]:

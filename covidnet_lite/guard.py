@@ -43,6 +43,15 @@ class Guard:
     residual: float
     limit: float
 
+    def __post_init__(self) -> None:
+        shapes = (self.mean.ndim, self.directions.ndim, self.variance.ndim)
+        if shapes != (1, 2, 1) or self.directions.shape != (len(self.variance), len(self.mean)):
+            raise ValueError("the guard's arrays do not fit each other")
+        if not all(np.isfinite(a).all() for a in (self.mean, self.directions, self.variance)):
+            raise ValueError("the guard's arrays hold NaN or infinite values")
+        if not ((self.variance > 0).all() and 0 < self.residual < np.inf and 0 < self.limit < np.inf):
+            raise ValueError("the guard's variances and limits must be positive")
+
     def distance(self, embedding: Array) -> Array:
         """``(..., features)`` -> ``(...)``; about 1 for an ordinary radiograph, larger for stranger images."""
         centred = shape_of(embedding) - self.mean
@@ -74,7 +83,7 @@ class Guard:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 residual, limit = (float(v) for v in arrays["limits"])
                 mean, directions, variance = (arrays[k].astype(np.float32) for k in ("mean", "directions", "variance"))
-        except (EOFError, KeyError, zipfile.BadZipFile) as error:
+        except (EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise ValueError(f"no guard: {error}") from error
         return cls(mean, directions, variance, residual, limit)
 

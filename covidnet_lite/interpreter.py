@@ -22,6 +22,8 @@ RUNTIMES = {
     "tensorflow": ("tensorflow", "tensorflow"),
 }
 
+MAX_THREADS = 256  # runtimes crash when asked for more than the system gives
+
 
 class Interpreter:
     """One network in one TFLite runtime. Not for several threads at once; :class:`Classifier` takes turns.
@@ -44,8 +46,8 @@ class Interpreter:
             BackendError: the runtime is not installed or does not take the network.
             ModelError: the network's graph contradicts its manifest.
         """
-        if threads is not None and threads < 1:
-            raise BackendError(f"threads must be 1 or more, not {threads}")
+        if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
+            raise BackendError(f"threads must be a whole number, 1 or more and {MAX_THREADS} at most, not {threads!r}")
         self.runtime, module = find_runtime(runtime)
         threads = threads or min(4, available_cores())
         try:
@@ -62,9 +64,16 @@ class Interpreter:
         self.input_scale, self.input_zero_point = details["quantization"]
 
     def run(self, values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-        """``input_shape`` of ``input_dtype`` -> every output, as stored, copied out of the arena."""
-        self._interpreter.set_tensor(self._input, values)
-        self._interpreter.invoke()
+        """``input_shape`` of ``input_dtype`` -> every output, as stored, copied out of the arena.
+
+        Raises:
+            BackendError: the graph fails while it runs.
+        """
+        try:
+            self._interpreter.set_tensor(self._input, values)
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise BackendError(f"{self.runtime} cannot run this network ({error}); convert it again") from error
         return [self._interpreter.get_tensor(output["index"]) for output in self._outputs]
 
     def dequantise(self, position: int, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,14 +61,14 @@ class Manifest:
                 raise ValueError(f"{name} must be text, not {getattr(self, name)!r}")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels must be two or more different names, not {self.labels}")
-        if not all(isinstance(label, str) and label for label in self.labels):
+        if not all(isinstance(label, str) and label and label.isprintable() for label in self.labels):
             raise ValueError(f"labels must be names, not {self.labels}")
         if not isinstance(self.outputs, dict) or not all(type(i) is int for i in self.outputs.values()):
             raise ValueError(f"outputs must map names to positions, not {self.outputs!r}")
         if "logits" not in self.outputs:
             raise ValueError("outputs must say which output holds the logits")
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature must be positive, not {self.temperature}")
+        if not 1e-3 <= self.temperature <= 1e3:
+            raise ValueError(f"temperature must be positive (0.001 to 1000), not {self.temperature}")
         if not 0 <= self.threshold <= 1.01:
             raise ValueError(f"threshold must be between 0 and 1, not {self.threshold}")
 
@@ -104,7 +105,7 @@ class Manifest:
             fields["labels"] = tuple(fields["labels"])
             fields["input"] = InputSpec.from_dict(fields["input"])
             return cls(guard=guard, **fields)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ModelError(f"the manifest cannot be used: {error}") from error
 
 
@@ -149,5 +150,13 @@ def unseal(data: bytes, name: str) -> Manifest:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             guard = Guard.from_npz(archive.read("guard.npz")) if "guard.npz" in archive.namelist() else None
             return Manifest.from_json(archive.read("manifest.json"), guard)
-    except (zipfile.BadZipFile, KeyError, ValueError, ModelError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        ModelError,
+    ) as error:
         raise ModelError(f"{name}: its manifest cannot be read ({error}); convert it again") from error

@@ -52,6 +52,10 @@ def load(model: str | os.PathLike[str] = DEFAULT, manifest: Manifest | None = No
     Raises:
         ModelError: there is no such network, it is damaged, or it has no manifest.
     """
+    if not isinstance(model, (str, os.PathLike)) or not isinstance(os.fspath(model), str):
+        raise ModelError(f"{model!r}: is no model; give a shipped network's name or the path of a .tflite")
+    if manifest is not None and not isinstance(manifest, Manifest):
+        raise ModelError(f"manifest must be a covidnet_lite.manifest.Manifest, not {type(manifest).__name__}")
     name = os.fspath(model)
     pinned = shipped().get(name)
     path = SHIPPED / f"{name}.tflite" if pinned else Path(name)
@@ -73,7 +77,11 @@ def verify(data: bytes, path: Path, manifest: Manifest | None = None, pinned: st
 
 def _read(path: Path, name: str) -> bytes:
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ModelError(f"{name}: is no regular file")
         return path.read_bytes()
+    except ValueError:  # a NUL byte
+        raise ModelError(f"{name!r}: is no path") from None
     except FileNotFoundError:
         known = ", ".join(shipped())
         raise ModelError(f"{name}: no such model; give the path of a .tflite or one of: {known}") from None

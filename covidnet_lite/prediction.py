@@ -70,7 +70,8 @@ class Prediction:
             opacity: 0 to 1, of the strongest evidence.
 
         Raises:
-            CovidNetLiteError: there is no evidence map (refused, or the network has none).
+            CovidNetLiteError: there is no evidence map (refused, or the network has none), no such label,
+                or the opacity is out of range.
             InputError: the radiograph cannot be read again.
         """
         from . import heatmap, radiograph
@@ -79,7 +80,9 @@ class Prediction:
             raise CovidNetLiteError(
                 f"{self.name}: has no evidence map: " + (self.reason or "the network does not make one")
             )
-        label = label or self.most_likely
+        if not (isinstance(opacity, (int, float)) and 0 <= opacity <= 1):
+            raise CovidNetLiteError(f"opacity must be between 0 and 1, not {opacity!r}")
+        label = self.most_likely if label is None else label
         if label not in self.probabilities:
             raise CovidNetLiteError(f"{label!r} is none of {', '.join(self.probabilities)}")
         source = image if image is not None else self.source
@@ -144,7 +147,8 @@ def judge(
 ) -> tuple[Status, str | None, str | None, dict[str, float]]:
     """``(classes,)`` logits -> status, label, reason, probabilities: guard first, then abstention."""
     limit = manifest.guard.limit if manifest.guard else np.inf
-    if not np.isfinite(logits).all():
+    shares = softmax(logits, manifest.temperature)
+    if not np.isfinite(shares).all():
         return "refused", None, "the network gave no finite numbers for it", {}
     if distance is not None and not distance <= limit:  # NaN is refused too
         reason = (
@@ -152,7 +156,7 @@ def judge(
             f"(distance {distance:.2f}, limit {limit:.2f})"
         )
         return "refused", None, reason, {}
-    probabilities = dict(zip(manifest.labels, (float(p) for p in softmax(logits, manifest.temperature))))
+    probabilities = dict(zip(manifest.labels, (float(p) for p in shares)))
     best = max(probabilities, key=probabilities.__getitem__)
     if probabilities[best] < manifest.threshold:
         reason = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 import warnings
 import zlib
@@ -109,9 +110,9 @@ def read_all(file: Any, name: str) -> bytes:
         data = ""
     except (OSError, ValueError) as error:  # ValueError: closed
         raise InputError(f"{name}: cannot be read ({error})") from error
-    if not isinstance(data, bytes):
+    if not isinstance(data, (bytes, bytearray, memoryview)):
         raise InputError(f"{name}: the file is open as text; open it with mode 'rb'")
-    return data
+    return bytes(data)
 
 
 def _open(img: Any, name: str) -> IO[bytes]:
@@ -119,6 +120,8 @@ def _open(img: Any, name: str) -> IO[bytes]:
         return io.BytesIO(img.tobytes() if isinstance(img, memoryview) else img)
     if isinstance(img, (str, os.PathLike)):
         try:
+            if not stat.S_ISREG(os.stat(img).st_mode) and not os.path.isdir(img):
+                raise InputError(f"{name}: is no file but a pipe or device; send it to standard input and use -")
             return open(img, "rb")
         except FileNotFoundError:
             raise InputError(f"{name}: no such file; check the path") from None
@@ -159,7 +162,20 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Rad
 
 
 # What Pillow's decoders raise on damaged files.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, struct.error, zlib.error)
+_DAMAGED = (
+    ArithmeticError,
+    EOFError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 _ORIENTATION = 0x0112  # EXIF
 
 
@@ -230,7 +246,10 @@ def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
         levels = np.arange(low, high + 1)
         table = np.rint((levels - low) * scale).astype(np.uint8)
         return Image.fromarray(table[array.astype(np.int32) - int(low)])
-    return Image.fromarray(np.rint((array.astype(np.float64) - low) * scale).astype(np.uint8))
+    gray = np.empty(array.shape, np.uint8)
+    for row in range(0, len(array), 256):  # in parts: eight bytes a pixel would be much for a small machine
+        gray[row : row + 256] = np.rint((array[row : row + 256].astype(np.float64) - low) * scale)
+    return Image.fromarray(gray)
 
 
 def _checked(image: Image.Image, name: str, size: tuple[int, int]) -> Radiograph:

@@ -12,6 +12,8 @@ from .prediction import DISCLAIMER, Failure, Prediction
 
 Result = Prediction | Failure
 
+EVIDENCE = ".evidence.png"  # ends the name of every picture with an evidence map
+
 
 class Writer(Protocol):
     """Takes results one by one, so that a long run shows what it has."""
@@ -33,17 +35,27 @@ def writer(form: str, out: IO[str], labels: Sequence[str], timings: bool = False
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:
-    """``a/x.png``, ``b/x.dcm`` -> ``x.png``, ``x-2.png``: names for pictures in one folder."""
+    """``a/x.png``, ``b/x.dcm`` -> ``x.evidence.png``, ``x-2.evidence.png``: names for pictures in one folder."""
     taken: set[str] = set()
     names = []
     for path in paths:
         stem = PurePath(path).stem.strip("<>") or "image"
-        name, n = f"{stem}.png", 2
-        while name in taken:
-            name, n = f"{stem}-{n}.png", n + 1
-        taken.add(name)
+        name, n = f"{stem}{EVIDENCE}", 2
+        while name.casefold() in taken:  # some disks do not tell X from x
+            name, n = f"{stem}-{n}{EVIDENCE}", n + 1
+        taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def printable(text: str) -> str:
+    """Text without line breaks and control characters, which would act on a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def _cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
 class _Table:
@@ -57,9 +69,9 @@ class _Table:
             self.started = True
         probabilities = getattr(result, "probabilities", {})
         shares = "".join(f"{f'{probabilities[label]:.1%}' if probabilities else '-':>12}" for label in self.labels)
-        print(f"{result.label or result.status:<12}{shares}  {result.name}", file=self.out)
+        print(f"{result.label or result.status:<12}{shares}  {printable(result.name)}", file=self.out)
         if result.reason:
-            print(f"{'':<12}  {result.reason}", file=self.out)
+            print(f"{'':<12}  {printable(result.reason)}", file=self.out)
         if self.timings and isinstance(result, Prediction):
             print(f"{'':<12}  " + "  ".join(f"{k} {v:.2f} ms" for k, v in result.timings.items()), file=self.out)
         self.out.flush()
@@ -76,7 +88,7 @@ class _Json:
     def add(self, result: Result) -> None:
         if not self.lines:
             self.out.write("[\n" if self.first else ",\n")
-        self.out.write(json.dumps(result.to_dict(), ensure_ascii=False) + ("\n" if self.lines else ""))
+        self.out.write(json.dumps(result.to_dict()) + ("\n" if self.lines else ""))
         self.first = False
         self.out.flush()
 
@@ -102,13 +114,13 @@ class _Csv:
         shares = [f"{probabilities[label]:.4f}" if label in probabilities else "" for label in self.labels]
         self.rows.writerow(
             [
-                result.name,
+                _cell(result.name),
                 result.status,
-                result.label or "",
+                _cell(result.label or ""),
                 *shares,
                 distance,
                 total,
-                result.reason or "",
+                _cell(result.reason or ""),
                 model,
                 digest,
                 DISCLAIMER,

@@ -120,8 +120,8 @@ def test_heat_maps_are_written_under_different_names(film_png: Path, tmp_path: P
     other.parent.mkdir()
     other.write_bytes(film_png.read_bytes())
     run("classify", film_png, other, "--heatmap", tmp_path / "maps")
-    assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["film-2.png", "film.png"]
-    assert Image.open(tmp_path / "maps/film.png").mode == "RGB"
+    assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["film-2.evidence.png", "film.evidence.png"]
+    assert Image.open(tmp_path / "maps/film.evidence.png").mode == "RGB"
 
 
 @pytest.mark.parametrize(

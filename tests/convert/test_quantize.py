@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import drawn_chest
 from keras import layers
 from tflites import as_compiled, fake_compiler
 
@@ -186,6 +187,11 @@ def two_inputs(path: Path) -> list[str]:
     return [str(path / "own.keras")]
 
 
+def pictures(path: Path) -> Path:
+    drawn_chest(0, opaque=True).save(path / "0.png")
+    return path
+
+
 def text_file(path: Path) -> list[str]:
     (path / "own.keras").write_text("no network")
     return [str(path / "own.keras")]
@@ -201,6 +207,11 @@ BAD = {
     "no input range": (lambda d: [str(own(d / "own.keras")), "--labels", "a,b"], "--input-range LOW HIGH"),
     "input range turned round": (lambda d: [str(own(d / "own.keras")), "--labels", "a,b", "--input-range", "1", "0"], "must be above"),
     "one sigmoid unit": (lambda d: [str(own(d / "own.keras", head="sigmoid", units=1)), "--labels", "a,b", "--input-range", "0", "1"], "one unit"),
+    "two sigmoid units": (lambda d: [str(own(d / "own.keras", head="sigmoid")), "--labels", "a,b", "--input-range", "0", "1"], "sigmoids"),
+    "a label twice": (lambda d: [str(own(d / "own.keras")), "--labels", "a,a", "--input-range", "0", "1", "--calibration", str(pictures(d))], "two or more different"),
+    "an infinite range": (lambda d: [str(own(d / "own.keras")), "--labels", "a,b", "--input-range", "0", "inf"], "no range of gray levels"),
+    "a folder as output": (lambda d: [str(own(d / "own.keras")), "--labels", "a,b", "--input-range", "0", "1", "-o", str(d)], "is a folder"),
+    "itself as output": (lambda d: [str(own(d / "own.keras")), "--labels", "a,b", "--input-range", "0", "1", "--force", "-o", str(d / "own.keras")], "choose another name"),
     "NaN weights": (lambda d: [*not_finite(d), "--labels", "a,b", "--input-range", "0", "1"], "NaN"),
     "two inputs": (lambda d: [*two_inputs(d), "--labels", "a,b", "--input-range", "0", "1"], "2 inputs"),
     "no ranges": (lambda d: [str(own(d / "own.keras")), "--labels", "a,b", "--input-range", "0", "1"], "pass --calibration"),
