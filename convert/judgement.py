@@ -1,7 +1,6 @@
-"""From raw int8 outputs to honest answers: temperature, abstention threshold and guard.
+"""From raw int8 outputs to honest answers: bias correction, temperature, abstention threshold and guard.
 
-All three are fitted on the int8 network as it ships, on images it was not
-trained on. They are numbers, so they can be kept beside the network and used
+All are fitted on the int8 network as it ships. They are numbers, so they can be kept beside the network and used
 where there are no X-rays.
 """
 
@@ -22,49 +21,56 @@ from covidnet_lite.guard import Guard, fit_guard
 from covidnet_lite.interpreter import outputs
 from covidnet_lite.model import Model
 
-GUARD_IMAGES = 600
+TRAIN_IMAGES = 2000
 
 
 @dataclass(frozen=True)
 class Judgement:
     """What turns logits into an answer; see :class:`covidnet_lite.manifest.Manifest`."""
 
+    correction: tuple[float, ...] = ()
     temperature: float = 1.0
     threshold: float = 0.0
     target_error: float = 0.0
     guard: Guard | None = None
 
 
-def fit(model: Model, cases: Sequence[Case], target_error: float) -> Judgement:
-    """Fits temperature and threshold on the validation split, the guard on both others but the test split.
+def fit(model: Model, float_model: Model, cases: Sequence[Case], target_error: float) -> Judgement:
+    """Fits temperature and threshold on the validation split, correction and guard on the training split.
 
-    Without a validation split there is nothing to fit on, and the network answers as it is.
+    The guard's limit comes from the validation split too. Without a validation
+    split there is nothing to fit on, and the network answers as it is.
 
     Raises:
         DatasetError: the validation split has none of the network's labels, or an image cannot be read.
     """
-    labels = model.manifest.labels
+    labels, spec = model.manifest.labels, model.manifest.input
     held_out = [c for c in cases if c.split == "val"]
     val = [c for c in held_out if c.label in labels]
     if held_out and not val:
         raise DatasetError(f"no validation image is labelled {', '.join(labels)}; check --labels and --data")
     if not val:
         return Judgement()
-    out = outputs(model, pixels(val, model.manifest.input))
+    train = [c for c in cases if c.split == "train" and c.label in labels]
+    correction, guard = np.zeros(len(labels)), None
+    out = outputs(model, pixels(val, spec))
+    if train:
+        pictures = pixels(choose(train, TRAIN_IMAGES), spec)
+        seen = outputs(model, pictures)
+        correction = (outputs(float_model, pictures)["logits"] - seen["logits"]).mean(axis=0)
+        if "embedding" in out:
+            guard = fit_guard(seen["embedding"], out["embedding"])
     targets = np.array([labels.index(c.label) for c in val])
-    temperature = metrics.fit_temperature(targets, out["logits"])
-    threshold = metrics.abstention_threshold(targets, metrics.softmax(out["logits"], temperature), target_error)
-    guard = None
-    train = [c for c in cases if c.split == "train"]
-    if "embedding" in out and train:
-        seen = outputs(model, pixels(choose(train, GUARD_IMAGES), model.manifest.input))
-        guard = fit_guard(seen["embedding"], out["embedding"])
-    return Judgement(round(temperature, 4), round(threshold, 4), target_error, guard)
+    shift = tuple(round(float(v), 5) for v in correction)
+    logits = out["logits"] + np.array(shift)
+    temperature = metrics.fit_temperature(targets, logits)
+    threshold = metrics.abstention_threshold(targets, metrics.softmax(logits, temperature), target_error)
+    return Judgement(shift, round(temperature, 4), round(threshold, 4), target_error, guard)
 
 
 def save(judgement: Judgement, stem: Path) -> None:
     """Writes ``STEM.judgement.json`` and ``STEM.guard.npz``."""
-    numbers = {k: getattr(judgement, k) for k in ("temperature", "threshold", "target_error")}
+    numbers = {k: getattr(judgement, k) for k in ("correction", "temperature", "threshold", "target_error")}
     files.write(stem.with_suffix(".judgement.json"), json.dumps(numbers, indent=1) + "\n")
     if judgement.guard is not None:
         files.write(stem.with_suffix(".guard.npz"), judgement.guard.to_npz())
@@ -81,6 +87,7 @@ def load(stem: Path) -> Judgement:
         return Judgement()
     try:
         kept = Guard.from_npz(guard.read_bytes()) if guard.is_file() else None
-        return Judgement(guard=kept, **json.loads(numbers.read_text()))
+        fields = json.loads(numbers.read_text())
+        return Judgement(guard=kept, **{**fields, "correction": tuple(fields["correction"])})
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise ConversionError(f"{numbers}: cannot be read ({error}); fit it again with --data ... --record") from error

@@ -155,12 +155,15 @@ def convert(args: argparse.Namespace) -> Path:
     )
 
     cases = _cases(args)
-    fitted = judgement.load(stem)
     if any(c.split == "val" for c in cases):
-        fitted = judgement.fit(models.verify(seal(flatbuffer, plain), out), cases, args.target_error)
-    manifest = replace(plain, temperature=fitted.temperature, threshold=fitted.threshold, guard=fitted.guard)
+        int8_model, float_model = (models.verify(seal(graph, plain), out) for graph in (flatbuffer, net.tflite))
+        fitted = judgement.fit(int8_model, float_model, cases, args.target_error)
+    else:
+        fitted = judgement.load(stem)
+    float_manifest = replace(plain, temperature=fitted.temperature, threshold=fitted.threshold)
+    manifest = replace(float_manifest, correction=fitted.correction, guard=fitted.guard)
     sealed = seal(flatbuffer, manifest)
-    float_model = models.verify(seal(net.tflite, replace(manifest, guard=None)), out)
+    float_model = models.verify(seal(net.tflite, float_manifest), out)
     int8_model = models.verify(sealed, out)
 
     test = [c for c in cases if c.split == "test"]

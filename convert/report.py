@@ -16,6 +16,7 @@ from covidnet_lite.cases import Case
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.interpreter import Interpreter, outputs
 from covidnet_lite.model import Model
+from covidnet_lite.prediction import calibrated
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def agreement(float_model: Model, int8_model: Model, cases: Sequence[Case]) -> A
         raise DatasetError(f"no image to judge on is labelled {', '.join(manifest.labels)}; check --labels and --data")
     pictures = pixels(cases, manifest.input)
     targets = np.array([manifest.labels.index(c.label) for c in cases])
-    p, q = (metrics.softmax(outputs(m, pictures)["logits"], manifest.temperature) for m in (float_model, int8_model))
+    p, q = (calibrated(outputs(m, pictures)["logits"], m.manifest) for m in (float_model, int8_model))
     top_p, top_q = p.argmax(1), q.argmax(1)
     rows = np.arange(len(cases))
     return Agreement(

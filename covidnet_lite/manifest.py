@@ -36,6 +36,8 @@ class Manifest:
         input: how the radiograph is prepared.
         outputs: position of ``logits`` and, where there are any, ``evidence`` and
             ``embedding`` among the graph's outputs.
+        correction: added to the logits, one value a class: what int8 shifts them by on average
+            (bias correction, Nagel et al., ICCV 2019); empty for none.
         temperature: divides the logits before the softmax; fitted on validation data.
         threshold: confidence below which the network abstains; 0 never does.
         guard: what radiographs look like to the network, or ``None``.
@@ -48,6 +50,7 @@ class Manifest:
     input: InputSpec
     outputs: dict[str, int] = field(default_factory=lambda: {"logits": 0})
     version: str = ""
+    correction: tuple[float, ...] = ()
     temperature: float = 1.0
     threshold: float = 0.0
     guard: Guard | None = None
@@ -67,6 +70,10 @@ class Manifest:
             raise ValueError(f"outputs must map names to positions, not {self.outputs!r}")
         if "logits" not in self.outputs:
             raise ValueError("outputs must say which output holds the logits")
+        if self.correction and len(self.correction) != len(self.labels):
+            raise ValueError(f"correction needs one value per label, not {len(self.correction)}")
+        if not all(isinstance(v, (int, float)) and abs(v) < 100 for v in self.correction):
+            raise ValueError(f"correction must be small numbers, not {self.correction}")
         if not 1e-3 <= self.temperature <= 1e3:
             raise ValueError(f"temperature must be positive (0.001 to 1000), not {self.temperature}")
         if not 0 <= self.threshold <= 1.01:
@@ -81,6 +88,7 @@ class Manifest:
             "labels": list(self.labels),
             "input": self.input.to_dict(),
             "outputs": self.outputs,
+            "correction": list(self.correction),
             "temperature": self.temperature,
             "threshold": self.threshold,
             "licence": self.licence,
@@ -103,6 +111,7 @@ class Manifest:
             if not isinstance(fields["labels"], list):
                 raise ValueError(f"labels must be a list, not {fields['labels']!r}")
             fields["labels"] = tuple(fields["labels"])
+            fields["correction"] = tuple(fields.get("correction", ()))
             fields["input"] = InputSpec.from_dict(fields["input"])
             return cls(guard=guard, **fields)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:

@@ -142,12 +142,18 @@ class Failure:
         return f"{self.name}: failed: {self.reason}"
 
 
+def calibrated(logits: npt.NDArray[np.float32], manifest: Manifest) -> npt.NDArray[np.float64]:
+    """``(..., classes)`` logits -> the probabilities that are told, float64."""
+    shift = np.array(manifest.correction) if manifest.correction else 0.0
+    return np.asarray(softmax(logits + shift, manifest.temperature))
+
+
 def judge(
     logits: npt.NDArray[np.float32], distance: float | None, manifest: Manifest
 ) -> tuple[Status, str | None, str | None, dict[str, float]]:
     """``(classes,)`` logits -> status, label, reason, probabilities: guard first, then abstention."""
     limit = manifest.guard.limit if manifest.guard else np.inf
-    shares = softmax(logits, manifest.temperature)
+    shares = calibrated(logits, manifest)
     if not np.isfinite(shares).all():
         return "refused", None, "the network gave no finite numbers for it", {}
     if distance is not None and not distance <= limit:  # NaN is refused too

@@ -53,7 +53,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 
 
 def test_a_disk_that_fills_up_half_way_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OutputError, match="No space left on device"):
         files.write(tmp_path / "a.txt", "new")
     assert os.listdir(tmp_path) == []

@@ -128,7 +128,7 @@ def test_a_guard_that_is_no_guard_is_a_model_error(data):
         (changed(labels=["covid", "covid"]), "labels must be two or more different names"),
         (changed(labels=None), "cannot be used"),
         (changed(outputs={"embedding": 0}), "which output holds the logits"),
-        (changed(temperature=0), "temperature must be positive, not 0"),
+        (changed(temperature=0), "temperature must be positive"),
         (changed(temperature=float("nan")), "temperature must be positive"),
         (changed(threshold=1.5), "threshold must be between 0 and 1, not 1.5"),
         (changed(threshold=-0.1), "threshold must be between 0 and 1"),

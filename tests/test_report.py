@@ -104,9 +104,9 @@ def test_each_result_is_out_as_soon_as_it_is_added(form):
 def test_pictures_get_different_names_in_one_folder():
     paths = ["a/x.png", "b/x.dcm", "c/x-2.jpg", "x.png", "<bytes>", "<bytes>", ""]
     names = unique_names(paths)
-    assert names == ["x.png", "x-2.png", "x-2-2.png", "x-3.png", "bytes.png", "bytes-2.png", "image.png"]
+    assert names == [f"{n}.evidence.png" for n in ("x", "x-2", "x-2-2", "x-3", "bytes", "bytes-2", "image")]
 
 
 def test_names_stay_in_the_order_of_the_paths():
-    assert unique_names(["b.png", "a.png"]) == ["b.png", "a.png"]
+    assert unique_names(["b.png", "a.png"]) == ["b.evidence.png", "a.evidence.png"]
     assert unique_names([]) == []

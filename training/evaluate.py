@@ -30,6 +30,7 @@ from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, ModelError
 from covidnet_lite.fit import InputSpec, normalise
 from covidnet_lite.interpreter import outputs
+from covidnet_lite.prediction import calibrated
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,17 +86,17 @@ def ask(model: str, data: Path, split: str) -> Answers:
     cases = [c for c in read_cases(data) if c.split in (split, "")]
     if model.endswith(".keras"):
         labels, spec, run = _keras(Path(model))
-        temperature, threshold = 1.0, 0.0
+        told, threshold = metrics.softmax, 0.0
     else:
         loaded = models.load(model)
         labels, spec = loaded.manifest.labels, loaded.manifest.input
-        temperature, threshold = loaded.manifest.temperature, loaded.manifest.threshold
+        told, threshold = (lambda logits: calibrated(logits, loaded.manifest)), loaded.manifest.threshold
         run = lambda pictures: outputs(loaded, pictures)["logits"]  # noqa: E731
     cases = [c for c in cases if c.label in labels]
     if not cases:
         raise DatasetError(f"{data}: no image labelled {', '.join(labels)} in the {split} split")
     targets = np.array([labels.index(c.label) for c in cases])
-    probabilities = metrics.softmax(run(pixels(cases, spec)), temperature)
+    probabilities = told(run(pixels(cases, spec)))
     return Answers(Path(model).name, labels, cases, targets, probabilities, threshold)
 
 

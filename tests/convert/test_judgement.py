@@ -15,8 +15,9 @@ from covidnet_lite.guard import fit_guard
 def test_it_survives_its_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     guard = fit_guard(rng.uniform(0, 1, (100, 40)), rng.uniform(0, 1, (50, 40)))
-    judgement.save(judgement.Judgement(1.25, 0.8, 0.05, guard), tmp_path / "net")
+    judgement.save(judgement.Judgement((0.01, -0.02), 1.25, 0.8, 0.05, guard), tmp_path / "net")
     again = judgement.load(tmp_path / "net")
+    assert again.correction == (0.01, -0.02)
     assert (again.temperature, again.threshold, again.target_error) == (1.25, 0.8, 0.05)
     assert again.guard is not None
     x = rng.uniform(0, 1, (5, 40))
@@ -35,4 +36,4 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 
 def test_without_a_validation_split_nothing_is_fitted(chests: Path) -> None:
     train = [c for c in read_cases(chests) if c.split == "train"]
-    assert judgement.fit(model.load("base"), train, 0.05) == judgement.Judgement()
+    assert judgement.fit(model.load("base"), model.load("base"), train, 0.05) == judgement.Judgement()
