@@ -86,7 +86,7 @@ def test_a_model_without_a_manifest_is_refused_unless_one_is_passed(tmp_path: Pa
 
 
 CONTRADICTIONS = {
-    "labels": lambda m: replace(m, labels=("normal", "covid")),
+    "labels": lambda m: replace(m, labels=("normal", "covid"), correction=()),
     "size": lambda m: replace(m, input=replace(m.input, height=128)),
     "channels": lambda m: replace(m, input=replace(m.input, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)),
     "position": lambda m: replace(m, outputs={"logits": 7}),

@@ -27,6 +27,8 @@ HEADROOM = 0.8  # of the ReLU6's ceiling, so that unseen images do not reach it
 def equalise_channels(model: keras.Model, calibration: npt.NDArray[np.float32]) -> None:
     """Rescales the channels of a batch-norm-free model in place; ``calibration`` shows their ranges."""
     groups = [group for group in _groups(model) if _may_be_scaled(group)]
+    if not groups:
+        return
     peaks = _peaks(model, [layer for group in groups for layer in group], calibration)
     for group in groups:
         peak = np.maximum.reduce([peaks[layer.name] for layer in group])
