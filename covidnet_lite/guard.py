@@ -62,14 +62,19 @@ class Guard:
 
     def to_npz(self) -> bytes:
         """Half precision: the distance changes by less than 1 in 100."""
+        arrays = {
+            "mean": self.mean.astype(np.float16),
+            "directions": self.directions.astype(np.float16),
+            "variance": self.variance.astype(np.float32),
+            "limits": np.array([self.residual, self.limit], np.float64),
+        }
         buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            mean=self.mean.astype(np.float16),
-            directions=self.directions.astype(np.float16),
-            variance=self.variance.astype(np.float32),
-            limits=np.array([self.residual, self.limit], np.float64),
-        )
+        # As numpy.savez does, but with the same bytes from every version of numpy.
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            for name, array in arrays.items():
+                entry = io.BytesIO()
+                np.lib.format.write_array(entry, np.ascontiguousarray(array), version=(1, 0))
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), entry.getvalue())
         return buffer.getvalue()
 
     @classmethod
