@@ -18,7 +18,7 @@ import numpy.typing as npt
 from . import model as models
 from . import radiograph
 from .errors import CovidNetLiteError, NotAChestRadiograph
-from .fit import gray_table, input_tables, resize
+from .fit import gray_table, look_up, resize
 from .guard import is_blank
 from .interpreter import Interpreter, available_cores
 from .manifest import Manifest
@@ -71,9 +71,6 @@ class Classifier:
         self._load()
         spec = self.manifest.input
         self._at_least = None if exact else (spec.width, spec.height)
-        self._tables = input_tables(
-            spec, self._interpreter.input_dtype, self._interpreter.input_scale, self._interpreter.input_zero_point
-        )
 
     def _load(self) -> None:
         self._interpreter = Interpreter(self.model, self._runtime, self._threads)
@@ -144,10 +141,9 @@ class Classifier:
                 name, img, {"read": read, "fit": _ms(start)}, refusal="the image is blank: it has next to no contrast"
             )
         # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
-        table = self._tables[:, gray_table(small, self.manifest.input)]
-        pixels = np.asarray(small)
-        values = table[0][pixels][..., None] if len(table) == 1 else np.moveaxis(table[:, pixels], 0, -1)
-        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, np.ascontiguousarray(values[None]))
+        tables = self._interpreter.tables[:, gray_table(small, self.manifest.input)]
+        values = look_up(tables, np.asarray(small))
+        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values)
 
     def _judge(self, prepared: _Prepared) -> Prediction:
         name, timings = prepared.name, dict(prepared.timings)

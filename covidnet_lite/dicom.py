@@ -6,8 +6,6 @@ chest radiograph, and no pixel of it is looked at.
 
 from __future__ import annotations
 
-import struct
-import zlib
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .errors import InputError, MissingExtraError, NotAChestRadiograph
+from .radiograph import DAMAGED, MAX_PIXELS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 PROJECTION = ("CR", "DX", "RG")  # computed, digital and digitised film radiography
 CHEST = ("CHEST", "THORAX", "LUNG", "PORT CHEST", "RIB", "CLAVICLE", "HEART")
 FRONTAL = ("PA", "AP", "")
-MAX_PIXELS = 100_000_000
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # a transfer syntax
 
 
@@ -41,7 +39,7 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
     except ImportError:
         raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
     # What pydicom raises on files that are damaged or break the standard.
-    damaged = (*_DAMAGED, InvalidDicomError, BytesLengthException)
+    damaged = (*DAMAGED, AttributeError, InvalidDicomError, BytesLengthException)
 
     if file.read(2) in (b"MZ", b"PK", b"#!", b"%P", b"\x7fE"):  # a program or archive behind a DICOM face
         raise InputError(f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read")
@@ -82,23 +80,6 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
     if data.get("PhotometricInterpretation") == "MONOCHROME1":
         gray = 255 - gray
     return Image.fromarray(np.rint(gray).astype(np.uint8)[index]), size
-
-
-_DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 
 def _first_line(error: BaseException) -> str:

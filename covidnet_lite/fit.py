@@ -116,6 +116,13 @@ def input_tables(spec: InputSpec, dtype: np.dtype[Any], scale: float, zero_point
     return stored
 
 
+def look_up(tables: Table, pixels: npt.NDArray[np.uint8]) -> Table:
+    """``(channels, 256)`` tables and ``(height, width)`` gray bytes -> ``(1, height, width, channels)``, contiguous."""
+    if len(tables) == 1:
+        return np.asarray(tables[0][pixels][None, ..., None])
+    return np.ascontiguousarray(np.moveaxis(tables[:, pixels], 0, -1)[None])
+
+
 def fit(image: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
     """An 8-bit gray image -> ``(height, width)`` uint8 as the network will see it."""
     small = resize(image, spec)

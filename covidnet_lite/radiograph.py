@@ -156,13 +156,13 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Rad
         ) from None
     except Image.DecompressionBombError:
         raise _bomb(name) from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(name, error) from error
     return _upright(image, name, size)
 
 
 # What Pillow's decoders raise on damaged files.
-_DAMAGED = (
+DAMAGED = (
     ArithmeticError,
     EOFError,
     IndexError,
@@ -191,7 +191,7 @@ def _upright(image: Image.Image, name: str, size: tuple[int, int] | None = None)
         if image.getexif().get(_ORIENTATION, 1) != 1:
             size = size[::-1] if _lies_on_its_side(image) else size
             image = ImageOps.exif_transpose(image)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(name, error) from error
     return _checked(_to_gray(image, name), name, size)
 

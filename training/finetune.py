@@ -24,7 +24,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from covidnet_lite import metrics
+from covidnet_lite import files, metrics
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import InputSpec
@@ -56,9 +56,7 @@ class Progress:
         return cls(**json.loads(path.read_text())) if path.is_file() else cls()
 
     def save(self, path: Path) -> None:
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self)))
-        temporary.replace(path)
+        files.write(path, json.dumps(asdict(self)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,8 +119,7 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
             verbose,
         )
         imitated.settle()
-        ranges = imitated.ranges()
-        (folder / f"{recipe.name}.ranges.json").write_text(json.dumps(ranges, indent=1) + "\n")
+        files.write(folder / f"{recipe.name}.ranges.json", json.dumps(imitated.ranges(), indent=1) + "\n")
     facts = {
         "name": recipe.name,
         "version": recipe.version,
@@ -171,7 +168,7 @@ def _train(
     folder: Path,
     verbose: int,
 ) -> None:
-    """One stage; leaves the weights of the best validation epoch in ``model``."""
+    """One stage; leaves in ``model`` the weights of the best validation epoch, of the last one in stage ``int8``."""
     int8 = stage == "int8"
     epochs = recipe.quantisation_aware.epochs if int8 else recipe.epochs
     peak = recipe.quantisation_aware.learning_rate if int8 else recipe.learning_rate
