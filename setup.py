@@ -9,7 +9,8 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py").read_text()).group(1)
 
 DICOM = ["pydicom>=3.0", "pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3"]
-CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11"]
+CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotlib>=3.8"]
+PEERS = [*CONVERT, "pytest>=8", "openvino>=2026.4", "onnxruntime>=1.23", "tf2onnx>=1.17", "mediapipe>=1.2"]
 TRAINING = [
     *CONVERT,
     "h5py>=3.10",
@@ -43,6 +44,7 @@ setup(
         "dicom": DICOM,
         "convert": CONVERT,
         "training": TRAINING,
+        "peers": PEERS,
         "test": TEST,
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],
     },

@@ -1,16 +1,12 @@
-"""What int8 needs to know of real images: the range of every activation.
-
-Either representative radiographs are run through the float network here, or the
-ranges recorded in an earlier run are read: numbers instead of images, so a
-hospital can send them and a machine without X-rays can convert.
-"""
+"""Representative radiographs: chosen level over labels and sources, and never those that are judged on."""
 
 from __future__ import annotations
 
-import json
-import re
-import warnings
-from collections import Counter, defaultdict
+import hashlib
+import tokenize
+import zipfile
+import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,16 +15,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert.flatbuffer import portable
-from convert.network import FloatNetwork, quiet
 from covidnet_lite import radiograph
 from covidnet_lite.cases import Case
-from covidnet_lite.errors import ConversionError, CovidNetLiteError, DatasetError
-from covidnet_lite.fit import InputSpec, fit, normalise
+from covidnet_lite.errors import CovidNetLiteError, DatasetError
+from covidnet_lite.fit import InputSpec, fit
 
-Ranges = dict[str, tuple[float, float]]  # layer (see `layers_of`) -> lowest, highest value it puts out
+Pictures = npt.NDArray[np.uint8]  # (n, height, width), fitted
 
-INPUT = "radiograph"
+# What NumPy raises on archives it cannot load.
+_UNLOADABLE = (
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def choose(cases: Sequence[Case], count: int, seed: int = 0) -> list[Case]:
@@ -50,131 +56,84 @@ def choose(cases: Sequence[Case], count: int, seed: int = 0) -> list[Case]:
     return chosen
 
 
-def pixels(cases: Sequence[Case], spec: InputSpec) -> npt.NDArray[np.uint8]:
+def pixels(cases: Sequence[Case], spec: InputSpec) -> Pictures:
     """``(n, height, width)`` uint8, read and fitted exactly as the device does.
 
     Raises:
         DatasetError: at least one cannot be read; all such are named.
     """
+    return _fitted([(str(c.path), c.path) for c in cases], spec)
 
-    def one(case: Case) -> npt.NDArray[np.uint8] | str:
+
+def read_npz(path: Path, count: int, spec: InputSpec) -> Pictures:
+    """The pictures of a NumPy archive, fitted as the device does; evenly spread ones where there are more.
+
+    The archive holds one array, or one called ``images``: ``(n, height, width)`` or ``(n, height, width, 1 or 3)``,
+    of any size, uint8 or what :func:`covidnet_lite.radiograph.read` takes.
+
+    Raises:
+        DatasetError: it is no such archive.
+    """
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file; check the path")
+    try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no zip archive")
+        with np.load(path, allow_pickle=False) as archive:
+            names = archive.files
+            name = "images" if "images" in names else names[0] if len(names) == 1 else ""
+            if not name:
+                held = ", ".join(names) or "nothing"
+                raise DatasetError(f"{path}: holds {held} and no array called images; write it with numpy.savez")
+            images = np.asarray(archive[name])
+    except _UNLOADABLE as error:
+        raise DatasetError(f"{path}: is no NumPy archive of images ({error}); write it with numpy.savez") from error
+    if images.ndim not in (3, 4) or not len(images):
+        raise DatasetError(f"{path}: {name} has shape {images.shape}; it must be (n, height, width) and maybe channels")
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
+    return _fitted([(f"{path}, image {i}", np.squeeze(images[i])) for i in chosen], spec)
+
+
+def _fitted(sources: Sequence[tuple[str, Any]], spec: InputSpec) -> Pictures:
+    def one(named: tuple[str, Any]) -> Pictures | str:
+        name, source = named
         try:
-            return fit(radiograph.read(case.path, at_least=(spec.width, spec.height)).image, spec)
+            return fit(radiograph.read(source, (spec.width, spec.height), name).image, spec)
         except CovidNetLiteError as error:
             return str(error)
 
     with ThreadPoolExecutor() as pool:
-        read = list(pool.map(one, cases))
+        read = list(pool.map(one, sources))
     broken = [r for r in read if isinstance(r, str)]
     if broken:
         raise DatasetError("these radiographs cannot be read:\n  " + "\n  ".join(broken[:20]))
     return np.stack([r for r in read if not isinstance(r, str)])
 
 
-def record(network: FloatNetwork, images: npt.NDArray[np.uint8]) -> Ranges:
-    """Runs fitted images through the float network: the lowest and highest value of every activation."""
-    quantizer = _quantizer(network.tflite)
-    inputs = [{"radiograph": normalise(image[None], network.spec)} for image in images]
-    with quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors takes memory is known
-        try:
-            statistics = quantizer.calibrate({"serving_default": inputs}, num_threads=2)
-        except (ValueError, RuntimeError) as error:
-            raise ConversionError(
-                f"the network cannot be run for calibration ({error}); is it a plain convolutional one?"
-            ) from error
-    layers = layers_of(list(statistics), network)
-    return {layers[name]: (float(np.min(s["min"])), float(np.max(s["max"]))) for name, s in statistics.items() if s}
+def refuse_overlap(calibrating: Pictures, judged: Pictures, names: Sequence[str]) -> None:
+    """Compares pictures as the network sees them, so that a copy under another name or in another format is found.
 
-
-def read_ranges(path: Path) -> Ranges:
-    """Reads recorded ranges.
+    Args:
+        calibrating, judged: fitted pictures.
+        names: of those that are judged on.
 
     Raises:
-        ConversionError: the file is missing or no table of ranges.
+        DatasetError: some are in both.
     """
-    try:
-        given = json.loads(path.read_text())
-        return {str(name): (float(low), float(high)) for name, (low, high) in given.items()}
-    except FileNotFoundError:
-        raise ConversionError(
-            f"{path}: no such file of ranges; pass --calibration FOLDER to record them from images"
-        ) from None
-    except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise ConversionError(f'{path}: holds no ranges ({error}); they look like {{"layer": [low, high]}}') from error
-
-
-def quantise(network: FloatNetwork, ranges: Ranges) -> bytes:
-    """The full-integer int8 flatbuffer: per-channel weights, int8 in and out, readable by old and new readers.
-
-    Raises:
-        ConversionError: a tensor has no range.
-    """
-    quantizer = _quantizer(network.tflite)
-    names = _activations(network.tflite)
-    matched = match(ranges, names, network)
-    statistics = {name: {"min": np.float32(matched[name][0]), "max": np.float32(matched[name][1])} for name in names}
-    statistics = {name: {k: v.reshape(1, 1, 1, 1) for k, v in s.items()} for name, s in statistics.items()}
-    with quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # casts of tensors it then replaces
-        done = quantizer.quantize(statistics, enable_progress_report=False, enable_progress_bar=False)
-    return portable(bytes(done.quantized_model), "the quantised network")
-
-
-def match(ranges: Ranges, tensors: Sequence[str], network: FloatNetwork) -> Ranges:
-    """Ranges by tensor, from ranges by layer; the input's range follows from its spec.
-
-    Raises:
-        ConversionError: some tensor has none.
-    """
-    layers = layers_of(tensors, network)
-    missing = [layers[t] for t in tensors if layers[t] not in ranges and layers[t] != INPUT]
-    if missing:
-        raise ConversionError(
-            f"the ranges lack {len(missing)} of {len(tensors)} activations ({', '.join(missing[:5])}): "
-            "they belong to another network; record them again with --calibration"
+    known = {_digest(p) for p in calibrating}
+    both = [name for name, picture in zip(names, judged) if _digest(picture) in known]
+    if both:
+        raise DatasetError(
+            f"{len(both)} of {len(names)} images to judge on were also given to calibrate "
+            f"({', '.join(both[:3])}{', ...' if len(both) > 3 else ''}): the figures would flatter; "
+            "take them out of --calibration, or mark the splits in a manifest"
         )
-    ranges = {**ranges, INPUT: _input_range(network.spec)}
-    return {tensor: ranges[layer] for tensor, layer in layers.items()}
 
 
-def layers_of(tensors: Sequence[str], network: FloatNetwork) -> dict[str, str]:
-    """Tensor -> the name of the Keras layer it comes from, which unlike the tensor's is the same in every run.
-
-    ``model/net_1/stem_relu_1/Relu6;model/net_1/stem_1/BiasAdd`` is from
-    ``stem_relu``; a layer's second tensor becomes ``stem_relu#2``.
-    """
-    known = {tensor: name for name, tensor in network.output_tensors.items()}
-    seen: Counter[str] = Counter()
-    layers = {}
-    for tensor in tensors:
-        parts = tensor.split(";")[0].split("/")
-        layer = known.get(tensor) or re.sub(r"_\d+$", "", parts[-2] if len(parts) > 1 else parts[0])
-        if "radiograph" in parts[0]:
-            layer = INPUT
-        seen[layer] += 1
-        layers[tensor] = layer if seen[layer] == 1 else f"{layer}#{seen[layer]}"
-    return layers
+def _digest(picture: Pictures) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest()
 
 
-def _input_range(spec: InputSpec) -> tuple[float, float]:
-    ends = [((0 - m) / s, (255 - m) / s) for m, s in zip(spec.mean, spec.std)]
-    return min(low for low, _ in ends), max(high for _, high in ends)
-
-
-def _quantizer(tflite: bytes) -> Any:
-    from litert_quantizer import quantizer, recipe
-
-    return quantizer.Quantizer(tflite, recipe.static_wi8_ai8())
-
-
-def _activations(tflite: bytes) -> list[str]:
-    """Names of the tensors that hold activations: what operators write, and the input."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=tflite)
-    interpreter.allocate_tensors()
-    names = {d["index"]: d["name"] for d in interpreter.get_tensor_details()}
-    written = [int(i) for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE" for i in op["outputs"]]
-    inputs = [int(d["index"]) for d in interpreter.get_input_details()]
-    return [names[i] for i in dict.fromkeys([*inputs, *written])]
+def digest(pictures: Pictures) -> str:
+    """One SHA-256 for a whole set, whatever its order."""
+    return hashlib.sha256(b"".join(sorted(_digest(p) for p in pictures))).hexdigest()

@@ -112,7 +112,7 @@ def read(data: bytes, name: str) -> Graph:
     Raises:
         ConversionError: there is none, or the file is damaged.
     """
-    model = _unpack(data, name)
+    model = unpack(data, name)
     try:
         if not model.subgraphs or not model.subgraphs[0].operators:
             raise ConversionError(f"{name}: holds no operation; convert the network again")
@@ -130,6 +130,21 @@ def portable(data: bytes, name: str = "the model") -> bytes:
     Raises:
         ConversionError: the file is no TFLite file, or damaged.
     """
+    graph = read(data, name)
+    model = unpack(data, name)
+    for buffer in model.buffers:
+        content = _content(buffer, data)
+        buffer.data = np.frombuffer(content, np.uint8) if content else None
+        buffer.offset = buffer.size = 0
+    for node, operator in zip(graph.nodes, model.subgraphs[0].operators):
+        if any(t.type == "INT8" for t in node.activations):
+            code = model.operatorCodes[operator.opcodeIndex]
+            code.version = max(code.version, INT8_VERSIONS.get(node.name, 1))
+    return pack(model)
+
+
+def pack(model: Any) -> bytes:
+    """The reverse of :func:`unpack`; the same bytes for the same objects."""
     import flatbuffers
 
     class Aligned(flatbuffers.Builder):  # type: ignore[misc]
@@ -139,32 +154,22 @@ def portable(data: bytes, name: str = "the model") -> bytes:
             self.Prep(16, x.nbytes)
             return int(super().CreateNumpyVector(x))
 
-    graph = read(data, name)
-    model = _unpack(data, name)
-    for buffer in model.buffers:
-        content = _content(buffer, data)
-        buffer.data = np.frombuffer(content, np.uint8) if content else None
-        buffer.offset = buffer.size = 0
-    for node, operator in zip(graph.nodes, model.subgraphs[0].operators):
-        if any(t.type == "INT8" for t in node.activations):
-            code = model.operatorCodes[operator.opcodeIndex]
-            code.version = max(code.version, INT8_VERSIONS.get(node.name, 1))
-    builder = Aligned(len(data) + 2**16)
+    builder = Aligned(2**16)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def _unpack(data: bytes, name: str) -> Any:
+def unpack(data: bytes, name: str) -> Any:
     """The flatbuffer as objects.
 
     Raises:
         ConversionError: it is none, or damaged.
     """
-    schema = _schema()
+    tables = schema()
     if len(data) < 16 or data[4:8] != b"TFL3":
         raise ConversionError(f"{name}: is no TFLite file; give an int8 .tflite, as convert/quantize.py makes it")
     try:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+        model = tables.ModelT.InitFromObj(tables.Model.GetRootAs(data, 0))
         for buffer in model.buffers:
             if buffer.offset > 1 and buffer.offset + buffer.size > len(data):
                 raise ValueError(f"a constant lies at byte {buffer.offset}, behind the file's end")
@@ -173,7 +178,8 @@ def _unpack(data: bytes, name: str) -> Any:
         raise ConversionError(f"{name}: is damaged ({error}); copy or convert it again") from error
 
 
-def _schema() -> Any:
+def schema() -> Any:
+    """The generated classes of the TFLite schema."""
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError as error:
@@ -184,9 +190,9 @@ def _schema() -> Any:
 
 
 def _graph(model: Any, data: bytes) -> Graph:
-    schema = _schema()
-    codes = {value: key for key, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    types = {value: key for key, value in vars(schema.TensorType).items() if isinstance(value, int)}
+    tables = schema()
+    codes = {value: key for key, value in vars(tables.BuiltinOperator).items() if isinstance(value, int)}
+    types = {value: key for key, value in vars(tables.TensorType).items() if isinstance(value, int)}
     graph = model.subgraphs[0]
     computed = {int(i) for i in graph.inputs} | {int(i) for o in graph.operators for i in o.outputs}
     contents = [_content(buffer, data) for buffer in model.buffers]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from convert.calibration import choose, pixels
-from covidnet_lite import files, metrics
+from covidnet_lite import metrics
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.guard import Guard, fit_guard
@@ -68,26 +68,32 @@ def fit(model: Model, float_model: Model, cases: Sequence[Case], target_error: f
     return Judgement(shift, round(temperature, 4), round(threshold, 4), target_error, guard)
 
 
-def save(judgement: Judgement, stem: Path) -> None:
-    """Writes ``STEM.judgement.json`` and ``STEM.guard.npz``."""
+def beside(stem: Path, suffix: str) -> Path:
+    """``STEM`` and a suffix; ``net.v2`` keeps its ``.v2``, so that two networks never share a file."""
+    return stem.with_name(stem.name + suffix)
+
+
+def contents(judgement: Judgement, stem: Path) -> dict[Path, bytes | str]:
+    """The files ``STEM.judgement.json`` and ``STEM.guard.npz``, for :func:`load`."""
     numbers = {k: getattr(judgement, k) for k in ("correction", "temperature", "threshold", "target_error")}
-    files.write(stem.with_suffix(".judgement.json"), json.dumps(numbers, indent=1) + "\n")
+    files: dict[Path, bytes | str] = {beside(stem, ".judgement.json"): json.dumps(numbers, indent=1) + "\n"}
     if judgement.guard is not None:
-        files.write(stem.with_suffix(".guard.npz"), judgement.guard.to_npz())
+        files[beside(stem, ".guard.npz")] = judgement.guard.to_npz()
+    return files
 
 
 def load(stem: Path) -> Judgement:
-    """Reads what :func:`save` wrote; a neutral judgement where there is none.
+    """Reads what :func:`contents` gave; a neutral judgement where there is none.
 
     Raises:
         ConversionError: a file is damaged.
     """
-    numbers, guard = stem.with_suffix(".judgement.json"), stem.with_suffix(".guard.npz")
+    numbers, guard = beside(stem, ".judgement.json"), beside(stem, ".guard.npz")
     if not numbers.is_file():
         return Judgement()
     try:
         kept = Guard.from_npz(guard.read_bytes()) if guard.is_file() else None
         fields = json.loads(numbers.read_text())
         return Judgement(guard=kept, **{**fields, "correction": tuple(fields["correction"])})
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         raise ConversionError(f"{numbers}: cannot be read ({error}); fit it again with --data ... --record") from error

@@ -11,24 +11,21 @@ thresholds recorded beside it: no X-ray is needed.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
+import io
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from importlib.metadata import version
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 
-from convert import calibration, edgetpu, edgetpu_compiler, judgement, network, report
+from convert.conversion import COUNT, SYNTHETIC_COUNT, convert
+from convert.judgement import beside
+from convert.options import Options, stem_of
+from convert.scheme import SCHEMES
 from covidnet_lite import files
-from covidnet_lite import model as models
-from covidnet_lite.cases import Case, read_cases
-from covidnet_lite.errors import ConversionError, CovidNetLiteError
-from covidnet_lite.manifest import Manifest, seal
+from covidnet_lite.errors import CovidNetLiteError
 
 CHECKPOINT = ROOT / "training/checkpoints/base.keras"
 SHIPPED = ROOT / "covidnet_lite/models/base.tflite"
@@ -42,9 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "network",
         nargs="?",
-        type=Path,
+        type=_path,
         default=CHECKPOINT,
-        help=".keras, .h5 or SavedModel (default: the shipped network)",
+        help=".keras, .h5, SavedModel or float .tflite (default: the shipped network)",
     )
     parser.add_argument(
         "-o",
@@ -52,25 +49,47 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         help="the .tflite to write (default: beside the network; the package for the shipped one)",
     )
+    parser.add_argument(
+        "--schemes",
+        type=_schemes,
+        default=("int8",),
+        metavar="A,B,...",
+        help=f"one or more of {', '.join(SCHEMES)}, compared in one table; with several, _SCHEME is added to the name "
+        "(default: int8)",
+    )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--calibration",
         type=Path,
-        metavar="FOLDER|MANIFEST",
-        help="representative radiographs, from which activation ranges are recorded",
+        metavar="FOLDER|MANIFEST|NPZ|synthetic",
+        help="representative radiographs, from which activation ranges are recorded; 'synthetic' makes pictures from "
+        "the network itself, for those who may show it none",
     )
     source.add_argument(
         "--ranges", type=Path, metavar="FILE", help="activation ranges recorded earlier (default: NETWORK.ranges.json)"
     )
     parser.add_argument(
-        "--count", type=_count, default=200, help="how many representative radiographs to take (default: 200)"
+        "--count",
+        type=_count,
+        help=f"how many representative radiographs to take (default: {COUNT}; {SYNTHETIC_COUNT} synthetic ones)",
     )
     parser.add_argument(
         "--data",
         type=Path,
         metavar="FOLDER|MANIFEST",
         help="labelled radiographs: val fits the answers, test judges them (default: as --calibration)",
+    )
+    parser.add_argument(
+        "--min-agreement",
+        type=_share,
+        default=0.99,
+        metavar="SHARE",
+        help="top-1 agreement with float on held-out images below which finer ways to quantise are tried, and in the "
+        "end nothing is written (default: 0.99)",
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="write what was done and what it cost: JSON, Markdown and plots"
     )
     parser.add_argument(
         "--record",
@@ -87,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--equalise", action="store_true", default=None, help="equalise gray levels before the network")
     parser.add_argument("--name", help="name in the manifest (default: the network's)")
-    parser.add_argument("--model-version", default="", help="version in the manifest")
+    parser.add_argument("--model-version", dest="version", default="", help="version in the manifest")
     parser.add_argument("--licence", default="", help="licence of the weights, for the manifest")
     parser.add_argument(
         "--target-error",
@@ -104,161 +123,62 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError
+    if not text.isdecimal() or not 1 <= int(text) < 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
     return int(text)
 
 
 def _share(text: str) -> float:
-    if not 0 <= float(text) <= 1:
-        raise ValueError
-    return float(text)
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share between 0 and 1")
+    return share
+
+
+def _path(text: str) -> Path:
+    path = Path(text)
+    if path.name in ("", ".."):  # "." is the folder that it is
+        path = path.resolve()
+    if not path.name:
+        raise argparse.ArgumentTypeError(f"{text!r} is no network")
+    return path
+
+
+def _schemes(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    unknown = [name for name in names if name not in SCHEMES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(SCHEMES)}")
+    return names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = build_parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
+    shipped = args.network.resolve() == CHECKPOINT.resolve() and args.out is None and args.schemes == ("int8",)
     try:
-        convert(args)
-    except CovidNetLiteError as error:
+        done = convert(replace(options(args), force=True) if shipped else options(args))
+        if shipped:
+            files.write(SHIPPED.parent / "SHA256SUMS", f"{done.candidates[0].model.sha256}  {SHIPPED.name}\n")
+    except (CovidNetLiteError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def convert(args: argparse.Namespace) -> Path:
-    """The whole conversion; writes nothing before all of it has worked."""
-    shipped = args.network.resolve() == CHECKPOINT.resolve() and args.out is None
-    out = args.out or (SHIPPED if shipped else args.network.with_suffix(".tflite"))
-    _check_places(args, out)
-    out_compiled = edgetpu_compiler.name_beside(out)
-    for path in (out, out_compiled) if args.edgetpu else (out,):
-        if path.exists() and not (args.force or shipped):
-            raise ConversionError(f"{path}: is there already; pass --force to replace it, or -o for another name")
-    labels = tuple(label.strip() for label in args.labels.split(",")) if args.labels else None
-    input_range = tuple(args.input_range) if args.input_range else None
-    net = network.load(args.network, labels, input_range, args.equalise)
-    stem = args.network.with_suffix("")
-
-    ranges, origin = _ranges(args, net, stem)
-    flatbuffer = calibration.quantise(net, ranges)
-    lint = edgetpu.check(flatbuffer, out.name) if args.edgetpu else None
-    card = _provenance(args, net, origin)
-    plain = _manifest(
-        args.name or net.facts.get("name") or stem.name,
-        net.labels,
-        net.spec,
-        net.outputs,
-        licence=_licence(args, net),
-        version=args.model_version or net.facts.get("version", ""),
-        provenance=card,
-    )
-
-    cases = _cases(args)
-    if any(c.split == "val" for c in cases):
-        int8_model, float_model = (models.verify(seal(graph, plain), out) for graph in (flatbuffer, net.tflite))
-        fitted = judgement.fit(int8_model, float_model, cases, args.target_error)
-    else:
-        fitted = judgement.load(stem)
-    float_manifest = replace(plain, temperature=fitted.temperature, threshold=fitted.threshold)
-    manifest = replace(float_manifest, correction=fitted.correction, guard=fitted.guard)
-    sealed = seal(flatbuffer, manifest)
-    float_model = models.verify(seal(net.tflite, float_manifest), out)
-    int8_model = models.verify(sealed, out)
-
-    test = [c for c in cases if c.split == "test"]
-    found = report.agreement(float_model, int8_model, test) if test else None
-    print(report.text(float_model, int8_model, found, report.latency(float_model, int8_model)))
-    recorded = stem.with_suffix(".figures.json")
-    if found is None and recorded.is_file():
-        print(
-            f"recorded when it was trained, on {(figures := json.loads(recorded.read_text()))['images']} test images: "
-            + ", ".join(f"{k} {v}" for k, v in figures.items() if k != "images")
-        )
-    if lint:
-        print("\n" + edgetpu.text(lint, out.name))
-    compiled = edgetpu_compiler.compile_if_installed(int8_model) if lint else None
-    files.write(out, sealed)
-    if shipped:
-        files.write(SHIPPED.parent / "SHA256SUMS", f"{int8_model.sha256}  {SHIPPED.name}\n")
-    if args.record:
-        _record(stem, ranges, fitted, found)
-    print(f"wrote {out}  sha256 {int8_model.sha256}")
-    if compiled:
-        print(f"wrote {compiled.write(out_compiled)}  {compiled.log.edge_tpu or 'some'} operations on the Edge TPU")
-    return out
-
-
-def _check_places(args: argparse.Namespace, out: Path) -> None:
-    """Finds out before the long work that a result can't be written, or would replace what it is made from.
-
-    Raises:
-        ConversionError, OutputError: it can't, or would.
-    """
-    if out.is_dir() or not out.name:
-        raise ConversionError(f"{out}: is a folder; give the name of the .tflite to write")
-    for given in (args.network, args.ranges):
-        if given is not None and out.exists() and given.exists() and out.samefile(given):
-            raise ConversionError(f"{out}: is what the conversion is made from; choose another name with -o")
-    files.check_folder(out.parent)
-
-
-def _manifest(*args: Any, **kwargs: Any) -> Manifest:
-    try:
-        return Manifest(*args, **kwargs)
-    except (ValueError, TypeError) as error:
-        raise ConversionError(f"the network cannot be described: {error}") from error
-
-
-def _ranges(args: argparse.Namespace, net: network.FloatNetwork, stem: Path) -> tuple[calibration.Ranges, str]:
-    """Activation ranges and, for the manifest, where they come from."""
-    if args.calibration:
-        chosen = calibration.choose(read_cases(args.calibration), args.count)
-        return calibration.record(
-            net, calibration.pixels(chosen, net.spec)
-        ), f"{len(chosen)} representative radiographs"
-    path = args.ranges or stem.with_suffix(".ranges.json")
-    if not path.is_file() and not args.ranges:
-        raise ConversionError(
-            f"{args.network}: int8 needs the range of every activation; "
-            "pass --calibration FOLDER with images, or --ranges FILE"
-        )
-    return calibration.read_ranges(path), "recorded ranges"
-
-
-def _cases(args: argparse.Namespace) -> list[Case]:
-    where = args.data or args.calibration
-    return read_cases(where) if where else []
-
-
-def _licence(args: argparse.Namespace, net: network.FloatNetwork) -> str:
-    return str(args.licence or net.facts.get("licence", ""))
-
-
-def _provenance(args: argparse.Namespace, net: network.FloatNetwork, origin: str) -> dict[str, Any]:
-    """Facts only that are the same in every run, or the file would not be."""
-    digest = hashlib.sha256(args.network.read_bytes()).hexdigest() if args.network.is_file() else ""
-    packages = {name: version(name) for name in ("tensorflow", "keras", "litert-quantizer")}
-    told = {k: v for k, v in net.facts.items() if k not in ("name", "version", "licence")}
-    return {**told, "network_sha256": digest, "calibration": origin, "packages": packages}
-
-
-def _record(
-    stem: Path, ranges: calibration.Ranges, fitted: judgement.Judgement, found: report.Agreement | None
-) -> None:
-    files.write(
-        stem.with_suffix(".ranges.json"), json.dumps({k: list(v) for k, v in sorted(ranges.items())}, indent=1) + "\n"
-    )
-    judgement.save(fitted, stem)
-    if found:
-        figures = {
-            "images": found.images,
-            "float accuracy": round(found.float_correct / found.images, 4),
-            "int8 accuracy": round(found.int8_correct / found.images, 4),
-            "top-1 agreement": round(found.top1, 4),
-            "confidence drift": round(found.drift, 4),
-        }
-        files.write(stem.with_suffix(".figures.json"), json.dumps(figures, indent=1) + "\n")
+def options(args: argparse.Namespace) -> Options:
+    """Parsed arguments -> options."""
+    given = {field.name: getattr(args, field.name) for field in fields(Options)}
+    shipped = args.network.resolve() == CHECKPOINT.resolve() and args.schemes == ("int8",)
+    given["out"] = args.out or (SHIPPED if shipped else beside(stem_of(args.network), ".tflite"))
+    given["labels"] = tuple(label.strip() for label in args.labels.split(",")) if args.labels else None
+    given["input_range"] = tuple(args.input_range) if args.input_range else None
+    return Options(**given)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import files
 from .errors import DatasetError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
@@ -55,6 +58,19 @@ def read_cases(where: str | Path) -> list[Case]:
     if not cases:
         raise DatasetError(f"{where}: holds no radiograph ({', '.join(sorted(SUFFIXES))})")
     return cases
+
+
+def write_manifest(path: str | Path, cases: Sequence[Case]) -> Path:
+    """A manifest for :func:`read_cases`, which keeps who is in which split.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("file", "label", "patient_id", "source", "split"))
+    rows.writerows((c.path.resolve(), c.label, c.patient, c.source, c.split) for c in cases)
+    return files.write(path, text.getvalue())
 
 
 def _from_manifest(path: Path) -> list[Case]:

@@ -7,6 +7,7 @@ import io
 import os
 import secrets
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,22 +25,34 @@ def write(path: str | Path, data: bytes | str) -> Path:
             what stood at ``path`` is untouched.
     """
     path = Path(path)
-    data = data.encode("utf-8", "replace") if isinstance(data, str) else data
-    temporary = path.parent / f".covidnet-lite-{secrets.token_hex(8)}"
+    write_all({path: data})
+    return path
+
+
+def write_all(contents: Mapping[Path, bytes | str]) -> None:
+    """Writes several files under temporary names and renames them only when all are written.
+
+    Raises:
+        OutputError: one cannot be written; what stood under the names is untouched.
+    """
+    temporary = {path: path.parent / f".covidnet-lite-{secrets.token_hex(8)}" for path in contents}
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # a power cut must not leave an empty file under the final name
-        os.replace(temporary, path)
+        for path, data in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary[path], "xb") as file:
+                file.write(data.encode("utf-8", "replace") if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())  # a power cut must not leave an empty file under the final name
+        for path in contents:
+            os.replace(temporary[path], path)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         why = getattr(error, "strerror", None) or error
         raise OutputError(f"{path}: cannot be written ({why}); choose another folder") from error
     finally:
-        with contextlib.suppress(OSError, ValueError):
-            temporary.unlink()  # still there only if something went wrong, an interrupt included
-    return path
+        for leftover in temporary.values():
+            with contextlib.suppress(OSError, ValueError):
+                leftover.unlink()  # still there only if something went wrong, an interrupt included
 
 
 def write_png(path: str | Path, image: Image.Image) -> Path:

@@ -165,9 +165,10 @@ def judge(
     probabilities = dict(zip(manifest.labels, (float(p) for p in shares)))
     best = max(probabilities, key=probabilities.__getitem__)
     if probabilities[best] < manifest.threshold:
-        reason = (
-            f"unsure: most like {best}, but at {probabilities[best]:.0%}, "
+        reason = f"unsure: most like {best}, but at {probabilities[best]:.0%}, " + (
             f"below the {manifest.threshold:.0%} from which the network answers"
+            if manifest.threshold <= 1
+            else "and no confidence was found at which the network errs little enough to answer"
         )
         return "unsure", None, reason, probabilities
     return "answered", best, None, probabilities

@@ -10,11 +10,30 @@ from covidnet_lite import __version__, model
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("name", ["README.md", "MODEL_CARD.md", "CHANGELOG.md"])
-def test_links_lead_somewhere(name: str) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text())
-    broken = [link for link in links if not link.startswith("http") and not (ROOT / link).exists()]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
+    broken = [link for link in links if not link.startswith("http") and not (path.parent / link).exists()]
     assert broken == []
+
+
+def test_every_option_of_the_converter_is_documented() -> None:
+    from convert.quantize import build_parser
+
+    page = (ROOT / "docs/converting.md").read_text()
+    options = {o for action in build_parser()._actions for o in action.option_strings if o.startswith("--")}
+    assert sorted(o for o in options - {"--help"} if f"`{o}" not in page) == []
+
+
+def test_every_scheme_and_every_rung_is_documented() -> None:
+    from convert.ladder import RUNGS
+    from convert.scheme import SCHEMES
+
+    page = (ROOT / "docs/converting.md").read_text()
+    assert [name for name in (*SCHEMES, *(rung.name for rung in RUNGS)) if f"`{name}`" not in page] == []
 
 
 def test_the_first_screen_says_what_it_is_shows_a_picture_and_gives_two_commands() -> None:
@@ -43,8 +62,7 @@ def test_the_model_card_is_about_the_shipped_network() -> None:
 
 
 def test_nothing_is_left_to_fill_in() -> None:
-    for name in ("README.md", "MODEL_CARD.md", "CHANGELOG.md"):
-        assert "@@" not in (ROOT / name).read_text(), name
+    assert [path.name for path in DOCUMENTS if "@@" in path.read_text()] == []
 
 
 def test_the_changelog_knows_this_version() -> None:

@@ -108,3 +108,47 @@ def test_checking_a_folder_makes_it_and_leaves_it_empty(tmp_path):
     files.check_folder(tmp_path / "new/deep")
     files.check_folder(tmp_path / "new/deep")
     assert os.listdir(tmp_path / "new/deep") == []
+
+
+def test_several_files_are_written_or_none(tmp_path, monkeypatch):
+    """Whichever of them the disk has no room for."""
+    (tmp_path / "a.txt").write_text("old")
+    wanted = {tmp_path / "a.txt": "new", tmp_path / "sub/b.bin": b"new", tmp_path / "c.txt": "new"}
+    sync = os.fsync
+    for room in range(3):
+        left = iter([True] * room)
+        monkeypatch.setattr(os, "fsync", lambda handle, left=left: sync(handle) if next(left, False) else refuse())
+        with pytest.raises(OutputError, match=rf"{list(wanted)[room].name}: cannot be written"):
+            files.write_all(wanted)
+        found = [p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()]
+        assert found == [Path("a.txt")]
+        assert (tmp_path / "a.txt").read_text() == "old"
+    monkeypatch.setattr(os, "fsync", sync)
+    files.write_all(wanted)
+    assert [p.read_text() for p in wanted] == ["new"] * 3
+
+
+def test_none_is_renamed_before_all_are_written(tmp_path, monkeypatch):
+    replace, seen = os.replace, []
+
+    def watch(source, target):
+        seen.append(sorted(p.stat().st_size for p in tmp_path.iterdir()))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watch)
+    files.write_all({tmp_path / "a": "1", tmp_path / "b": "22"})
+    assert seen[0] == [1, 2]
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_all({tmp_path / "a": "1", tmp_path / "b": "22"})
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_file_is_no_error(tmp_path):
+    files.write_all({})

@@ -1,7 +1,9 @@
 """A fine-tuned network on disk: a ``.keras`` file that says its labels and its input.
 
 Weights are stored in half precision, which Keras turns back into single
-precision when it loads them; ``evaluate.py`` shows that nothing is lost.
+precision when it loads them; ``evaluate.py`` shows that nothing is lost. What
+each layer puts out on training images may be kept too, as batch normalisation
+does, so that images to calibrate with can be made from the network itself.
 """
 
 from __future__ import annotations
@@ -16,14 +18,31 @@ import h5py
 import keras
 import numpy as np
 
+from convert import synthetic
 from convert.network import ENTRY
 from covidnet_lite.fit import InputSpec
 
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def save(network: keras.Model, path: Path, labels: tuple[str, ...], spec: InputSpec, facts: dict[str, Any]) -> None:
-    """Writes the network and, inside the same file, what a converter must know of it."""
+def save(
+    network: keras.Model,
+    path: Path,
+    labels: tuple[str, ...],
+    spec: InputSpec,
+    facts: dict[str, Any],
+    statistics: synthetic.Statistics | None = None,
+) -> None:
+    """Writes the network and, inside the same file, what a converter must know of it.
+
+    Args:
+        network: takes what ``spec`` prepares.
+        path: the ``.keras`` file, written over where there is one.
+        labels: in the order of the logits.
+        spec: how a radiograph is prepared.
+        facts: plain types, for the manifest.
+        statistics: from :func:`convert.synthetic.record`, for a network without batch normalisation.
+    """
     whole = path.with_name(f".{path.stem}.tmp.keras")
     network.save(whole)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -39,6 +58,9 @@ def save(network: keras.Model, path: Path, labels: tuple[str, ...], spec: InputS
             )
         entry = {"labels": list(labels), "input": spec.to_dict(), **facts}
         new.writestr(zipfile.ZipInfo(ENTRY, _FIXED_TIME), json.dumps(entry, indent=1), zipfile.ZIP_DEFLATED)
+        if statistics:
+            kept = zipfile.ZipInfo(synthetic.ENTRY, _FIXED_TIME)
+            new.writestr(kept, synthetic.to_npz(statistics), zipfile.ZIP_DEFLATED)
     whole.unlink()
     temporary.replace(path)
 

@@ -1,7 +1,8 @@
 """Fine-tunes a network on radiographs: ``python training/finetune.py --data DIR --recipe training/recipes/base.toml``.
 
-Writes ``NAME.keras``, ``NAME.ranges.json``, ``NAME.toml`` and ``NAME.csv`` (one
-line an epoch) to ``--out``. Started again after a kill, it goes on where it was.
+Writes ``NAME.keras``, ``NAME.ranges.json``, ``NAME.toml``, ``NAME.csv`` (one line
+an epoch) and ``manifest.csv`` (who was in which split) to ``--out``. Started again
+after a kill, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from convert import synthetic
 from covidnet_lite import files, metrics
-from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import InputSpec
 from training import backbones, checkpoint, dataset, quantisation_aware
@@ -92,18 +94,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = False, verbose: int = 1) -> keras.Model:
     """Trains one recipe, or goes on with it, and returns the network."""
-    splits = load(data, recipe)
+    cases = deal(data, recipe)
+    splits = load(cases, recipe)
     folder = out / recipe.name
     if fresh and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(recipe_path, folder / f"{recipe.name}.toml")
+    write_manifest(folder / "manifest.csv", cases)  # so that what was held out stays held out
     keras.utils.set_random_seed(recipe.seed)
     backbone = backbones.build(recipe.backbone, side=recipe.side, weights=recipe.weights, equalise=recipe.equalise)
     network = backbones.with_head(backbone, recipe.labels, recipe.dropout)
     classifier = keras.Model(network.inputs[0], network.output["logits"])
     _train(classifier, "float", splits, backbone.spec, recipe, folder, verbose)
 
+    statistics = None  # batch normalisation keeps them until it is folded
     if recipe.quantisation_aware.epochs:
         network = quantisation_aware.fold_batch_norm(network)
         calibration = _calibration_images(splits["train"], backbone.spec, recipe)
@@ -119,6 +124,7 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
             verbose,
         )
         imitated.settle()
+        statistics = synthetic.record(network, calibration)
         files.write(folder / f"{recipe.name}.ranges.json", json.dumps(imitated.ranges(), indent=1) + "\n")
     facts = {
         "name": recipe.name,
@@ -127,29 +133,35 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
         "backbone": recipe.backbone,
         "sources": sorted({c.source for c in splits["train"].cases if c.source}),
     }
-    checkpoint.save(network, folder / f"{recipe.name}.keras", recipe.labels, backbone.spec, facts)
+    checkpoint.save(network, folder / f"{recipe.name}.keras", recipe.labels, backbone.spec, facts, statistics)
     print(f"wrote {folder / recipe.name}.keras")
     return network
 
 
-def load(data: Path, recipe: Recipe) -> dict[str, Split]:
-    """Reads, checks, splits and decodes the training and validation images.
+def deal(data: Path, recipe: Recipe) -> list[Case]:
+    """Reads and checks the cases of the recipe's labels and sources, each in a split.
 
     Raises:
-        DatasetError: the data set has problems, or a split lacks a label.
+        DatasetError: the data set has problems.
     """
     cases = read_cases(data)
     dataset.check(cases, recipe.labels, recipe.ignore)
     cases = [c for c in cases if c.label in recipe.labels and c.source not in recipe.exclude_sources]
-    cases = dataset.split_by_patient(cases, recipe.seed)
+    return dataset.split_by_patient(cases, recipe.seed)
+
+
+def load(cases: list[Case], recipe: Recipe) -> dict[str, Split]:
+    """Decodes the training and validation images.
+
+    Raises:
+        DatasetError: a split lacks a label.
+    """
     splits = {}
     for name in ("train", "val"):
         chosen = [c for c in cases if c.split == name]
         missing = sorted(set(recipe.labels) - {c.label for c in chosen})
         if missing:
-            raise DatasetError(
-                f"{data}: no image of {', '.join(missing)} in the {name} split; add some or change the splits"
-            )
+            raise DatasetError(f"no image of {', '.join(missing)} in the {name} split; add some or change the splits")
         targets = np.array([recipe.labels.index(c.label) for c in chosen])
         splits[name] = Split(chosen, dataset.decode(chosen, recipe.decode_side), targets)
         print(

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from convert import synthetic
 from convert.network import read_facts
 from covidnet_lite.fit import InputSpec
 from training import checkpoint
@@ -23,3 +24,14 @@ def test_a_network_keeps_its_weights_to_half_precision_and_says_what_it_is(tmp_p
     facts = read_facts(tmp_path / "n.keras")
     assert facts["labels"] == ["a", "b"]
     assert InputSpec.from_dict(facts["input"]) == spec
+
+
+def test_a_network_carries_its_statistics(tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 1))
+    network = keras.Model(image, keras.layers.Conv2D(4, 3, name="c")(image))
+    kept = synthetic.record(network, np.random.default_rng(0).uniform(-1, 1, (4, 8, 8, 1)).astype(np.float32))
+    checkpoint.save(network, tmp_path / "one.keras", ("a", "b"), InputSpec(8, 8), {}, kept)
+    mean, std = (synthetic.read_statistics(tmp_path / "one.keras") or {})["c"]
+    np.testing.assert_allclose([mean, std], kept["c"], rtol=1e-3, atol=1e-3)
+    keras.models.load_model(tmp_path / "one.keras")
+    assert read_facts(tmp_path / "one.keras")["labels"] == ["a", "b"]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from convert.network import read_facts
+from convert.synthetic import read_statistics
 from training import finetune
 from training.recipe import read_recipe
 
@@ -60,6 +61,8 @@ def test_a_run_leaves_a_network_its_ranges_its_recipe_and_a_log(chests: Path, re
     network = keras.models.load_model(folder / "tiny.keras")
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
     assert network(np.zeros((1, 32, 32, 1), np.float32))["logits"].shape == (1, 2)
+    statistics = read_statistics(folder / "tiny.keras") or {}
+    assert statistics["stem"][0].shape == (32,)
     facts = read_facts(folder / "tiny.keras")
     assert facts["labels"] == ["clear", "clouded"]
     assert facts["input"]["height"] == 32

@@ -1,0 +1,184 @@
+"""int8 of every family of networks: ``python benchmarks/families.py --data DIR [--write docs/families.md]``.
+
+Each network is trained on the radiographs for a minute at 96 x 96 and converted by the same code as
+``convert/quantize.py``. EfficientNet-Lite starts from its ImageNet weights; those of ``keras.applications`` need a
+download (``--weights imagenet``), without it they start from random ones. That is enough for weights that mean
+something, not for a good classifier: the table is about int8, not about accuracy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
+
+import keras
+import numpy as np
+
+from convert import ladder
+from convert.calibration import choose, pixels
+from convert.conversion import convert
+from convert.options import Options
+from covidnet_lite import files
+from covidnet_lite.cases import Case, read_cases, write_manifest
+from covidnet_lite.fit import InputSpec, normalise
+from training import backbones, checkpoint
+
+FAMILIES = (
+    "MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "VGG16", "ResNet50", "ResNet50V2",
+    "DenseNet121", "InceptionV3", "Xception", "NASNetMobile", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXtTiny",
+    "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2",
+)  # fmt: skip
+SIDE, EPOCHS, SECONDS = 96, 4, 60  # of training, whichever comes first
+CALIBRATION, JUDGED = 100, 346  # radiographs
+
+
+@dataclass(frozen=True)
+class Row:
+    """One family.
+
+    Attributes:
+        plain: agreement of the first rung; ``best`` of the rung that was kept, or the best one where none was enough.
+    """
+
+    name: str
+    weights: str
+    megabytes: tuple[float, float]
+    speed: float
+    images: int
+    plain: float
+    best: float
+    rung: str
+    enough: bool
+    seconds: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="int8 of every family of networks.")
+    parser.add_argument("--data", type=Path, required=True, help="a folder or manifest with train and test splits")
+    parser.add_argument("--weights", choices=("none", "imagenet"), default="none", help="of keras.applications")
+    parser.add_argument("--only", nargs="*", default=FAMILIES, help="names of families (default: all)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the table as Markdown")
+    args = parser.parse_args()
+    cases = read_cases(args.data)
+    rows = []
+    for name in args.only:
+        rows.append(measure(name, args.weights, cases))
+        print(markdown(rows[-1:]).splitlines()[-1], flush=True)
+        if args.write:
+            files.write(args.write, document(rows))
+        keras.utils.clear_session()
+        gc.collect()
+    print(f"median agreement {statistics.median(r.best for r in rows):.2%}, least {min(r.best for r in rows):.2%}")
+
+
+def measure(name: str, weights: str, cases: list[Case]) -> Row:
+    """Builds, fits, converts and judges one family."""
+    start = time.perf_counter()
+    keras.utils.set_random_seed(2020)
+    lite = name.startswith("EfficientNetLite")
+    weights = "imagenet" if lite else weights
+    backbone = backbones.build(name, side=SIDE, weights=weights, equalise=False)
+    labels = tuple(sorted({c.label for c in cases if c.split == "test"}))
+    network = backbones.with_head(backbone, labels)
+    train([c for c in cases if c.split == "train" and c.label in labels], network, backbone.spec, labels)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.keras"
+        checkpoint.save(network, path, labels, backbone.spec, {"name": name})
+        data = write_manifest(Path(folder) / "manifest.csv", excerpt(cases, labels))
+        options = Options(path, path.with_suffix(".tflite"), calibration=data, count=CALIBRATION)
+        return _converted(name, weights, options, start)
+
+
+def excerpt(cases: list[Case], labels: tuple[str, ...]) -> list[Case]:
+    """What calibrates and what is judged on, little enough for the slowest network."""
+    known = [c for c in cases if c.label in labels]
+    test = choose([replace(c, split="") for c in known if c.split == "test"], JUDGED)
+    return [*choose(known, CALIBRATION), *(replace(c, split="test") for c in test)]
+
+
+def _converted(name: str, weights: str, options: Options, start: float) -> Row:
+    attempts: list[ladder.Attempt] = []
+    try:
+        done = convert(options)
+        attempts = list(done.attempts)
+    except ladder.TooLittleAgreement as error:
+        attempts = error.attempts
+        done = convert(replace(options, min_agreement=0.0))
+    (made,) = done.candidates
+    best = max(attempts, key=lambda a: a.agreement or 0)
+    sizes = (len(attempts[0].network.tflite) / 1e6, len(made.model.data) / 1e6)
+    images = made.agreement.images if made.agreement else 0
+    enough = (attempts[-1].agreement or 0) >= options.min_agreement
+    kept = attempts[-1] if enough else best
+    seconds = time.perf_counter() - start
+    return Row(
+        name, weights, sizes, made.speed, images, attempts[0].agreement or 0, kept.agreement or 0, kept.rung.name,
+        enough, seconds,
+    )  # fmt: skip
+
+
+def train(cases: list[Case], network: keras.Model, spec: InputSpec, labels: tuple[str, ...]) -> None:
+    """A few epochs, plainly, as long as the time allows."""
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.9  # the usual 0.99 needs more steps than there are here
+    images = normalise(pixels(cases, spec), spec)
+    targets = np.array([labels.index(c.label) for c in cases])
+    classifier = keras.Model(network.inputs[0], network.output["logits"])
+    bounded = any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
+    classifier.compile(
+        optimizer=keras.optimizers.AdamW(1e-3 if bounded else 1e-4, clipnorm=1.0),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    end = time.monotonic() + SECONDS
+
+    def stop_in_time(batch: int, logs: object = None) -> None:
+        classifier.stop_training = time.monotonic() > end
+
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=stop_in_time)
+    classifier.fit(images, targets, batch_size=32, epochs=EPOCHS, verbose=2, callbacks=[watch])
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table."""
+    lines = [
+        "| network | weights | float | int8 | times as fast | plain int8 agrees | kept rung | agrees |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        kept = r.rung if r.enough else f"none is enough; best: {r.rung}"
+        sizes = " | ".join(f"{m:.1f} MB" for m in r.megabytes)
+        lines.append(f"| {r.name} | {r.weights} | {sizes} | {r.speed:.1f} | {r.plain:.1%} | {kept} | {r.best:.1%} |")
+    return "\n".join(lines)
+
+
+def document(rows: list[Row]) -> str:
+    """The page in docs/."""
+    agreements = [r.best for r in rows]
+    return f"""# int8 of every family
+
+{(__doc__ or "").split(chr(10), 2)[2].strip()}
+
+`python benchmarks/families.py --data DIR --write docs/families.md` on {rows[0].images} test radiographs
+({CALIBRATION} others for calibration). *Agrees* is the share of them on which int8 names the
+class that float names: *plain* on the first rung, min-max, and on the rung that was kept, the first to reach 99 %.
+
+{markdown(rows)}
+
+Median agreement {statistics.median(agreements):.1%}, least {min(agreements):.1%}. Every network is full-integer and
+ran in LiteRT through this package's own runtime.
+"""
+
+
+if __name__ == "__main__":
+    main()

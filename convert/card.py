@@ -1,0 +1,69 @@
+"""The model card that travels inside a ``.tflite`` (Mitchell et al., FAT* 2019): what people must know of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from covidnet_lite.manifest import Manifest
+
+NAME = "MODEL_CARD.md"  # in the archive
+
+
+def write(manifest: Manifest, scheme: str, what: str, figures: dict[str, Any]) -> str:
+    """Markdown.
+
+    Args:
+        manifest: of the network.
+        scheme: how it is stored, a key of :data:`convert.scheme.SCHEMES`.
+        what: that scheme in words.
+        figures: what was measured, name -> value; empty for nothing.
+    """
+    spec = manifest.input
+    facts = {
+        "labels": ", ".join(manifest.labels),
+        "input": f"one gray radiograph, {spec.height} x {spec.width}"
+        + (" in three equal channels" if spec.channels == 3 else "")
+        + (", gray levels equalised" if spec.equalise else ""),
+        "outputs": ", ".join(sorted(manifest.outputs)),
+        "arithmetic": f"{scheme}: {what}",
+        "calibration": manifest.provenance.get("calibration", "none"),
+        "quantised by": manifest.provenance.get("quantised", "none"),
+        "temperature": manifest.temperature,
+        "licence of the weights": manifest.licence or "not stated",
+        "made from": f"a network with SHA-256 {manifest.provenance.get('network_sha256') or 'not stated'}",
+    }
+    measured = [f"| {name} | {_cell(value)} |" for name, value in figures.items()]
+    lines = [
+        f"# {manifest.name} {manifest.version}".rstrip(),
+        "",
+        f"**{manifest.intended_use}** It tells which training class an image resembles, not what a person has.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {_cell(value)} |" for name, value in facts.items()),
+        "",
+        "## Float and quantised",
+        "",
+        *(["| | |", "|---|---|", *measured] if measured else ["Not measured: no labelled images were given."]),
+        "",
+        "## When it stays silent",
+        "",
+        _threshold(manifest),
+        "It refuses images unlike those it was trained on."
+        if manifest.guard
+        else "It has no guard: it answers on any image.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|")
+
+
+def _threshold(manifest: Manifest) -> str:
+    if manifest.threshold == 0:
+        return "Never: no validation images were given to choose a threshold on."
+    if manifest.threshold > 1:
+        return "Always: on the validation images no confidence had as few errors as were asked for."
+    return f"Below a confidence of {manifest.threshold:.1%}, chosen on validation images."
