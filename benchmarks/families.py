@@ -22,14 +22,18 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
-from convert import ladder
+from convert import ladder, material
+from convert.agreement import latencies
 from convert.calibration import choose, pixels
-from convert.conversion import convert
-from convert.options import Options
+from convert.network import FloatNetwork, load
 from covidnet_lite import files
-from covidnet_lite.cases import Case, read_cases, write_manifest
+from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.fit import InputSpec, normalise
+from covidnet_lite.interpreter import Interpreter, outputs
+from covidnet_lite.manifest import Manifest, seal
+from covidnet_lite.model import verify
 from training import backbones, checkpoint
 
 FAMILIES = (
@@ -39,6 +43,7 @@ FAMILIES = (
 )  # fmt: skip
 SIDE, EPOCHS, SECONDS = 96, 4, 60  # of training, whichever comes first
 CALIBRATION, JUDGED = 100, 346  # radiographs
+ENOUGH = 0.99  # agreement
 
 
 @dataclass(frozen=True)
@@ -93,37 +98,37 @@ def measure(name: str, weights: str, cases: list[Case]) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.keras"
         checkpoint.save(network, path, labels, backbone.spec, {"name": name})
-        data = write_manifest(Path(folder) / "manifest.csv", excerpt(cases, labels))
-        options = Options(path, path.with_suffix(".tflite"), calibration=data, count=CALIBRATION)
-        return _converted(name, weights, options, start)
-
-
-def excerpt(cases: list[Case], labels: tuple[str, ...]) -> list[Case]:
-    """What calibrates and what is judged on, little enough for the slowest network."""
-    known = [c for c in cases if c.label in labels]
-    test = choose([replace(c, split="") for c in known if c.split == "test"], JUDGED)
-    return [*choose(known, CALIBRATION), *(replace(c, split="test") for c in test)]
-
-
-def _converted(name: str, weights: str, options: Options, start: float) -> Row:
-    attempts: list[ladder.Attempt] = []
-    try:
-        done = convert(options)
-        attempts = list(done.attempts)
-    except ladder.TooLittleAgreement as error:
-        attempts = error.attempts
-        done = convert(replace(options, min_agreement=0.0))
-    (made,) = done.candidates
+        net = load(path)
+    attempts, images = climb(net, cases)
     best = max(attempts, key=lambda a: a.agreement or 0)
-    sizes = (len(attempts[0].network.tflite) / 1e6, len(made.model.data) / 1e6)
-    images = made.agreement.images if made.agreement else 0
-    enough = (attempts[-1].agreement or 0) >= options.min_agreement
+    enough = (attempts[-1].agreement or 0) >= ENOUGH
     kept = attempts[-1] if enough else best
-    seconds = time.perf_counter() - start
+    manifest = Manifest(name, net.labels, net.spec, net.outputs)
+    sizes = len(net.tflite), len(kept.quantised)
+    both = (verify(seal(graph, manifest), path) for graph in (net.tflite, kept.quantised))
+    float_ms, int8_ms = latencies([Interpreter(model, threads=1) for model in both])
     return Row(
-        name, weights, sizes, made.speed, images, attempts[0].agreement or 0, kept.agreement or 0, kept.rung.name,
-        enough, seconds,
+        name, weights, (sizes[0] / 1e6, sizes[1] / 1e6), float_ms / int8_ms, images, attempts[0].agreement or 0,
+        kept.agreement or 0, kept.rung.name, enough, time.perf_counter() - start,
     )  # fmt: skip
+
+
+def climb(net: FloatNetwork, cases: list[Case]) -> tuple[list[ladder.Attempt], int]:
+    """The rungs that the network took, and on how many images they were judged."""
+    known = [c for c in cases if c.label in net.labels]
+    test = choose([replace(c, split="") for c in known if c.split == "test"], JUDGED)
+    pictures = pixels(test, net.spec)
+    manifest = Manifest(net.facts["name"], net.labels, net.spec, net.outputs)
+
+    def answers(graph: bytes) -> npt.NDArray[np.int64]:
+        return outputs(verify(seal(graph, manifest), Path(manifest.name)), pictures)["logits"].argmax(1)
+
+    expected = answers(net.tflite)
+    given = material.from_cases(net, choose(known, CALIBRATION))
+    try:
+        return ladder.climb(net, given, lambda graph: float((answers(graph) == expected).mean()), ENOUGH), len(test)
+    except ladder.TooLittleAgreement as error:
+        return error.attempts, len(test)
 
 
 def train(cases: list[Case], network: keras.Model, spec: InputSpec, labels: tuple[str, ...]) -> None:

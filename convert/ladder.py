@@ -207,7 +207,9 @@ def _quantise(
 
 def _noisiest(network: FloatNetwork, quantised: bytes, pictures: Any, share: float) -> tuple[str, ...]:
     found = layers.compare(network, quantised, pictures[:PROBES])
-    worst = sorted(found, key=lambda layer: -layer.lost)  # those that make noise, not those that inherit it
+    ends = {*network.output_tensors.values()}  # these and the image stay 8 bits
+    inner = [layer for layer in found if layer.operation != "INPUT" and layer.tensor not in ends]
+    worst = sorted(inner, key=lambda layer: -layer.lost)  # those that make noise, not those that inherit it
     return tuple(layer.name for layer in worst[: max(1, round(share * len(worst)))])
 
 

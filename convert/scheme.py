@@ -23,6 +23,7 @@ SCHEMES = {
     "dynamic": "weights in 8 bits, activations rounded anew at each layer: needs no calibration",
     "float32": "as it was trained",
 }
+NARROWEST = 1e-9  # range that the quantiser gives to an activation; a narrower one becomes this
 CALIBRATED = ("int8", "int16")  # those that need the range of every activation
 
 
@@ -81,7 +82,7 @@ def _with_room_for_biases(tflite: bytes, ranges: dict[str, Range], wide: Collect
         if low == high or not (editor.is_constant(weights) and editor.is_constant(bias)):
             continue
         levels = 2**16 if wide is None or editor.name(int(operator.outputs[0])) in wide else 2**8
-        step = (max(high, 0) - min(low, 0)) / levels
+        step = max(max(high, 0) - min(low, 0), NARROWEST) / levels
         least = 127 * np.abs(editor.constant(bias)) / (step * 2**30)
         axis = -1 if editor.kind(operator) == "DEPTHWISE_CONV_2D" else 0
         values = editor.constant(weights)

@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from test_model import BASE, flatbuffer
 from tflites import Net, results, unpacked
 
-from convert import calibration, edgetpu, network
+from convert import activations, edgetpu, network, scheme
 from convert.flatbuffer import portable, read
 from covidnet_lite.errors import ConversionError
 
@@ -44,10 +44,12 @@ def test_the_quantised_network_is_portable_and_computes_what_the_quantiser_s_doe
     x = keras.layers.Add()([x, keras.layers.DepthwiseConv2D(3, 1, "same")(x)])
     keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x))).save(tmp_path / "own.keras")
     net = network.load(tmp_path / "own.keras", ("a", "b"), (0, 1))
-    ranges = calibration.record(net, np.random.default_rng(0).integers(0, 256, (4, 24, 24), np.uint8))
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 24, 24), np.uint8)
+    known = activations.by_tensor(activations.record(net, pictures), net)
+    ranges = {name: a.range("min-max") for name, a in known.items()}
     raw: list[bytes] = []
-    monkeypatch.setattr(calibration, "portable", lambda data, name: raw.append(data) or portable(data, name))
-    made, again = (calibration.quantise(net, ranges) for _ in range(2))
+    monkeypatch.setattr(scheme, "portable", lambda data, name: raw.append(data) or portable(data, name))
+    made, again = (scheme.quantise(net.tflite, "int8", ranges) for _ in range(2))
     assert raw[0] != made
     assert made == again == portable(raw[0]) == portable(made)
     for seed in range(8):

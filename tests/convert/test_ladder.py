@@ -81,7 +81,9 @@ def test_each_rung_does_what_it_says(net: FloatNetwork, given: Material) -> None
     assert len(by_name["int16 10 %"].wide) == 1
     assert len(by_name["int16 25 %"].wide) == 2
     worst = layers.compare(by_name["equalised"].network, by_name["equalised"].quantised, pictures())
-    assert by_name["int16 25 %"].wide == tuple(layer.name for layer in worst[:2])
+    inner = [layer for layer in worst if layer.name not in ("radiograph", "logits")]
+    lossy = sorted(inner, key=lambda layer: -layer.lost)
+    assert by_name["int16 25 %"].wide == tuple(layer.name for layer in lossy[:2])
     exact = answers(net)[0]
     best = decibels(exact, answers(net, by_name["int16 25 %"].quantised)[0])
     assert best > decibels(exact, answers(net, by_name["min-max"].quantised)[0])

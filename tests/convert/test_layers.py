@@ -127,3 +127,13 @@ def test_a_silent_layer_has_a_ratio_all_the_same() -> None:
     net = of_keras(model)
     found = layers.compare(net, scheme.quantise(net.tflite, "int8", ranges(known(net))), pictures())
     assert all(np.isfinite(layer.snr) for layer in found)
+
+
+def test_the_layer_that_makes_the_noise_lost_most_and_those_behind_inherit_it(
+    net: FloatNetwork, recorded: activations.Activations
+) -> None:
+    spoilt = ranges(recorded)
+    tensor = next(t for t, layer in activations.layers_of(list(spoilt), net).items() if layer == "one")
+    spoilt[tensor] = (spoilt[tensor][0] * 20, spoilt[tensor][1] * 20)
+    found = layers.compare(net, scheme.quantise(net.tflite, "int8", spoilt), pictures())
+    assert max(found, key=lambda layer: layer.lost).name == "one"

@@ -98,7 +98,7 @@ def test_json_has_everything() -> None:
     assert int8["agreement_on_all_held_out"] == 0.99
     assert len(made["layers"]) == 20
     assert made["layers"][0] == {
-        "name": "layer0", "tensor": "net/layer0", "operation": "CONV_2D", "snr": 5.0, "range": [0, 6], "weights": [-0.5, 0.25], "channels": [0.001, 0.5],
+        "name": "layer0", "tensor": "net/layer0", "operation": "CONV_2D", "snr": 5.0, "range": [0, 6], "weights": [-0.5, 0.25], "channels": [0.001, 0.5], "lost": 0.0,
     }  # fmt: skip
     assert [(r["rung"], r["agreement"]) for r in made["rungs"]] == [("min-max", 0.9), ("percentile", 0.985)]
     assert (made["network"], made["network_sha256"], made["calibration"], made["calibration_sha256"]) == (
