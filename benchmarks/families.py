@@ -51,6 +51,7 @@ class Row:
     """One family.
 
     Attributes:
+        accuracy: of the float network on the images judged on.
         plain: agreement of the first rung; ``best`` of the rung that was kept, or the best one where none was enough.
     """
 
@@ -59,6 +60,7 @@ class Row:
     megabytes: tuple[float, float]
     speed: float
     images: int
+    accuracy: float
     plain: float
     best: float
     rung: str
@@ -99,7 +101,7 @@ def measure(name: str, weights: str, cases: list[Case]) -> Row:
         path = Path(folder) / f"{name}.keras"
         checkpoint.save(network, path, labels, backbone.spec, {"name": name})
         net = load(path)
-    attempts, images = climb(net, cases)
+    attempts, images, accuracy = climb(net, cases)
     best = max(attempts, key=lambda a: a.agreement or 0)
     enough = (attempts[-1].agreement or 0) >= ENOUGH
     kept = attempts[-1] if enough else best
@@ -108,13 +110,14 @@ def measure(name: str, weights: str, cases: list[Case]) -> Row:
     both = (verify(seal(graph, manifest), path) for graph in (net.tflite, kept.quantised))
     float_ms, int8_ms = latencies([Interpreter(model, threads=1) for model in both])
     return Row(
-        name, weights, (sizes[0] / 1e6, sizes[1] / 1e6), float_ms / int8_ms, images, attempts[0].agreement or 0,
+        name, weights, (sizes[0] / 1e6, sizes[1] / 1e6), float_ms / int8_ms, images, accuracy,
+        attempts[0].agreement or 0,
         kept.agreement or 0, kept.rung.name, enough, time.perf_counter() - start,
     )  # fmt: skip
 
 
-def climb(net: FloatNetwork, cases: list[Case]) -> tuple[list[ladder.Attempt], int]:
-    """The rungs that the network took, and on how many images they were judged."""
+def climb(net: FloatNetwork, cases: list[Case]) -> tuple[list[ladder.Attempt], int, float]:
+    """The rungs that the network took, on how many images they were judged, and float's accuracy on them."""
     known = [c for c in cases if c.label in net.labels]
     test = choose([replace(c, split="") for c in known if c.split == "test"], JUDGED)
     pictures = pixels(test, net.spec)
@@ -124,11 +127,13 @@ def climb(net: FloatNetwork, cases: list[Case]) -> tuple[list[ladder.Attempt], i
         return outputs(verify(seal(graph, manifest), Path(manifest.name)), pictures)["logits"].argmax(1)
 
     expected = answers(net.tflite)
+    accuracy = float((expected == [net.labels.index(c.label) for c in test]).mean())
     given = material.from_cases(net, choose(known, CALIBRATION))
     try:
-        return ladder.climb(net, given, lambda graph: float((answers(graph) == expected).mean()), ENOUGH), len(test)
+        attempts = ladder.climb(net, given, lambda graph: float((answers(graph) == expected).mean()), ENOUGH)
     except ladder.TooLittleAgreement as error:
-        return error.attempts, len(test)
+        attempts = error.attempts
+    return attempts, len(test), accuracy
 
 
 def train(cases: list[Case], network: keras.Model, spec: InputSpec, labels: tuple[str, ...]) -> None:
@@ -157,13 +162,16 @@ def train(cases: list[Case], network: keras.Model, spec: InputSpec, labels: tupl
 def markdown(rows: list[Row]) -> str:
     """The table."""
     lines = [
-        "| network | weights | float | int8 | times as fast | plain int8 agrees | kept rung | agrees |",
-        "|---|---|---|---|---|---|---|---|",
+        "| network | weights | float | int8 | times as fast | float is right | plain agrees | kept rung | agrees |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         kept = r.rung if r.enough else f"none is enough; best: {r.rung}"
         sizes = " | ".join(f"{m:.1f} MB" for m in r.megabytes)
-        lines.append(f"| {r.name} | {r.weights} | {sizes} | {r.speed:.1f} | {r.plain:.1%} | {kept} | {r.best:.1%} |")
+        lines.append(
+            f"| {r.name} | {r.weights} | {sizes} | {r.speed:.1f} | {r.accuracy:.0%} | {r.plain:.1%} | {kept} "
+            f"| {r.best:.1%} |"
+        )
     return "\n".join(lines)
 
 
