@@ -136,9 +136,12 @@ class _Recorder:
         )
 
 
-def clipped_range(values: Array) -> Range:
-    """The range whose 256 levels lose least of ``values`` in mean square: a few outliers may be clipped."""
-    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+def clipped_range(values: Array, least: float = 0.0) -> Range:
+    """The range whose 256 levels lose least of ``values`` in mean square: a few outliers may be clipped.
+
+    Its search starts from an upper end of ``least`` or more.
+    """
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), least)
     if low == high:
         return low, high
     shares = np.linspace(1.0, 0.2, 41)

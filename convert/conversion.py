@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def convert(options: Options, say: Callable[[str], Any] = print) -> report.Repor
         given.origin if given else "none",
         calibration.digest(given.pictures) if given is not None and given.pictures is not None else "",
         images.what if images else "nothing",
-        {name: version(name) for name in PACKAGES},
+        plain.provenance["packages"],
     )
     say(report.to_text(told, len(net.tflite)))
     if recorded and "int8" in options.schemes:
@@ -158,36 +159,39 @@ def _make_all(
 ) -> tuple[list[ladder.Attempt], list[Made]]:
     """Each scheme's graph and what is fitted to it; the rungs that int8 took."""
 
-    def agreement(found: npt.NDArray[np.float32]) -> float:
-        return float((found.argmax(1) == floats.argmax(1)).mean())
+    @lru_cache(maxsize=1)  # the last rung is the one that is kept
+    def answers(graph: bytes) -> npt.NDArray[np.float32]:
+        return _logits(graph, plain, images)
 
-    def judge(graph: bytes) -> float:
-        return agreement(_logits(graph, plain, images))
+    def agreement(graph: bytes) -> float:
+        return float((answers(graph).argmax(1) == floats.argmax(1)).mean())
 
     attempts: list[ladder.Attempt] = []
     made = []
+    fits: dict[bool, Judgement] = {}  # of int8, and of float for all other schemes
     for scheme in options.schemes:
         how = SCHEMES[scheme]
         if scheme == "int8":
             assert given is not None
-            attempts = ladder.climb(net, given, judge if images else None, options.min_agreement, say)
+            attempts = ladder.climb(net, given, agreement if images else None, options.min_agreement, say)
             graph, last = attempts[-1].quantised, attempts[-1].rung
             as_recorded = last is ladder.RUNGS[0] and given.pictures is None and not given.rung
             how = "the ranges as they were recorded" if as_recorded else f"{last.name}: {last.what}"
         else:
             graph = ladder.plain(net, scheme, given)
-        found = _logits(graph, plain, images)
-        if images and agreement(found) < options.min_agreement:
+        if images and agreement(graph) < options.min_agreement:
             raise ConversionError(
-                f"{scheme}: agrees with float on {agreement(found):.2%} of the held-out images, not on "
+                f"{scheme}: agrees with float on {agreement(graph):.2%} of the held-out images, not on "
                 f"{options.min_agreement:.2%}; nothing was written. Lower --min-agreement, or leave this scheme out"
             )
         origin = {"calibration": given.origin} if given is not None and scheme in CALIBRATED else {}
         manifest = replace(plain, provenance={**plain.provenance, **origin, "quantised": how})
-        fitted = _fit(options, net, plain, scheme, graph, cases)
+        if (scheme == "int8") not in fits:
+            fits[scheme == "int8"] = _fit(options, net, plain, scheme, graph, cases)
+        fitted = fits[scheme == "int8"]
         fields = {key: getattr(fitted, key) for key in ("correction", "temperature", "threshold", "guard")}
         try:
-            made.append(Made(scheme, graph, found, replace(manifest, **fields), fitted))
+            made.append(Made(scheme, graph, answers(graph), replace(manifest, **fields), fitted))
         except (ValueError, TypeError) as error:
             raise ConversionError(
                 f"{beside(options.stem, '.judgement.json')}: does not fit this network ({error}); "

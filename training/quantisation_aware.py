@@ -25,6 +25,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import layers
 
+from convert.activations import clipped_range
 from training.equalise_channels import CONVOLUTIONS, consumers
 
 _ACTIVATIONS = (layers.ReLU, layers.Activation)
@@ -161,7 +162,10 @@ def imitate_int8(model: keras.Model, calibration: npt.NDArray[np.float32]) -> Im
         for name, values in probe(calibration[start : start + 16], training=False).items():
             flat = values.numpy().ravel()
             samples[name] += [rng.choice(flat, min(len(flat), 8192)), np.array([flat.min(), flat.max()])]
-    points = {name: Rounded(*clipped_range(np.concatenate(samples[name])), name=f"{name}_rounded") for name in named}
+    points = {
+        name: Rounded(*clipped_range(np.concatenate(samples[name]), least=1e-3), name=f"{name}_rounded")
+        for name in named
+    }
 
     def clone(layer: layers.Layer) -> layers.Layer:
         if isinstance(layer, CONVOLUTIONS):
@@ -176,22 +180,6 @@ def imitate_int8(model: keras.Model, calibration: npt.NDArray[np.float32]) -> Im
     weights = keras.models.clone_model(model, clone_function=clone)
     whole = keras.models.clone_model(model, clone_function=clone, call_function=call)
     return Imitation(model, weights, whole, points)
-
-
-def clipped_range(values: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """The range whose 256 levels lose least of ``values`` in mean square: a few outliers may be clipped."""
-    low, high = min(float(values.min()), 0.0), max(float(values.max()), 1e-3)
-    shares = np.linspace(1.0, 0.2, 41)
-    high = min((high * share for share in shares), key=lambda end: _rounding_loss(values, low, end))
-    low = min((low * share for share in shares), key=lambda end: _rounding_loss(values, end, high))
-    return float(low), float(high)
-
-
-def _rounding_loss(values: npt.NDArray[np.float32], low: float, high: float) -> float:
-    step = (high - low) / 255
-    zero = np.rint(-low / step)
-    rounded = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
-    return float(((values - rounded) ** 2).mean())
 
 
 def _is_rounded(layer: layers.Layer) -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from float_networks import answers, image, known, of_keras, plain, ranges
+from float_networks import answers, image, known, of_keras, ranges
 from keras import layers as K
 
 from convert import activations, bias_correction, scheme
@@ -56,16 +56,6 @@ def test_the_mean_shift_of_every_output_shrinks(kind: str) -> None:
         step = 2 * np.abs(exact).max() / 255
         assert before > 3 * step
         assert after < max(0.25 * before, step), (to, before, after)
-
-
-@pytest.fixture(scope="module")
-def net() -> FloatNetwork:
-    return of_keras(plain())
-
-
-@pytest.fixture(scope="module")
-def recorded(net: FloatNetwork) -> activations.Activations:
-    return known(net)
 
 
 @pytest.mark.parametrize(("to", "kind"), [("int8", np.int32), ("int16", np.int64)])

@@ -21,16 +21,6 @@ from convert.network import FloatNetwork
 from covidnet_lite.errors import ConversionError
 
 
-@pytest.fixture(scope="module")
-def net() -> FloatNetwork:
-    return of_keras(plain())
-
-
-@pytest.fixture(scope="module")
-def recorded(net: FloatNetwork) -> activations.Activations:
-    return known(net)
-
-
 def ends(data: bytes) -> set[str]:
     interpreter = Interpreter(model_content=data)
     interpreter.allocate_tensors()
