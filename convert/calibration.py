@@ -19,6 +19,7 @@ from covidnet_lite import radiograph
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import InputSpec, fit
+from covidnet_lite.guard import Change
 
 Pictures = npt.NDArray[np.uint8]  # (n, height, width), fitted
 
@@ -56,13 +57,13 @@ def choose(cases: Sequence[Case], count: int, seed: int = 0) -> list[Case]:
     return chosen
 
 
-def pixels(cases: Sequence[Case], spec: InputSpec) -> Pictures:
-    """``(n, height, width)`` uint8, read and fitted exactly as the device does.
+def pixels(cases: Sequence[Case], spec: InputSpec, change: Change | None = None) -> Pictures:
+    """``(n, height, width)`` uint8, read, perhaps changed, and fitted exactly as the device does.
 
     Raises:
         DatasetError: at least one cannot be read; all such are named.
     """
-    return _fitted([(str(c.path), c.path) for c in cases], spec)
+    return _fitted([(str(c.path), c.path) for c in cases], spec, change)
 
 
 def read_npz(path: Path, count: int, spec: InputSpec) -> Pictures:
@@ -94,11 +95,12 @@ def read_npz(path: Path, count: int, spec: InputSpec) -> Pictures:
     return _fitted([(f"{path}, image {i}", np.squeeze(images[i])) for i in chosen], spec)
 
 
-def _fitted(sources: Sequence[tuple[str, Any]], spec: InputSpec) -> Pictures:
+def _fitted(sources: Sequence[tuple[str, Any]], spec: InputSpec, change: Change | None = None) -> Pictures:
     def one(named: tuple[str, Any]) -> Pictures | str:
         name, source = named
         try:
-            return fit(radiograph.read(source, (spec.width, spec.height), name).image, spec)
+            image = radiograph.read(source, (spec.width, spec.height), name).image
+            return fit(change(image) if change else image, spec)
         except CovidNetLiteError as error:
             return str(error)
 

@@ -10,14 +10,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from convert.calibration import choose, pixels
 from covidnet_lite import metrics
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import ConversionError, DatasetError
-from covidnet_lite.guard import Guard, fit_guard
+from covidnet_lite.guard import WRONG, Guard, fit_guard
 from covidnet_lite.interpreter import outputs
 from covidnet_lite.model import Model
 
@@ -55,17 +57,24 @@ def fit(model: Model, float_model: Model, cases: Sequence[Case], target_error: f
     correction, guard = np.zeros(len(labels)), None
     out = outputs(model, pixels(val, spec))
     if train:
-        pictures = pixels(choose(train, TRAIN_IMAGES), spec)
+        train = choose(train, TRAIN_IMAGES)
+        pictures = pixels(train, spec)
         seen = outputs(model, pictures)
         correction = (outputs(float_model, pictures)["logits"] - seen["logits"]).mean(axis=0)
         if "embedding" in out:
-            guard = fit_guard(seen["embedding"], out["embedding"])
+            guard = fit_guard(seen["embedding"], out["embedding"], wrong=_shown_wrongly(model, train))
     targets = np.array([labels.index(c.label) for c in val])
     shift = tuple(round(float(v), 5) for v in correction)
     logits = out["logits"] + np.array(shift)
     temperature = metrics.fit_temperature(targets, logits)
     threshold = metrics.abstention_threshold(targets, metrics.softmax(logits, temperature), target_error)
     return Judgement(shift, round(temperature, 4), round(threshold, 4), target_error, guard)
+
+
+def _shown_wrongly(model: Model, cases: Sequence[Case]) -> dict[str, npt.NDArray[Any]]:
+    """Embeddings of radiographs shown in each wrong way."""
+    spec = model.manifest.input
+    return {name: outputs(model, pixels(cases, spec, change))["embedding"] for name, change in WRONG.items()}
 
 
 def beside(stem: Path, suffix: str) -> Path:

@@ -172,7 +172,8 @@ class Classifier:
         real = {name: self._interpreter.dequantise(i, outputs[i])[0] for name, i in self.manifest.outputs.items()}
         guard = self.manifest.guard
         distance = float(guard.distance(real["embedding"])) if guard else None
-        status, label, reason, probabilities = judge(real["logits"], distance, self.manifest)
+        wrongly = guard.shown_wrongly(real["embedding"]) if guard else None
+        status, label, reason, probabilities = judge(real["logits"], distance, self.manifest, wrongly)
         evidence = real.get("evidence") if status != "refused" else None
         timings["judge"] = _ms(start)
         return Prediction(

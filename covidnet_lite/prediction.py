@@ -149,7 +149,7 @@ def calibrated(logits: npt.NDArray[np.float32], manifest: Manifest) -> npt.NDArr
 
 
 def judge(
-    logits: npt.NDArray[np.float32], distance: float | None, manifest: Manifest
+    logits: npt.NDArray[np.float32], distance: float | None, manifest: Manifest, shown_wrongly: str | None = None
 ) -> tuple[Status, str | None, str | None, dict[str, float]]:
     """``(classes,)`` logits -> status, label, reason, probabilities: guard first, then abstention."""
     limit = manifest.guard.limit if manifest.guard else np.inf
@@ -162,6 +162,8 @@ def judge(
             f"(distance {distance:.2f}, limit {limit:.2f})"
         )
         return "refused", None, reason, {}
+    if shown_wrongly:
+        return "refused", None, f"looks like a radiograph {shown_wrongly}; show it upright, with white bones", {}
     probabilities = dict(zip(manifest.labels, (float(p) for p in shares)))
     best = max(probabilities, key=probabilities.__getitem__)
     if probabilities[best] < manifest.threshold:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite.guard import Guard, fit_guard, is_blank
+from covidnet_lite.guard import WRONG, Guard, fit_guard, is_blank, shape_of
 
 FEATURES, WITHIN = 80, 12  # embeddings vary in WITHIN directions, and a little in all
 
@@ -128,3 +129,67 @@ def test_specks_on_an_empty_plate_do_not_make_it_a_picture(speck):
 
 def test_a_faint_radiograph_is_not_blank():
     assert not is_blank(ramp(30))
+
+
+@pytest.fixture(scope="module")
+def with_planes():
+    """A guard that knows two ways to be wrong: moved along one direction each."""
+    right = embeddings(400, 0)
+    return fit_guard(
+        right, embeddings(300, 1), components=WITHIN, wrong={"turned": moved(right, 0), "dark": moved(right, 1)}
+    )
+
+
+def moved(ordinary, axis):
+    out = ordinary.copy()
+    out[:, axis] += 25
+    return out
+
+
+def test_what_is_shown_wrongly_is_named(with_planes):
+    unseen = embeddings(100, 7)
+    assert [with_planes.shown_wrongly(e) for e in unseen] == [None] * 100
+    assert {with_planes.shown_wrongly(e) for e in moved(unseen, 0)} == {"turned"}
+    assert {with_planes.shown_wrongly(e) for e in moved(unseen, 1)} == {"dark"}
+
+
+def test_a_plane_lies_half_way_between_right_and_wrong(with_planes):
+    right, wrong = shape_of(embeddings(400, 0)), shape_of(moved(embeddings(400, 0), 0))
+    beyond = np.stack([right, wrong]) @ with_planes.normals[0] - with_planes.offsets[0]
+    assert beyond[0].mean() == pytest.approx(-beyond[1].mean(), rel=0.02)
+
+
+def test_a_guard_without_planes_finds_nothing_shown_wrongly(guard):
+    assert guard.shown_wrongly(moved(embeddings(1, 7), 0)[0]) is None
+
+
+def test_planes_survive_the_npz(with_planes):
+    again = Guard.from_npz(with_planes.to_npz())
+    assert again.wrong == ("turned", "dark")
+    np.testing.assert_array_equal(again.normals, with_planes.normals)
+    np.testing.assert_array_equal(again.offsets, with_planes.offsets)
+
+
+def test_planes_that_do_not_fit_are_refused(with_planes):
+    with pytest.raises(ValueError, match="planes do not fit"):
+        replace(with_planes, wrong=("turned",))
+    with pytest.raises(ValueError, match="NaN"):
+        replace(with_planes, offsets=np.full(2, np.nan, np.float32))
+
+
+def test_each_wrong_way_changes_the_picture():
+    picture = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    shown = {name: np.asarray(change(picture)).tolist() for name, change in WRONG.items()}
+    plain = np.asarray(picture)
+    assert shown["turned by 90 degrees to the left"] == np.rot90(plain).tolist()
+    assert shown["turned by 90 degrees to the right"] == np.rot90(plain, -1).tolist()
+    assert shown["upside down"] == np.rot90(plain, 2).tolist()
+    assert shown["inverted, with black bones"] == (255 - plain).tolist()
+
+
+def test_a_wrong_way_that_cannot_be_told_is_left_out():
+    right = embeddings(400, 0)
+    fitted = fit_guard(
+        right, embeddings(300, 1), components=WITHIN, wrong={"alike": embeddings(400, 8), "turned": moved(right, 0)}
+    )
+    assert fitted.wrong == ("turned",)

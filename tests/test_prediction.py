@@ -78,6 +78,12 @@ def test_the_guard_speaks_first():
     assert "distance 3.14, limit 2.50" in reason
 
 
+def test_a_radiograph_shown_wrongly_is_refused_and_told_how():
+    status, label, reason, probabilities = judge(logits(0.1, 0.2, 0.7), 1.0, manifest(guard=GUARD), "upside down")
+    assert (status, label, probabilities) == ("refused", None, {})
+    assert reason == "looks like a radiograph upside down; show it upright, with white bones"
+
+
 @pytest.mark.parametrize(("distance", "guard"), [(2.5, GUARD), (None, GUARD), (1e9, None)])
 def test_up_to_the_limit_or_without_a_guard_nothing_is_refused(distance, guard):
     assert judge(logits(0.1, 0.2, 0.7), distance, manifest(guard=guard))[:2] == ("answered", "covid")
