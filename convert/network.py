@@ -23,7 +23,7 @@ from covidnet_lite.errors import ConversionError
 from covidnet_lite.fit import InputSpec, normalise
 from covidnet_lite.manifest import is_sealed, unseal
 
-ENTRY = "covidnet_lite.json"  # what training/finetune.py adds to a .keras file
+ENTRY, LUNGS = "covidnet_lite.json", "lungs.tflite"  # what training/finetune.py adds to a .keras file
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def load(
     if model is not None:
         ready = tflite_network.canonical(keras_network.to_tflite(model, path), str(path))
     positions, tensors = _outputs(ready, spec, path)
-    kept = {k: v for k, v in facts.items() if k not in ("labels", "input")}
+    kept = {k: v for k, v in facts.items() if k not in ("labels", "input", "lungs")}
     return FloatNetwork(ready, labels, spec, positions, tensors, kept, model)
 
 
@@ -107,7 +107,8 @@ def read_facts(path: Path) -> dict[str, Any]:
             return {}
         manifest = unseal(data, str(path))
         told = {"name": manifest.name, "version": manifest.version, "licence": manifest.licence, "manifest": manifest}
-        return {"labels": list(manifest.labels), "input": manifest.input.to_dict(), **told}
+        said = {"input": manifest.input.to_dict(), "lungs": manifest.input.lungs}
+        return {"labels": list(manifest.labels), **said, **told}
     if not path.is_file() or not zipfile.is_zipfile(path):
         return {}
     try:
@@ -115,11 +116,12 @@ def read_facts(path: Path) -> dict[str, Any]:
             if ENTRY not in archive.namelist():
                 return {}
             facts = json.loads(archive.read(ENTRY))
+            finder = archive.read(LUNGS) if LUNGS in archive.namelist() else b""
         if not isinstance(facts, dict) or not isinstance(facts.get("labels", []), list):
             raise ValueError("it is no table")
         if not all(isinstance(label, str) for label in facts.get("labels", [])):
             raise ValueError("its labels are no names")
-        return facts
+        return {**facts, "lungs": finder} if finder else facts
     except (ValueError, RuntimeError, NotImplementedError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ConversionError(f"{path}: what it says of itself is damaged ({error}); save it again") from error
 
@@ -144,7 +146,7 @@ def _spec(
         equalise = known.get("equalise") is True
     if known is not None and input_range is None:
         try:
-            spec = InputSpec.from_dict({**known, "equalise": equalise})
+            spec = InputSpec.from_dict({**known, "equalise": equalise}, facts.get("lungs", b""))
             if (spec.height, spec.width, spec.channels) != shape:
                 raise ValueError(f"{(spec.height, spec.width, spec.channels)}, but the network takes {shape}")
             return spec

@@ -17,7 +17,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,8 @@ def _noise(rng: np.random.Generator, height: int, width: int) -> Floats:
 
 
 def _fitted(pictures: Floats, spec: InputSpec) -> npt.NDArray[np.uint8]:
-    """Gray levels -> what the device would make of such a radiograph."""
+    """Gray levels -> what the device would make of such a radiograph, were it all lungs."""
+    spec = replace(spec, lungs=b"")
     return np.stack([fit(Image.fromarray(np.rint(picture).astype(np.uint8)), spec) for picture in pictures])
 
 

@@ -18,9 +18,10 @@ import numpy.typing as npt
 from . import model as models
 from . import radiograph
 from .errors import CovidNetLiteError, NotAChestRadiograph
-from .fit import gray_table, look_up, resize
+from .fit import WHOLE, Box, gray_table, look_up, resize
 from .guard import is_blank
 from .interpreter import Interpreter, available_cores
+from .lungs import view
 from .manifest import Manifest
 from .prediction import Failure, Prediction, judge
 from .radiograph import Source
@@ -35,6 +36,7 @@ class _Prepared:
     timings: dict[str, float]
     values: npt.NDArray[Any] | None = None
     refusal: str | None = None
+    view: Box = WHOLE
 
 
 _RELOADING = threading.Lock()
@@ -135,7 +137,8 @@ class Classifier:
         except NotAChestRadiograph as objection:
             return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection).removeprefix(f"{name}: "))
         read, start = _ms(start), time.perf_counter()
-        small = resize(image, self.manifest.input)
+        seen = view(image, self.manifest.input, self._interpreter.runtime)
+        small = resize(image, self.manifest.input, seen)
         if is_blank(small):
             return _Prepared(
                 name, img, {"read": read, "fit": _ms(start)}, refusal="the image is blank: it has next to no contrast"
@@ -143,7 +146,7 @@ class Classifier:
         # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
         tables = self._interpreter.tables[:, gray_table(small, self.manifest.input)]
         values = look_up(tables, np.asarray(small))
-        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values)
+        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, view=seen)
 
     def _judge(self, prepared: _Prepared) -> Prediction:
         name, timings = prepared.name, dict(prepared.timings)
@@ -178,7 +181,7 @@ class Classifier:
         timings["judge"] = _ms(start)
         return Prediction(
             name, status, label, reason, probabilities, timings, self.model.name, self.model.sha256,
-            evidence, distance, prepared.source,
+            evidence, distance, prepared.source, prepared.view,
         )  # fmt: skip
 
 

@@ -8,8 +8,9 @@ input are three functions of one gray byte, so they are folded into one table of
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ import numpy.typing as npt
 from PIL import Image
 
 Table = npt.NDArray[Any]  # 256 entries: gray byte -> value the network takes
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in fractions of the sides
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class InputSpec:
         channels: 1, or 3 for a network that expects a gray picture three times.
         mean, std: per channel, in gray levels; the network sees ``(gray - mean) / std``.
         equalise: whether gray levels are equalised first (see :func:`equalisation`).
+        lungs: a ``.tflite`` that finds the lungs, to which the radiograph is cropped (see
+            :mod:`covidnet_lite.lungs`); empty where the network sees all of it.
     """
 
     height: int
@@ -36,6 +41,7 @@ class InputSpec:
     mean: tuple[float, ...] = (127.0,)
     std: tuple[float, ...] = (128.0,)
     equalise: bool = False
+    lungs: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         if type(self.height) is not int or type(self.width) is not int or min(self.height, self.width) < 1:
@@ -51,26 +57,31 @@ class InputSpec:
             raise ValueError(f"std must be positive, not {self.std}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, for JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Plain types, for JSON; of the network that finds the lungs, the SHA-256."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        del values["lungs"]
+        return {**values, "lungs": hashlib.sha256(self.lungs).hexdigest()} if self.lungs else values
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> InputSpec:
-        """The reverse of :meth:`to_dict`.
+    def from_dict(cls, fields: dict[str, Any], lungs: bytes = b"") -> InputSpec:
+        """The reverse of :meth:`to_dict`; ``lungs`` is the network that finds them, which is kept elsewhere.
 
         Raises:
-            ValueError, TypeError: a field is unknown, missing or out of range.
+            ValueError, TypeError: a field is unknown, missing or out of range, or that network is another.
         """
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return cls(**values)
+        if values.pop("lungs", "") != (hashlib.sha256(lungs).hexdigest() if lungs else ""):
+            raise ValueError("the network that finds the lungs is missing, or is another than was named")
+        return cls(**values, lungs=lungs)
 
 
-def resize(image: Image.Image, spec: InputSpec) -> Image.Image:
-    """An 8-bit gray image of any size -> the network's height and width, antialiased."""
+def resize(image: Image.Image, spec: InputSpec, view: Box = WHOLE) -> Image.Image:
+    """A view of an 8-bit gray image of any size -> the network's height and width, antialiased."""
     size = (spec.width, spec.height)
-    if image.size == size:
-        return image
-    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if view == WHOLE:
+        return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    left, top, right, bottom = (share * side for share, side in zip(view, image.size * 2))
+    return image.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom), reducing_gap=2.0)
 
 
 def equalisation(histogram: npt.NDArray[np.int64]) -> Table:
@@ -125,7 +136,9 @@ def look_up(tables: Table, pixels: npt.NDArray[np.uint8]) -> Table:
 
 def fit(image: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
     """An 8-bit gray image -> ``(height, width)`` uint8 as the network will see it."""
-    small = resize(image, spec)
+    from .lungs import view  # which runs a network, and so stands on this module
+
+    small = resize(image, spec, view(image, spec))
     pixels: npt.NDArray[np.uint8] = np.asarray(small)
     return np.asarray(gray_table(small, spec)[pixels]) if spec.equalise else pixels
 

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .fit import WHOLE, Box
+
 LONGEST = 1024  # pixels; a picture for a screen
 
 # Dark violet over red to yellow, even steps of lightness, readable when colour-blind or printed gray
@@ -35,12 +37,20 @@ def strength(evidence: npt.NDArray[Any], index: int) -> npt.NDArray[np.float32]:
     )
 
 
-def overlay(image: Image.Image, evidence: npt.NDArray[Any], index: int, opacity: float = 0.45) -> Image.Image:
-    """A gray radiograph and ``(h, w, classes)`` evidence -> RGB, the longer side at most ``LONGEST`` pixels."""
+def overlay(
+    image: Image.Image, evidence: npt.NDArray[Any], index: int, opacity: float = 0.45, view: Box = WHOLE
+) -> Image.Image:
+    """A gray radiograph and ``(h, w, classes)`` evidence -> RGB, the longer side at most ``LONGEST`` pixels.
+
+    ``view`` is the part of the radiograph that the evidence speaks of.
+    """
     image = image.copy()
     image.thumbnail((LONGEST, LONGEST))
     heat = Image.fromarray(np.rint(strength(evidence, index) * 255).astype(np.uint8))
-    heat = heat.resize(image.size, Image.Resampling.BICUBIC)
+    left, top, right, bottom = (round(share * side) for share, side in zip(view, image.size * 2))
+    seen = heat.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.BICUBIC)
+    heat = Image.new("L", image.size)
+    heat.paste(seen, (left, top))
     colours = Image.fromarray(colour_table()[np.asarray(heat)])
     mask = heat.point([round(level * opacity) for level in range(256)])
     return Image.composite(colours, image.convert("RGB"), mask)

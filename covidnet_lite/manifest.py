@@ -2,8 +2,8 @@
 
 Everything needed to use a network properly travels inside its one file: a zip
 archive is appended to the flatbuffer (as the TFLite metadata standard does it;
-interpreters ignore it) with ``manifest.json``, ``labels.txt`` and the guard's
-arrays. The archive's comment, the last 64 bytes of the file, is the SHA-256 of
+interpreters ignore it) with ``manifest.json``, ``labels.txt``, the guard's
+arrays and the network that finds the lungs. The archive's comment, the last 64 bytes of the file, is the SHA-256 of
 all bytes before it, so one flipped bit anywhere is noticed.
 """
 
@@ -80,7 +80,7 @@ class Manifest:
             raise ValueError(f"threshold must be between 0 and 1, not {self.threshold}")
 
     def to_json(self) -> str:
-        """Everything but the guard's arrays; keys in a fixed order."""
+        """Everything but the guard's arrays and the network that finds the lungs; keys in a fixed order."""
         fields = {
             "format": FORMAT,
             "name": self.name,
@@ -98,7 +98,7 @@ class Manifest:
         return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes, guard: Guard | None = None) -> Manifest:
+    def from_json(cls, text: str | bytes, guard: Guard | None = None, lungs: bytes = b"") -> Manifest:
         """The reverse of :meth:`to_json`.
 
         Raises:
@@ -112,7 +112,7 @@ class Manifest:
                 raise ValueError(f"labels must be a list, not {fields['labels']!r}")
             fields["labels"] = tuple(fields["labels"])
             fields["correction"] = tuple(fields.get("correction", ()))
-            fields["input"] = InputSpec.from_dict(fields["input"])
+            fields["input"] = InputSpec.from_dict(fields["input"], lungs)
             return cls(guard=guard, **fields)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ModelError(f"the manifest cannot be used: {error}") from error
@@ -126,6 +126,7 @@ def seal(flatbuffer: bytes, manifest: Manifest, extras: dict[str, bytes] | None 
         "manifest.json": manifest.to_json().encode(),
         "labels.txt": "".join(f"{label}\n" for label in manifest.labels).encode(),
         **({"guard.npz": manifest.guard.to_npz()} if manifest.guard else {}),
+        **({"lungs.tflite": manifest.input.lungs} if manifest.input.lungs else {}),
         **(extras or {}),
     }
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
@@ -157,8 +158,10 @@ def unseal(data: bytes, name: str) -> Manifest:
         raise ModelError(f"{name}: damaged: its bytes do not match their own SHA-256; copy it again")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            guard = Guard.from_npz(archive.read("guard.npz")) if "guard.npz" in archive.namelist() else None
-            return Manifest.from_json(archive.read("manifest.json"), guard)
+            held = archive.namelist()
+            guard = Guard.from_npz(archive.read("guard.npz")) if "guard.npz" in held else None
+            lungs = archive.read("lungs.tflite") if "lungs.tflite" in held else b""
+            return Manifest.from_json(archive.read("manifest.json"), guard, lungs)
     except (
         zipfile.BadZipFile,
         zlib.error,

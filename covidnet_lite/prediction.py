@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CovidNetLiteError
+from .fit import WHOLE, Box
 from .manifest import Manifest
 from .metrics import softmax
 
@@ -35,6 +36,7 @@ class Prediction:
         probabilities: label -> calibrated probability; empty when refused.
         evidence: ``(h, w, labels)`` float32, logits by place, or ``None``.
         distance: how far the image is from the training radiographs (about 1 is ordinary), or ``None``.
+        view: the part of the image that the network saw, ``(left, top, right, bottom)`` in fractions of its sides.
         timings: milliseconds for ``read``, ``fit``, ``run`` and ``judge``.
         model, sha256: which network said so.
     """
@@ -50,6 +52,7 @@ class Prediction:
     evidence: npt.NDArray[np.float32] | None = field(default=None, repr=False)
     distance: float | None = None
     source: Source | None = field(default=None, repr=False)
+    view: Box = WHOLE
 
     @property
     def most_likely(self) -> str | None:
@@ -89,7 +92,7 @@ class Prediction:
         if source is None:
             raise CovidNetLiteError(f"{self.name}: pass the radiograph as image=")
         picture = radiograph.read(source, at_least=(heatmap.LONGEST, heatmap.LONGEST)).image
-        return heatmap.overlay(picture, self.evidence, list(self.probabilities).index(label), opacity)
+        return heatmap.overlay(picture, self.evidence, list(self.probabilities).index(label), opacity, self.view)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, without the map."""
@@ -100,6 +103,7 @@ class Prediction:
             "reason": self.reason,
             "probabilities": {k: round(v, 4) for k, v in self.probabilities.items()},
             "distance": None if self.distance is None else round(float(self.distance), 3),
+            "view": [round(side, 4) for side in self.view],
             "timings_ms": {k: round(v, 3) for k, v in self.timings.items()},
             "model": self.model,
             "sha256": self.sha256,

@@ -161,3 +161,19 @@ def test_a_manifest_is_checked_when_it_is_made():
     with pytest.raises(ValueError, match="threshold must be between 0 and 1"):
         manifest(threshold=2)
     assert manifest(threshold=1.01).threshold == 1.01  # a network that never answers
+
+
+def test_the_network_that_finds_the_lungs_travels_along():
+    carrying = manifest(input=InputSpec(64, 64, lungs=b"finder"))
+    again = unseal(seal(FLATBUFFER, carrying), "x.tflite")
+    assert again.input == carrying.input
+    assert again.input.lungs == b"finder"
+
+
+def test_a_manifest_whose_finder_is_missing_or_another_is_refused():
+    text = manifest(input=InputSpec(64, 64, lungs=b"finder")).to_json()
+    for held in (b"", b"another"):
+        with pytest.raises(ModelError, match="finds the lungs is missing, or is another"):
+            Manifest.from_json(text, lungs=held)
+    with pytest.raises(ModelError, match="finds the lungs"):
+        Manifest.from_json(manifest().to_json(), lungs=b"finder")

@@ -108,6 +108,7 @@ def test_a_prediction_is_json_with_plain_rounded_numbers():
         "reason": None,
         "probabilities": {"normal": 0.1, "pneumonia": 0.2, "covid": 0.7},
         "distance": 1.235,
+        "view": [0.0, 0.0, 1.0, 1.0],
         "timings_ms": {"read": 1.235, "run": 4.0},
         "model": "tiny",
         "sha256": "ab" * 32,

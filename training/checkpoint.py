@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from convert import synthetic
-from convert.network import ENTRY
+from convert.network import ENTRY, LUNGS
 from covidnet_lite.fit import InputSpec
 
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
@@ -58,6 +58,8 @@ def save(
             )
         entry = {"labels": list(labels), "input": spec.to_dict(), **facts}
         new.writestr(zipfile.ZipInfo(ENTRY, _FIXED_TIME), json.dumps(entry, indent=1), zipfile.ZIP_DEFLATED)
+        if spec.lungs:
+            new.writestr(zipfile.ZipInfo(LUNGS, _FIXED_TIME), spec.lungs, zipfile.ZIP_DEFLATED)
         if statistics:
             kept = zipfile.ZipInfo(synthetic.ENTRY, _FIXED_TIME)
             new.writestr(kept, synthetic.to_npz(statistics), zipfile.ZIP_DEFLATED)

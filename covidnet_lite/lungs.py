@@ -1,0 +1,76 @@
+"""Where in a radiograph are the lungs?
+
+What lies around the lungs tells the hospital more than the disease: the field of
+view, the frame, letters, arms, a child's head. A network may carry a second, far
+smaller one that finds the box around both lungs; the radiograph is then cropped
+to it before anything else looks at the picture.
+
+That network is a ``.tflite`` like any other, whose four outputs are the sides of
+the box.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from .fit import WHOLE, Box, InputSpec, fit, look_up
+
+if TYPE_CHECKING:
+    from .interpreter import Interpreter
+
+SIDES = ("left", "top", "right", "bottom")
+MARGIN = 0.04  # of the box, on each side
+LEAST = 0.25  # of the picture; a smaller box is no pair of lungs
+
+
+def view(image: Image.Image, spec: InputSpec, runtime: str | None = None) -> Box:
+    """The part of a gray image that a network wants to see: all of it, or the lungs."""
+    return find(image, spec.lungs, runtime) if spec.lungs else WHOLE
+
+
+def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: float = MARGIN) -> Box:
+    """The box around both lungs of an 8-bit gray image, in fractions of its sides.
+
+    Args:
+        image: of any size.
+        finder: the bytes of the ``.tflite`` that finds them.
+        runtime: as for :class:`covidnet_lite.Classifier`.
+        margin: added on each side, as a share of the box.
+
+    Returns:
+        The box; the whole image where what was found is no pair of lungs.
+
+    Raises:
+        ModelError, BackendError: the finder cannot be used.
+    """
+    interpreter, spec, position, turn = _load(finder, runtime)
+    pixels = look_up(interpreter.tables, fit(image, spec))
+    with turn:
+        raw = interpreter.run(pixels)
+    left, top, right, bottom = (float(v) for v in interpreter.dequantise(position, raw[position])[0])
+    across, down = margin * (right - left), margin * (bottom - top)
+    box = max(0.0, left - across), max(0.0, top - down), min(1.0, right + across), min(1.0, bottom + down)
+    return box if min(box[2] - box[0], box[3] - box[1]) >= LEAST else WHOLE
+
+
+def crop(image: Image.Image, box: Box) -> Image.Image:
+    """The part of an image within a box."""
+    left, top, right, bottom = (share * side for share, side in zip(box, image.size * 2))
+    return image.crop((math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)))
+
+
+@lru_cache(maxsize=4)
+def _load(finder: bytes, runtime: str | None) -> tuple[Interpreter, InputSpec, int, threading.Lock]:
+    from .interpreter import Interpreter
+    from .model import verify
+
+    model = verify(finder, Path("lungs.tflite"))
+    # One thread: it is over sooner than a second would have begun, and nothing is left behind by a fork.
+    interpreter = Interpreter(model, runtime, threads=1)
+    return interpreter, model.manifest.input, model.manifest.outputs["logits"], threading.Lock()
