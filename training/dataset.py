@@ -1,26 +1,46 @@
-"""The radiographs a network is trained on: checked before the first step, split by patient, served in batches."""
+"""The radiographs a network is trained on: ``python training/dataset.py DATA`` says what is wrong with them.
+
+DATA is a manifest.csv or a folder (``LABEL/image`` or ``SPLIT/LABEL/image``). Prints
+counts, problems, copies, films that look wrong, and how much of the label the
+source gives away; a file that cannot be read costs only itself. ``--page`` shows
+the films, ``--split-into`` deals them into train, val and test.
+"""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import json
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import keras
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from covidnet_lite import radiograph
-from covidnet_lite.cases import Case
-from covidnet_lite.errors import CovidNetLiteError, DatasetError
+from covidnet_lite import files, radiograph
+from covidnet_lite.cases import Case, read_cases, write_manifest
+from covidnet_lite.errors import CovidNetLiteError, DatasetError, MissingExtraError
 from covidnet_lite.fit import InputSpec, fit, normalise
-from training.augment import Strength, augment
 
 SPLITS = ("train", "val", "test")
+SIDE = 320  # pixels of a film's shorter side in memory while it is looked at
+SHOWN = 20  # lines of each kind that are printed
+KINDS = {
+    "inverted": "Look inverted (black for white)",
+    "turned": "Look turned",
+    "lateral": "Views from the side",
+    "text": "Text burnt in",
+}
 
 
 def problems(cases: Sequence[Case], labels: Sequence[str], ignore: Sequence[str] = ()) -> list[str]:
@@ -45,14 +65,22 @@ def problems(cases: Sequence[Case], labels: Sequence[str], ignore: Sequence[str]
     # The same bytes twice, within a split or across, count one image twice.
     same: dict[str, list[Path]] = defaultdict(list)
     for case in cases:
-        if case.path.is_file():
-            same[hashlib.sha256(case.path.read_bytes()).hexdigest()].append(case.path)
+        if digest := _digest(case.path):
+            same[digest].append(case.path)
     found += [
         f"{paths[0]} is repeated as {', '.join(str(p) for p in paths[1:])}; keep one"
         for paths in same.values()
         if len(paths) > 1
     ]
     return found
+
+
+def _digest(path: Path) -> str:
+    """SHA-256, or nothing if the file cannot be opened, which reading it as a radiograph will tell."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def check(cases: Sequence[Case], labels: Sequence[str], ignore: Sequence[str] = ()) -> None:
@@ -103,29 +131,43 @@ def case_weights(cases: Sequence[Case], balance: float, source_weights: dict[str
     return (weights / weights.mean()).astype(np.float32)
 
 
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A case and its picture: 8-bit gray, maybe reduced, and ``(width, height)`` of the file."""
+
+    case: Case
+    image: Image.Image
+    size: tuple[int, int]
+
+
+def readable(cases: Sequence[Case], side: int) -> tuple[list[Film], list[str]]:
+    """The radiographs, the shorter side about ``side`` pixels or as stored if smaller, and what ails the others."""
+
+    def one(case: Case) -> Film | str:
+        try:
+            read = radiograph.read(case.path, at_least=(side, side))
+        except CovidNetLiteError as error:
+            return str(error)
+        image, factor = read.image, side / min(read.image.size)
+        if factor < 1:
+            image = image.resize([round(s * factor) for s in image.size], Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return Film(case, image, (read.width, read.height))
+
+    with ThreadPoolExecutor() as pool:
+        films = list(pool.map(one, cases))
+    return [f for f in films if isinstance(f, Film)], [f for f in films if isinstance(f, str)]
+
+
 def decode(cases: Sequence[Case], side: int) -> list[Image.Image]:
-    """All radiographs in memory, 8-bit gray, the shorter side about ``side`` pixels or as stored if smaller.
+    """All radiographs in memory, as :func:`readable` makes them.
 
     Raises:
         DatasetError: at least one cannot be read; all such are named.
     """
-
-    def one(case: Case) -> Image.Image | str:
-        try:
-            image = radiograph.read(case.path, at_least=(side, side)).image
-        except CovidNetLiteError as error:
-            return str(error)
-        factor = side / min(image.size)
-        if factor < 1:
-            image = image.resize([round(s * factor) for s in image.size], Image.Resampling.BILINEAR, reducing_gap=2.0)
-        return image
-
-    with ThreadPoolExecutor() as pool:
-        images = list(pool.map(one, cases))
-    broken = [image for image in images if isinstance(image, str)]
+    films, broken = readable(cases, side)
     if broken:
         raise DatasetError("these radiographs cannot be read:\n  " + "\n  ".join(broken))
-    return [image for image in images if not isinstance(image, str)]
+    return [film.image for film in films]
 
 
 def network_inputs(images: Sequence[Image.Image], spec: InputSpec) -> npt.NDArray[np.float32]:
@@ -133,34 +175,167 @@ def network_inputs(images: Sequence[Image.Image], spec: InputSpec) -> npt.NDArra
     return normalise(np.stack([fit(image, spec) for image in images]), spec)
 
 
-class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches ``(x, y, weight)``; the same for the same seed and epoch, also after a restart."""
+def split_apart(
+    cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seed: int, hold_out: Sequence[str]
+) -> list[Case]:
+    """Deals all cases into splits so that neither a patient nor a pair of copies is in two.
 
-    def __init__(
-        self,
-        images: Sequence[Image.Image],
-        targets: npt.NDArray[np.float32],
-        weights: npt.NDArray[np.float32],
-        spec: InputSpec,
-        strength: Strength,
-        batch_size: int,
-        seed: int,
-        first_epoch: int = 0,
-    ) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
-        self.images, self.targets, self.weights = images, targets, weights
-        self.spec, self.strength, self.batch_size, self.seed = spec, strength, batch_size, seed
-        self.epoch = first_epoch
+    Sources in ``hold_out`` go to test as a whole. Splits that were given stay,
+    but a group that is in several goes where it was held out the most.
 
-    def __len__(self) -> int:
-        return len(self.images) // self.batch_size
+    Raises:
+        DatasetError: a source to hold out has no image.
+    """
+    from training.duplicates import groups
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], ...]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))
-        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        pixels = np.stack([fit(augment(self.images[i], rng, self.strength), self.spec) for i in chosen])
-        return normalise(pixels, self.spec), self.targets[chosen], self.weights[chosen]
+    missing = sorted(set(hold_out) - {case.source for case in cases})
+    if missing:
+        raise DatasetError(
+            f"no image is from {', '.join(missing)}; sources are {', '.join(sorted({case.source for case in cases}))}"
+        )
+    first: dict[str, int] = {}
+    same = [(first.setdefault(case.patient or str(case.path), i), i, 1.0) for i, case in enumerate(cases)]
+    group = groups([*same, *((i, j, 1.0) for i, j in pairs)], len(cases))
+    given: dict[int, str] = {}
+    for g, case in zip(group, cases):
+        wish = "test" if case.source in hold_out else case.split if case.split in SPLITS else ""
+        given[g] = max(given.get(g, ""), wish, key=("", *SPLITS).index)
+    joined = [replace(case, patient=f"group {g}", split=given[g]) for g, case in zip(group, cases)]
+    return [replace(case, split=dealt.split) for case, dealt in zip(cases, split_by_patient(joined, seed))]
 
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
+
+def look(cases: Sequence[Case], labels: Sequence[str]) -> tuple[dict[str, Any], list[Film]]:
+    """Everything that :func:`words` tells, as plain figures, and the films that could be read."""
+    from training.confounding import confounding
+    from training.duplicates import near_duplicates
+    from training.suspicions import burnt_in, laterals, orientation
+
+    films, unreadable = readable([case for case in cases if case.path.is_file()], SIDE)
+    seen, images = [film.case for film in films], [film.image for film in films]
+    patients = [case.patient or str(case.path) for case in seen]
+    turned = orientation(images, patients)
+    suspected = [*(turned.suspicions if turned else ()), *laterals(seen, images), *burnt_in(images)]
+    figures = {
+        "images": len(cases),
+        "patients": len({case.patient or str(case.path) for case in cases}),
+        "counts": [[*cell, n] for cell, n in sorted(Counter((c.label, c.source, c.split) for c in cases).items())],
+        "problems": problems(cases, labels),
+        "unreadable": unreadable,
+        "copies": [_copy(seen, i, j, alike) for i, j, alike in near_duplicates(images)],
+        "orientation": {"recall": turned.recall, "flagged": turned.flagged} if turned else None,
+        "suspicions": [{"file": str(seen[s.index].path), "film": s.index, **asdict(s)} for s in suspected],
+        "confounding": None,
+    }
+    kept = [i for i, case in enumerate(seen) if case.label in labels]
+    if kept:
+        images, cases, sizes = [images[i] for i in kept], [seen[i] for i in kept], [films[i].size for i in kept]
+        told = ([c.label for c in cases], [c.source for c in cases], [patients[i] for i in kept])
+        found = confounding(images, sizes, *told)
+        figures["confounding"] = {**asdict(found), "words": found.words()}
+    return figures, films
+
+
+def _copy(cases: Sequence[Case], i: int, j: int, alike: float) -> dict[str, Any]:
+    one, other = cases[i], cases[j]
+    across = [name for name in ("label", "patient", "source", "split") if getattr(one, name) != getattr(other, name)]
+    return {"films": [i, j], "files": [str(one.path), str(other.path)], "likeness": round(alike, 3), "across": across}
+
+
+def words(figures: dict[str, Any]) -> str:
+    """The figures of :func:`look` as a person reads them."""
+    lines = [f"{figures['images']} images of {figures['patients']} patients", "", "Label, source, split:"]
+    lines += [f"  {n:6d}  " + ", ".join(name or "-" for name in cell) for *cell, n in figures["counts"]]
+    lines += _part("Problems", figures["problems"]) + _part("Cannot be read", figures["unreadable"])
+    copies = sorted(
+        figures["copies"], key=lambda copy: ("split" not in copy["across"], "patient" not in copy["across"])
+    )
+    lines += _part(
+        "Nearly the same picture twice (two films of one patient in one posture can look so)",
+        [
+            " and ".join(Path(f).name for f in copy["files"])
+            + f" ({copy['likeness']:.2f} alike)"
+            + (f", in different {', '.join(copy['across'])}" if copy["across"] else "")
+            for copy in copies
+        ],
+    )
+    turned = figures["orientation"]
+    if turned:
+        shares = ", ".join(f"{way} {share:.0%}" for way, share in turned["recall"].items())
+        lines += [
+            "",
+            f"Of this data set's own films, made wrong on purpose, the next two find: {shares}.",
+            f"As they are, {turned['flagged']:.1%} are reported, which bounds the false alarms.",
+        ]
+    else:
+        lines += ["", "Inverted and turned films were not looked for: too few films or patients to learn from."]
+    for kind, title in KINDS.items():
+        if kind in ("inverted", "turned") and not turned:
+            continue
+        of_kind = [s for s in figures["suspicions"] if s["kind"] == kind]
+        lines += _part(title, [f"{Path(s['file']).name}: {s['reason']}" for s in of_kind])
+    if figures["confounding"]:
+        lines += _part("What the source gives away", figures["confounding"]["words"])
+    return "\n".join(lines)
+
+
+def _part(title: str, found: Sequence[str]) -> list[str]:
+    more = [f"  and {len(found) - SHOWN} more (--json has all)"] if len(found) > SHOWN else []
+    return ["", f"{title}: {'' if found else 'none'}".rstrip(), *(f"  {line}" for line in found[:SHOWN]), *more]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Say what is wrong with a set of radiographs.")
+    parser.add_argument("data", type=Path, help="a manifest.csv, or a folder (LABEL/image or SPLIT/LABEL/image)")
+    parser.add_argument("--labels", help="those to train on, with commas between (default: all there are)")
+    parser.add_argument("--page", type=Path, help="also write the films to this HTML page, suspicious ones first")
+    parser.add_argument("--json", type=Path, help="also write all that was found to this file")
+    parser.add_argument("--split-into", type=Path, help="also write a manifest with splits to this file")
+    parser.add_argument("--hold-out", action="append", default=[], metavar="SOURCE", help="a source for test only")
+    parser.add_argument("--seed", type=int, default=2020, help="of the splits (default: 2020)")
+    args = parser.parse_args(argv)
+    if args.hold_out and not args.split_into:
+        parser.error("--hold-out needs --split-into")
+    try:
+        return _run(args)
+    except CovidNetLiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(args: argparse.Namespace) -> int:
+    if find_spec("sklearn") is None:
+        raise MissingExtraError("looking through a data set needs scikit-learn: pip install -e '.[training]'")
+    from training.thumbnails import page
+
+    cases = read_cases(args.data)
+    labels = args.labels.split(",") if args.labels else sorted({case.label for case in cases})
+    figures, films = look(cases, labels)
+    print(words(figures))
+    if args.page:
+        reasons: dict[int, list[str]] = defaultdict(list)
+        for copy in figures["copies"]:
+            for one, other in (copy["films"], copy["films"][::-1]):
+                reasons[one].append(f"nearly the same as {films[other].case.path.name}")
+        for suspicion in figures["suspicions"]:
+            reasons[suspicion["film"]].append(suspicion["reason"])
+        files.write(args.page, page(films, reasons))
+        print(f"\nwrote {args.page}")
+    if args.json:
+        files.write(args.json, json.dumps(figures, indent=1) + "\n")
+    if args.split_into:
+        chosen = [film.case for film in films if film.case.label in labels]
+        if not chosen:
+            raise DatasetError(f"{args.data}: no readable image labelled {', '.join(labels)} to split; see above")
+        place = {id(case): i for i, case in enumerate(chosen)}
+        both = ([place.get(id(films[i].case)) for i in copy["films"]] for copy in figures["copies"])
+        dealt = split_apart(
+            chosen, [(i, j) for i, j in both if i is not None and j is not None], args.seed, args.hold_out
+        )
+        write_manifest(args.split_into, dealt)
+        counts = Counter(case.split for case in dealt)
+        print(f"\nwrote {args.split_into}: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import DatasetError
-from covidnet_lite.fit import InputSpec
 from training import dataset
-from training.augment import Strength
 
+ROOT = Path(__file__).resolve().parents[2]
 LABELS = ("clear", "clouded")
 
 
@@ -87,16 +88,72 @@ def test_unreadable_images_are_all_named(chests: Path) -> None:
         dataset.decode(read_cases(chests), 96)
 
 
-def test_batches_repeat_for_a_seed_and_epoch_and_differ_between_epochs(chests: Path) -> None:
-    cases = read_cases(chests)
-    images = dataset.decode(cases, 96)
-    targets = np.eye(2, dtype=np.float32)[[i % 2 for i in range(48)]]
+def test_a_file_that_cannot_be_read_costs_only_itself(chests: Path) -> None:
+    (chests / "1.png").write_bytes(b"not a picture")
+    films, broken = dataset.readable(read_cases(chests), 48)
+    assert len(films) == 47
+    assert len(broken) == 1
+    assert "1.png" in broken[0]
+    assert films[0].size == (96, 96)
+    assert films[0].image.size == (48, 48)
 
-    def batches(seed: int, epoch: int) -> np.ndarray:
-        made = dataset.Batches(images, targets, np.ones(48, np.float32), InputSpec(64, 64), Strength(), 8, seed, epoch)
-        return made[1][0]
 
-    assert batches(1, 0).shape == (8, 64, 64, 1)
-    np.testing.assert_array_equal(batches(1, 0), batches(1, 0))
-    assert not np.array_equal(batches(1, 0), batches(1, 1))
-    assert not np.array_equal(batches(1, 0), batches(2, 0))
+def test_copies_join_patients_and_held_out_sources_go_to_test() -> None:
+    cases = [Case(Path(f"{i}.png"), LABELS[i % 2], f"p{i}", "ab"[i // 30]) for i in range(60)]
+    pairs = [(i, i + 1) for i in range(0, 20)]
+    split = dataset.split_apart(cases, pairs, seed=1, hold_out=["b"])
+    assert {c.split for c in split[30:]} == {"test"}
+    assert len({c.split for c in split[:21]}) == 1
+    assert {c.split for c in split[:30]} > {"train"}
+    assert [c.patient for c in split] == [c.patient for c in cases]
+    joined = dataset.split_apart(cases, [(0, 45)], seed=1, hold_out=["b"])
+    assert joined[0].split == "test"
+    with pytest.raises(DatasetError, match=r"no image is from c; sources are a, b"):
+        dataset.split_apart(cases, [], seed=1, hold_out=["c"])
+
+
+def test_the_command_reports_goes_on_and_writes_what_was_asked(
+    chests: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (chests / "7.png").write_bytes(b"not a picture")
+    shutil.copyfile(chests / "4.png", chests / "10.png")
+    out = tmp_path / "out"
+    page, figures, manifest = out / "page.html", out / "figures.json", out / "manifest.csv"
+    command = [str(chests), "--page", str(page), "--json", str(figures), "--split-into", str(manifest)]
+    assert dataset.main(command) == 0
+    printed = capsys.readouterr().out
+    assert "48 images of 24 patients" in printed
+    assert "12  clear, drawn, train" in printed
+    assert "7.png: not a picture" in printed
+    assert "10.png; keep one" in printed
+    assert "4.png and 10.png (1.00 alike)" in printed
+    assert "Cramer's V 0.00" in printed
+    assert page.read_text().count("<img") == 47
+    found = json.loads(figures.read_text())
+    assert sum(row[-1] for row in found["counts"]) == 48
+    dealt = {c.path.name: c.split for c in read_cases(manifest)}
+    assert len(dealt) == 47
+    assert dealt["4.png"] == dealt["10.png"]
+
+
+def test_where_nothing_can_be_read_there_is_a_report_and_no_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    assert dataset.main([str(tmp_path), "--split-into", str(tmp_path / "m.csv")]) == 1
+    told = capsys.readouterr()
+    assert "a.png: the file is empty" in told.out
+    assert "Look turned" not in told.out
+    assert "no readable image" in told.err
+    assert not (tmp_path / "m.csv").exists()
+
+
+def test_a_folder_that_is_missing_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dataset.main([str(tmp_path / "none")]) == 1
+    assert "no such manifest or folder" in capsys.readouterr().err
+
+
+def test_looking_needs_neither_keras_nor_tensorflow() -> None:
+    code = "import sys; from training import dataset, duplicates, suspicions, confounding, thumbnails; print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
