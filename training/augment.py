@@ -35,6 +35,7 @@ class Strength:
     noise: float = 0.4
     border: float = 0.25
     corners: float = 0.5
+    spectrum: float = 0.0  # the grain of another image; made by Batches, which has the others
     scale: float = 1.0
 
 

@@ -48,7 +48,14 @@ class Backbone:
     spec: InputSpec
 
 
-def build(name: str, *, side: int | None = None, weights: str = "imagenet", equalise: bool = True) -> Backbone:
+def build(
+    name: str,
+    *,
+    side: int | None = None,
+    weights: str = "imagenet",
+    equalise: bool = True,
+    blocks: int | None = None,
+) -> Backbone:
     """A backbone by name.
 
     Args:
@@ -57,6 +64,7 @@ def build(name: str, *, side: int | None = None, weights: str = "imagenet", equa
         side: input height and width in pixels; ``None`` for the published one.
         weights: ``imagenet``, ``none``, or for ``keras.applications`` a weights file.
         equalise: whether the radiograph's gray levels are equalised before it.
+        blocks: of an EfficientNet-Lite, only the first so many, for smaller machines.
 
     Raises:
         ModelError: there is no such network, or its weights cannot be had.
@@ -65,7 +73,9 @@ def build(name: str, *, side: int | None = None, weights: str = "imagenet", equa
         variant = name.removeprefix("EfficientNetLite")
         if variant not in {str(v) for v in _LITE}:
             raise ModelError(f"{name}: there are EfficientNetLite0, 1 and 2")
-        return _efficientnet_lite_gray(int(variant), side, weights, equalise)
+        return _efficientnet_lite_gray(int(variant), side, weights, equalise, blocks)
+    if blocks is not None:
+        raise ModelError(f"{name}: only an EfficientNet-Lite can be cut after some blocks; leave blocks out")
     return _keras_application(name, side, weights, equalise)
 
 
@@ -83,31 +93,54 @@ def with_head(backbone: Backbone, labels: tuple[str, ...], dropout: float = 0.2)
     )
 
 
+def freeze(network: keras.Model, upto: str) -> None:
+    """Leaves the layers up to the one of this name, in the order of the graph, as they are; ``""`` for none.
+
+    Raises:
+        ModelError: there is no such layer.
+    """
+    names = [layer.name for layer in network.layers]
+    if upto and upto not in names:
+        raise ModelError(f"freeze = {upto!r}: {network.name} has no such layer; some are {', '.join(names[::12])}")
+    for layer in network.layers[: names.index(upto) + 1 if upto else 0]:
+        layer.trainable = False
+
+
 # --- EfficientNet-Lite -------------------------------------------------------------
 
 
-def efficientnet_lite(variant: int, side: int | None = None, channels: int = 3, classes: int = 0) -> keras.Model:
+def efficientnet_lite(
+    variant: int, side: int | None = None, channels: int = 3, classes: int = 0, blocks: int | None = None
+) -> keras.Model:
     """EfficientNet-Lite (Tan and Le, ICML 2019; Liu 2020): ReLU6, no squeeze-and-excite.
 
     With ``classes`` it ends in the ImageNet classifier's logits, else in features.
+    With ``blocks`` it is cut after so many and ends in a neck of 256 features.
     Inputs are ``(gray - 127) / 128``.
     """
-    width, depth, published = _LITE[variant]
+    width, _, published = _LITE[variant]
     side = side or published
     x = image = keras.Input((side, side, channels), name="radiograph")
     x = _conv(x, 32, 3, 2, "stem")
-    block, last = 0, len(_STAGES) - 1
-    for stage, (repeats, kernel, stride, expansion, filters) in enumerate(_STAGES):
-        # Lite scales neither the first nor the last stage in depth, nor stem and head in width.
-        count = repeats if stage in (0, last) else math.ceil(depth * repeats)
+    block = 0
+    for count, (_, kernel, stride, expansion, filters) in zip(_repeats(variant), _STAGES):
         for repeat in range(count):
+            if block == blocks:
+                break
             x = _mbconv(x, _round(filters, width), kernel, stride if repeat == 0 else 1, expansion, f"block{block}")
             block += 1
-    x = _conv(x, 1280, 1, 1, "head")
+    whole = blocks is None or blocks == sum(_repeats(variant))
+    x = _conv(x, 1280, 1, 1, "head") if whole else _conv(x, 256, 1, 1, "neck")
     if classes:
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         x = layers.Dense(classes, name="classifier")(x)
     return keras.Model(image, x, name=f"EfficientNetLite{variant}")
+
+
+def _repeats(variant: int) -> list[int]:
+    """Blocks in each stage. Lite scales neither the first nor the last stage in depth, nor stem and head in width."""
+    depth, last = _LITE[variant][1], len(_STAGES) - 1
+    return [stage[0] if i in (0, last) else math.ceil(depth * stage[0]) for i, stage in enumerate(_STAGES)]
 
 
 def _round(filters: int, width: float) -> int:
@@ -140,10 +173,10 @@ def load_imagenet(network: keras.Model, weights: imagenet.Weights) -> None:
     """Copies a PyTorch state dict into :func:`efficientnet_lite`, of one channel or three.
 
     A one-channel stem gets the three-channel one summed over colour, which is an
-    exact identity for a gray picture.
+    exact identity for a gray picture. A neck has no ImageNet weights.
     """
     for layer in network.layers:
-        if not layer.weights:
+        if not layer.weights or layer.name.startswith("neck"):
             continue
         prefix = _torch_name(layer.name)
         if isinstance(layer, layers.BatchNormalization):
@@ -174,8 +207,13 @@ def _torch_name(name: str) -> str:
     return f"_blocks.{block}.{parts[part]}"
 
 
-def _efficientnet_lite_gray(variant: int, side: int | None, weights: str, equalise: bool) -> Backbone:
-    network = efficientnet_lite(variant, side, channels=1)
+def _efficientnet_lite_gray(
+    variant: int, side: int | None, weights: str, equalise: bool, blocks: int | None
+) -> Backbone:
+    most = sum(_repeats(variant))
+    if blocks is not None and not 1 <= blocks <= most:
+        raise ModelError(f"blocks = {blocks}: EfficientNetLite{variant} has 1 to {most}")
+    network = efficientnet_lite(variant, side, channels=1, blocks=blocks)
     if weights == "imagenet":
         load_imagenet(network, imagenet.efficientnet_lite_weights(variant))
     elif weights != "none":

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import math
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import InputSpec
 from training import backbones, checkpoint, dataset, quantisation_aware
+from training.batches import Batches
 from training.equalise_channels import equalise_channels
 from training.recipe import Recipe, read_recipe
+
+LUNGS = ROOT / "training/checkpoints/lungs.tflite"  # from locate_lungs.py
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Progress:
     best: float = math.inf  # lowest validation loss
     waited: int = 0  # epochs since then
     done: bool = False
+    averaged: int = 0  # epochs whose weights are in the mean
 
     @classmethod
     def load(cls, path: Path) -> Progress:
@@ -103,22 +108,27 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
     shutil.copyfile(recipe_path, folder / f"{recipe.name}.toml")
     write_manifest(folder / "manifest.csv", cases)  # so that what was held out stays held out
     keras.utils.set_random_seed(recipe.seed)
-    backbone = backbones.build(recipe.backbone, side=recipe.side, weights=recipe.weights, equalise=recipe.equalise)
+    backbone = backbones.build(
+        recipe.backbone, side=recipe.side, weights=recipe.weights, equalise=recipe.equalise, blocks=recipe.blocks
+    )
     network = backbones.with_head(backbone, recipe.labels, recipe.dropout)
     classifier = keras.Model(network.inputs[0], network.output["logits"])
-    _train(classifier, "float", splits, backbone.spec, recipe, folder, verbose)
+    backbones.freeze(network, recipe.freeze)
+    spec = replace(backbone.spec, lungs=LUNGS.read_bytes()) if recipe.lungs else backbone.spec
+    _train(classifier, "float", splits, spec, recipe, folder, verbose)
+    network.trainable = True
 
     statistics = None  # batch normalisation keeps them until it is folded
     if recipe.quantisation_aware.epochs:
         network = quantisation_aware.fold_batch_norm(network)
-        calibration = _calibration_images(splits["train"], backbone.spec, recipe)
+        calibration = _calibration_images(splits["train"], spec, recipe)
         equalise_channels(network, calibration)
         imitated = quantisation_aware.imitate_int8(network, calibration)
         _train(
             imitated.trainer(recipe.quantisation_aware.consistency),
             "int8",
             splits,
-            backbone.spec,
+            spec,
             recipe,
             folder,
             verbose,
@@ -133,7 +143,7 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
         "backbone": recipe.backbone,
         "sources": sorted({c.source for c in splits["train"].cases if c.source}),
     }
-    checkpoint.save(network, folder / f"{recipe.name}.keras", recipe.labels, backbone.spec, facts, statistics)
+    checkpoint.save(network, folder / f"{recipe.name}.keras", recipe.labels, spec, facts, statistics)
     print(f"wrote {folder / recipe.name}.keras")
     return network
 
@@ -180,17 +190,20 @@ def _train(
     folder: Path,
     verbose: int,
 ) -> None:
-    """One stage; leaves in ``model`` the weights of the best validation epoch, of the last one in stage ``int8``."""
+    """One stage; leaves in ``model`` the best weights.
+
+    Those are the mean of the recipe's last epochs, or of the best validation epoch where it averages none; in stage
+    ``int8`` those of the last epoch.
+    """
     int8 = stage == "int8"
+    average = 0 if int8 else recipe.average
     epochs = recipe.quantisation_aware.epochs if int8 else recipe.epochs
     peak = recipe.quantisation_aware.learning_rate if int8 else recipe.learning_rate
     train, val = splits["train"], splits["val"]
     one_hot = np.eye(len(recipe.labels), dtype=np.float32)
     weights = dataset.case_weights(train.cases, recipe.balance, recipe.source_weights)
     seed = recipe.seed + (1000 if int8 else 0)
-    batches = dataset.Batches(
-        train.images, one_hot[train.targets], weights, spec, recipe.augment, recipe.batch_size, seed
-    )
+    batches = Batches(train.images, one_hot[train.targets], weights, spec, recipe.augment, recipe.batch_size, seed)
     steps = len(batches)
     if steps == 0:
         raise DatasetError(
@@ -210,7 +223,9 @@ def _train(
         jit_compile=False,  # XLA's convolutions on a CPU take ten times as long
     )
     model.optimizer.build(model.trainable_variables)  # so that its state is restored too
-    state, last, best = (folder / f"{stage}.{end}" for end in ("json", "last.weights.h5", "best.weights.h5"))
+    state, last, best, mean = (
+        folder / f"{stage}.{end}" for end in ("json", "last.weights.h5", "best.weights.h5", "mean.npz")
+    )
     progress = Progress.load(state)
     if progress.epoch:
         model.load_weights(last)
@@ -230,10 +245,27 @@ def _train(
         else:
             progress.waited += 1
         progress.epoch += 1
-        progress.done = progress.waited >= recipe.patience
+        progress.done = not average and progress.waited >= recipe.patience
+        if progress.epoch > epochs - average:
+            _add_to_mean(model, mean, progress.averaged)
+            progress.averaged += 1
         _write_weights(model, last)
         progress.save(state)
     model.load_weights(best)
+    if progress.averaged:
+        with np.load(mean) as kept:
+            model.set_weights([kept[name] for name in kept.files])
+
+
+def _add_to_mean(model: keras.Model, path: Path, count: int) -> None:
+    """Stochastic weight averaging (Izmailov et al., UAI 2018): the mean of ``count`` epochs gets one more."""
+    weights = model.get_weights()
+    if count:
+        with np.load(path) as kept:
+            weights = [old + (new - old) / (count + 1) for old, new in zip((kept[n] for n in kept.files), weights)]
+    buffer = io.BytesIO()
+    np.savez(buffer, *weights)
+    files.write(path, buffer.getvalue())
 
 
 def _write_weights(model: keras.Model, path: Path) -> None:

@@ -38,8 +38,10 @@ class Recipe:
     ignore: tuple[str, ...] = ()  # labels of images to leave out
     exclude_sources: tuple[str, ...] = ()
     weights: str = "imagenet"
+    blocks: int | None = None  # of an EfficientNet-Lite, only the first so many
     side: int | None = None
     equalise: bool = True
+    lungs: bool = False  # whether radiographs are cropped to the lungs; see locate_lungs.py
     decode_side: int = 320
     seed: int = 2020
     epochs: int = 24
@@ -49,6 +51,8 @@ class Recipe:
     warmup_epochs: float = 2.0
     weight_decay: float = 1e-4
     dropout: float = 0.3
+    freeze: str = ""  # layers up to this one keep their ImageNet weights while the float network is trained
+    average: int = 0  # of so many last epochs the mean weights are kept, instead of those of the best epoch
     label_smoothing: float = 0.05
     balance: float = 0.5
     source_weights: dict[str, float] = field(default_factory=dict)

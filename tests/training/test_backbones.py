@@ -86,3 +86,35 @@ def test_a_state_dict_that_would_run_code_is_refused(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(ModelError, match="refuses builtins.print"):
         imagenet.read_state_dict(path)
+
+
+def test_a_network_cut_after_some_blocks_begins_as_the_whole_one_does() -> None:
+    whole, cut = (
+        backbones.build("EfficientNetLite0", side=64, weights="imagenet", blocks=n).network for n in (None, 3)
+    )
+    ends = [keras.Model(n.inputs[0], n.get_layer("block2_add").output)(picture(64, 1)) for n in (whole, cut)]
+    np.testing.assert_array_equal(*ends)
+    assert cut.output.shape == (None, 16, 16, 256)
+    assert "block3_expand" not in [layer.name for layer in cut.layers]
+    assert cut.count_params() < whole.count_params() / 50
+
+
+def test_all_the_blocks_are_the_whole_network() -> None:
+    whole, counted = (backbones.efficientnet_lite(0, 64, blocks=n) for n in (None, 16))
+    assert whole.count_params() == counted.count_params()
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("EfficientNetLite0", 0), ("EfficientNetLite0", 17), ("MobileNet", 3)])
+def test_blocks_that_are_not_there_are_refused(name: str, blocks: int) -> None:
+    with pytest.raises(ModelError, match="blocks"):
+        backbones.build(name, side=64, weights="none", blocks=blocks)
+
+
+def test_frozen_layers_do_not_learn() -> None:
+    network = backbones.with_head(backbones.build("EfficientNetLite0", side=32, weights="none"), ("a", "b"))
+    backbones.freeze(network, "block2_add")
+    frozen = {v.path for v in network.non_trainable_variables}
+    assert {"stem/kernel", "block2_project_bn/gamma"} <= frozen
+    assert not {"block3_expand/kernel", "evidence/kernel"} & frozen
+    with pytest.raises(ModelError, match="no such layer"):
+        backbones.freeze(network, "block99")

@@ -140,3 +140,27 @@ def test_the_shipped_recipe_is_the_one_its_checkpoint_was_made_with() -> None:
     recipes, checkpoints = ROOT / "training/recipes", ROOT / "training/checkpoints"
     for checkpoint in checkpoints.glob("*.keras"):
         assert read_recipe(checkpoints / f"{checkpoint.stem}.toml") == read_recipe(recipes / f"{checkpoint.stem}.toml")
+
+
+def test_the_mean_of_the_last_epochs_can_be_kept(chests: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.toml"
+    text = RECIPE.format(epochs=3).replace("patience = 9", 'patience = 1\naverage = 2\nfreeze = "block2_add"')
+    recipe.write_text(text.replace("epochs = 1\n", "epochs = 0\n"))
+    network = finetune.run(chests, read_recipe(recipe), recipe, tmp_path / "runs", verbose=0)
+    with np.load(tmp_path / "runs/tiny/float.mean.npz") as mean:
+        kept = [mean[name] for name in mean.files]
+    found = {tuple(w.shape): w for w in network.get_weights() if w.ndim == 4}
+    for weights in (w for w in kept if w.ndim == 4 and tuple(w.shape) in found):
+        assert any(np.allclose(weights, w) for w in network.get_weights() if w.shape == weights.shape)
+    progress = json.loads((tmp_path / "runs/tiny/float.json").read_text())
+    assert (progress["epoch"], progress["averaged"]) == (3, 2)
+    assert all(layer.trainable for layer in network.layers)
+
+
+def test_the_mean_counts_every_epoch_alike(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    for count, value in enumerate((3.0, 5.0, 10.0)):
+        model.set_weights([np.full((1, 1), value, np.float32)])
+        finetune._add_to_mean(model, tmp_path / "mean.npz", count)
+    with np.load(tmp_path / "mean.npz") as mean:
+        assert mean["arr_0"] == pytest.approx(6.0)
