@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,18 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 import numpy as np
 import numpy.typing as npt
 
-from convert.calibration import pixels
-from convert.network import read_facts
 from covidnet_lite import files, metrics
-from covidnet_lite import model as models
 from covidnet_lite.cases import Case, read_cases
-from covidnet_lite.errors import CovidNetLiteError, DatasetError, ModelError
-from covidnet_lite.fit import InputSpec, normalise
-from covidnet_lite.interpreter import outputs
-from covidnet_lite.prediction import calibrated
+from covidnet_lite.errors import CovidNetLiteError, DatasetError
+from training import network
+from training.figure import share
+from training.network import Network
+from training.perturb import Change, pictures
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a network said of labelled cases: ``(n, classes)`` probabilities before any abstention."""
+    """What a network said of labelled cases: ``(n, classes)`` probabilities before any abstention, and its outputs."""
 
     name: str
     labels: tuple[str, ...]
@@ -43,16 +41,25 @@ class Answers:
     targets: npt.NDArray[np.int64]
     probabilities: npt.NDArray[Any]
     threshold: float
+    outputs: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     @property
     def patients(self) -> npt.NDArray[Any]:
         """One identifier a case; an unknown patient is one of his own."""
         return np.array([case.patient or str(case.path) for case in self.cases])
 
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Which cases it gets right, before it abstains."""
+        return np.asarray(self.probabilities.argmax(axis=1) == self.targets)
+
     def of(self, chosen: npt.NDArray[np.bool_]) -> Answers:
         """The same for some of the cases."""
         cases = [case for case, keep in zip(self.cases, chosen) if keep]
-        return Answers(self.name, self.labels, cases, self.targets[chosen], self.probabilities[chosen], self.threshold)
+        outputs = {name: values[chosen] for name, values in self.outputs.items()}
+        return replace(
+            self, cases=cases, targets=self.targets[chosen], probabilities=self.probabilities[chosen], outputs=outputs
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,34 +91,19 @@ def ask(model: str, data: Path, split: str) -> Answers:
         ModelError: the model cannot be loaded.
     """
     cases = [c for c in read_cases(data) if c.split in (split, "")]
-    if model.endswith(".keras"):
-        labels, spec, run = _keras(Path(model))
-        told, threshold = metrics.softmax, 0.0
-    else:
-        loaded = models.load(model)
-        labels, spec = loaded.manifest.labels, loaded.manifest.input
-        told, threshold = (lambda logits: calibrated(logits, loaded.manifest)), loaded.manifest.threshold
-        run = lambda pictures: outputs(loaded, pictures)["logits"]  # noqa: E731
-    cases = [c for c in cases if c.label in labels]
+    asked = network.load(model)
+    cases = [c for c in cases if c.label in asked.labels]
     if not cases:
-        raise DatasetError(f"{data}: no image labelled {', '.join(labels)} in the {split} split")
-    targets = np.array([labels.index(c.label) for c in cases])
-    probabilities = told(run(pixels(cases, spec)))
-    return Answers(Path(model).name, labels, cases, targets, probabilities, threshold)
+        raise DatasetError(f"{data}: no image labelled {', '.join(asked.labels)} in the {split} split")
+    return replace(answer(asked, cases), name=Path(model).name)
 
 
-def _keras(path: Path) -> tuple[tuple[str, ...], InputSpec, Any]:
-    import keras
-
-    facts = read_facts(path) if path.is_file() else {}
-    if "labels" not in facts:
-        raise ModelError(f"{path}: is no network that training/finetune.py wrote")
-    network, spec = keras.models.load_model(path, compile=False), InputSpec.from_dict(facts["input"])
-
-    def run(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        return np.asarray(network.predict(normalise(pictures, spec), batch_size=32, verbose=0)["logits"])
-
-    return tuple(facts["labels"]), spec, run
+def answer(asked: Network, cases: list[Case], change: Change | None = None) -> Answers:
+    """What a network says of cases, all of which have one of its labels; ``change`` is made to each radiograph."""
+    found = asked.run(pictures(cases, asked.spec, change))
+    targets = np.array([asked.labels.index(c.label) for c in cases])
+    probabilities = asked.probabilities(found["logits"])
+    return Answers(asked.name, asked.labels, cases, targets, probabilities, asked.threshold, found)
 
 
 def judge(answers: Answers) -> dict[str, Any]:
@@ -129,19 +121,19 @@ def judge(answers: Answers) -> dict[str, Any]:
 def _figures(answers: Answers) -> dict[str, Any]:
     targets, probabilities = answers.targets, answers.probabilities
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    correct = predicted == targets
+    correct = answers.correct
     matrix = metrics.confusion(targets, predicted, len(answers.labels))
     answered = confidence >= answers.threshold
     classes = {}
     for k, label in enumerate(answers.labels):
         positive, negative = int(matrix[k].sum()), int(matrix.sum() - matrix[k].sum())
         hit, passed = int(matrix[k, k]), int(negative - (matrix[:, k].sum() - matrix[k, k]))
-        classes[label] = {"sensitivity": _share(hit, positive), "specificity": _share(passed, negative)}
+        classes[label] = {"sensitivity": share(hit, positive), "specificity": share(passed, negative)}
     several = len(set(targets.tolist())) > 1
     return {
         "images": len(targets),
         "patients": len(set(answers.patients.tolist())),
-        "accuracy": _share(int(correct.sum()), len(targets)),
+        "accuracy": share(int(correct.sum()), len(targets)),
         "classes": classes,
         "confusion": matrix.tolist(),
         "macro_auroc": metrics.macro_auroc(targets, probabilities) if several else None,
@@ -149,14 +141,9 @@ def _figures(answers: Answers) -> dict[str, Any]:
         if several
         else None,
         "ece": metrics.expected_calibration_error(targets, probabilities),
-        "answered": _share(int(answered.sum()), len(targets)),
-        "accuracy_when_answered": _share(int((correct & answered).sum()), int(answered.sum())),
+        "answered": share(int(answered.sum()), len(targets)),
+        "accuracy_when_answered": share(int((correct & answered).sum()), int(answered.sum())),
     }
-
-
-def _share(count: int, total: int) -> dict[str, Any]:
-    low, high = metrics.wilson(count, total)
-    return {"count": count, "total": total, "value": count / total if total else None, "interval": [low, high]}
 
 
 def markdown(figures: dict[str, Any]) -> str:

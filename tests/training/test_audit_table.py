@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import Any
+
+from training import audit_table
+from training.figure import count, missing, percent, share
+
+
+def figures(both: bool = True) -> dict[str, Any]:
+    """One line in most sections."""
+    line = {"int8": share(3, 4), **({"float": share(1, 4), "points": 50.0, "apart": True} if both else {})}
+    sections: dict[str, Any] = {name: {} for name in audit_table.SECTIONS}
+    sections["accuracy"] = {"accuracy": line, "covid: sensitivity": line}
+    sections["left_out"] = {"there: unseen covid against all negatives": {"any": missing("few")}}
+    sections["copies"] = {"pairs in different splits": {"any": count(12)}}
+    steady = {"int8": percent(0.9), **({"float": percent(0.9), "points": -0.04, "apart": False} if both else {})}
+    sections["invariances"] = {"mirrored: same answer": line, "gamma 0.7: same answer": steady}
+    pair = {"files": ["a", "b"], "splits": ["train", "test"], "patients": ["p", ""], "likeness": 0.9}
+    return {
+        "model": "net", "sha256": "ab", "float_sha256": "cd" if both else None, "split": "test",
+        "images": 4, "patients": 2, "sections": sections, "copies": [pair] * 12 + [{**pair, "splits": ["test", "test"]}],
+    }  # fmt: skip
+
+
+def test_the_short_table() -> None:
+    assert audit_table.main_table(figures()).splitlines() == [
+        "| | int8 as shipped (95 %) | float (95 %) | points apart |",
+        "|---|---|---|---|",
+        "| accuracy | 75.0% (30.1%-95.4%), 3/4 | 25.0% (4.6%-69.9%), 1/4 | **+50.0** |",
+        "| retrained without there: unseen covid against all negatives | not measured: few |  |  |",
+        "| least steady: mirrored: same answer | 75.0% (30.1%-95.4%), 3/4 | 25.0% (4.6%-69.9%), 1/4 | **+50.0** |",
+        "| near-duplicates: pairs in different splits | 12 |  |  |",
+        "",
+        audit_table.NOTE,
+    ]
+
+
+def test_without_a_float_network_there_is_one_column() -> None:
+    text = audit_table.report(figures(both=False), [])
+    assert "| | int8 as shipped (95 %) |\n|---|---|\n" in text
+    assert "float (95 %)" not in text
+    assert "Not measured: no float network" in text
+
+
+def test_it_is_found_by_its_marks() -> None:
+    text = audit_table.marked(figures())
+    assert text.startswith("<!-- audit net sha256:ab -->\n\n| | int8")
+    assert text.endswith(f"{audit_table.NOTE}\n\n<!-- /audit -->")
+
+
+def test_the_report_has_every_section_every_plot_and_what_differs() -> None:
+    text = audit_table.report(figures(), ["risk_coverage.png"])
+    for title, note, _, _ in audit_table.SECTIONS.values():
+        assert f"## {title}\n\n{note}" in text
+    assert "![risk coverage](risk_coverage.png)" in text
+    assert "3 of 4 lines are more than half a point apart" in text
+    assert "| gamma 0.7: same answer | 90.0% | 90.0% | +0.0 |" in text
+
+
+def test_copies_across_splits_are_named_but_not_all() -> None:
+    text = audit_table.report(figures(), [])
+    assert text.count("* `a` (train, p) and `b` (test, no patient): likeness 0.90") == audit_table.SHOWN
+    assert "and 2 more" in text

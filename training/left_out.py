@@ -1,0 +1,109 @@
+"""What networks say of a source they never saw, from a CSV of their predictions.
+
+Each row is one image: ``left_out`` (the source that the network had to do
+without), ``file``, ``label``, ``patient``, ``source``, ``split``, and a
+probability for each label. The rows of a left-out source are unseen; those of the
+test split of the other sources were held out, but their source was seen. A column
+``refused`` (0 or 1), where there is one, says what the guard did.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from covidnet_lite.cases import Case
+from covidnet_lite.errors import DatasetError
+from training.evaluate import Answers
+from training.figure import Array, Figure, auroc, missing, share_of
+from training.yardsticks import COVID, NORMAL, is_label, lacks, says
+
+KNOWN = ("left_out", "file", "label", "patient", "source", "split")
+REFUSED = "refused"
+
+
+def read(path: Path) -> dict[str, Answers]:
+    """The source left out -> what the network said, of unseen images and of the test split.
+
+    Raises:
+        DatasetError: the file is missing or no such CSV.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file; check the path") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: cannot be read as CSV ({error}); write it again") from error
+    columns = [name for name in rows[0] if name] if rows else []
+    labels = tuple(name for name in columns if name not in (*KNOWN, REFUSED))
+    if not set(KNOWN) <= set(columns) or len(labels) < 2:
+        raise DatasetError(f"{path}: needs the columns {', '.join(KNOWN)} and one of probabilities for each label")
+    sources = sorted({row["left_out"] for row in rows})
+    return {s: _answers(path, s, labels, [row for row in rows if row["left_out"] == s]) for s in sources}
+
+
+def _answers(path: Path, left_out: str, labels: tuple[str, ...], rows: list[dict[str, str]]) -> Answers:
+    rows = [r for r in rows if r["label"] in labels and (r["source"] == left_out or r["split"] in ("test", ""))]
+    cases = [
+        Case(Path(r["file"]), r["label"], r["patient"], r["source"], r["split"], {REFUSED: r.get(REFUSED, "")})
+        for r in rows
+    ]
+    targets = np.array([labels.index(case.label) for case in cases], int)
+    try:
+        probabilities = np.array([[float(r[label]) for label in labels] for r in rows]).reshape(-1, len(labels))
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: a probability is no number ({error}); write it again") from error
+    if not np.isfinite(probabilities).all():
+        raise DatasetError(f"{path}: a probability is not finite; write it again")
+    return Answers(f"without {left_out}", labels, cases, targets, probabilities, 0.0)
+
+
+def left_out(path: Path | None) -> dict[str, Figure]:
+    """Every figure of every source that was left out.
+
+    Raises:
+        DatasetError: the file is no such CSV.
+    """
+    if path is None:
+        return {"a source": missing("no file of predictions; pass --left-out")}
+    lines: dict[str, Figure] = {}
+    for source, answers in read(path).items():
+        lines |= {f"{source}: {name}": figure for name, figure in _of_source(source, answers)}
+    return lines
+
+
+def _of_source(source: str, answers: Answers) -> Iterator[tuple[str, Figure]]:
+    if lacking := lacks(answers, NORMAL, COVID):
+        yield "left out", lacking
+        return
+    unseen = np.array([case.source == source for case in answers.cases], bool)
+    covid, normal = is_label(answers, COVID), is_label(answers, NORMAL)
+    refused = np.array([case.fields[REFUSED] for case in answers.cases])
+    if (refused[unseen] != "").all():
+        yield "unseen film refused by the guard", share_of(refused == "1", unseen)
+    called = {label: says(answers, label) for label in (COVID, NORMAL)}
+    if (unseen & covid).any():
+        yield "unseen covid against all negatives", _area(answers, unseen & covid, ~covid)
+        yield "covid against the rest within it", _area(answers, unseen & covid, unseen & ~covid)
+        yield "unseen covid called covid", share_of(called[COVID], unseen & covid)
+    if (unseen & ~covid).any():
+        yield "seen covid against unseen negatives", _area(answers, ~unseen & covid, unseen & ~covid)
+    if (unseen & normal).any():
+        yield "unseen normal called normal", share_of(called[NORMAL], unseen & normal)
+        yield "unseen normal called covid", share_of(called[COVID], unseen & normal)
+
+
+def _area(answers: Answers, positive: Array, negative: Array) -> Figure:
+    """AUROC of the probability of COVID-19 between two sets of cases."""
+    part = answers.of(positive | negative)
+    scores = part.probabilities[:, part.labels.index(COVID)]
+    return auroc(is_label(part, COVID), scores, _patients(part), ("covid", "other"))
+
+
+def _patients(answers: Answers) -> Array:
+    """Numbers of patients may repeat from source to source."""
+    return np.array([f"{case.source}/{patient}" for case, patient in zip(answers.cases, answers.patients)])
