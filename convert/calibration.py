@@ -99,7 +99,7 @@ def _fitted(sources: Sequence[tuple[str, Any]], spec: InputSpec, change: Change 
     def one(named: tuple[str, Any]) -> Pictures | str:
         name, source = named
         try:
-            image = radiograph.read(source, (spec.width, spec.height), name).image
+            image = radiograph.read(source, spec.at_least, name).image
             return fit(change(image) if change else image, spec)
         except CovidNetLiteError as error:
             return str(error)

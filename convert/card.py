@@ -23,6 +23,7 @@ def write(manifest: Manifest, scheme: str, what: str, figures: dict[str, Any]) -
         "labels": ", ".join(manifest.labels),
         "input": f"one gray radiograph, {spec.height} x {spec.width}"
         + (" in three equal channels" if spec.channels == 3 else "")
+        + (", cropped to the lungs by the network in lungs.tflite" if spec.lungs else "")
         + (", gray levels equalised" if spec.equalise else ""),
         "outputs": ", ".join(sorted(manifest.outputs)),
         "arithmetic": f"{scheme}: {what}",
@@ -49,7 +50,8 @@ def write(manifest: Manifest, scheme: str, what: str, figures: dict[str, Any]) -
         "## When it stays silent",
         "",
         _threshold(manifest),
-        "It refuses images unlike those it was trained on."
+        "It refuses images unlike those it was trained on"
+        + (f", and radiographs {', '.join(manifest.guard.wrong)}." if manifest.guard.wrong else ".")
         if manifest.guard
         else "It has no guard: it answers on any image.",
         "",

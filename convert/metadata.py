@@ -25,7 +25,7 @@ PARSER = "1.0.0"  # the oldest that knows every field used here
 
 MEANING = {
     "logits": "One score a class, in the order of labels.txt, before the softmax.",
-    "evidence": "Class activation map: where in the radiograph each class's score comes from.",
+    "evidence": "Class activation map: where in the picture it was given each class's score comes from.",
     "embedding": "What the guard judges whether this is a frontal chest radiograph by.",
 }
 
@@ -118,9 +118,13 @@ def _description(manifest: Manifest) -> str:
 
 def _input(spec: InputSpec) -> Table:
     description = "A gray radiograph" + (", the same in all three channels" if spec.channels == 3 else "")
-    if spec.equalise:
+    first = [
+        *(["crop it to the lungs, which lungs.tflite in the archive finds"] if spec.lungs else []),
+        *(["equalise its gray levels"] if spec.equalise else []),
+    ]
+    if first:
         description += (
-            ". Equalise its gray levels before normalising, which this metadata cannot express: "
+            f". Before normalising, {' and '.join(first)}, which this metadata cannot express: "
             "covidnet_lite.fit.fit does it. Without, the answers are wrong"
         )
     image = Table((RGB if spec.channels == 3 else GRAYSCALE, Table((Count(spec.width), Count(spec.height)))))

@@ -21,6 +21,7 @@ from convert.editor import Editor
 from convert.keras_network import OUTPUTS
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.fit import InputSpec, normalise
+from covidnet_lite.lungs import load_finder
 from covidnet_lite.manifest import is_sealed, unseal
 
 ENTRY, LUNGS = "covidnet_lite.json", "lungs.tflite"  # what training/finetune.py adds to a .keras file
@@ -149,6 +150,8 @@ def _spec(
             spec = InputSpec.from_dict({**known, "equalise": equalise}, facts.get("lungs", b""))
             if (spec.height, spec.width, spec.channels) != shape:
                 raise ValueError(f"{(spec.height, spec.width, spec.channels)}, but the network takes {shape}")
+            if spec.lungs:
+                load_finder(spec.lungs, None, str(path))
             return spec
         except (ValueError, TypeError, AttributeError) as error:
             raise ConversionError(f"{path}: what it says of its input is wrong ({error}); save it again") from error
@@ -163,7 +166,8 @@ def _spec(
     if not (np.isfinite([black, white]).all() and 1e-3 <= white - black <= 1e6):
         raise ConversionError(f"--input-range: {black} to {white} is no range of gray levels")
     std = 255.0 / (white - black)
-    return InputSpec(height, width, channels, (-black * std,) * channels, (std,) * channels, bool(equalise))
+    mean, lungs = -black * std, facts.get("lungs", b"")  # what else was done to the pictures still holds
+    return InputSpec(height, width, channels, (mean,) * channels, (std,) * channels, bool(equalise), lungs)
 
 
 def _check_logits(ends: set[tuple[int, ...]], labels: tuple[str, ...], path: Path) -> None:

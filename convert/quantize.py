@@ -1,11 +1,13 @@
 """Turns a trained network into an int8 ``.tflite`` that explains itself.
 
     python convert/quantize.py
+    python convert/quantize.py training/checkpoints/nano.keras
     python convert/quantize.py mine.keras --calibration IMAGES --labels a,b --input-range -1 1 -o mine.tflite
 
 Without arguments it makes the shipped network, byte for byte, from
 ``training/checkpoints/base.keras`` and the activation ranges and answer
-thresholds recorded beside it: no X-ray is needed.
+thresholds recorded beside it: no X-ray is needed. Every network in that folder
+is shipped, and goes into the package with its hash.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ from convert.conversion import COUNT, SYNTHETIC_COUNT, convert
 from convert.judgement import beside
 from convert.options import Options, stem_of
 from convert.scheme import SCHEMES
-from covidnet_lite import files
+from covidnet_lite import files, model
 from covidnet_lite.errors import CovidNetLiteError
+from covidnet_lite.model import SHIPPED
 
-CHECKPOINT = ROOT / "training/checkpoints/base.keras"
-SHIPPED = ROOT / "covidnet_lite/models/base.tflite"
+CHECKPOINT = ROOT / "training/checkpoints/base.keras"  # others beside it are shipped too
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -160,11 +162,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
-    shipped = args.network.resolve() == CHECKPOINT.resolve() and args.out is None and args.schemes == ("int8",)
+    chosen = options(args)
+    shipped = chosen.out.resolve().parent == SHIPPED.resolve() and args.out is None
     try:
-        done = convert(replace(options(args), force=True) if shipped else options(args))
+        done = convert(replace(chosen, force=True) if shipped else chosen)
         if shipped:
-            files.write(SHIPPED.parent / "SHA256SUMS", f"{done.candidates[0].model.sha256}  {SHIPPED.name}\n")
+            pinned = {**model.shipped(), chosen.out.stem: done.candidates[0].model.sha256}
+            sums = "".join(f"{digest}  {name}.tflite\n" for name, digest in sorted(pinned.items()))
+            files.write(SHIPPED / "SHA256SUMS", sums)
     except (CovidNetLiteError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -174,8 +179,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def options(args: argparse.Namespace) -> Options:
     """Parsed arguments -> options."""
     given = {field.name: getattr(args, field.name) for field in fields(Options)}
-    shipped = args.network.resolve() == CHECKPOINT.resolve() and args.schemes == ("int8",)
-    given["out"] = args.out or (SHIPPED if shipped else beside(stem_of(args.network), ".tflite"))
+    stem = stem_of(args.network)
+    checkpoint = CHECKPOINT.parent / f"{stem.name}{CHECKPOINT.suffix}"
+    shipped = args.network.resolve() == checkpoint.resolve() and args.schemes == ("int8",)
+    given["out"] = args.out or beside(SHIPPED / stem.name if shipped else stem, ".tflite")
     given["labels"] = tuple(label.strip() for label in args.labels.split(",")) if args.labels else None
     given["input_range"] = tuple(args.input_range) if args.input_range else None
     return Options(**given)

@@ -21,7 +21,7 @@ from .errors import CovidNetLiteError, NotAChestRadiograph
 from .fit import WHOLE, Box, gray_table, look_up, resize
 from .guard import is_blank
 from .interpreter import Interpreter, available_cores
-from .lungs import view
+from .lungs import load_finder, view
 from .manifest import Manifest
 from .prediction import Failure, Prediction, judge
 from .radiograph import Source
@@ -71,11 +71,12 @@ class Classifier:
         self._runtime, self._threads = runtime, threads
         self._orphans: list[Interpreter] = []
         self._load()
-        spec = self.manifest.input
-        self._at_least = None if exact else (spec.width, spec.height)
+        self._at_least = None if exact else self.manifest.input.at_least
 
     def _load(self) -> None:
         self._interpreter = Interpreter(self.model, self._runtime, self._threads)
+        if self.manifest.input.lungs:
+            load_finder(self.manifest.input.lungs, self._interpreter.runtime, str(self.model.path))
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -137,14 +138,15 @@ class Classifier:
         except NotAChestRadiograph as objection:
             return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection).removeprefix(f"{name}: "))
         read, start = _ms(start), time.perf_counter()
-        seen = view(image, self.manifest.input, self._interpreter.runtime)
-        small = resize(image, self.manifest.input, seen)
+        spec = self.manifest.input
+        small, seen, blank = resize(image, spec), WHOLE, "the image is blank: it has next to no contrast"
+        if spec.lungs and not is_blank(small):
+            seen = view(image, spec, self._interpreter.runtime)
+            small, blank = resize(image, spec, seen), "what was taken for the lungs is blank: next to no contrast"
         if is_blank(small):
-            return _Prepared(
-                name, img, {"read": read, "fit": _ms(start)}, refusal="the image is blank: it has next to no contrast"
-            )
+            return _Prepared(name, img, {"read": read, "fit": _ms(start)}, refusal=blank, view=seen)
         # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
-        tables = self._interpreter.tables[:, gray_table(small, self.manifest.input)]
+        tables = self._interpreter.tables[:, gray_table(small, spec)]
         values = look_up(tables, np.asarray(small))
         return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, view=seen)
 
@@ -161,6 +163,7 @@ class Classifier:
                 self.model.name,
                 self.model.sha256,
                 source=prepared.source,
+                view=prepared.view,
             )
         start = time.perf_counter()
         if self._pid != os.getpid():

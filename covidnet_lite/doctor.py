@@ -10,6 +10,7 @@ from pathlib import Path
 from . import __version__, model
 from .errors import CovidNetLiteError
 from .interpreter import RUNTIMES, Interpreter, available_cores, installed_runtimes
+from .lungs import load_finder
 
 PACKAGES = ("numpy", "Pillow", "pydicom", *(package for _, package in RUNTIMES.values()))
 
@@ -84,7 +85,10 @@ def _first_line(path: str) -> str:
 
 def _try(name: str, runtime: str) -> str:
     try:
-        loaded = Interpreter(model.load(name), runtime, threads=1)
+        shipped = model.load(name)
+        loaded = Interpreter(shipped, runtime, threads=1)
+        if shipped.manifest.input.lungs:
+            load_finder(shipped.manifest.input.lungs, runtime, name)
     except CovidNetLiteError as error:
         return str(error)
     return f"runs it, input {loaded.input_dtype} {loaded.input_shape}"

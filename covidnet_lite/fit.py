@@ -55,6 +55,17 @@ class InputSpec:
                 raise ValueError(f"{name} must be finite numbers, not {getattr(self, name)}")
         if not all(1e-6 < std < 1e9 for std in self.std):
             raise ValueError(f"std must be positive, not {self.std}")
+        if not isinstance(self.lungs, bytes):
+            raise ValueError(f"lungs must be the bytes of a .tflite, not {type(self.lungs).__name__}")
+
+    @property
+    def at_least(self) -> tuple[int, int]:
+        """``(width, height)`` below which a radiograph must not be reduced before it is fitted.
+
+        Lungs take some seven tenths of a radiograph's side: with fewer pixels their crop would be enlarged.
+        """
+        share = 0.7 if self.lungs else 1.0
+        return math.ceil(self.width / share), math.ceil(self.height / share)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, for JSON; of the network that finds the lungs, the SHA-256."""

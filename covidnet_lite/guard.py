@@ -67,9 +67,12 @@ class Guard:
         shapes = (self.mean.ndim, self.directions.ndim, self.variance.ndim)
         if shapes != (1, 2, 1) or self.directions.shape != (len(self.variance), len(self.mean)):
             raise ValueError("the guard's arrays do not fit each other")
-        planes = (len(self.wrong), len(self.mean) if self.wrong else self.normals.shape[-1])
-        if self.normals.shape != planes or self.offsets.shape != planes[:1]:
+        if self.normals.ndim != 2 or self.offsets.shape != (len(self.wrong),) or len(self.normals) != len(self.wrong):
             raise ValueError("the guard's planes do not fit its arrays")
+        if self.wrong and self.normals.shape[1] != len(self.mean):
+            raise ValueError("the guard's planes do not fit its arrays")
+        if not all(name and name.isprintable() for name in self.wrong):
+            raise ValueError("the guard's names for what is shown wrongly must be printable")
         arrays = (self.mean, self.directions, self.variance, self.normals, self.offsets)
         if not all(np.isfinite(a).all() for a in arrays):
             raise ValueError("the guard's arrays hold NaN or infinite values")
@@ -148,7 +151,8 @@ def fit_guard(
 ) -> Guard:
     """A guard from training embeddings ``(n, features)``; the limit from radiographs it has not seen.
 
-    ``quantile`` of the held-out radiographs pass. ``wrong`` holds embeddings of training radiographs shown
+    ``quantile`` of the held-out radiographs are near enough to pass; each plane may refuse another
+    ``(1 - quantile) / 2``. ``wrong`` holds embeddings of training radiographs shown
     wrongly, by what is wrong with them; a way that the network cannot tell from the right one is left out.
     """
     # Directions must leave a rest of images and of features, or there is no outside to measure.

@@ -12,14 +12,16 @@ the box.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from PIL import Image, ImageOps
 
-from .fit import WHOLE, Box, InputSpec, fit, look_up
+from .errors import ModelError
+from .fit import WHOLE, Box, InputSpec, fit, look_up, resize
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
@@ -37,6 +39,9 @@ def view(image: Image.Image, spec: InputSpec, runtime: str | None = None) -> Box
 def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: float = MARGIN) -> Box:
     """The box around both lungs of an 8-bit gray image, in fractions of its sides.
 
+    It is the mean of what is found in the image and in its mirror image: the same lungs give the same box either
+    way round, and it moves less when the image changes by next to nothing.
+
     Args:
         image: of any size.
         finder: the bytes of the ``.tflite`` that finds them.
@@ -49,11 +54,14 @@ def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: 
     Raises:
         ModelError, BackendError: the finder cannot be used.
     """
-    interpreter, spec, position, turn = _load(finder, runtime)
-    pixels = look_up(interpreter.tables, fit(image, spec))
+    interpreter, spec, position, turn = _load(finder, runtime, os.getpid())
+    small = resize(image, spec)
     with turn:
-        raw = interpreter.run(pixels)
-    left, top, right, bottom = (float(v) for v in interpreter.dequantise(position, raw[position])[0])
+        (l0, t0, r0, b0), (l1, t1, r1, b1) = (
+            interpreter.dequantise(position, interpreter.run(look_up(interpreter.tables, fit(one, spec)))[position])[0]
+            for one in (small, ImageOps.mirror(small))
+        )
+    left, top, right, bottom = (float(v) / 2 for v in (l0 + 1 - r1, t0 + t1, r0 + 1 - l1, b0 + b1))
     across, down = margin * (right - left), margin * (bottom - top)
     box = max(0.0, left - across), max(0.0, top - down), min(1.0, right + across), min(1.0, bottom + down)
     return box if min(box[2] - box[0], box[3] - box[1]) >= LEAST else WHOLE
@@ -65,12 +73,31 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
     return image.crop((math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)))
 
 
+def load_finder(finder: bytes, runtime: str | None, name: str) -> None:
+    """Makes a finder ready, or says why it is none.
+
+    Args:
+        name: of the network that carries it, for errors.
+
+    Raises:
+        ModelError, BackendError: the finder cannot be used.
+    """
+    try:
+        _load(finder, runtime, os.getpid())
+    except ModelError as error:
+        raise ModelError(f"{name}: the network in it that finds the lungs cannot be used: {error}") from error
+
+
 @lru_cache(maxsize=4)
-def _load(finder: bytes, runtime: str | None) -> tuple[Interpreter, InputSpec, int, threading.Lock]:
+def _load(finder: bytes, runtime: str | None, pid: int) -> tuple[Interpreter, InputSpec, int, threading.Lock]:
+    """``pid`` because a lock that another thread holds when a process forks is never released in the child."""
     from .interpreter import Interpreter
     from .model import verify
 
     model = verify(finder, Path("lungs.tflite"))
-    # One thread: it is over sooner than a second would have begun, and nothing is left behind by a fork.
+    manifest = model.manifest
+    if manifest.labels != SIDES or manifest.input.lungs:
+        raise ModelError(f"lungs.tflite: has the outputs {', '.join(manifest.labels)}, not {', '.join(SIDES)}")
+    # One thread: it is over sooner than a second would have begun.
     interpreter = Interpreter(model, runtime, threads=1)
-    return interpreter, model.manifest.input, model.manifest.outputs["logits"], threading.Lock()
+    return interpreter, manifest.input, manifest.outputs["logits"], threading.Lock()

@@ -34,7 +34,7 @@ class Prediction:
         label: the training class the radiograph resembles, or ``None`` when it abstains.
         reason: why there is no label; ``None`` when there is one.
         probabilities: label -> calibrated probability; empty when refused.
-        evidence: ``(h, w, labels)`` float32, logits by place, or ``None``.
+        evidence: ``(h, w, labels)`` float32, logits by place within ``view``, or ``None``.
         distance: how far the image is from the training radiographs (about 1 is ordinary), or ``None``.
         view: the part of the image that the network saw, ``(left, top, right, bottom)`` in fractions of its sides.
         timings: milliseconds for ``read``, ``fit``, ``run`` and ``judge``.

@@ -173,6 +173,10 @@ def test_planes_survive_the_npz(with_planes):
 def test_planes_that_do_not_fit_are_refused(with_planes):
     with pytest.raises(ValueError, match="planes do not fit"):
         replace(with_planes, wrong=("turned",))
+    with pytest.raises(ValueError, match="planes do not fit"):
+        replace(with_planes, wrong=(), normals=np.float32(0), offsets=np.zeros(0, np.float32))
+    with pytest.raises(ValueError, match="printable"):
+        replace(with_planes, wrong=("turned", "\x1b[2J"))
     with pytest.raises(ValueError, match="NaN"):
         replace(with_planes, offsets=np.full(2, np.nan, np.float32))
 

@@ -33,9 +33,11 @@ from training.invariance import invariances
 from training.left_out import left_out
 from training.lungs import border, evidence, lungs
 from training.network import Network
+from training.perturb import views
 from training.yardsticks import accuracy, false_covid, predictive_values, yardsticks
 
 CHECKPOINTS = ROOT / "training/checkpoints"
+DOCUMENTS = (ROOT / "README.md", ROOT / "MODEL_CARD.md")
 INT8, FLOAT, ANY = "int8", "float", "any"  # ANY: no network of ours, or one that is neither
 APART = 0.5  # points between int8 and float from which a line is flagged
 
@@ -58,8 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="predictions of networks that never saw a source (default: training/checkpoints/NAME.left_out.csv)",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/audit"), help="folder to write to (default: runs/audit)")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="of a shipped network, also renew the tables in README.md and MODEL_CARD.md, "
+        "and training/checkpoints/NAME.audit.json from which a test makes them again",
+    )
     args = parser.parse_args(argv)
     try:
+        if args.publish and args.model not in model.shipped():
+            raise ModelError(f"--publish: {args.model} is no shipped network; these are {', '.join(model.shipped())}")
         files.check_folder(args.out)
         floating = args.float or _default(args.model, ".keras")
         networks = load(args.model, floating)
@@ -70,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures_json = json.dumps(figures, indent=1) + "\n"
         contents: dict[str, bytes | str] = {"audit.md": report, "audit.json": figures_json, **plots}
         files.write_all({args.out / name: content for name, content in contents.items()})
+        if args.publish:
+            tables = {path: audit_table.placed(path.read_text(encoding="utf-8"), figures) for path in DOCUMENTS}
+            files.write_all({CHECKPOINTS / f"{args.model}.audit.json": figures_json, **tables})
         print(report)
     except CovidNetLiteError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -145,7 +158,7 @@ def audit(
         "sources": lambda: _each(shortcuts.source_from_embedding, told),
         "lungs": lambda: lines({column: lungs(asks[column], answers) for column, answers in judged.items()}),
         "border": lambda: lines({column: border(asks[column], answers) for column, answers in judged.items()}),
-        "evidence": lambda: _each(evidence, judged),
+        "evidence": lambda: _each(partial(evidence, views=views(judged[INT8].cases, shipped.spec)), judged),
         "calibration": lambda: _each(calibration, judged),
         "threshold": lambda: _each(reliability.threshold, judged),
         "invariances": lambda: lines({column: invariances(asks[column], a) for column, a in judged.items()}),

@@ -124,6 +124,12 @@ def marked(figures: dict[str, Any]) -> str:
     return "\n".join([MARK.format(**figures), "", main_table(figures), "", END])
 
 
+def placed(text: str, figures: dict[str, Any]) -> str:
+    """A document with the short table in place of what stood between the marks of the same model; or as it was."""
+    start = re.escape(MARK.partition("{sha256}")[0].format(model=figures["model"]))
+    return re.sub(f"{start}.*?{END}", lambda match: marked(figures), text, flags=re.S)
+
+
 def _steadiest_last(lines: dict[str, Any]) -> dict[str, Any]:
     """Of the changes only that under which the fewest answers stay."""
     least = min(lines, key=lambda name: lines[name]["int8"]["value"])

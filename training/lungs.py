@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from covidnet_lite import heatmap
 from covidnet_lite.cases import Case
+from covidnet_lite.fit import WHOLE, Box
 from training.evaluate import Answers
 from training.figure import Array, Figure, auroc, macro_auroc, mean, missing, share_of
 from training.perturb import Change, lung_boxes, lung_mask, lungs_only, without_border, without_lungs
@@ -53,17 +54,23 @@ def border(ask: Ask, untouched: Answers) -> dict[str, Figure]:
     return lines
 
 
-def evidence(answers: Answers) -> dict[str, Figure]:
-    """The mean share of the evidence for the class named that lies in the lungs, next to the share of the area."""
+def evidence(answers: Answers, views: Sequence[Box]) -> dict[str, Figure]:
+    """The mean share of the evidence for the class named that lies in the lungs, next to the share of the area.
+
+    ``views`` are the parts of the radiographs that the network saw, over which its maps lie.
+    """
     if "evidence" not in answers.outputs:
         return {"evidence in the lungs": missing("the network gives no evidence map")}
-    boxed = answers.of(has_boxes(answers))
+    boxed, views = answers.of(has_boxes(answers)), [v for v, has in zip(views, has_boxes(answers)) if has]
     named = boxed.probabilities.argmax(axis=1)
     maps = [heatmap.strength(e, k) for e, k in zip(boxed.outputs["evidence"], named)]
     some = np.array([strength.sum() > 0 for strength in maps], bool)
     if not some.any():
         return {"evidence in the lungs": missing("no image has lung_boxes and evidence")}
-    covers = [lung_cover(case, (strength.shape[0], strength.shape[1])) for case, strength in zip(boxed.cases, maps)]
+    covers = [
+        lung_cover(case, (strength.shape[0], strength.shape[1]), view)
+        for case, strength, view in zip(boxed.cases, maps, views)
+    ]
     inside = np.array([(s * c).sum() / s.sum() for s, c, k in zip(maps, covers, some) if k])
     area = np.array([c.mean() for c, k in zip(covers, some) if k])
     # Where the stronger evidence lies: 0.5 is anywhere, whatever the size of the lungs.
@@ -83,11 +90,11 @@ def has_boxes(answers: Answers) -> Array:
     return np.array([bool(lung_boxes(case)) for case in answers.cases], bool)
 
 
-def lung_cover(case: Case, shape: tuple[int, int]) -> Array:
+def lung_cover(case: Case, shape: tuple[int, int], view: Box = WHOLE) -> Array:
     """``(h, w)``: how much of each field of the evidence map the boxes cover, 0 to 1.
 
-    The fields are those of the whole radiograph, as :func:`covidnet_lite.heatmap.overlay` lays them.
+    The fields divide the view, as :func:`covidnet_lite.heatmap.overlay` lays them.
     """
     height, width = shape
-    fine = lung_mask(case, (width * FINE, height * FINE))
+    fine = lung_mask(case, (width * FINE, height * FINE), view)
     return np.asarray(np.asarray(fine, float).reshape(height, FINE, width, FINE).mean(axis=(1, 3)) / 255)

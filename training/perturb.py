@@ -10,18 +10,19 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageOps
 
-from covidnet_lite import radiograph
+from covidnet_lite import lungs, radiograph
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from covidnet_lite.fit import InputSpec, fit
+from covidnet_lite.fit import WHOLE, Box, InputSpec, fit
 
 Change = Callable[[Image.Image, Case], Image.Image]
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1 as fractions of the sides
+T = TypeVar("T")
 
 BORDER = 0.1  # of each side
 BLACK = 0
@@ -35,19 +36,33 @@ def pictures(cases: Sequence[Case], spec: InputSpec, change: Change | None = Non
         DatasetError: at least one cannot be read; the first such are named.
     """
 
-    def one(case: Case) -> npt.NDArray[np.uint8] | str:
+    def one(image: Image.Image, case: Case) -> npt.NDArray[np.uint8]:
+        return fit(image if change is None else change(image, case), spec)
+
+    return np.stack(_each(cases, spec, one))
+
+
+def views(cases: Sequence[Case], spec: InputSpec) -> list[Box]:
+    """The part of each radiograph that a network sees.
+
+    Raises:
+        DatasetError: as for :func:`pictures`.
+    """
+    return _each(cases, spec, lambda image, case: lungs.view(image, spec))
+
+
+def _each(cases: Sequence[Case], spec: InputSpec, make: Callable[[Image.Image, Case], T]) -> list[T]:
+    def one(case: Case) -> tuple[T] | str:
         try:
-            image = radiograph.read(case.path, (spec.width, spec.height)).image
-            return fit(image if change is None else change(image, case), spec)
+            return (make(radiograph.read(case.path, spec.at_least).image, case),)
         except CovidNetLiteError as error:
             return str(error)
 
     with ThreadPoolExecutor() as pool:
-        read = list(pool.map(one, cases))
-    broken = [r for r in read if isinstance(r, str)]
-    if broken:
+        made = list(pool.map(one, cases))
+    if broken := [m for m in made if isinstance(m, str)]:
         raise DatasetError("these radiographs cannot be read:\n  " + "\n  ".join(broken[:SHOWN]))
-    return np.stack([r for r in read if not isinstance(r, str)])
+    return [m[0] for m in made if not isinstance(m, str)]
 
 
 # --- lungs
@@ -71,11 +86,16 @@ def lung_boxes(case: Case) -> list[Box]:
     return [(b[0], b[1], b[2], b[3]) for b in boxes]
 
 
-def lung_mask(case: Case, size: tuple[int, int]) -> Image.Image:
-    """White where a box lies, of ``(width, height)`` pixels."""
+def lung_mask(case: Case, size: tuple[int, int], view: Box = WHOLE) -> Image.Image:
+    """White where a box lies, of ``(width, height)`` pixels; of a view of the radiograph, or of all of it."""
     mask = Image.new("L", size, 0)
     draw, (width, height) = ImageDraw.Draw(mask), size
-    for x0, y0, x1, y1 in lung_boxes(case):
+    left, top, right, bottom = view
+    for box in lung_boxes(case):
+        x0, x1 = ((min(max(x, left), right) - left) / (right - left) for x in box[::2])
+        y0, y1 = ((min(max(y, top), bottom) - top) / (bottom - top) for y in box[1::2])
+        if x0 == x1 or y0 == y1:  # out of view
+            continue
         # The far corner of Pillow's rectangle belongs to it.
         corner = (max(round(x0 * width), round(x1 * width) - 1), max(round(y0 * height), round(y1 * height) - 1))
         draw.rectangle([(round(x0 * width), round(y0 * height)), corner], fill=255)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from convert import card
@@ -38,6 +40,16 @@ def test_when_it_stays_silent_is_said() -> None:
     text = card.write(manifest(threshold=0.75, guard=guard), "int8", "", {})
     assert "Below a confidence of 75.0%" in text
     assert "It refuses images unlike those it was trained on." in text
+    turned = fit_guard(rng.uniform(0, 1, (100, 40)), rng.uniform(0, 1, (50, 40)), wrong={"turned": np.eye(40)[:9]})
+    text = card.write(manifest(threshold=0.75, guard=turned), "int8", "", {})
+    assert "trained on, and radiographs turned." in text
+
+
+def test_a_crop_is_said() -> None:
+    given = manifest()
+    assert "cropped to the lungs" not in card.write(given, "int8", "", {})
+    cropping = replace(given, input=replace(given.input, lungs=b"finder"))
+    assert "cropped to the lungs by the network in lungs.tflite" in card.write(cropping, "int8", "", {})
 
 
 def test_a_label_cannot_break_the_table() -> None:

@@ -106,7 +106,10 @@ def test_three_channels_are_rgb_each_with_its_normalisation() -> None:
 def test_what_the_standard_cannot_express_is_said_in_words(equalise: bool) -> None:
     spec = replace(MANIFEST.input, equalise=equalise)
     (given,) = described(replace(MANIFEST, input=spec)).several(3)[0].several(2)
-    assert ("Equalise" in given.text(1)) == equalise
+    assert ("equalise" in given.text(1)) == equalise
+    assert ("covidnet_lite.fit.fit" in given.text(1)) == (equalise or bool(spec.lungs))
+    (given,) = described(replace(MANIFEST, input=replace(spec, lungs=b"finder"))).several(3)[0].several(2)
+    assert "crop it to the lungs, which lungs.tflite in the archive finds" in given.text(1)
 
 
 def test_outputs_come_in_the_order_of_the_graph_and_labels_belong_to_the_logits() -> None:

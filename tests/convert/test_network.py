@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from covidnet_lite.errors import ConversionError, ModelError
 from covidnet_lite.fit import InputSpec
 from covidnet_lite.manifest import Manifest, seal
 
+FINDER = (Path(__file__).resolve().parents[2] / "training/checkpoints/lungs.tflite").read_bytes()
 SPEC = InputSpec(4, 4, 1, (0.0,), (255.0,))
 
 
@@ -73,6 +75,16 @@ def test_equalising_may_be_asked_for_in_addition(given: Path) -> None:
     given.write_bytes(seal(dense(), Manifest("chest", ("a", "b"), SPEC)))
     assert network.load(given).spec == SPEC
     assert network.load(given, equalise=True).spec == InputSpec(4, 4, 1, (0.0,), (255.0,), equalise=True)
+
+
+def test_what_finds_the_lungs_comes_along_and_is_tried(given: Path) -> None:
+    spec = replace(SPEC, lungs=FINDER)
+    given.write_bytes(seal(dense(), Manifest("chest", ("a", "b"), spec)))
+    assert network.load(given).spec == spec
+    assert network.load(given, input_range=(0, 1)).spec.lungs == FINDER
+    given.write_bytes(seal(dense(), Manifest("chest", ("a", "b"), replace(SPEC, lungs=FINDER[:-1] + b"x"))))
+    with pytest.raises(ModelError, match="that finds the lungs cannot be used"):
+        network.load(given)
 
 
 def test_what_a_tflite_of_ours_says_must_be_true(given: Path) -> None:

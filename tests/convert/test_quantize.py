@@ -65,6 +65,20 @@ def test_without_arguments_it_makes_the_shipped_file_byte_for_byte(tmp_path: Pat
     assert "top-1 agreement" in done.stdout
 
 
+@pytest.mark.parametrize("name", sorted(set(models.shipped()) - {"base"}))
+def test_its_relatives_are_made_byte_for_byte_too(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "again.tflite"
+    assert quantize.main([str(ROOT / f"training/checkpoints/{name}.keras"), "-o", str(out)]) == 0
+    assert out.read_bytes() == models.load(name).data
+
+
+def test_a_checkpoint_goes_into_the_package_with_its_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(quantize, "SHIPPED", tmp_path)
+    assert quantize.main([str(quantize.CHECKPOINT)]) == 0
+    assert (tmp_path / "base.tflite").read_bytes() == models.load("base").data
+    assert (tmp_path / "SHA256SUMS").read_text() == (models.SHIPPED / "SHA256SUMS").read_text()
+
+
 @pytest.mark.parametrize("form", ["own.keras", "own.h5", "own_saved", "given.tflite"])
 def test_a_network_of_ones_own_in_every_format(
     form: str, chests: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -48,6 +48,13 @@ def test_it_is_found_by_its_marks() -> None:
     assert text.endswith(f"{audit_table.NOTE}\n\n<!-- /audit -->")
 
 
+def test_it_takes_the_place_of_an_older_one() -> None:
+    old = audit_table.marked({**figures(), "sha256": "0", "images": 1})
+    other = audit_table.marked({**figures(), "model": "network"})
+    placed = audit_table.placed(f"# Card\n\n{other}\n\n{old}\n\nThe end.\n", figures())
+    assert placed == f"# Card\n\n{other}\n\n{audit_table.marked(figures())}\n\nThe end.\n"
+
+
 def test_the_report_has_every_section_every_plot_and_what_differs() -> None:
     text = audit_table.report(figures(), ["risk_coverage.png"])
     for title, note, _, _ in audit_table.SECTIONS.values():

@@ -26,6 +26,16 @@ def test_a_network_keeps_its_weights_to_half_precision_and_says_what_it_is(tmp_p
     assert InputSpec.from_dict(facts["input"]) == spec
 
 
+def test_a_network_carries_what_finds_its_lungs(tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 1))
+    network = keras.Model(image, keras.layers.Conv2D(4, 3, name="c")(image))
+    spec = InputSpec(8, 8, lungs=b"a finder")
+    checkpoint.save(network, tmp_path / "n.keras", ("a", "b"), spec, {})
+    facts = read_facts(tmp_path / "n.keras")
+    assert InputSpec.from_dict(facts["input"], facts["lungs"]) == spec
+    keras.models.load_model(tmp_path / "n.keras")
+
+
 def test_a_network_carries_its_statistics(tmp_path: Path) -> None:
     image = keras.Input((8, 8, 1))
     network = keras.Model(image, keras.layers.Conv2D(4, 3, name="c")(image))

@@ -9,6 +9,7 @@ import pytest
 from judged import answers, cases, sided_network, sure
 
 from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.fit import WHOLE
 from training import lungs
 from training.evaluate import answer
 
@@ -54,13 +55,18 @@ def test_how_much_of_each_field_a_box_covers() -> None:
     np.testing.assert_array_equal(lungs.lung_cover(case, (4, 4)), expected)
 
 
+def test_a_cropped_network_s_fields_lie_over_what_it_saw() -> None:
+    case = Case(Path("x.png"), fields={"lung_boxes": "0 0 0.5 0.125;0.5 0.5 1 1"})
+    np.testing.assert_array_equal(lungs.lung_cover(case, (2, 2), (0.25, 0.25, 0.75, 0.75)), [[0, 0], [0, 1]])
+
+
 def test_the_share_of_the_evidence_in_the_lungs() -> None:
     evidence = np.zeros((6, 2, 2, 3))
     evidence[:, 0, 0, 2] = 3  # for covid, inside
     evidence[:, 1, 1, 2] = 1  # for covid, outside
     evidence[:, 1, 0, 0] = 9  # for another class
     given = cases("covid", 6, lung_boxes="0 0 0.5 0.5")
-    found = lungs.evidence(answers(given, sure("covid", 6), evidence=evidence))
+    found = lungs.evidence(answers(given, sure("covid", 6), evidence=evidence), [WHOLE] * 6)
     assert found["evidence in the lungs"]["value"] == pytest.approx(0.75)
     assert found["area of the lungs"]["value"] == pytest.approx(0.25)
     assert found["fields in the lungs against fields outside, by evidence"]["value"] == 1
@@ -68,6 +74,6 @@ def test_the_share_of_the_evidence_in_the_lungs() -> None:
 
 def test_what_is_not_there_is_not_measured() -> None:
     given, told = cases("covid", 6), sure("covid", 6)
-    assert "no evidence map" in lungs.evidence(answers(given, told))["evidence in the lungs"]["why"]
+    assert "no evidence map" in lungs.evidence(answers(given, told), [WHOLE] * 6)["evidence in the lungs"]["why"]
     blank = answers(given, told, evidence=np.zeros((6, 2, 2, 3)))
-    assert "no image has lung_boxes" in lungs.evidence(blank)["evidence in the lungs"]["why"]
+    assert "no image has lung_boxes" in lungs.evidence(blank, [WHOLE] * 6)["evidence in the lungs"]["why"]
