@@ -25,9 +25,9 @@ import numpy as np
 
 from covidnet_lite import files, model
 from covidnet_lite.cases import Case, read_cases
-from covidnet_lite.errors import CovidNetLiteError, DatasetError, ModelError
+from covidnet_lite.errors import CovidNetLiteError, DatasetError, MissingExtraError, ModelError
 from training import audit_plots, audit_table, copies, network, reliability, shortcuts
-from training.evaluate import Answers, answer, judge
+from training.evaluate import Answers, answer, judge, split_of
 from training.figure import Figure
 from training.invariance import invariances
 from training.left_out import left_out
@@ -40,6 +40,7 @@ CHECKPOINTS = ROOT / "training/checkpoints"
 DOCUMENTS = (ROOT / "README.md", ROOT / "MODEL_CARD.md")
 INT8, FLOAT, ANY = "int8", "float", "any"  # ANY: no network of ours, or one that is neither
 APART = 0.5  # points between int8 and float from which a line is flagged
+EXTRAS = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}  # module -> package
 
 Lines = dict[str, dict[str, Any]]  # name -> column -> figure
 
@@ -68,13 +69,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     try:
+        _check_extras()
         if args.publish and args.model not in model.shipped():
             raise ModelError(f"--publish: {args.model} is no shipped network; these are {', '.join(model.shipped())}")
         files.check_folder(args.out)
         floating = args.float or _default(args.model, ".keras")
         networks = load(args.model, floating)
         predictions = args.left_out or _default(args.model, ".left_out.csv")
-        figures = audit(networks, read_cases(args.data), args.split, predictions, _progress)
+        cases = read_cases(args.data)
+        if args.publish:
+            _check_splits(args.data, [c for c in cases if c.label in networks[INT8].labels])
+        figures = audit(networks, cases, args.split, predictions, _progress)
         plots = audit_plots.draw(figures)
         report = audit_table.report(figures, list(plots))
         figures_json = json.dumps(figures, indent=1) + "\n"
@@ -88,6 +93,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _check_extras() -> None:
+    """Before long work begins, not after it."""
+    if lacking := [package for module, package in EXTRAS.items() if find_spec(module) is None]:
+        raise MissingExtraError(f"the audit needs {' and '.join(lacking)}: pip install 'covidnet-lite[training]'")
+
+
+def _check_splits(data: Path, cases: Sequence[Case]) -> None:
+    if lacking := sum(not case.split for case in cases):
+        raise DatasetError(
+            f"--publish: {data}: {lacking} images have no split, so the network may have been trained on them; "
+            "give the manifest.csv of its training, which names the splits"
+        )
 
 
 def _progress(step: str) -> None:
@@ -118,7 +137,17 @@ def load(name: str, floating: Path | None) -> dict[str, Network]:
         raise ModelError(
             f"{floating}: has other labels or another input than {name}; give the network it was made from"
         )
+    if (stated := _made_from(name)) and stated != before.sha256:
+        raise ModelError(
+            f"{floating}: its SHA-256 is {before.sha256}, but {name} was made from a network with {stated}; "
+            "give that one as --float, or make the .tflite again with convert/quantize.py"
+        )
     return {INT8: shipped, FLOAT: replace(before, temperature=shipped.temperature, threshold=shipped.threshold)}
+
+
+def _made_from(name: str) -> str:
+    """SHA-256 of the float network that a ``.tflite`` was made from; empty where it does not say."""
+    return str(model.load(name).manifest.provenance.get("network_sha256", ""))
 
 
 def audit(
@@ -172,7 +201,7 @@ def audit(
         "model": shipped.name,
         "sha256": shipped.sha256,
         "float_sha256": networks[FLOAT].sha256 if FLOAT in networks else None,
-        "split": split,
+        "split": split_of(judged[INT8].cases),
         "images": int(chosen.sum()),
         "patients": len(set(judged[INT8].patients.tolist())),
         "sections": measured,

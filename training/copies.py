@@ -51,6 +51,15 @@ def _pair(one: Case, other: Case, alike: float) -> Pair:
     }
 
 
+def across_splits(pair: Pair) -> bool:
+    """Whether both are in a split, and in different ones."""
+    return _differ(pair["splits"])
+
+
+def _differ(both: Sequence[str]) -> bool:
+    return all(both) and len(set(both)) == 2
+
+
 def copies(cases: Sequence[Case], found: Sequence[Pair]) -> dict[str, Figure]:
     """How many of :func:`pairs` no split or patient should have apart."""
     lines = {"images compared": count(len(cases)), "pairs of copies": count(len(found))}
@@ -58,10 +67,10 @@ def copies(cases: Sequence[Case], found: Sequence[Pair]) -> dict[str, Figure]:
     if len({case.split for case in cases if case.split}) < 2:
         lines[across] = missing("the data has no splits")
     else:
-        lines[across] = count(sum(all(p["splits"]) and len(set(p["splits"])) == 2 for p in found))
+        lines[across] = count(sum(across_splits(pair) for pair in found))
     apart = "pairs under two patients"
     if not any(case.patient for case in cases):
         lines[apart] = missing("no patient is named")
     else:
-        lines[apart] = count(sum(all(p["patients"]) and len(set(p["patients"])) == 2 for p in found))
+        lines[apart] = count(sum(_differ(pair["patients"]) for pair in found))
     return lines

@@ -1,9 +1,10 @@
 """Judges a network on labelled radiographs: ``python training/evaluate.py MODEL --data MANIFEST``.
 
 MODEL is a ``.keras`` file, a ``.tflite`` or the name of a shipped network.
-Prints Markdown: accuracy, sensitivity and specificity with Wilson intervals,
-macro AUROC with an interval that draws whole patients, the confusion matrix, and
-the same for each source, which is where the truth is.
+Prints Markdown: accuracy, sensitivity and specificity with Wilson intervals (which
+take the films of one patient as independent), macro AUROC with an interval that
+draws whole patients, the confusion matrix, and the same for each source, which is
+where the truth is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from covidnet_lite import files, metrics
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from training import network
-from training.figure import share
+from training.figure import LEAST, macro_auroc, share
 from training.network import Network
 from training.perturb import Change, pictures
 
@@ -45,8 +46,8 @@ class Answers:
 
     @property
     def patients(self) -> npt.NDArray[Any]:
-        """One identifier a case; an unknown patient is one of his own."""
-        return np.array([case.patient or str(case.path) for case in self.cases])
+        """One identifier a case; an unknown patient is one of his own. Two sources may give two the same number."""
+        return np.array([f"{case.source}/{case.patient or case.path}" for case in self.cases])
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
@@ -106,12 +107,22 @@ def answer(asked: Network, cases: list[Case], change: Change | None = None) -> A
     return Answers(asked.name, asked.labels, cases, targets, probabilities, asked.threshold, found)
 
 
+def split_of(cases: Sequence[Case]) -> str:
+    """The split that cases are of, in words; a case of none may be one that the network was trained on."""
+    names = " and ".join(sorted({case.split for case in cases if case.split}))
+    lacking = sum(not case.split for case in cases)
+    if not names:
+        return "no split: may hold training images"
+    return f"{names} split" + (f", and {lacking} images of no split: may hold training images" if lacking else "")
+
+
 def judge(answers: Answers) -> dict[str, Any]:
     """Every figure, over all cases and for each source."""
     sources = sorted({case.source for case in answers.cases})
     of_source = {s: answers.of(np.array([c.source == s for c in answers.cases])) for s in sources}
     return {
         "model": answers.name,
+        "split": split_of(answers.cases),
         "labels": list(answers.labels),
         "all": _figures(answers),
         "sources": {s or "(no source)": _figures(part) for s, part in of_source.items()},
@@ -129,17 +140,15 @@ def _figures(answers: Answers) -> dict[str, Any]:
         positive, negative = int(matrix[k].sum()), int(matrix.sum() - matrix[k].sum())
         hit, passed = int(matrix[k, k]), int(negative - (matrix[:, k].sum() - matrix[k, k]))
         classes[label] = {"sensitivity": share(hit, positive), "specificity": share(passed, negative)}
-    several = len(set(targets.tolist())) > 1
+    area = macro_auroc(targets, probabilities, answers.patients, answers.labels)
     return {
         "images": len(targets),
         "patients": len(set(answers.patients.tolist())),
         "accuracy": share(int(correct.sum()), len(targets)),
         "classes": classes,
         "confusion": matrix.tolist(),
-        "macro_auroc": metrics.macro_auroc(targets, probabilities) if several else None,
-        "macro_auroc_interval": metrics.bootstrap(metrics.macro_auroc, targets, probabilities, groups=answers.patients)
-        if several
-        else None,
+        "macro_auroc": area["value"],
+        "macro_auroc_interval": area.get("interval"),
         "ece": metrics.expected_calibration_error(targets, probabilities),
         "answered": share(int(answered.sum()), len(targets)),
         "accuracy_when_answered": share(int((correct & answered).sum()), int(answered.sum())),
@@ -150,7 +159,7 @@ def markdown(figures: dict[str, Any]) -> str:
     """The figures as a person reads them."""
     labels, whole = figures["labels"], figures["all"]
     lines = [
-        f"## {figures['model']}: {whole['images']} images of {whole['patients']} patients",
+        f"## {figures['model']}: {whole['images']} images of {whole['patients']} patients; {figures['split']}",
         "",
         "| | value | 95 % interval |",
         "|---|---|---|",
@@ -186,6 +195,8 @@ def markdown(figures: dict[str, Any]) -> str:
         lines.append(
             f"| {source} | {part['images']} | {_percent(part['accuracy'])} | " + " | ".join(found) + f" | {area} |"
         )
+    if any(part["macro_auroc"] is None for part in (whole, *figures["sources"].values())):
+        lines += ["", f"Without a macro AUROC: a single class, or one with fewer than {LEAST} images or patients."]
     return "\n".join(lines)
 
 

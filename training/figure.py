@@ -6,7 +6,7 @@ Every figure is a ``dict`` with ``kind`` and ``value``; all but counts are betwe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from covidnet_lite import metrics
 Array = npt.NDArray[Any]
 Figure = dict[str, Any]
 
-LEAST = 5  # images on either side, below which an AUROC is noise and is not told
+LEAST = 5  # images, and patients, on either side, below which an AUROC is noise and is not told
 
 
 def missing(why: str) -> Figure:
@@ -58,19 +58,33 @@ def auroc(positive: Array, scores: Array, groups: Array, names: tuple[str, str] 
 
     ``names`` are those of the two sides, for saying which one is too small.
     """
-    sides = {names[0]: int(positive.sum()), names[1]: int((~positive).sum())}
-    small = [f"{n} {name}" for name, n in sides.items() if n < LEAST]
-    if small:
-        return missing(f"only {' and '.join(small)} images")
+    if small := _small({names[0]: groups[positive], names[1]: groups[~positive]}):
+        return small
     found = _drawn(metrics.auroc, positive, scores, groups=groups)
-    return {"kind": "auroc", **found, "positive": sides[names[0]], "negative": sides[names[1]]}
+    return {"kind": "auroc", **found, "positive": int(positive.sum()), "negative": int((~positive).sum())}
 
 
-def macro_auroc(targets: Array, probabilities: Array, groups: Array) -> Figure:
-    """Mean AUROC of each class against the rest, with an interval that draws whole groups."""
-    if len(np.unique(targets)) < 2:
+def macro_auroc(targets: Array, probabilities: Array, groups: Array, names: Sequence[str]) -> Figure:
+    """Mean AUROC of each class that is present against the rest, with an interval that draws whole groups.
+
+    ``names`` are those of all classes, for saying which one is too small.
+    """
+    present = np.unique(targets)
+    if len(present) < 2:
         return missing("only one class")
+    if small := _small({names[k]: groups[targets == k] for k in present}):
+        return small
     return {"kind": "auroc", **_drawn(metrics.macro_auroc, targets, probabilities, groups=groups)}
+
+
+def _small(sides: dict[str, Array]) -> Figure | None:
+    """Why there can be no AUROC, where a side (the patient of each of its images) is too small for one."""
+    few = []
+    for name, side in sides.items():
+        patients = len(np.unique(side))
+        if patients < LEAST:
+            few.append(f"{len(side)} {name} images" + (f" of {patients} patients" if len(side) >= LEAST else ""))
+    return missing(f"only {' and '.join(few)}") if few else None
 
 
 def mean(values: Array, groups: Array) -> Figure:

@@ -19,7 +19,7 @@ from covidnet_lite.cases import Case
 from covidnet_lite.errors import DatasetError
 from training.evaluate import Answers
 from training.figure import Array, Figure, auroc, missing, share_of
-from training.yardsticks import COVID, NORMAL, is_label, lacks, says
+from training.yardsticks import COVID, NORMAL, by_source, is_label, lacks, says
 
 KNOWN = ("left_out", "file", "label", "patient", "source", "split")
 REFUSED = "refused"
@@ -47,7 +47,7 @@ def read(path: Path) -> dict[str, Answers]:
 
 
 def _answers(path: Path, left_out: str, labels: tuple[str, ...], rows: list[dict[str, str]]) -> Answers:
-    rows = [r for r in rows if r["label"] in labels and (r["source"] == left_out or r["split"] in ("test", ""))]
+    rows = [r for r in rows if r["label"] in labels and (r["source"] == left_out or r["split"] == "test")]
     cases = [
         Case(Path(r["file"]), r["label"], r["patient"], r["source"], r["split"], {REFUSED: r.get(REFUSED, "")})
         for r in rows
@@ -77,33 +77,41 @@ def left_out(path: Path | None) -> dict[str, Figure]:
 
 
 def _of_source(source: str, answers: Answers) -> Iterator[tuple[str, Figure]]:
-    if lacking := lacks(answers, NORMAL, COVID):
+    unseen = _of(answers, source)
+    if lacking := lacks(answers, COVID):
         yield "left out", lacking
-        return
-    unseen = np.array([case.source == source for case in answers.cases], bool)
-    covid, normal = is_label(answers, COVID), is_label(answers, NORMAL)
+    else:
+        yield from _covid(answers, unseen)
+    normal = unseen & is_label(answers, NORMAL)
+    for label in (NORMAL, COVID):
+        if normal.any() and label in answers.labels:
+            yield f"unseen normal called {label}", share_of(says(answers, label), normal)
     refused = np.array([case.fields[REFUSED] for case in answers.cases])
     if (refused[unseen] != "").all():
         yield "unseen film refused by the guard", share_of(refused == "1", unseen)
-    called = {label: says(answers, label) for label in (COVID, NORMAL)}
+
+
+def _covid(answers: Answers, unseen: Array) -> Iterator[tuple[str, Figure]]:
+    """AUROCs; against negatives of all sources together, be they children and adults, and of each that has enough."""
+    covid = is_label(answers, COVID)
     if (unseen & covid).any():
         yield "unseen covid against all negatives", _area(answers, unseen & covid, ~covid)
+        for other, _ in by_source(answers.of(~unseen & ~covid)):
+            area = _area(answers, unseen & covid, ~covid & _of(answers, other))
+            if area["kind"] != "missing":
+                yield f"unseen covid against negatives of {other or 'no source'}", area
         yield "covid against the rest within it", _area(answers, unseen & covid, unseen & ~covid)
-        yield "unseen covid called covid", share_of(called[COVID], unseen & covid)
+        yield "unseen covid called covid", share_of(says(answers, COVID), unseen & covid)
     if (unseen & ~covid).any():
         yield "seen covid against unseen negatives", _area(answers, ~unseen & covid, unseen & ~covid)
-    if (unseen & normal).any():
-        yield "unseen normal called normal", share_of(called[NORMAL], unseen & normal)
-        yield "unseen normal called covid", share_of(called[COVID], unseen & normal)
+
+
+def _of(answers: Answers, source: str) -> Array:
+    return np.array([case.source == source for case in answers.cases], bool)
 
 
 def _area(answers: Answers, positive: Array, negative: Array) -> Figure:
     """AUROC of the probability of COVID-19 between two sets of cases."""
     part = answers.of(positive | negative)
     scores = part.probabilities[:, part.labels.index(COVID)]
-    return auroc(is_label(part, COVID), scores, _patients(part), ("covid", "other"))
-
-
-def _patients(answers: Answers) -> Array:
-    """Numbers of patients may repeat from source to source."""
-    return np.array([f"{case.source}/{patient}" for case, patient in zip(answers.cases, answers.patients)])
+    return auroc(is_label(part, COVID), scores, part.patients, ("covid", "other"))

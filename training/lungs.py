@@ -30,9 +30,9 @@ def lungs(ask: Ask, untouched: Answers) -> dict[str, Figure]:
 
     A network that looks at lungs falls to 0.5 when they are black, and stays where
     it was when only they are left. ``ask`` says what the network makes of changed
-    radiographs.
+    radiographs; one that crops to the lungs sees the part it saw of the untouched ones.
     """
-    if lacking := lacks(untouched, COVID, PNEUMONIA):
+    if lacking := lacks(untouched, COVID):
         return {"covid with lungs black": lacking}
     boxed = untouched.of(has_boxes(untouched))
     if not boxed.cases:
@@ -40,7 +40,8 @@ def lungs(ask: Ask, untouched: Answers) -> dict[str, Figure]:
     lines = {}
     for name, change in CHANGES.items():
         seen = boxed if change is None else ask(boxed.cases, change)
-        lines[f"covid against pneumonia, {name}"] = between(seen, COVID, PNEUMONIA)
+        lacking = lacks(seen, PNEUMONIA)
+        lines[f"covid against pneumonia, {name}"] = lacking or between(seen, COVID, PNEUMONIA)
         lines[f"covid against the rest, {name}"] = against_rest(seen, COVID)
     return lines
 
@@ -50,7 +51,7 @@ def border(ask: Ask, untouched: Answers) -> dict[str, Figure]:
     lines = {}
     for name, seen in (("untouched", untouched), ("border black", ask(untouched.cases, without_border))):
         lines[f"accuracy, {name}"] = share_of(seen.correct)
-        lines[f"macro AUROC, {name}"] = macro_auroc(seen.targets, seen.probabilities, seen.patients)
+        lines[f"macro AUROC, {name}"] = macro_auroc(seen.targets, seen.probabilities, seen.patients, seen.labels)
     return lines
 
 

@@ -3,6 +3,9 @@
 Every change works on the 8-bit gray radiograph, before it is fitted to a network.
 What is taken away is painted black: pure black is what frames a radiograph anyway,
 and equalisation leaves it out of account (:func:`covidnet_lite.fit.equalisation`).
+A network that crops to the lungs would look for them in vain where they are black,
+so the crop is that of the untouched radiograph. What should change nothing goes
+through everything that the device does, the search for the lungs included.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from PIL import Image, ImageDraw, ImageOps
 from covidnet_lite import lungs, radiograph
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from covidnet_lite.fit import WHOLE, Box, InputSpec, fit
+from covidnet_lite.fit import WHOLE, Box, InputSpec, fit, gray_table, resize
 
 Change = Callable[[Image.Image, Case], Image.Image]
 T = TypeVar("T")
@@ -32,14 +35,25 @@ SHOWN = 20  # unreadable files named in an error
 def pictures(cases: Sequence[Case], spec: InputSpec, change: Change | None = None) -> npt.NDArray[np.uint8]:
     """``(n, height, width)`` uint8, read as the device does, changed, and fitted as the device does.
 
+    Of a radiograph that is painted over (:data:`PAINTED`) the network is shown the part that it sees of the untouched
+    one, so that what is missing is the paint's doing alone.
+
     Raises:
         DatasetError: at least one cannot be read; the first such are named.
     """
 
     def one(image: Image.Image, case: Case) -> npt.NDArray[np.uint8]:
+        if change in PAINTED:
+            return _fit(change(image, case), spec, lungs.view(image, spec))
         return fit(image if change is None else change(image, case), spec)
 
     return np.stack(_each(cases, spec, one))
+
+
+def _fit(image: Image.Image, spec: InputSpec, view: Box) -> npt.NDArray[np.uint8]:
+    """:func:`covidnet_lite.fit.fit` of a view found beforehand."""
+    small = resize(image, spec, view)
+    return np.asarray(gray_table(small, spec)[np.asarray(small)])
 
 
 def views(cases: Sequence[Case], spec: InputSpec) -> list[Box]:
@@ -118,6 +132,9 @@ def without_border(image: Image.Image, case: Case) -> Image.Image:
     x, y = round(BORDER * width), round(BORDER * height)
     kept.paste(image.crop((x, y, width - x, height - y)), (x, y))
     return kept
+
+
+PAINTED: frozenset[Change | None] = frozenset({without_lungs, lungs_only, without_border})
 
 
 # --- what should change nothing

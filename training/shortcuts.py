@@ -56,7 +56,7 @@ def _sources(title: str, answers: Answers) -> dict[str, Figure]:
     return {
         f"{title}: accuracy": share_of(guessed.argmax(axis=1) == truth),
         f"{title}: share of the largest": percent(float(most / len(truth))),
-        f"{title}: macro AUROC": macro_auroc(truth, guessed, part.patients),
+        f"{title}: macro AUROC": macro_auroc(truth, guessed, part.patients, sources),
     }
 
 
@@ -84,7 +84,7 @@ def linear() -> Any:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
     except ImportError:
-        raise MissingExtraError("the audit needs scikit-learn: pip install scikit-learn") from None
+        raise MissingExtraError("the audit needs scikit-learn: pip install 'covidnet-lite[training]'") from None
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
 
 
@@ -111,7 +111,7 @@ def baseline(train: Sequence[Case], judged: Answers) -> dict[str, Figure]:
     told = Answers("trifles", judged.labels, judged.cases, judged.targets, probabilities, 0.0)
     return {
         "accuracy": share_of(told.correct),
-        "macro AUROC": macro_auroc(judged.targets, probabilities, judged.patients),
+        "macro AUROC": macro_auroc(judged.targets, probabilities, judged.patients, judged.labels),
         **yardsticks(told),
     }
 

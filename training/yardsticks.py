@@ -26,7 +26,7 @@ def accuracy(answers: Answers) -> dict[str, Figure]:
     whole = figures["all"]
     lines = {
         "accuracy": whole["accuracy"],
-        "macro AUROC": macro_auroc(answers.targets, answers.probabilities, answers.patients),
+        "macro AUROC": macro_auroc(answers.targets, answers.probabilities, answers.patients, answers.labels),
     }
     for label, found in whole["classes"].items():
         lines |= {f"{label}: sensitivity": found["sensitivity"], f"{label}: specificity": found["specificity"]}
@@ -35,18 +35,22 @@ def accuracy(answers: Answers) -> dict[str, Figure]:
 
 def yardsticks(answers: Answers) -> dict[str, Figure]:
     """COVID-19 against pneumonia within one source, normal against pneumonia on matched pairs."""
-    if lacking := lacks(answers, NORMAL, PNEUMONIA, COVID):
-        return {"covid against pneumonia within a source": lacking, "normal against pneumonia, matched pairs": lacking}
-    lines = {
-        f"covid against pneumonia within {source}": between(part, COVID, PNEUMONIA) for source, part in _mixed(answers)
-    }
-    if not lines:
-        lines["covid against pneumonia within a source"] = missing("no source has both")
+    return {**_within_sources(answers), "normal against pneumonia, matched pairs": _on_pairs(answers)}
+
+
+def _within_sources(answers: Answers) -> dict[str, Figure]:
+    title = "covid against pneumonia within"
+    if lacking := lacks(answers, COVID, PNEUMONIA):
+        return {f"{title} a source": lacking}
+    lines = {f"{title} {source}": between(part, COVID, PNEUMONIA) for source, part in _mixed(answers)}
+    return lines or {f"{title} a source": missing("no source has both")}
+
+
+def _on_pairs(answers: Answers) -> Figure:
+    if lacking := lacks(answers, NORMAL, PNEUMONIA):
+        return lacking
     paired = answers.of(np.array([bool(case.fields.get(PAIR)) for case in answers.cases], bool))
-    lines["normal against pneumonia, matched pairs"] = (
-        between(paired, NORMAL, PNEUMONIA) if paired.cases else missing(f"no image has a {PAIR}")
-    )
-    return lines
+    return between(paired, NORMAL, PNEUMONIA) if paired.cases else missing(f"no image has a {PAIR}")
 
 
 def _mixed(answers: Answers) -> Iterator[tuple[str, Answers]]:

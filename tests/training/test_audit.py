@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from judged import sided_network
 
 from covidnet_lite import model
 from covidnet_lite.cases import read_cases
-from covidnet_lite.errors import DatasetError, ModelError
+from covidnet_lite.errors import DatasetError, MissingExtraError, ModelError
 from training import audit, audit_plots, audit_table
 
 pytest.importorskip("sklearn")
@@ -29,7 +31,7 @@ def test_figures_come_in_plain_types_for_both_networks(chests: Path) -> None:
     figures = audit.audit(networks, drawn(chests, 2), "test", progress=steps.append)
     assert set(audit_table.SECTIONS) == set(figures["sections"]) <= set(steps)
     assert json.loads(json.dumps(figures, allow_nan=False))["sha256"] == "0" * 64
-    assert figures["images"] == 12
+    assert (figures["images"], figures["split"]) == (12, "test split")
     line = figures["sections"]["accuracy"]["accuracy"]
     assert line["int8"] == line["float"]
     assert (line["points"], line["apart"]) == (0, False)
@@ -65,6 +67,7 @@ def test_data_without_anything_else_is_not_measured_and_does_not_fail(chests: Pa
     bare = [replace(c, patient="", source="", split="", fields={}) for c in drawn(chests)]
     figures = audit.audit({"int8": sided_network()}, bare, "test")
     assert figures["images"] == 48
+    assert figures["split"] == "no split: may hold training images"
     text = audit_table.report(figures, [])
     for why in (
         "no source has both",
@@ -73,6 +76,7 @@ def test_data_without_anything_else_is_not_measured_and_does_not_fail(chests: Pa
         "no image has lung_boxes",
         "the data has no splits",
         "pass --left-out",
+        "patients; no split: may hold training images",
         "pass --float",
     ):
         assert why in text, why
@@ -94,8 +98,17 @@ def test_an_empty_split_is_said(chests: Path) -> None:
 def test_a_float_network_is_judged_as_the_int8_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"net.tflite": replace(sided_network(), temperature=2.0), "net.keras": sided_network()}
     monkeypatch.setattr(audit.network, "load", known.__getitem__)
+    stated = {"network_sha256": "0" * 64}
+    monkeypatch.setattr(audit.model, "load", lambda name: SimpleNamespace(manifest=SimpleNamespace(provenance=stated)))
     found = audit.load("net.tflite", Path("net.keras"))
     assert (found["float"].temperature, found["float"].threshold) == (2.0, 0.6)
+    known["net.keras"] = replace(sided_network(), sha256="1" * 64)
+    with pytest.raises(ModelError, match="was made from a network with 000"):
+        audit.load("net.tflite", Path("net.keras"))
+    stated["network_sha256"] = ""
+    assert audit.load("net.tflite", Path("net.keras"))["float"].sha256 == "1" * 64
+    del stated["network_sha256"]
+    assert audit.load("net.tflite", Path("net.keras"))["float"].sha256 == "1" * 64
     known["net.keras"] = sided_network(side=64)
     with pytest.raises(ModelError, match="the network it was made from"):
         audit.load("net.tflite", Path("net.keras"))
@@ -107,6 +120,37 @@ def test_a_shipped_network_knows_its_checkpoint() -> None:
     pytest.importorskip("keras")
     assert audit._default("base", ".keras") == audit.CHECKPOINTS / "base.keras"
     assert audit._default("training/checkpoints/base", ".keras") is None
+    assert hashlib.sha256((audit.CHECKPOINTS / "base.keras").read_bytes()).hexdigest() == audit._made_from("base")
+
+
+@pytest.mark.parametrize("module", ["matplotlib", "sklearn"])
+def test_a_missing_package_is_said_before_anything_else(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(audit, "find_spec", lambda name: None if name == module else object())
+    with pytest.raises(MissingExtraError, match=audit.EXTRAS[module]):
+        audit._check_extras()
+    assert audit.main(["huge", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
+    assert "pip install 'covidnet-lite[training]'" in capsys.readouterr().err
+
+
+def test_what_may_have_been_trained_on_is_not_published(
+    chests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = chests / "manifest.csv"
+    head, first, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, first.rpartition(",")[0] + ",", *rows]).replace("clear", "normal") + "\n")
+    monkeypatch.setattr(audit, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setattr(audit, "DOCUMENTS", ())
+    given = ["base", "--data", str(path), "--out", str(tmp_path / "out"), "--publish"]
+    assert audit.main(given) == 1
+    assert f"--publish: {path}: 1 images have no split" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "checkpoints").exists()
+    path.write_text(path.read_text().replace(",\n", ",train\n", 1))
+    monkeypatch.setattr(audit, "audit", lambda *given: (_ for _ in ()).throw(DatasetError("goes on")))
+    assert audit.main(given) == 1
+    assert "goes on" in capsys.readouterr().err
 
 
 def test_the_shipped_network_is_audited_from_the_command_line(

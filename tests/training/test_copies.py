@@ -34,6 +34,12 @@ def test_pairs_across_splits_and_patients_are_counted() -> None:
     assert pair(0, 1)["likeness"] == 0.9123
 
 
+def test_a_copy_of_no_split_is_across_none() -> None:
+    found = [{**pair(0, 1), "splits": ["train", ""]}, {**pair(0, 1), "splits": ["train", "train"]}]
+    assert [copies.across_splits(p) for p in [*found, pair(0, 1)]] == [False, False, True]
+    assert copies.copies(CASES, found)["pairs in different splits"]["value"] == 0
+
+
 def test_without_splits_or_patients_it_is_not_measured() -> None:
     found = copies.copies([replace(c, split="", patient="") for c in CASES], [])
     assert found["pairs in different splits"]["why"] == "the data has no splits"

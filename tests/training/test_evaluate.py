@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from covidnet_lite import metrics
 from covidnet_lite.cases import Case
 from training import evaluate
 
@@ -18,7 +20,9 @@ def answers() -> evaluate.Answers:
     for row, (k, p) in enumerate(zip(predicted, confidence)):
         probabilities[row] = (1 - p) / 2
         probabilities[row, k] = p
-    cases = [Case(Path(str(i)), "abc"[t], f"p{i // 2}", "here" if i < 4 else "there") for i, t in enumerate(targets)]
+    cases = [
+        Case(Path(str(i)), "abc"[t], f"p{i // 2}", "here" if i < 4 else "there", "test") for i, t in enumerate(targets)
+    ]
     return evaluate.Answers("net", ("a", "b", "c"), cases, targets, probabilities, 0.7)
 
 
@@ -33,8 +37,45 @@ def test_figures_by_hand() -> None:
     assert found["classes"]["c"]["specificity"]["value"] == pytest.approx(6 / 7)
     assert found["answered"]["count"] == 6
     assert found["accuracy_when_answered"]["value"] == 1
-    low, high = found["macro_auroc_interval"]
-    assert low <= found["macro_auroc"] <= high
+
+
+def repeated() -> evaluate.Answers:
+    """The same five times, of other patients."""
+    told = answers()
+    cases = [replace(c, patient=f"{k}.{c.patient}") for k in range(5) for c in told.cases]
+    return replace(
+        told, cases=cases, targets=np.tile(told.targets, 5), probabilities=np.tile(told.probabilities, (5, 1))
+    )
+
+
+def test_a_macro_auroc_is_told_where_every_class_has_enough() -> None:
+    found = evaluate.judge(repeated())
+    low, high = found["all"]["macro_auroc_interval"]
+    assert low <= found["all"]["macro_auroc"] == metrics.macro_auroc(answers().targets, answers().probabilities) <= high
+    assert "| macro AUROC | 0." in evaluate.markdown(found)
+    assert "fewer than 5" not in evaluate.markdown(found)
+    few = evaluate.judge(answers())
+    assert few["all"]["macro_auroc"] is few["all"]["macro_auroc_interval"] is None
+    assert "| macro AUROC | - | |" in evaluate.markdown(few)
+    assert "fewer than 5 images or patients" in evaluate.markdown(few)
+
+
+def test_two_sources_may_give_two_patients_one_number() -> None:
+    told = answers()
+    same = replace(told, cases=[replace(c, patient="1") for c in told.cases])
+    assert evaluate.judge(same)["all"]["patients"] == 2
+    unknown = replace(told, cases=[replace(c, patient="") for c in told.cases])
+    assert evaluate.judge(unknown)["all"]["patients"] == 8
+
+
+def test_images_of_no_split_are_not_said_to_be_held_out() -> None:
+    told = answers()
+    assert evaluate.split_of(told.cases) == "test split"
+    bare = [replace(c, split="") for c in told.cases]
+    assert evaluate.split_of(bare) == "no split: may hold training images"
+    assert evaluate.split_of([*told.cases, *bare[:3]]).startswith("test split, and 3 images of no split: may hold")
+    text = evaluate.markdown(evaluate.judge(replace(told, cases=bare)))
+    assert text.startswith("## net: 8 images of 4 patients; no split: may hold training images\n")
 
 
 def test_every_source_is_judged_on_its_own() -> None:
@@ -56,7 +97,7 @@ def test_the_shipped_network_is_judged_from_the_command_line(
 ) -> None:
     (film_png.parent / "manifest.csv").write_text("file,label,split\nfilm.png,normal,test\n")
     assert evaluate.main(["base", "--data", str(film_png.parent), "--json", str(tmp_path / "f.json")]) == 0
-    assert "1 images of 1 patients" in capsys.readouterr().out
+    assert "1 images of 1 patients; test split" in capsys.readouterr().out
     assert json.loads((tmp_path / "f.json").read_text())["all"]["images"] == 1
 
 

@@ -31,6 +31,25 @@ def test_an_area_of_too_few_says_which_are_few() -> None:
     assert figure.told(found) == "not measured: only 2 normal images"
 
 
+def test_many_images_of_few_patients_are_too_few() -> None:
+    positive, scores, patients = np.arange(40) < 20, np.arange(40.0), np.arange(40)
+    patients[positive] %= 4
+    found = figure.auroc(positive, scores, patients, ("covid", "normal"))
+    assert figure.told(found) == "not measured: only 20 covid images of 4 patients"
+    patients[19] = 99
+    assert figure.auroc(positive, scores, patients)["value"] == 0
+
+
+@pytest.mark.parametrize(
+    ("few", "patients", "why"), [(1, 1, "only 1 b images"), (9, 3, "only 9 b images of 3 patients"), (5, 5, "")]
+)
+def test_a_macro_auroc_needs_enough_of_every_class_that_is_there(few: int, patients: int, why: str) -> None:
+    targets, groups = np.array([0] * 20 + [1] * few), np.array([*range(20), *(99 - i % patients for i in range(few))])
+    found = figure.macro_auroc(targets, np.eye(3)[targets], groups, "abc")
+    assert found.get("why", "") == why
+    assert (found["value"] == 1) is not bool(why)
+
+
 def test_one_patient_has_no_interval_but_its_value() -> None:
     found = figure.mean(np.array([0.2, 0.4]), np.array(["p", "p"]))
     assert found["value"] == pytest.approx(0.3)
@@ -38,7 +57,7 @@ def test_one_patient_has_no_interval_but_its_value() -> None:
 
 
 def test_one_class_has_no_macro_auroc() -> None:
-    assert figure.macro_auroc(np.zeros(9, int), np.ones((9, 2)) / 2, np.arange(9))["why"] == "only one class"
+    assert figure.macro_auroc(np.zeros(9, int), np.ones((9, 2)) / 2, np.arange(9), "ab")["why"] == "only one class"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,41 @@ def test_unseen_is_told_from_seen(tmp_path: Path) -> None:
     assert found["there: unseen normal called covid"]["total"] == 10
 
 
+def test_each_source_of_negatives_that_has_enough_has_a_line(tmp_path: Path) -> None:
+    rows = [("covid", "there", "train", 0.6)] * 6 + [("normal", "there", "val", 0.5)] * 5
+    rows += [("pneumonia", "adults", "test", 0.9)] * 5 + [("normal", "children", "test", 0.1)] * 45
+    rows += [("normal", "few", "test", 0.1)] * 4 + [("covid", "adults", "test", 0.9)] * 9
+    rows += [("normal", "adults", "train", 0.0)] * 9
+    found = left_out.left_out(written(tmp_path, rows))
+    against = {name: f for name, f in found.items() if "negatives of" in name}
+    assert {name: (f["value"], f["positive"], f["negative"]) for name, f in against.items()} == {
+        "there: unseen covid against negatives of adults": (0, 6, 5),
+        "there: unseen covid against negatives of children": (1, 6, 45),
+    }
+    assert found["there: unseen covid against all negatives"]["negative"] == 59
+
+
+def test_an_image_of_no_split_whose_source_was_seen_may_be_one_of_training(tmp_path: Path) -> None:
+    rows = [("covid", "there", "", 0.6)] * 6 + [("normal", "here", "test", 0.1)] * 5
+    found = left_out.left_out(written(tmp_path, rows + [("normal", "here", "", 0.9)] * 5))
+    assert found["there: unseen covid against all negatives"]["negative"] == 5
+
+
+def test_a_network_without_covid_still_tells_normal(tmp_path: Path) -> None:
+    path = tmp_path / "left_out.csv"
+    path.write_text("left_out,file,label,patient,source,split,normal,ill\nthere,1.png,normal,a,there,test,0.6,0.4\n")
+    found = left_out.left_out(path)
+    assert list(found) == ["there: left out", "there: unseen normal called normal"]
+    assert found["there: left out"]["why"] == "the network has no label covid"
+    assert found["there: unseen normal called normal"]["value"] == 1
+
+
+def test_a_network_without_normal_still_tells_covid(tmp_path: Path) -> None:
+    path = written(tmp_path, [("covid", "there", "test", 0.6)] * 5 + [("pneumonia", "here", "test", 0.1)] * 5)
+    path.write_text(path.read_text().replace(",normal,pneumonia", ",sound,pneumonia"))
+    assert left_out.left_out(path)["there: unseen covid against all negatives"]["value"] == 1
+
+
 def test_a_source_without_covid_has_only_its_negatives(tmp_path: Path) -> None:
     found = left_out.left_out(
         written(tmp_path, [("normal", "there", "test", 0.1)] * 5 + [("covid", "here", "test", 0.9)] * 5)

@@ -42,6 +42,14 @@ def test_only_images_with_boxes_count(chests: Path) -> None:
     assert lungs.lungs(ask, ask(given[:20]))["covid with lungs black"]["why"] == "no image has lung_boxes"
 
 
+def test_covid_against_the_rest_needs_no_pneumonia(chests: Path) -> None:
+    ask = partial(answer, sided_network(("normal", "covid")))
+    given = [replace(c, label=c.label.replace("pneumonia", "normal")) for c in boxed(chests)]
+    found = lungs.lungs(ask, ask(given))
+    assert found["covid against the rest, untouched"]["value"] > 0.95
+    assert found["covid against pneumonia, untouched"]["why"] == "the network has no label pneumonia"
+
+
 def test_the_border_is_asked_of_all_images(chests: Path) -> None:
     ask, given = partial(answer, sided_network()), boxed(chests, "")
     found = lungs.border(ask, ask(given))

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from covidnet_lite import fit, lungs
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.fit import InputSpec
 from training import perturb
 
 SPEC = InputSpec(32, 32)
+FINDER = (Path(__file__).resolve().parents[2] / "training/checkpoints/lungs.tflite").read_bytes()
 BOXED = Case(Path("x.png"), fields={"lung_boxes": "0.1 0.2 0.4 0.8;0.6 0.2 0.9 0.8"})
 GRAY = Image.new("L", (100, 50), 120)
 
@@ -23,6 +25,36 @@ def test_pictures_are_read_changed_and_fitted(chests: Path) -> None:
     assert plain.shape == (3, 32, 32)
     assert plain.dtype == np.uint8
     np.testing.assert_allclose(mirrored[:, :, ::-1].astype(int), plain, atol=1)
+
+
+def test_what_is_painted_over_is_cropped_as_the_untouched_radiograph_is(
+    film_png: Path, film_image: Image.Image
+) -> None:
+    spec = InputSpec(64, 64, lungs=FINDER)
+    case = Case(film_png, fields={"lung_boxes": "0.08 0.12 0.45 0.84;0.55 0.12 0.95 0.84"})
+    changes = (perturb.without_lungs, perturb.lungs_only, perturb.without_border)
+    view = lungs.view(film_image, spec)
+    assert all(lungs.view(change(film_image, case), spec) != view for change in changes)
+    plain, black, only, framed = (perturb.pictures([case], spec, c)[0].astype(int) for c in (None, *changes))
+    np.testing.assert_allclose(black + only, plain, atol=3)  # each is rounded twice
+    np.testing.assert_array_equal(framed[16:48, 16:48], plain[16:48, 16:48])
+
+
+def test_what_is_painted_over_is_fitted_as_ever_where_all_of_it_is_seen(chests: Path) -> None:
+    cases = [Case(c.path, fields=BOXED.fields) for c in read_cases(chests)[:2]]
+    spec = InputSpec(32, 32, equalise=True)
+    for change in perturb.PAINTED:
+        expected = [fit.fit(change(Image.open(c.path), c), spec) for c in cases]
+        np.testing.assert_array_equal(perturb.pictures(cases, spec, change), expected)
+
+
+def test_what_should_change_nothing_goes_through_the_search_for_the_lungs(film_png: Path) -> None:
+    spec = InputSpec(64, 64, lungs=FINDER)
+    case = Case(film_png)
+    with Image.open(film_png) as image:
+        turned = fit.fit(perturb.rotated(5)(image, case), spec)
+    np.testing.assert_array_equal(perturb.pictures([case], spec, perturb.rotated(5))[0], turned)
+    assert not perturb.PAINTED & set(perturb.INVARIANCES.values())
 
 
 def test_every_unreadable_picture_is_named(chests: Path) -> None:

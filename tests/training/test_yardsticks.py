@@ -34,7 +34,19 @@ def test_a_network_without_such_labels_is_not_measured() -> None:
     for measure in (yardsticks.yardsticks, yardsticks.false_covid, yardsticks.predictive_values):
         found = measure(other)
         assert {f["kind"] for f in found.values()} == {"missing"}
-        assert all("covid" in f["why"] for f in found.values())
+        assert all("covid" in f["why"] or "pneumonia" in f["why"] for f in found.values())
+
+
+def test_a_line_asks_for_its_own_labels_only() -> None:
+    given = [*cases("covid", 6), *cases("pneumonia", 6, matched_pair="m"), *cases("normal", 6, matched_pair="m")]
+    told = answers(given, sure("covid", 6) + sure("pneumonia", 6) + sure("normal", 6))
+    without_normal = replace(told, labels=("else", "pneumonia", "covid"))
+    found = list(yardsticks.yardsticks(without_normal).values())
+    assert [f["value"] for f in found] == [1, None]
+    assert found[1]["why"] == "the network has no label normal"
+    found = list(yardsticks.yardsticks(replace(told, labels=("normal", "pneumonia", "else"))).values())
+    assert [f["value"] for f in found] == [None, 1]
+    assert found[0]["why"] == "the network has no label covid"
 
 
 def test_normal_films_called_covid_by_source() -> None:
