@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -60,6 +61,18 @@ class Batches(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         self.epoch += 1
+
+
+def predict(model: keras.Model, inputs: npt.NDArray[np.float32], batch_size: int = 32) -> Any:
+    """What a network makes of inputs, as ``model.predict`` gives it, batch by batch.
+
+    The pipeline behind ``predict`` was seen to wait for ever on two cores.
+    """
+    batches = (inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size))
+    found = [model.predict_on_batch(batch) for batch in batches]
+    if isinstance(found[0], dict):
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    return np.concatenate(found)
 
 
 def _jittered(view: Box, rng: np.random.Generator) -> Box:

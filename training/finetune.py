@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import math
@@ -32,7 +33,7 @@ from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import InputSpec
 from training import backbones, checkpoint, dataset, quantisation_aware
-from training.batches import Batches
+from training.batches import Batches, predict
 from training.equalise_channels import equalise_channels
 from training.recipe import Recipe, read_recipe
 
@@ -100,12 +101,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = False, verbose: int = 1) -> keras.Model:
     """Trains one recipe, or goes on with it, and returns the network."""
     cases = deal(data, recipe)
+    folder, text, finder = out / recipe.name, recipe_path.read_bytes(), _finder(recipe)
+    if not fresh and folder.exists() and not begun(out, cases, recipe):
+        raise DatasetError(
+            f"{folder}: holds a run of another recipe or other data; give another --out, or --fresh to drop it"
+        )
     splits = load(cases, recipe)
-    folder = out / recipe.name
     if fresh and folder.exists():
         shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(recipe_path, folder / f"{recipe.name}.toml")
+    mark = fingerprint(cases, recipe)
+    files.write_all({folder / f"{recipe.name}.made_from": mark, folder / f"{recipe.name}.toml": text})
     write_manifest(folder / "manifest.csv", cases)  # so that what was held out stays held out
     keras.utils.set_random_seed(recipe.seed)
     backbone = backbones.build(
@@ -114,7 +119,7 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
     network = backbones.with_head(backbone, recipe.labels, recipe.dropout)
     classifier = keras.Model(network.inputs[0], network.output["logits"])
     backbones.freeze(network, recipe.freeze)
-    spec = replace(backbone.spec, lungs=LUNGS.read_bytes()) if recipe.lungs else backbone.spec
+    spec = replace(backbone.spec, lungs=finder)
     _train(classifier, "float", splits, spec, recipe, folder, verbose)
     network.trainable = True
 
@@ -148,6 +153,28 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
     return network
 
 
+def fingerprint(cases: Sequence[Case], recipe: Recipe) -> str:
+    """SHA-256 of what decides how a network turns out; a run only goes on where it is the same."""
+    told = [[str(c.path), c.label, c.patient, c.source, c.split] for c in cases]
+    given = json.dumps([asdict(recipe), told, hashlib.sha256(_finder(recipe)).hexdigest()])
+    return hashlib.sha256(given.encode()).hexdigest() + "\n"
+
+
+def begun(out: Path, cases: Sequence[Case], recipe: Recipe) -> bool:
+    """Whether what lies in the recipe's folder is of this recipe and these cases."""
+    made_from = out / recipe.name / f"{recipe.name}.made_from"
+    return made_from.is_file() and made_from.read_text() == fingerprint(cases, recipe)
+
+
+def _finder(recipe: Recipe) -> bytes:
+    """The network that finds the lungs, where the recipe wants them found."""
+    if not recipe.lungs:
+        return b""
+    if not LUNGS.is_file():
+        raise DatasetError(f"{LUNGS}: is missing; make it with training/locate_lungs.py, or set lungs = false")
+    return LUNGS.read_bytes()
+
+
 def deal(data: Path, recipe: Recipe) -> list[Case]:
     """Reads and checks the cases of the recipe's labels and sources, each in a split.
 
@@ -156,6 +183,8 @@ def deal(data: Path, recipe: Recipe) -> list[Case]:
     """
     cases = read_cases(data)
     dataset.check(cases, recipe.labels, recipe.ignore)
+    if unknown := sorted(set(recipe.exclude_sources) - {c.source for c in cases}):
+        raise DatasetError(f"exclude_sources: the data have no source {unknown[0]}; check the recipe's spelling")
     cases = [c for c in cases if c.label in recipe.labels and c.source not in recipe.exclude_sources]
     return dataset.split_by_patient(cases, recipe.seed)
 
@@ -223,18 +252,24 @@ def _train(
         jit_compile=False,  # XLA's convolutions on a CPU take ten times as long
     )
     model.optimizer.build(model.trainable_variables)  # so that its state is restored too
-    state, last, best, mean = (
-        folder / f"{stage}.{end}" for end in ("json", "last.weights.h5", "best.weights.h5", "mean.npz")
-    )
+    state, best = folder / f"{stage}.json", folder / f"{stage}.best.weights.h5"
     progress = Progress.load(state)
+
+    def last() -> Path:
+        return folder / f"{stage}.last.{progress.epoch}.weights.h5"
+
+    def mean() -> Path:
+        return folder / f"{stage}.mean.{progress.averaged}.npz"
+
     if progress.epoch:
-        model.load_weights(last)
+        model.load_weights(last())
     inputs = dataset.network_inputs(val.images, spec)
     val_weights = dataset.case_weights(val.cases, recipe.balance, recipe.source_weights)
     while progress.epoch < epochs and not progress.done:
         batches.epoch = progress.epoch
+        _seed_dropout(model, seed + progress.epoch)
         history = model.fit(batches, initial_epoch=progress.epoch, epochs=progress.epoch + 1, verbose=verbose).history
-        logits = model.predict(inputs, batch_size=64, verbose=0)
+        logits = predict(model, inputs)
         row = _row(stage, progress.epoch, history, logits, val, val_weights, recipe)
         _log(folder / f"{recipe.name}.csv", row)
         if verbose:
@@ -244,28 +279,39 @@ def _train(
             _write_weights(model, best)
         else:
             progress.waited += 1
+        # Under names of their own until the state names them: a kill in between repeats this epoch as it was.
+        passed = [last(), mean()]
         progress.epoch += 1
         progress.done = not average and progress.waited >= recipe.patience
         if progress.epoch > epochs - average:
-            _add_to_mean(model, mean, progress.averaged)
             progress.averaged += 1
-        _write_weights(model, last)
+            _write_mean(model, passed[1], mean(), progress.averaged)
+        _write_weights(model, last())
         progress.save(state)
+        for path in set(passed) - {last(), mean()}:
+            path.unlink(missing_ok=True)
     model.load_weights(best)
     if progress.averaged:
-        with np.load(mean) as kept:
+        with np.load(mean()) as kept:
             model.set_weights([kept[name] for name in kept.files])
 
 
-def _add_to_mean(model: keras.Model, path: Path, count: int) -> None:
-    """Stochastic weight averaging (Izmailov et al., UAI 2018): the mean of ``count`` epochs gets one more."""
+def _seed_dropout(model: keras.Model, seed: int) -> None:
+    """Weights files do not hold it; so a run that is resumed draws what an unbroken one would."""
+    for layer in model._flatten_layers():
+        if generator := getattr(layer, "seed_generator", None):
+            generator.state.assign([seed, 0])
+
+
+def _write_mean(model: keras.Model, before: Path, after: Path, count: int) -> None:
+    """Stochastic weight averaging (Izmailov et al., UAI 2018): a mean with the ``count``-th epoch added."""
     weights = model.get_weights()
-    if count:
-        with np.load(path) as kept:
-            weights = [old + (new - old) / (count + 1) for old, new in zip((kept[n] for n in kept.files), weights)]
+    if count > 1:
+        with np.load(before) as kept:
+            weights = [old + (new - old) / count for old, new in zip((kept[n] for n in kept.files), weights)]
     buffer = io.BytesIO()
     np.savez(buffer, *weights)
-    files.write(path, buffer.getvalue())
+    files.write(after, buffer.getvalue())
 
 
 def _write_weights(model: keras.Model, path: Path) -> None:

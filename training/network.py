@@ -77,13 +77,16 @@ def _keras(path: Path) -> Network:
         raise ModelError(f"{path}: is no network that training/finetune.py wrote")
     import keras
 
-    network, spec = (
-        keras.models.load_model(path, compile=False),
-        InputSpec.from_dict(facts["input"], facts.get("lungs", b"")),
-    )
+    from training.batches import predict
+
+    try:
+        spec = InputSpec.from_dict(facts["input"], facts.get("lungs", b""))
+        network = keras.models.load_model(path, compile=False)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ModelError(f"{path}: cannot be loaded ({error}); save it again with training/finetune.py") from error
 
     def run(pictures: npt.NDArray[np.uint8]) -> dict[str, Array]:
-        found = network.predict(normalise(pictures, spec), batch_size=32, verbose=0)
+        found = predict(network, normalise(pictures, spec))
         return {name: np.asarray(values) for name, values in found.items()}
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -45,7 +45,7 @@ class Recipe:
     decode_side: int = 320
     seed: int = 2020
     epochs: int = 24
-    patience: int = 8
+    patience: int = 8  # epochs without a better validation loss before it ends; not where epochs are averaged
     batch_size: int = 32
     learning_rate: float = 5e-4
     warmup_epochs: float = 2.0

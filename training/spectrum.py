@@ -27,7 +27,8 @@ def radial(pixels: Pixels) -> Spectrum:
     bands, counts, window = _geometry(len(pixels))
     centred = (pixels.astype(np.float32) - pixels.mean(dtype=np.float32)) * window
     power = np.abs(np.fft.rfft2(centred)) ** 2
-    return np.asarray(np.sqrt(np.bincount(bands.ravel(), power.ravel(), len(counts)) / counts) + 1e-2, np.float32)
+    mean = np.bincount(bands.ravel(), power.ravel(), len(counts)) / np.maximum(counts, 1)
+    return np.asarray(np.sqrt(mean) + 1e-2, np.float32)
 
 
 def impose(pixels: Pixels, target: Spectrum, share: float = 1.0) -> Pixels:

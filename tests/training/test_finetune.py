@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -15,6 +16,7 @@ import pytest
 
 from convert.network import read_facts
 from convert.synthetic import read_statistics
+from covidnet_lite.errors import DatasetError
 from training import finetune
 from training.recipe import read_recipe
 
@@ -147,7 +149,7 @@ def test_the_mean_of_the_last_epochs_can_be_kept(chests: Path, tmp_path: Path) -
     text = RECIPE.format(epochs=3).replace("patience = 9", 'patience = 1\naverage = 2\nfreeze = "block2_add"')
     recipe.write_text(text.replace("epochs = 1\n", "epochs = 0\n"))
     network = finetune.run(chests, read_recipe(recipe), recipe, tmp_path / "runs", verbose=0)
-    with np.load(tmp_path / "runs/tiny/float.mean.npz") as mean:
+    with np.load(tmp_path / "runs/tiny/float.mean.2.npz") as mean:
         kept = [mean[name] for name in mean.files]
     found = {tuple(w.shape): w for w in network.get_weights() if w.ndim == 4}
     for weights in (w for w in kept if w.ndim == 4 and tuple(w.shape) in found):
@@ -159,8 +161,51 @@ def test_the_mean_of_the_last_epochs_can_be_kept(chests: Path, tmp_path: Path) -
 
 def test_the_mean_counts_every_epoch_alike(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    for count, value in enumerate((3.0, 5.0, 10.0)):
+    for count, value in enumerate((3.0, 5.0, 10.0), 1):
         model.set_weights([np.full((1, 1), value, np.float32)])
-        finetune._add_to_mean(model, tmp_path / "mean.npz", count)
-    with np.load(tmp_path / "mean.npz") as mean:
+        finetune._write_mean(model, tmp_path / f"{count - 1}.npz", tmp_path / f"{count}.npz", count)
+    with np.load(tmp_path / "3.npz") as mean:
         assert mean["arr_0"] == pytest.approx(6.0)
+
+
+def test_a_run_goes_on_only_with_what_it_was_begun_with(chests: Path, recipe: Path, tmp_path: Path) -> None:
+    begun, out = read_recipe(recipe), tmp_path / "runs"
+    short = replace(begun, epochs=1, quantisation_aware=replace(begun.quantisation_aware, epochs=0))
+    finetune.run(chests, short, recipe, out, verbose=0)
+    kept = (out / "tiny/tiny.made_from").read_text()
+    with pytest.raises(DatasetError, match="of another recipe or other data"):
+        finetune.run(chests, replace(short, dropout=0.1), recipe, out, verbose=0)
+    manifest = chests / "manifest.csv"
+    manifest.write_text(manifest.read_text().rsplit("\n", 2)[0] + "\n")
+    with pytest.raises(DatasetError, match="of another recipe or other data"):
+        finetune.run(chests, short, recipe, out, verbose=0)
+    assert (out / "tiny/tiny.made_from").read_text() == kept
+    finetune.run(chests, short, recipe, out, fresh=True, verbose=0)
+    assert (out / "tiny/tiny.made_from").read_text() != kept
+
+
+def test_an_epoch_repeated_after_a_kill_is_the_same_epoch(
+    chests: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = replace(read_recipe(recipe), epochs=3, average=2, dropout=0.5)
+    given = replace(given, quantisation_aware=replace(given.quantisation_aware, epochs=0))
+    unbroken = finetune.run(chests, given, recipe, tmp_path / "one", verbose=0).get_weights()
+    save = finetune.Progress.save
+
+    def killed(progress: finetune.Progress, path: Path) -> None:
+        if progress.epoch == 3:  # after the weights and their mean are written
+            raise KeyboardInterrupt
+        save(progress, path)
+
+    monkeypatch.setattr(finetune.Progress, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(chests, given, recipe, tmp_path / "two", verbose=0)
+    monkeypatch.setattr(finetune.Progress, "save", save)
+    resumed = finetune.run(chests, given, recipe, tmp_path / "two", verbose=0).get_weights()
+    for one, other in zip(unbroken, resumed):
+        np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+def test_a_source_that_the_data_do_not_have_is_said(chests: Path, recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="the data have no source elsewhere"):
+        finetune.run(chests, replace(read_recipe(recipe), exclude_sources=("elsewhere",)), recipe, tmp_path, verbose=0)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from covidnet_lite.cases import read_cases
 from training import leave_one_out, left_out
 
 RECIPE = """
@@ -38,10 +39,7 @@ def arguments(manifest: Path, folder: Path, *more: str) -> list[str]:
     return ["--data", str(manifest), "--recipe", str(recipe), "--out", str(folder / "runs"), *more]
 
 
-def test_each_source_is_told_by_a_network_that_never_saw_it(
-    hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leave_one_out, "LEAST_AGREEMENT", 0.0)
+def test_each_source_is_told_by_a_network_that_never_saw_it(hospitals: Path, tmp_path: Path) -> None:
     assert leave_one_out.main(arguments(hospitals, tmp_path)) == 0
     path = tmp_path / "runs/tiny.left_out.csv"
     with path.open() as file:
@@ -58,6 +56,26 @@ def test_each_source_is_told_by_a_network_that_never_saw_it(
     before = made.stat().st_mtime_ns
     assert leave_one_out.main(arguments(hospitals, tmp_path, "--sources", "north")) == 0
     assert made.stat().st_mtime_ns == before
+    assert set(left_out.read(path)) == {"north", "south"}, "what was told of the others stays"
+
+
+def test_without_splits_nothing_that_was_trained_on_is_told(
+    hospitals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, *rows = hospitals.read_text().splitlines()
+    assert head.endswith(",split")
+    hospitals.write_text("\n".join([head.removesuffix(",split"), *(row.rpartition(",")[0] for row in rows)]) + "\n")
+    assert leave_one_out.main(arguments(hospitals, tmp_path, "--sources", "north")) == 0, capsys.readouterr().err
+    with (tmp_path / "runs/tiny.left_out.csv").open() as file:
+        others = {row["file"] for row in csv.DictReader(file) if row["source"] != "north"}
+    seen = read_cases(tmp_path / "runs/tiny.without.north/manifest.csv")
+    assert others == {c.path.name for c in seen if c.split == "test"} != set()
+
+
+def test_a_quick_run_is_no_full_one(hospitals: Path, tmp_path: Path) -> None:
+    assert leave_one_out.main(arguments(hospitals, tmp_path, "--sources", "north", "--quick")) == 0
+    assert (tmp_path / "runs/tiny.quick.left_out.csv").is_file()
+    assert not (tmp_path / "runs/tiny.without.north").exists()
 
 
 def test_a_source_that_is_not_there_is_said(

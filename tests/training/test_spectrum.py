@@ -42,3 +42,10 @@ def test_what_it_shows_stays() -> None:
 def test_its_own_spectrum_changes_nothing() -> None:
     one = film(0)
     assert np.abs(spectrum.impose(one, spectrum.radial(one)).astype(int) - one).max() <= 1
+
+
+def test_small_pictures_are_no_trouble():
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    changed = spectrum.impose(picture, spectrum.radial(picture[::-1].copy()))
+    assert np.isfinite(spectrum.radial(picture)).all()
+    assert changed.std() > 30
