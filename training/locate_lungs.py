@@ -29,6 +29,7 @@ from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import InputSpec, fit, normalise
 from training import augment, backbones, checkpoint, dataset
+from training.perturb import lung_boxes
 
 SPEC = InputSpec(96, 96, equalise=True)
 BLOCKS = 5  # of EfficientNet-Lite0: down to an eighth of the side
@@ -65,12 +66,15 @@ def run(data: Path, out: Path, epochs: int) -> None:
     """Trains, quantises, and prints how well the int8 network finds the boxes of the films that it did not see.
 
     Raises:
-        DatasetError: no film of the training split, or of the others, has a box.
+        DatasetError: no film of the training split, or of the others, has a box, or a box is none.
     """
-    cases = [c for c in read_cases(data) if c.fields.get("lung_boxes")]
+    cases = [c for c in read_cases(data) if lung_boxes(c)]
     seen, unseen = ([c for c in cases if (c.split == "train") == train] for train in (True, False))
     if not seen or not unseen:
-        raise DatasetError(f"{data}: lung_boxes are needed in the train split and in another; these have none")
+        raise DatasetError(
+            f"{data}: {len(seen)} films of the train split and {len(unseen)} others have lung_boxes; some of both are "
+            "needed, to learn from and to judge on: fill in the column, or the column split"
+        )
     keras.utils.set_random_seed(2020)
     films, held_out = (dataset.decode(chosen, DECODE_SIDE) for chosen in (seen, unseen))
     targets, wanted = (np.stack([around(c) for c in chosen]) for chosen in (seen, unseen))
@@ -84,26 +88,30 @@ def run(data: Path, out: Path, epochs: int) -> None:
         convert(Options(kept, made, calibration=pictures), say=lambda text: None)
         found = np.array([lungs.find(film, made.read_bytes(), margin=0.0) for film in held_out])
         files.write(out, made.read_bytes())
-    overlap = intersection_over_union(found, wanted)
-    print(
-        f"wrote {out}: {out.stat().st_size / 1e6:.2f} MB, trained on {len(seen)} films; intersection over union on "
-        f"{len(unseen)} others: mean {overlap.mean():.3f}, least {overlap.min():.3f}, "
+    print(f"wrote {out}: {out.stat().st_size / 1e6:.2f} MB")
+    print(words(seen, unseen, intersection_over_union(found, wanted)))
+
+
+def words(seen: Sequence[Case], unseen: Sequence[Case], overlap: npt.NDArray[np.float64]) -> str:
+    """How well boxes were found, and where the films are from: of other hospitals it says nothing."""
+    return (
+        f"trained on {len(seen)} films of {_sources(seen)}; intersection over union on {len(unseen)} others of "
+        f"{_sources(unseen)}: mean {overlap.mean():.3f}, least {overlap.min():.3f}, "
         f"{(overlap > 0.7).mean():.0%} above 0.7"
     )
 
 
+def _sources(cases: Sequence[Case]) -> str:
+    return ", ".join(sorted({c.source or "an unnamed source" for c in cases}))
+
+
 def around(case: Case) -> Boxes:
-    """The box around all lungs of a film, ``(4,)``.
+    """The box around all lungs of a film that has some, ``(4,)``.
 
     Raises:
         DatasetError: its ``lung_boxes`` are no boxes.
     """
-    try:
-        boxes = np.array([box.split() for box in case.fields["lung_boxes"].split(";")], np.float32)
-        if boxes.shape[1:] != (4,) or not (boxes[:, :2] < boxes[:, 2:]).all():
-            raise ValueError("left and top must be smaller than right and bottom")
-    except ValueError as error:
-        raise DatasetError(f"{case.path}: lung_boxes {case.fields['lung_boxes']!r} are no boxes ({error})") from error
+    boxes = np.array(lung_boxes(case), np.float32)
     return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 

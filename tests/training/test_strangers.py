@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from covidnet_lite import radiograph
+from covidnet_lite.cases import read_cases
+from covidnet_lite.guard import WRONG
+from training import strangers
+
+
+def test_each_kind_is_counted(
+    chests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = chests / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("clear", "normal").replace("clouded", "covid"))
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    for i in range(3):
+        Image.new("RGB", (80, 90), (200, 30 * i, 0)).save(folder / f"{i}.png")
+    monkeypatch.setattr(strangers, "_of_dicom", lambda: iter(()))
+    given = ["base", "--data", str(chests), "--pictures", str(folder)]
+    assert strangers.main(given) == 0
+    told = dict(re.findall(r"\| (.+?) \| .*?(\d+/\d+) \|", capsys.readouterr().out))
+    assert told["pictures in holiday"] == "3/3", "flat pictures are blank"
+    assert "CT, MR, ultrasound and others of pydicom-data" not in told, "there is none"
+    assert told["blank, noisy and drawn"].endswith("/36")
+    films = sum(c.split == "test" for c in read_cases(chests))
+    for name in ("radiographs as they are", "radiographs as they are: drawn", *(f"radiographs {w}" for w in WRONG)):
+        assert told[name].endswith(f"/{films}")
+
+
+def test_drawn_pictures_all_differ() -> None:
+    pictures = [np.asarray(p).tobytes() for p in strangers.drawn()]
+    assert len(set(pictures)) == len(pictures) == 36
+
+
+def test_the_chest_film_is_no_stranger(film: Path) -> None:
+    pictures = list(strangers._of_dicom())
+    assert len(pictures) > 20
+    assert radiograph.read(film).image.size not in {p.size for p in pictures}
+
+
+def test_no_radiograph_is_said(chests: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert strangers.main(["base", "--data", str(chests)]) == 1
+    assert "has no radiograph in the test split" in capsys.readouterr().err
