@@ -102,7 +102,7 @@ def classify_over_floor(path: Path, threads: int) -> dict[str, float]:
 
     def decode() -> None:
         with Image.open(path) as image:
-            image.draft("L", interpreter.input_shape[2:0:-1])
+            image.draft("L", classifier.manifest.input.at_least)
             image.load()
 
     whole, decoding, invoke = in_turn(

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import covidnet_lite
+from covidnet_lite import model
 from covidnet_lite.guard import WRONG, Guard, fit_guard, is_blank, shape_of
 
 FEATURES, WITHIN = 80, 12  # embeddings vary in WITHIN directions, and a little in all
@@ -197,3 +199,11 @@ def test_a_wrong_way_that_cannot_be_told_is_left_out():
         right, embeddings(300, 1), components=WITHIN, wrong={"alike": embeddings(400, 8), "turned": moved(right, 0)}
     )
     assert fitted.wrong == ("turned",)
+
+
+@pytest.mark.parametrize("name", model.shipped())
+@pytest.mark.parametrize("wrong", WRONG)
+def test_shipped_networks_refuse_a_film_shown_wrongly(film_image, name, wrong):
+    classifier = covidnet_lite.Classifier(name)
+    assert classifier.classify(film_image).status != "refused"
+    assert classifier.classify(WRONG[wrong](film_image)).status == "refused"

@@ -1,0 +1,113 @@
+"""The networks that come along, side by side: ``python benchmarks/shipped.py`` measures and prints, ``--plot`` draws.
+
+Latency is of one invoke on one thread, measured here and in turn, and told as a
+ratio to ``base``; accuracy is that of the audit (``training/audit.py --publish``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
+
+import numpy as np
+
+from benchmarks.ratios import in_turn
+from convert.plots import BLUE, DPI, GREY, INK
+from covidnet_lite import files, model
+from covidnet_lite.interpreter import Interpreter, available_cores
+from training.figure import told
+
+CHECKPOINTS = ROOT / "training/checkpoints"
+LINES = {
+    "accuracy": ("accuracy", "accuracy"),
+    "macro AUROC": ("accuracy", "macro AUROC"),
+    "covid v pneumonia": ("yardsticks", "covid against pneumonia within covid_image_data_collection"),
+    "matched pairs": ("yardsticks", "normal against pneumonia, matched pairs"),
+}  # column -> section and line of the audit
+
+
+def measure(rounds: int) -> dict[str, dict[str, Any]]:
+    """Name -> megabytes, latency as a ratio to the default network's, and figures of the audit."""
+    loaded = {name: model.load(name) for name in model.shipped()}
+    interpreters = [Interpreter(m, threads=1) for m in loaded.values()]
+    pictures = [np.zeros(i.input_shape, i.input_dtype) for i in interpreters]
+    runs = [lambda i=i, p=p: i.run(p) for i, p in zip(interpreters, pictures)]
+    taken = dict(zip(loaded, in_turn(*runs, rounds=rounds)))
+    found = {}
+    for name, one in loaded.items():
+        audit = json.loads((CHECKPOINTS / f"{name}.audit.json").read_text())
+        if audit["sha256"] != one.sha256:
+            sys.exit(f"{name}: its audit is of another file; run training/audit.py {name} --publish")
+        spec = one.manifest.input
+        figures = {column: audit["sections"][section][line]["int8"] for column, (section, line) in LINES.items()}
+        found[name] = {
+            "megabytes": len(one.data) / 1e6,
+            "side": spec.height,
+            "latency": taken[name] / taken[model.DEFAULT],
+            **figures,
+        }
+    return dict(sorted(found.items(), key=lambda item: item[1]["megabytes"]))
+
+
+def markdown(found: dict[str, dict[str, Any]]) -> str:
+    """The table."""
+    lines = [
+        f"| | size | input | one invoke, as a share of `{model.DEFAULT}` | " + " | ".join(LINES) + " |",
+        "|---|---|---|---" + "|---" * len(LINES) + "|",
+    ]
+    for name, row in found.items():
+        cells = [f"`{name}`", f"{row['megabytes']:.2f} MB", f"{row['side']} px", f"{row['latency']:.2f}"]
+        lines.append("| " + " | ".join([*cells, *(told(row[column]) for column in LINES)]) + " |")
+    return "\n".join(lines)
+
+
+def draw(found: dict[str, dict[str, Any]], column: str = "macro AUROC") -> bytes:
+    """A point a network: latency across, accuracy up with its interval, the area its size."""
+    import io
+
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure((7, 4.2), DPI, facecolor="white", layout="constrained")
+    matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=INK, labelsize=9)
+    for name, row in found.items():
+        value, (low, high) = row[column]["value"], row[column]["interval"]
+        axes.errorbar(row["latency"], value, [[value - low], [high - value]], color=GREY, lw=1, zorder=1)
+        axes.scatter(row["latency"], value, 90 * row["megabytes"], BLUE, zorder=2)
+        label = f"{name}, {row['megabytes']:.1f} MB"
+        offset = (8 + 5 * row["megabytes"] ** 0.5, 6)
+        axes.annotate(label, (row["latency"], value), offset, textcoords="offset points", color=INK)
+    axes.set_title("Accuracy, latency and size (area) of the networks that come along", loc="left", color=INK)
+    axes.set_xlabel(f"one invoke on one thread, as a share of {model.DEFAULT}'s", color=INK)
+    axes.set_ylabel(f"{column}, int8, test split, 95 %", color=INK)
+    axes.set_xlim(0, 1.3 * max(row["latency"] for row in found.values()))
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    return file.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=200, help="invokes of each network (default: 200)")
+    parser.add_argument("--plot", type=Path, help="also draw them to this PNG")
+    args = parser.parse_args()
+    print(f"{available_cores()} cores, load {os.getloadavg()[0]:.2f}\n")
+    found = measure(args.rounds)
+    print(markdown(found))
+    if args.plot:
+        files.write(args.plot, draw(found))
+
+
+if __name__ == "__main__":
+    main()
