@@ -121,7 +121,8 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
     backbones.freeze(network, recipe.freeze)
     spec = replace(backbone.spec, lungs=finder)
     _train(classifier, "float", splits, spec, recipe, folder, verbose)
-    network.trainable = True
+    for layer in network.layers:
+        layer.trainable = True
 
     statistics = None  # batch normalisation keeps them until it is folded
     if recipe.quantisation_aware.epochs:
