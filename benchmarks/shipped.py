@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 import numpy as np
 
 from benchmarks.ratios import in_turn
-from convert.plots import BLUE, DPI, GREY, INK
+from convert.plots import BLUE, GREY, INK, blank_figure, png
 from covidnet_lite import files, model
 from covidnet_lite.interpreter import Interpreter, available_cores
 from training.figure import told
@@ -70,17 +70,7 @@ def markdown(found: dict[str, dict[str, Any]]) -> str:
 
 def draw(found: dict[str, dict[str, Any]], column: str = "macro AUROC") -> bytes:
     """A point a network: latency across, accuracy up with its interval, the area its size."""
-    import io
-
-    import matplotlib.backends.backend_agg
-    import matplotlib.figure
-
-    figure = matplotlib.figure.Figure((7, 4.2), DPI, facecolor="white", layout="constrained")
-    matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(colors=INK, labelsize=9)
+    figure, (axes,) = blank_figure(7, 4.2)
     for name, row in found.items():
         value, (low, high) = row[column]["value"], row[column]["interval"]
         axes.errorbar(row["latency"], value, [[value - low], [high - value]], color=GREY, lw=1, zorder=1)
@@ -92,9 +82,7 @@ def draw(found: dict[str, dict[str, Any]], column: str = "macro AUROC") -> bytes
     axes.set_xlabel(f"one invoke on one thread, as a share of {model.DEFAULT}'s", color=INK)
     axes.set_ylabel(f"{column}, int8, test split, 95 %", color=INK)
     axes.set_xlim(0, 1.3 * max(row["latency"] for row in found.values()))
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
-    return file.getvalue()
+    return png(figure)
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ import tokenize
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from covidnet_lite.fit import InputSpec, fit
 from covidnet_lite.guard import Change
 
 Pictures = npt.NDArray[np.uint8]  # (n, height, width), fitted
+T = TypeVar("T")
+R = TypeVar("R")
+SHOWN = 20  # unreadable files named in an error
 
 # What NumPy raises on archives it cannot load.
 _UNLOADABLE = (
@@ -96,20 +99,32 @@ def read_npz(path: Path, count: int, spec: InputSpec) -> Pictures:
 
 
 def _fitted(sources: Sequence[tuple[str, Any]], spec: InputSpec, change: Change | None = None) -> Pictures:
-    def one(named: tuple[str, Any]) -> Pictures | str:
+    def one(named: tuple[str, Any]) -> Pictures:
         name, source = named
+        image = radiograph.read(source, spec.at_least, name).image
+        return fit(change(image) if change else image, spec)
+
+    return np.stack(gather(sources, one))
+
+
+def gather(items: Sequence[T], make: Callable[[T], R]) -> list[R]:
+    """What ``make`` makes of each, in order, on several threads.
+
+    Raises:
+        DatasetError: it raised a :class:`CovidNetLiteError` for at least one; the first such are named.
+    """
+
+    def one(item: T) -> tuple[R] | str:
         try:
-            image = radiograph.read(source, spec.at_least, name).image
-            return fit(change(image) if change else image, spec)
+            return (make(item),)
         except CovidNetLiteError as error:
             return str(error)
 
     with ThreadPoolExecutor() as pool:
-        read = list(pool.map(one, sources))
-    broken = [r for r in read if isinstance(r, str)]
-    if broken:
-        raise DatasetError("these radiographs cannot be read:\n  " + "\n  ".join(broken[:20]))
-    return np.stack([r for r in read if not isinstance(r, str)])
+        made = list(pool.map(one, items))
+    if broken := [m for m in made if isinstance(m, str)]:
+        raise DatasetError("these radiographs cannot be read:\n  " + "\n  ".join(broken[:SHOWN]))
+    return [m[0] for m in made if not isinstance(m, str)]
 
 
 def refuse_overlap(calibrating: Pictures, judged: Pictures, names: Sequence[str]) -> None:

@@ -150,8 +150,7 @@ def _spec(
             spec = InputSpec.from_dict({**known, "equalise": equalise}, facts.get("lungs", b""))
             if (spec.height, spec.width, spec.channels) != shape:
                 raise ValueError(f"{(spec.height, spec.width, spec.channels)}, but the network takes {shape}")
-            if spec.lungs:
-                load_finder(spec.lungs, None, str(path))
+            load_finder(spec, None, str(path))
             return spec
         except (ValueError, TypeError, AttributeError) as error:
             raise ConversionError(f"{path}: what it says of its input is wrong ({error}); save it again") from error

@@ -48,16 +48,22 @@ def draw(candidates: Sequence[Candidate], layers: Sequence[Layer]) -> dict[str, 
     return pictures
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of its own, so that pyplot and its settings stay as they are."""
+def blank_figure(
+    width: float, height: float, columns: int = 1, sharey: bool = True, extra: str = "convert"
+) -> tuple[Figure, list[Axes]]:
+    """A figure of its own, so that pyplot and its settings stay as they are; ``extra`` brings matplotlib.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     try:
         import matplotlib.backends.backend_agg
         import matplotlib.figure
     except ImportError:
-        raise MissingExtraError("pictures need matplotlib: pip install 'covidnet-lite[convert]'") from None
+        raise MissingExtraError(f"pictures need matplotlib: pip install 'covidnet-lite[{extra}]'") from None
     figure = matplotlib.figure.Figure((width, height), DPI, facecolor="white", layout="constrained")
     matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
-    panels = list(figure.subplots(1, columns, squeeze=False, sharey=True)[0])
+    panels = list(figure.subplots(1, columns, squeeze=False, sharey=sharey)[0])
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(GREY)
@@ -66,7 +72,8 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
     return figure, panels
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Its bytes, the same for the same picture."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})  # bytes would follow the version
     return file.getvalue()
@@ -135,7 +142,7 @@ def _points(candidates: Sequence[Candidate]) -> list[_Point]:
 
 
 def _schemes(candidates: Sequence[Candidate]) -> bytes:
-    figure, (axes,) = _figure(7.6, 5.2)
+    figure, (axes,) = blank_figure(7.6, 5.2)
     measure, points = _measure(candidates), _points(candidates)
     _scale_times(axes, [p.time for p in points])
     if candidates[0].agreement is None:
@@ -157,7 +164,7 @@ def _schemes(candidates: Sequence[Candidate]) -> bytes:
     hollow = f"; hollow: another scheme is at least as {measure.respects}" if len(front) < len(points) else ""
     figure.supxlabel(f"{measure.note}\nmarker area: file size{hollow}", fontsize=8, color=GREY)
     _label(figure, axes, points, front)
-    return _png(figure)
+    return png(figure)
 
 
 def _scale_times(axes: Axes, times: Sequence[float]) -> None:
@@ -285,7 +292,7 @@ def _short(name: str, most: int = 40) -> str:
 
 
 def _layers(layers: Sequence[Layer]) -> bytes:
-    figure, (axes,) = _figure(7.6, 1.5 + 0.27 * len(layers))
+    figure, (axes,) = blank_figure(7.6, 1.5 + 0.27 * len(layers))
     kinds = sorted({layer.operation for layer in layers})
     colours = dict(zip(kinds, itertools.cycle((BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION))))
     _rows(axes, layers)
@@ -302,11 +309,11 @@ def _layers(layers: Sequence[Layer]) -> bytes:
     axes.set_xlabel("signal to noise (dB; shorter is noisier)", color=INK)
     handles = [axes.barh(0, 0, color=colours[kind], label=kind) for kind in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _ranges(layers: Sequence[Layer]) -> bytes:
-    figure, (left, right) = _figure(9.6, 1.7 + 0.34 * len(layers), columns=2)
+    figure, (left, right) = blank_figure(9.6, 1.7 + 0.34 * len(layers), columns=2)
     for axes, title in ((left, "Activation ranges"), (right, "Weight ranges")):
         _rows(axes, layers)
         axes.use_sticky_edges = False
@@ -336,7 +343,7 @@ def _ranges(layers: Sequence[Layer]) -> bytes:
         label="largest |weight| of a channel: the least (hollow) to the most, and their ratio",
     )
     figure.legend(handles=[whole, channels], loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _span(axes: Axes, row: int, ends: Range) -> None:

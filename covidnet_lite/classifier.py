@@ -75,8 +75,7 @@ class Classifier:
 
     def _load(self) -> None:
         self._interpreter = Interpreter(self.model, self._runtime, self._threads)
-        if self.manifest.input.lungs:
-            load_finder(self.manifest.input.lungs, self._interpreter.runtime, str(self.model.path))
+        load_finder(self.manifest.input, self._interpreter.runtime, str(self.model.path))
         self._lock = threading.Lock()
         self._pid = os.getpid()
 

@@ -87,8 +87,7 @@ def _try(name: str, runtime: str) -> str:
     try:
         shipped = model.load(name)
         loaded = Interpreter(shipped, runtime, threads=1)
-        if shipped.manifest.input.lungs:
-            load_finder(shipped.manifest.input.lungs, runtime, name)
+        load_finder(shipped.manifest.input, runtime, name)
     except CovidNetLiteError as error:
         return str(error)
     return f"runs it, input {loaded.input_dtype} {loaded.input_shape}"

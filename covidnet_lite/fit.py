@@ -145,11 +145,14 @@ def look_up(tables: Table, pixels: npt.NDArray[np.uint8]) -> Table:
     return np.ascontiguousarray(np.moveaxis(tables[:, pixels], 0, -1)[None])
 
 
-def fit(image: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
-    """An 8-bit gray image -> ``(height, width)`` uint8 as the network will see it."""
+def fit(image: Image.Image, spec: InputSpec, seen: Box | None = None) -> npt.NDArray[np.uint8]:
+    """An 8-bit gray image -> ``(height, width)`` uint8 as the network will see it.
+
+    ``seen`` is its view, where that was found beforehand.
+    """
     from .lungs import view  # which runs a network, and so stands on this module
 
-    small = resize(image, spec, view(image, spec))
+    small = resize(image, spec, seen or view(image, spec))
     pixels: npt.NDArray[np.uint8] = np.asarray(small)
     return np.asarray(gray_table(small, spec)[pixels]) if spec.equalise else pixels
 

@@ -73,8 +73,8 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
     return image.crop((math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)))
 
 
-def load_finder(finder: bytes, runtime: str | None, name: str) -> None:
-    """Makes a finder ready, or says why it is none.
+def load_finder(spec: InputSpec, runtime: str | None, name: str) -> None:
+    """Makes the finder of a network, if it has one, ready, or says why it is none.
 
     Args:
         name: of the network that carries it, for errors.
@@ -82,8 +82,10 @@ def load_finder(finder: bytes, runtime: str | None, name: str) -> None:
     Raises:
         ModelError, BackendError: the finder cannot be used.
     """
+    if not spec.lungs:
+        return
     try:
-        _load(finder, runtime, os.getpid())
+        _load(spec.lungs, runtime, os.getpid())
     except ModelError as error:
         raise ModelError(f"{name}: the network in it that finds the lungs cannot be used: {error}") from error
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from convert.plots import BLUE, DPI, GREY, INK, ORANGE, PALE, PURPLE
-from covidnet_lite.errors import MissingExtraError
+from convert.plots import BLUE, GREY, INK, ORANGE, PALE, PURPLE, blank_figure, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,30 +29,6 @@ def draw(figures: dict[str, Any]) -> dict[str, bytes]:
     if areas := _areas(figures):
         pictures = {"aurocs.png": _forest(areas)} | pictures
     return pictures | {"invariances.png": _invariances(figures["sections"]["invariances"])}
-
-
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of its own, so that pyplot and its settings stay as they are."""
-    try:
-        import matplotlib.backends.backend_agg
-        import matplotlib.figure
-    except ImportError:
-        raise MissingExtraError("pictures need matplotlib: pip install 'covidnet-lite[training]'") from None
-    figure = matplotlib.figure.Figure((width, height), DPI, facecolor="white", layout="constrained")
-    matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
-    panels = list(figure.subplots(1, columns, squeeze=False)[0])
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(GREY)
-        axes.tick_params(colors=INK, labelsize=9)
-        axes.set_axisbelow(True)
-    return figure, panels
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})  # bytes would follow the version
-    return file.getvalue()
 
 
 def _title(axes: Axes, title: str, across: str, up: str = "") -> None:
@@ -84,7 +58,7 @@ def _areas(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _forest(rows: dict[str, dict[str, Any]]) -> bytes:
-    figure, (axes,) = _figure(9.2, 1.3 + 0.32 * len(rows))
+    figure, (axes,) = blank_figure(9.2, 1.3 + 0.32 * len(rows), sharey=False, extra="training")
     axes.axvline(0.5, color=INK, linewidth=0.8)
     lowest, _ = _points(axes, rows)
     axes.set_xlim(min(0.4, lowest - 0.03), 1.02)
@@ -92,7 +66,7 @@ def _forest(rows: dict[str, dict[str, Any]]) -> bytes:
     _title(axes, "", "AUROC, 95 % interval over patients")
     figure.suptitle("Lungs, or the hospital?", x=0.01, ha="left", fontsize=12, color=INK)
     _legend(figure, rows.values())
-    return _png(figure)
+    return png(figure)
 
 
 def _points(axes: Axes, rows: dict[str, dict[str, Any]]) -> tuple[float, float]:
@@ -124,7 +98,7 @@ def _legend(figure: Figure, rows: Iterable[dict[str, Any]], markers: bool = True
 
 def _invariances(lines: dict[str, Any]) -> bytes:
     changes = list(dict.fromkeys(name.split(": ")[0] for name in lines))
-    figure, panels = _figure(9.2, 1.4 + 0.36 * len(changes), columns=2)
+    figure, panels = blank_figure(9.2, 1.4 + 0.36 * len(changes), columns=2, sharey=False, extra="training")
     for axes, kind in zip(panels, ("accuracy", "same answer")):
         named = {change: lines.get(f"{change}: {kind}", {}) for change in changes}
         rows = {change: {c: line[c] for c in COLOURS if c in line} for change, line in named.items()}
@@ -134,14 +108,14 @@ def _invariances(lines: dict[str, Any]) -> bytes:
         _title(axes, kind[0].upper() + kind[1:], "of the images, 95 % interval")
     panels[1].tick_params(axis="y", labelleft=False)
     _legend(figure, lines.values())
-    return _png(figure)
+    return png(figure)
 
 
 # --- curves
 
 
 def _reliability(figures: dict[str, Any]) -> bytes:
-    figure, (axes,) = _figure(5.6, 5.2)
+    figure, (axes,) = blank_figure(5.6, 5.2, sharey=False, extra="training")
     axes.plot((0, 1), (0, 1), color=PALE, linewidth=1)
     for order, (column, bins) in enumerate(figures["bins"].items()):
         colour, shift = COLOURS[column], 0.006 * order
@@ -162,7 +136,7 @@ def _reliability(figures: dict[str, Any]) -> bytes:
         "share right, 95 % interval",
     )
     _legend(figure, [figures["bins"]])
-    return _png(figure)
+    return png(figure)
 
 
 def _counts(axes: Axes, bins: Sequence[dict[str, Any]]) -> None:
@@ -171,7 +145,7 @@ def _counts(axes: Axes, bins: Sequence[dict[str, Any]]) -> None:
 
 
 def _risk_coverage(figures: dict[str, Any]) -> bytes:
-    figure, (axes,) = _figure(6.4, 4.4)
+    figure, (axes,) = blank_figure(6.4, 4.4, sharey=False, extra="training")
     highest = 0.0
     for column, curve in figures["risk_coverage"].items():
         coverage, risk = zip(*curve)
@@ -195,4 +169,4 @@ def _risk_coverage(figures: dict[str, Any]) -> bytes:
         "share of the answers that are wrong",
     )
     _legend(figure, [figures["risk_coverage"]], markers=False)
-    return _png(figure)
+    return png(figure)

@@ -37,7 +37,8 @@ class Batches(keras.utils.PyDataset):
         self.epoch = first_epoch
         self.views = [lungs.view(image, spec) for image in images]
         self.cropped = replace(spec, lungs=b"")  # how what is cropped already is prepared
-        self.spectra = [spectrum.radial(fit(image, spec)) for image in images] if strength.spectrum else []
+        seen = zip(images, self.views) if strength.spectrum else ()
+        self.spectra = [spectrum.radial(fit(image, spec, view)) for image, view in seen]
 
     def __len__(self) -> int:
         return len(self.images) // self.batch_size

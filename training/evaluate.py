@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -116,16 +116,20 @@ def split_of(cases: Sequence[Case]) -> str:
     return f"{names} split" + (f", and {lacking} images of no split: may hold training images" if lacking else "")
 
 
+def by_source(answers: Answers) -> Iterator[tuple[str, Answers]]:
+    """Each source and its part."""
+    for source in sorted({case.source for case in answers.cases}):
+        yield source, answers.of(np.array([case.source == source for case in answers.cases]))
+
+
 def judge(answers: Answers) -> dict[str, Any]:
     """Every figure, over all cases and for each source."""
-    sources = sorted({case.source for case in answers.cases})
-    of_source = {s: answers.of(np.array([c.source == s for c in answers.cases])) for s in sources}
     return {
         "model": answers.name,
         "split": split_of(answers.cases),
         "labels": list(answers.labels),
         "all": _figures(answers),
-        "sources": {s or "(no source)": _figures(part) for s, part in of_source.items()},
+        "sources": {s or "(no source)": _figures(part) for s, part in by_source(answers)},
     }
 
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import DatasetError
-from training.evaluate import Answers
+from training.evaluate import Answers, by_source
 from training.figure import Array, Figure, auroc, missing, share_of
-from training.yardsticks import COVID, NORMAL, by_source, is_label, lacks, says
+from training.yardsticks import COVID, NORMAL, is_label, lacks, says
 
 KNOWN = ("left_out", "file", "label", "patient", "source", "split")
 REFUSED = "refused"

@@ -12,24 +12,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageOps
 
+from convert.calibration import gather
 from covidnet_lite import lungs, radiograph
 from covidnet_lite.cases import Case
-from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from covidnet_lite.fit import WHOLE, Box, InputSpec, fit, gray_table, resize
+from covidnet_lite.errors import DatasetError
+from covidnet_lite.fit import WHOLE, Box, InputSpec, fit
 
 Change = Callable[[Image.Image, Case], Image.Image]
 T = TypeVar("T")
 
 BORDER = 0.1  # of each side
 BLACK = 0
-SHOWN = 20  # unreadable files named in an error
 
 
 def pictures(cases: Sequence[Case], spec: InputSpec, change: Change | None = None) -> npt.NDArray[np.uint8]:
@@ -44,16 +43,10 @@ def pictures(cases: Sequence[Case], spec: InputSpec, change: Change | None = Non
 
     def one(image: Image.Image, case: Case) -> npt.NDArray[np.uint8]:
         if change in PAINTED:
-            return _fit(change(image, case), spec, lungs.view(image, spec))
+            return fit(change(image, case), spec, lungs.view(image, spec))
         return fit(image if change is None else change(image, case), spec)
 
     return np.stack(_each(cases, spec, one))
-
-
-def _fit(image: Image.Image, spec: InputSpec, view: Box) -> npt.NDArray[np.uint8]:
-    """:func:`covidnet_lite.fit.fit` of a view found beforehand."""
-    small = resize(image, spec, view)
-    return np.asarray(gray_table(small, spec)[np.asarray(small)])
 
 
 def views(cases: Sequence[Case], spec: InputSpec) -> list[Box]:
@@ -66,17 +59,7 @@ def views(cases: Sequence[Case], spec: InputSpec) -> list[Box]:
 
 
 def _each(cases: Sequence[Case], spec: InputSpec, make: Callable[[Image.Image, Case], T]) -> list[T]:
-    def one(case: Case) -> tuple[T] | str:
-        try:
-            return (make(radiograph.read(case.path, spec.at_least).image, case),)
-        except CovidNetLiteError as error:
-            return str(error)
-
-    with ThreadPoolExecutor() as pool:
-        made = list(pool.map(one, cases))
-    if broken := [m for m in made if isinstance(m, str)]:
-        raise DatasetError("these radiographs cannot be read:\n  " + "\n  ".join(broken[:SHOWN]))
-    return [m[0] for m in made if not isinstance(m, str)]
+    return gather(cases, lambda case: make(radiograph.read(case.path, spec.at_least).image, case))
 
 
 # --- lungs

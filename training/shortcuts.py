@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from convert.calibration import gather
 from covidnet_lite import radiograph
 from covidnet_lite.cases import Case
-from covidnet_lite.errors import CovidNetLiteError, DatasetError, MissingExtraError
+from covidnet_lite.errors import MissingExtraError
 from training.evaluate import Answers
 from training.figure import Array, Figure, macro_auroc, missing, percent, share_of
-from training.yardsticks import yardsticks
+from training.yardsticks import is_label, yardsticks
 
 FOLDS = 5
 THUMBNAIL = 8  # pixels a side
@@ -35,9 +35,7 @@ def source_from_embedding(answers: Answers) -> dict[str, Figure]:
         return {"source from embedding": missing("the network gives no embedding")}
     lines = _sources("source", answers)
     for label in answers.labels:
-        lines |= _sources(
-            f"source given {label}", answers.of(np.array([c.label == label for c in answers.cases], bool))
-        )
+        lines |= _sources(f"source given {label}", answers.of(is_label(answers, label)))
     return lines
 
 
@@ -123,23 +121,15 @@ def trifles(cases: Sequence[Case], with_bytes: bool) -> Array:
         DatasetError: a radiograph cannot be read.
     """
 
-    def one(case: Case) -> list[float] | str:
-        try:
-            read = radiograph.read(case.path)
-        except CovidNetLiteError as error:
-            return str(error)
+    def one(case: Case) -> list[float]:
+        read = radiograph.read(case.path)
         gray = np.asarray(read.image, float)
         small = np.asarray(read.image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), float)
         sizes = [case.path.stat().st_size, *([_number(case.fields[BYTES])] if with_bytes else [])]
         shape = [read.width, read.height, read.width / read.height]
         return [*small.ravel(), *shape, gray.mean(), gray.std(), *np.log(sizes)]
 
-    with ThreadPoolExecutor() as pool:
-        rows = list(pool.map(one, cases))
-    broken = [row for row in rows if isinstance(row, str)]
-    if broken:
-        raise DatasetError("these radiographs cannot be read:\n  " + "\n  ".join(broken[:20]))
-    return np.array(rows, float)
+    return np.array(gather(cases, one), float)
 
 
 def _number(text: str) -> float:

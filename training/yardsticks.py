@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluate import Answers, judge
+from training.evaluate import Answers, by_source, judge
 from training.figure import Figure, auroc, macro_auroc, missing, percent, share_of
 
 NORMAL, PNEUMONIA, COVID = "normal", "pneumonia", "covid"
@@ -59,12 +59,6 @@ def _mixed(answers: Answers) -> Iterator[tuple[str, Answers]]:
         labels = {case.label for case in part.cases}
         if source and {COVID, PNEUMONIA} <= labels:
             yield source, part
-
-
-def by_source(answers: Answers) -> Iterator[tuple[str, Answers]]:
-    """Each source and its part."""
-    for source in sorted({case.source for case in answers.cases}):
-        yield source, answers.of(np.array([case.source == source for case in answers.cases]))
 
 
 def between(answers: Answers, label: str, other: str) -> Figure:

@@ -69,8 +69,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Whatever is made into a PNG."""
     made: list[Figure] = []
-    png = plots._png
-    monkeypatch.setattr(plots, "_png", lambda figure: made.append(figure) or png(figure))
+    png = plots.png
+    monkeypatch.setattr(plots, "png", lambda figure: made.append(figure) or png(figure))
     return made
 
 

@@ -153,13 +153,10 @@ def test_the_mean_of_the_last_epochs_can_be_kept(chests: Path, tmp_path: Path) -
         kept = [mean[name] for name in mean.files]
     found = {tuple(w.shape): w for w in network.get_weights() if w.ndim == 4}
     for weights in (w for w in kept if w.ndim == 4 and tuple(w.shape) in found):
-        halved = weights.astype(np.float16)  # as they are saved
-        assert any(
-            np.array_equal(halved, w.astype(np.float16)) for w in network.get_weights() if w.shape == halved.shape
-        )
+        assert any(np.allclose(weights, w) for w in network.get_weights() if w.shape == weights.shape)
     progress = json.loads((tmp_path / "runs/tiny/float.json").read_text())
     assert (progress["epoch"], progress["averaged"]) == (3, 2)
-    assert [layer.name for layer in network.layers if layer.weights and not layer.trainable] == []
+    assert all(layer.trainable for layer in network.layers)
 
 
 def test_the_mean_counts_every_epoch_alike(tmp_path: Path) -> None:
