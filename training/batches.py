@@ -18,7 +18,10 @@ from training.augment import Strength, augment
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches ``(x, y, weight)``; the same for the same seed and epoch, also after a restart."""
+    """Shuffled, augmented batches ``(x, y, weight)``; the same for the same seed and epoch, also after a restart.
+
+    ``epoch`` is set by whoever trains: Keras ends an epoch while its last batches are still being made.
+    """
 
     def __init__(
         self,
@@ -59,9 +62,6 @@ class Batches(keras.utils.PyDataset):
             target = self.spectra[rng.integers(len(self.spectra))]
             pixels = fit(Image.fromarray(spectrum.impose(pixels, target, rng.uniform(0.6, 1))), self.cropped)
         return pixels
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
 
 
 def predict(model: keras.Model, inputs: npt.NDArray[np.float32], batch_size: int = 32) -> Any:

@@ -269,7 +269,13 @@ def _train(
     while progress.epoch < epochs and not progress.done:
         batches.epoch = progress.epoch
         _seed_dropout(model, seed + progress.epoch)
-        history = model.fit(batches, initial_epoch=progress.epoch, epochs=progress.epoch + 1, verbose=verbose).history
+        history = model.fit(
+            batches,
+            initial_epoch=progress.epoch,
+            epochs=progress.epoch + 1,
+            verbose=verbose,
+            shuffle=False,  # batches are already, and alike after a restart
+        ).history
         logits = predict(model, inputs)
         row = _row(stage, progress.epoch, history, logits, val, val_weights, recipe)
         _log(folder / f"{recipe.name}.csv", row)

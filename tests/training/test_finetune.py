@@ -170,7 +170,7 @@ def test_the_mean_counts_every_epoch_alike(tmp_path: Path) -> None:
 
 def test_a_run_goes_on_only_with_what_it_was_begun_with(chests: Path, recipe: Path, tmp_path: Path) -> None:
     begun, out = read_recipe(recipe), tmp_path / "runs"
-    short = replace(begun, epochs=1, quantisation_aware=replace(begun.quantisation_aware, epochs=0))
+    short = replace(begun, blocks=3, epochs=1, quantisation_aware=replace(begun.quantisation_aware, epochs=0))
     finetune.run(chests, short, recipe, out, verbose=0)
     kept = (out / "tiny/tiny.made_from").read_text()
     with pytest.raises(DatasetError, match="of another recipe or other data"):
@@ -187,7 +187,7 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(chests: Path, recipe: Pa
 def test_an_epoch_repeated_after_a_kill_is_the_same_epoch(
     chests: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = replace(read_recipe(recipe), epochs=3, average=2, dropout=0.5)
+    given = replace(read_recipe(recipe), blocks=3, epochs=3, average=2, dropout=0.5)
     given = replace(given, quantisation_aware=replace(given.quantisation_aware, epochs=0))
     unbroken = finetune.run(chests, given, recipe, tmp_path / "one", verbose=0).get_weights()
     save = finetune.Progress.save
