@@ -186,8 +186,9 @@ def deal(data: Path, recipe: Recipe) -> list[Case]:
     dataset.check(cases, recipe.labels, recipe.ignore)
     if unknown := sorted(set(recipe.exclude_sources) - {c.source for c in cases}):
         raise DatasetError(f"exclude_sources: the data have no source {unknown[0]}; check the recipe's spelling")
-    cases = [c for c in cases if c.label in recipe.labels and c.source not in recipe.exclude_sources]
-    return dataset.split_by_patient(cases, recipe.seed)
+    # Dealt first: whoever leaves out a source has the others in the splits that all have them in.
+    cases = dataset.split_by_patient([c for c in cases if c.label in recipe.labels], recipe.seed)
+    return [c for c in cases if c.source not in recipe.exclude_sources]
 
 
 def load(cases: list[Case], recipe: Recipe) -> dict[str, Split]:
