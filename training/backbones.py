@@ -13,7 +13,8 @@ outputs of one pass:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -91,6 +92,32 @@ def with_head(backbone: Backbone, labels: tuple[str, ...], dropout: float = 0.2)
         {"logits": logits, "evidence": evidence, "embedding": embedding},
         name=backbone.network.name,
     )
+
+
+def tap(backbone: Backbone, names: Sequence[str]) -> Backbone:
+    """The same network, ending in the outputs of some of its layers side by side, on the grid of the coarsest.
+
+    Raises:
+        ModelError: there is no such layer, it puts out no map, or the grids do not divide one another.
+    """
+    known = {layer.name: layer for layer in backbone.network.layers}
+    if unknown := [name for name in names if name not in known]:
+        raise ModelError(
+            f"readout.layers: {backbone.network.name} has no layer {unknown[0]!r}; some are "
+            + ", ".join(list(known)[::12])
+        )
+    maps = {name: known[name].output for name in names}
+    if flat := [name for name, values in maps.items() if len(values.shape) != 4]:
+        raise ModelError(f"readout.layers: {flat[0]!r} puts out no map (batch, height, width, channels); name another")
+    coarsest = min(values.shape[1] for values in maps.values())
+    if uneven := [f"{name!r} ({values.shape[1]})" for name, values in maps.items() if values.shape[1] % coarsest]:
+        raise ModelError(f"readout.layers: {uneven[0]} does not divide into a grid of {coarsest}; change the side")
+    pooled = [
+        values if values.shape[1] == coarsest else layers.AveragePooling2D(values.shape[1] // coarsest)(values)
+        for values in maps.values()
+    ]
+    features = layers.Concatenate(name="features")(pooled) if len(pooled) > 1 else pooled[0]
+    return replace(backbone, network=keras.Model(backbone.network.inputs[0], features, name=backbone.network.name))
 
 
 def freeze(network: keras.Model, upto: str) -> None:

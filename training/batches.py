@@ -26,7 +26,7 @@ class Batches(keras.utils.PyDataset):
     def __init__(
         self,
         images: Sequence[Image.Image],
-        targets: npt.NDArray[np.float32],
+        targets: npt.NDArray[Any],
         weights: npt.NDArray[np.float32],
         spec: InputSpec,
         strength: Strength,

@@ -32,7 +32,7 @@ from covidnet_lite import files, metrics
 from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import InputSpec
-from training import backbones, checkpoint, dataset, quantisation_aware
+from training import backbones, checkpoint, dataset, quantisation_aware, readout
 from training.batches import Batches, predict
 from training.equalise_channels import equalise_channels
 from training.recipe import Recipe, read_recipe
@@ -116,11 +116,16 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
     backbone = backbones.build(
         recipe.backbone, side=recipe.side, weights=recipe.weights, equalise=recipe.equalise, blocks=recipe.blocks
     )
+    if recipe.readout.layers:
+        backbone = backbones.tap(backbone, recipe.readout.layers)
     network = backbones.with_head(backbone, recipe.labels, recipe.dropout)
-    classifier = keras.Model(network.inputs[0], network.output["logits"])
-    backbones.freeze(network, recipe.freeze)
     spec = replace(backbone.spec, lungs=finder)
-    _train(classifier, "float", splits, spec, recipe, folder, verbose)
+    if recipe.readout.layers:
+        _read_out(network, splits, spec, recipe, folder)
+    else:
+        backbones.freeze(network, recipe.freeze)
+        classifier = keras.Model(network.inputs[0], network.output["logits"])
+        _train(classifier, "float", splits, spec, recipe, folder, verbose)
     for layer in network.layers:
         layer.trainable = True
 
@@ -210,6 +215,36 @@ def load(cases: list[Case], recipe: Recipe) -> dict[str, Split]:
             + ", ".join(f"{n} {label}" for label, n in zip(recipe.labels, np.bincount(targets)))
         )
     return splits
+
+
+def _read_out(
+    network: keras.Model, splits: dict[str, Split], spec: InputSpec, recipe: Recipe, folder: Path
+) -> None:
+    """Sets the last layer, all others staying as they are; from disk where an earlier start has found it already."""
+    found, train, val = folder / "readout.npz", splits["train"], splits["val"]
+    evidence, begun = network.get_layer("evidence"), found.is_file()
+    if not begun:
+        embedding = keras.Model(network.inputs[0], network.output["embedding"])
+        features, films = readout.gather(
+            embedding, train.images, spec, recipe.augment, recipe.readout.variants, recipe.seed
+        )
+        weights = dataset.case_weights(train.cases, recipe.balance, recipe.source_weights)[films]
+        sources = [train.cases[i].source for i in films]
+        kernel, bias = readout.fit(
+            features, train.targets[films], sources, weights, recipe.labels, recipe.readout, recipe.label_smoothing
+        )
+        buffer = io.BytesIO()
+        np.savez(buffer, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32))
+        files.write(found, buffer.getvalue())
+    with np.load(found) as kept:
+        evidence.set_weights([kept["kernel"][None, None], kept["bias"]])
+    if begun:
+        return
+    logits = predict(keras.Model(network.inputs[0], network.output["logits"]), dataset.network_inputs(val.images, spec))
+    val_weights = dataset.case_weights(val.cases, recipe.balance, recipe.source_weights)
+    row = _row("readout", 0, {}, logits, val, val_weights, recipe)
+    _log(folder / f"{recipe.name}.csv", row)
+    print("readout: " + ", ".join(f"{k} {v:.4f}" for k, v in row.items() if k.startswith("val_")), flush=True)
 
 
 def _train(

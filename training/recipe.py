@@ -27,6 +27,20 @@ class QuantisationAware:
 
 
 @dataclass(frozen=True)
+class Readout:
+    """A linear classifier on layers that keep their weights, in place of fine-tuning; see readout.py.
+
+    ``layers`` are those whose mean outputs it sees; none leaves it out.
+    """
+
+    layers: tuple[str, ...] = ()
+    variants: int = 5  # augmented ones of each film
+    ridge: float = 0.1
+    alignment: float = 3.0
+    align: tuple[str, ...] = ()  # labels that shall look alike in all their sources
+
+
+@dataclass(frozen=True)
 class Recipe:
     """See ``training/recipes/`` for examples; every key of the TOML file is a field here."""
 
@@ -57,6 +71,7 @@ class Recipe:
     balance: float = 0.5
     source_weights: dict[str, float] = field(default_factory=dict)
     augment: Strength = field(default_factory=Strength)
+    readout: Readout = field(default_factory=Readout)
     quantisation_aware: QuantisationAware = field(default_factory=QuantisationAware)
 
 
@@ -81,7 +96,7 @@ def _build(cls: Any, given: dict[str, Any], where: str) -> Any:
     unknown = sorted(set(given) - known)
     if unknown:
         raise TypeError(f"unknown key {where}{unknown[0]}; known are {', '.join(sorted(known))}")
-    nested = {"augment": Strength, "quantisation_aware": QuantisationAware}
+    nested = {"augment": Strength, "readout": Readout, "quantisation_aware": QuantisationAware}
     values = {
         key: _build(nested[key], value, f"{key}.") if key in nested
         else tuple(value) if isinstance(value, list)

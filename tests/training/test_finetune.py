@@ -17,7 +17,7 @@ import pytest
 from convert.network import read_facts
 from convert.synthetic import read_statistics
 from covidnet_lite.errors import DatasetError
-from training import finetune
+from training import backbones, finetune
 from training.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,3 +209,27 @@ def test_an_epoch_repeated_after_a_kill_is_the_same_epoch(
 def test_a_source_that_the_data_do_not_have_is_said(chests: Path, recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="the data have no source elsewhere"):
         finetune.run(chests, replace(read_recipe(recipe), exclude_sources=("elsewhere",)), recipe, tmp_path, verbose=0)
+
+
+def test_a_readout_leaves_every_other_layer_as_it_was_and_is_found_once(
+    chests: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.write_text(
+        RECIPE.format(epochs=2).replace("[quantisation_aware]\nepochs = 1", "[quantisation_aware]\nepochs = 0")
+        + '[readout]\nlayers = ["block4_add"]\nvariants = 2\n'
+    )
+    asked = ["--data", str(chests), "--recipe", str(recipe), "--out", str(tmp_path / "runs"), "--verbose", "0"]
+    assert finetune.main(asked) == 0
+    network = keras.models.load_model(tmp_path / "runs/tiny/tiny.keras")
+    keras.utils.set_random_seed(read_recipe(recipe).seed)  # random weights, the same again
+    start = backbones.tap(backbones.build("EfficientNetLite0", side=32, weights="none"), ["block4_add"]).network
+    for layer in start.layers:
+        for before, after in zip(layer.get_weights(), network.get_layer(layer.name).get_weights()):
+            np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-6)  # kept in half precision
+    log = rows(tmp_path / "runs/tiny/tiny.csv")
+    assert [row["stage"] for row in log] == ["readout"] and 0 <= float(log[0]["val_accuracy"]) <= 1
+    assert "readout: val_loss" in capsys.readouterr().out
+    kept = (tmp_path / "runs/tiny/readout.npz").stat().st_mtime_ns
+    assert finetune.main(asked) == 0  # goes on
+    assert (tmp_path / "runs/tiny/readout.npz").stat().st_mtime_ns == kept
+    assert len(rows(tmp_path / "runs/tiny/tiny.csv")) == 1
