@@ -193,7 +193,10 @@ def deal(data: Path, recipe: Recipe) -> list[Case]:
         raise DatasetError(f"exclude_sources: the data have no source {unknown[0]}; check the recipe's spelling")
     # Dealt first: whoever leaves out a source has the others in the splits that all have them in.
     cases = dataset.split_by_patient([c for c in cases if c.label in recipe.labels], recipe.seed)
-    return [c for c in cases if c.source not in recipe.exclude_sources]
+    cases = [c for c in cases if c.source not in recipe.exclude_sources]
+    if recipe.exclude_licences and (silent := [c for c in cases if not c.fields.get("licence")]):
+        raise DatasetError(f"exclude_licences: {silent[0].path} has no licence in the manifest; add the column")
+    return [c for c in cases if not any(word in c.fields.get("licence", "") for word in recipe.exclude_licences)]
 
 
 def load(cases: list[Case], recipe: Recipe) -> dict[str, Split]:
@@ -217,9 +220,7 @@ def load(cases: list[Case], recipe: Recipe) -> dict[str, Split]:
     return splits
 
 
-def _read_out(
-    network: keras.Model, splits: dict[str, Split], spec: InputSpec, recipe: Recipe, folder: Path
-) -> None:
+def _read_out(network: keras.Model, splits: dict[str, Split], spec: InputSpec, recipe: Recipe, folder: Path) -> None:
     """Sets the last layer, all others staying as they are; from disk where an earlier start has found it already."""
     found, train, val = folder / "readout.npz", splits["train"], splits["val"]
     evidence, begun = network.get_layer("evidence"), found.is_file()

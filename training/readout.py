@@ -15,6 +15,7 @@ returned undoes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -59,10 +60,11 @@ def gather(
     rows, films = [predict(features, dataset.network_inputs(images, spec))], [everyone]
     batches = Batches(images, everyone, np.ones(len(images), np.float32), spec, strength, 1, seed)
     batches.batch_size = min(32, len(images))
-    for batches.epoch in range(variants):
-        for inputs, which, _ in (batches[i] for i in range(len(batches))):
-            rows.append(features.predict_on_batch(inputs))
-            films.append(which)
+    with ThreadPoolExecutor(2) as pool:  # the next batches are drawn while the network looks at one
+        for batches.epoch in range(variants):
+            for inputs, which, _ in pool.map(batches.__getitem__, range(len(batches))):
+                rows.append(features.predict_on_batch(inputs))
+                films.append(which)
     return np.concatenate(rows), np.concatenate(films)
 
 

@@ -51,6 +51,7 @@ class Recipe:
     licence: str = ""  # of the weights, which follows from the images they saw
     ignore: tuple[str, ...] = ()  # labels of images to leave out
     exclude_sources: tuple[str, ...] = ()
+    exclude_licences: tuple[str, ...] = ()  # images whose licence, as the manifest tells it, has one of these words
     weights: str = "imagenet"
     blocks: int | None = None  # of an EfficientNet-Lite, only the first so many
     side: int | None = None

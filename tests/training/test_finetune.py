@@ -16,6 +16,7 @@ import pytest
 
 from convert.network import read_facts
 from convert.synthetic import read_statistics
+from covidnet_lite.cases import read_cases
 from covidnet_lite.errors import DatasetError
 from training import backbones, finetune
 from training.recipe import read_recipe
@@ -233,3 +234,18 @@ def test_a_readout_leaves_every_other_layer_as_it_was_and_is_found_once(
     assert finetune.main(asked) == 0  # goes on
     assert (tmp_path / "runs/tiny/readout.npz").stat().st_mtime_ns == kept
     assert len(rows(tmp_path / "runs/tiny/tiny.csv")) == 1
+
+
+def test_images_of_an_unwanted_licence_are_left_out_and_all_must_tell_theirs(
+    chests: Path, recipe: Path, tmp_path: Path
+) -> None:
+    cases = read_cases(chests)
+    lines = [f"{c.path},{c.label},{'CC BY-NC 4.0' if i % 4 == 0 else 'CC BY 4.0'}" for i, c in enumerate(cases)]
+    told = tmp_path / "told.csv"
+    told.write_text("\n".join(["file,label,licence", *lines]))
+    free = replace(read_recipe(recipe), exclude_licences=("NC",))
+    dealt = finetune.deal(told, free)
+    assert len(dealt) == sum(i % 4 != 0 for i in range(len(cases)))
+    assert {case.fields["licence"] for case in dealt} == {"CC BY 4.0"}
+    with pytest.raises(DatasetError, match="has no licence in the manifest"):
+        finetune.deal(chests, free)
