@@ -228,7 +228,8 @@ def test_a_readout_leaves_every_other_layer_as_it_was_and_is_found_once(
         for before, after in zip(layer.get_weights(), network.get_layer(layer.name).get_weights()):
             np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-6)  # kept in half precision
     log = rows(tmp_path / "runs/tiny/tiny.csv")
-    assert [row["stage"] for row in log] == ["readout"] and 0 <= float(log[0]["val_accuracy"]) <= 1
+    assert [row["stage"] for row in log] == ["readout"]
+    assert 0 <= float(log[0]["val_accuracy"]) <= 1
     assert "readout: val_loss" in capsys.readouterr().out
     kept = (tmp_path / "runs/tiny/readout.npz").stat().st_mtime_ns
     assert finetune.main(asked) == 0  # goes on
