@@ -15,11 +15,13 @@ from covidnet_lite.errors import ConversionError, MissingExtraError
 # The lowest version that TFLite itself gives to int8; litert-quantizer leaves float's 1.
 INT8_VERSIONS = {
     "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
     "CONCATENATION": 2,
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
     "FULLY_CONNECTED": 4,
     "LOGISTIC": 2,
+    "MAX_POOL_2D": 2,
     "MEAN": 2,
     "MUL": 2,
     "PAD": 2,
