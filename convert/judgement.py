@@ -40,7 +40,7 @@ class Judgement:
 def fit(model: Model, float_model: Model, cases: Sequence[Case], target_error: float) -> Judgement:
     """Fits temperature and threshold on the validation split, correction and guard on the training split.
 
-    The guard's limit comes from the validation split too. Without a validation
+    The guard's limit comes from the validation split too, or from sources left out. Without a validation
     split there is nothing to fit on, and the network answers as it is.
 
     Raises:
@@ -62,7 +62,8 @@ def fit(model: Model, float_model: Model, cases: Sequence[Case], target_error: f
         seen = outputs(model, pictures)
         correction = (outputs(float_model, pictures)["logits"] - seen["logits"]).mean(axis=0)
         if "embedding" in out:
-            guard = fit_guard(seen["embedding"], out["embedding"], wrong=_shown_wrongly(model, train))
+            sources = [case.source for case in train]
+            guard = fit_guard(seen["embedding"], out["embedding"], wrong=_shown_wrongly(model, train), sources=sources)
     targets = np.array([labels.index(c.label) for c in val])
     shift = tuple(round(float(v), 5) for v in correction)
     logits = out["logits"] + np.array(shift)

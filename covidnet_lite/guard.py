@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,6 +37,7 @@ WRONG: dict[str, Change] = {
     "upside down": lambda image: image.transpose(Image.Transpose.ROTATE_180),
     "inverted, with black bones": ImageOps.invert,
 }
+LEAST = 20  # radiographs of a source, and of all others, for a limit that says something
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,26 +149,25 @@ def fit_guard(
     quantile: float = 0.99,
     components: int = 64,
     wrong: Mapping[str, Array] | None = None,
+    sources: Sequence[str] = (),
 ) -> Guard:
     """A guard from training embeddings ``(n, features)``; the limit from radiographs it has not seen.
 
     ``quantile`` of the held-out radiographs are near enough to pass; each plane may refuse another
-    ``(1 - quantile) / 2``. ``wrong`` holds embeddings of training radiographs shown
+    ``(1 - quantile) / 2``. Radiographs of a hospital that was not trained on lie farther off: where ``sources`` tells
+    whence each embedding is, the limit lets as many of every source pass as judged by a guard that never saw it.
+    ``wrong`` holds embeddings of training radiographs shown
     wrongly, by what is wrong with them; a way that the network cannot tell from the right one is left out.
     """
-    # Directions must leave a rest of images and of features, or there is no outside to measure.
-    components = max(1, min(components, min(embeddings.shape) // 2))
     shapes = shape_of(embeddings).astype(np.float64)
-    mean = shapes.mean(axis=0)
-    centred = shapes - mean
-    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-    directions = directions[:components]
-    variance = singular[:components] ** 2 / len(embeddings)
-    residual = float((centred**2).sum(axis=1).mean() - variance.sum())
-    # float16 as it is stored, so that the limit belongs to the distances the device computes.
-    stored = Guard(mean.astype(np.float32), directions.astype(np.float32), variance.astype(np.float32), residual, 1.0)
-    stored = Guard.from_npz(stored.to_npz())
-    fitted = replace(stored, limit=float(np.quantile(stored.distance(held_out), quantile)))
+    fitted = _around(shapes, components)
+    limits = [np.quantile(fitted.distance(held_out), quantile)]
+    of = np.asarray(sources)
+    for source in sorted(set(sources)):
+        there = of == source
+        if there.sum() >= LEAST <= (~there).sum():
+            limits.append(np.quantile(_around(shapes[~there], components).distance(embeddings[there]), quantile))
+    fitted = replace(fitted, limit=float(max(limits)))
     planes = {name: _plane(shapes, shape_of(shown).astype(np.float64)) for name, shown in (wrong or {}).items()}
     # A network that hardly tells the two apart has no such plane.
     known = shape_of(held_out)
@@ -176,6 +176,21 @@ def fit_guard(
         normals, offsets = (np.array(part, np.float32) for part in zip(*planes.values()))
         fitted = replace(fitted, wrong=tuple(planes), normals=normals, offsets=offsets)
     return Guard.from_npz(fitted.to_npz())
+
+
+def _around(shapes: Array, components: int) -> Guard:
+    """A guard without a limit yet, from embeddings as :func:`shape_of` leaves them."""
+    # Directions must leave a rest of images and of features, or there is no outside to measure.
+    components = max(1, min(components, min(shapes.shape) // 2))
+    mean = shapes.mean(axis=0)
+    centred = shapes - mean
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    directions = directions[:components]
+    variance = singular[:components] ** 2 / len(shapes)
+    residual = float((centred**2).sum(axis=1).mean() - variance.sum())
+    guard = Guard(mean.astype(np.float32), directions.astype(np.float32), variance.astype(np.float32), residual, 1.0)
+    # float16 as it is stored, so that a limit belongs to the distances the device computes.
+    return Guard.from_npz(guard.to_npz())
 
 
 def _plane(right: Array, wrong: Array, shrinkage: float = 0.3) -> tuple[Array, float]:

@@ -62,6 +62,38 @@ def test_the_quantile_of_the_held_out_embeddings_passes(quantile):
     assert (guard.distance(embeddings(1000, 2)) <= guard.limit).mean() == pytest.approx(quantile, abs=0.03)
 
 
+def hospitals(step):
+    """Embeddings of four hospitals, each off the common mean by a step of its own."""
+    sources = ["north", "south", "west", "east"]
+    off = {s: step * np.random.default_rng(i).normal(size=FEATURES) for i, s in enumerate(sources)}
+    of = [sources[i % 4] for i in range(800)]
+    return embeddings(800, 0) + np.array([off[s] for s in of]), of
+
+
+def test_a_source_as_far_off_as_those_that_were_left_out_passes():
+    known, of = hospitals(1.0)
+    held_out = known[::7]
+    plain = fit_guard(known, held_out, components=24)
+    wide = fit_guard(known, held_out, components=24, sources=of)
+    unseen = embeddings(300, 5) + np.random.default_rng(9).normal(size=FEATURES)
+    assert (plain.distance(unseen) <= plain.limit).mean() < 0.5
+    assert (wide.distance(unseen) <= wide.limit).mean() > 0.98
+    assert (wide.distance(np.random.default_rng(0).normal(size=(50, FEATURES))) > wide.limit).all()
+
+
+def test_sources_that_look_alike_or_have_few_radiographs_move_the_limit_little():
+    known, of = hospitals(0.0)
+    held_out = embeddings(600, 1)
+    plain = fit_guard(known, held_out, components=WITHIN)
+    assert fit_guard(known, held_out, components=WITHIN, sources=of).limit == pytest.approx(plain.limit, rel=0.2)
+    odd = known.copy()
+    odd[:10] *= np.random.default_rng(3).uniform(0, 2, FEATURES)
+    plain = fit_guard(odd, held_out, components=WITHIN)
+    few = ["odd"] * 10 + ["usual"] * 790
+    assert fit_guard(odd, held_out, components=WITHIN, sources=few).limit == plain.limit
+    assert fit_guard(odd, held_out, components=WITHIN, sources=["one"] * 800).limit == plain.limit
+
+
 def test_embeddings_of_another_shape_are_refused(guard):
     ordinary = embeddings(50, 3)
     strange = np.random.default_rng(4).permutation(ordinary.T).T

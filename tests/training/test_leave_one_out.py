@@ -19,7 +19,8 @@ batch_size = 8
 warmup_epochs = 0
 decode_side = 96
 [quantisation_aware]
-epochs = 0
+epochs = 1
+calibration_images = 8
 """
 
 
@@ -52,7 +53,7 @@ def test_each_source_is_told_by_a_network_that_never_saw_it(hospitals: Path, tmp
     assert "south" in seen
     assert "north" not in seen
     assert set(left_out.read(path)) == {"north", "south"}
-    made = tmp_path / "runs/tiny.without.north/tiny.without.north.tflite"
+    made = tmp_path / "runs/tiny.without.north/tiny.without.north_int8.tflite"
     before = made.stat().st_mtime_ns
     assert leave_one_out.main(arguments(hospitals, tmp_path, "--sources", "north")) == 0
     assert made.stat().st_mtime_ns == before
@@ -75,6 +76,8 @@ def test_without_splits_nothing_that_was_trained_on_is_told(
 def test_a_quick_run_is_no_full_one(hospitals: Path, tmp_path: Path) -> None:
     assert leave_one_out.main(arguments(hospitals, tmp_path, "--sources", "north", "--quick")) == 0
     assert (tmp_path / "runs/tiny.quick.left_out.csv").is_file()
+    folder = tmp_path / "runs/tiny.quick.without.north"
+    assert [path.name for path in folder.glob("*.tflite")] == ["tiny.quick.without.north_float32.tflite"]
     assert not (tmp_path / "runs/tiny.without.north").exists()
 
 
