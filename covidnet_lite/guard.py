@@ -156,8 +156,8 @@ def fit_guard(
     ``quantile`` of the held-out radiographs are near enough to pass; each plane may refuse another
     ``(1 - quantile) / 2``. Radiographs of a hospital that was not trained on lie farther off: where ``sources`` tells
     whence each embedding is, the limit lets as many of every source pass as judged by a guard that never saw it.
-    ``wrong`` holds embeddings of training radiographs shown
-    wrongly, by what is wrong with them; a way that the network cannot tell from the right one is left out.
+    ``wrong`` holds embeddings of training radiographs shown wrongly, by what is wrong with them; a way that the network
+    cannot tell from the right one is left out.
     """
     shapes = shape_of(embeddings).astype(np.float64)
     fitted = _around(shapes, components)

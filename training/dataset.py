@@ -30,7 +30,7 @@ from PIL import Image
 from covidnet_lite import files, radiograph
 from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, MissingExtraError
-from covidnet_lite.fit import InputSpec, fit, normalise
+from covidnet_lite.fit import Box, InputSpec, fit, normalise
 
 SPLITS = ("train", "val", "test")
 SIDE = 320  # pixels of a film's shorter side in memory while it is looked at
@@ -170,9 +170,12 @@ def decode(cases: Sequence[Case], side: int) -> list[Image.Image]:
     return [film.image for film in films]
 
 
-def network_inputs(images: Sequence[Image.Image], spec: InputSpec) -> npt.NDArray[np.float32]:
-    """``(n, height, width, channels)`` float32, unchanged by chance."""
-    return normalise(np.stack([fit(image, spec) for image in images]), spec)
+def network_inputs(
+    images: Sequence[Image.Image], spec: InputSpec, views: Sequence[Box] | None = None
+) -> npt.NDArray[np.float32]:
+    """``(n, height, width, channels)`` float32, unchanged by chance; ``views``, where they are known already."""
+    pixels = [fit(image, spec, view) for image, view in zip(images, views or [None] * len(images))]
+    return normalise(np.stack(pixels), spec)
 
 
 def split_apart(

@@ -222,30 +222,26 @@ def load(cases: list[Case], recipe: Recipe) -> dict[str, Split]:
 
 def _read_out(network: keras.Model, splits: dict[str, Split], spec: InputSpec, recipe: Recipe, folder: Path) -> None:
     """Sets the last layer, all others staying as they are; from disk where an earlier start has found it already."""
-    found, train, val = folder / "readout.npz", splits["train"], splits["val"]
-    evidence, begun = network.get_layer("evidence"), found.is_file()
-    if not begun:
-        embedding = keras.Model(network.inputs[0], network.output["embedding"])
-        features, films = readout.gather(
-            embedding, train.images, spec, recipe.augment, recipe.readout.variants, recipe.seed
-        )
-        weights = dataset.case_weights(train.cases, recipe.balance, recipe.source_weights)[films]
-        sources = [train.cases[i].source for i in films]
-        kernel, bias = readout.fit(
-            features, train.targets[films], sources, weights, recipe.labels, recipe.readout, recipe.label_smoothing
-        )
-        buffer = io.BytesIO()
-        np.savez(buffer, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32))
-        files.write(found, buffer.getvalue())
-    with np.load(found) as kept:
-        evidence.set_weights([kept["kernel"][None, None], kept["bias"]])
-    if begun:
+    found, evidence = folder / "readout.npz", network.get_layer("evidence")
+    if found.is_file():
+        evidence.set_weights(_read_arrays(found))
         return
-    logits = predict(keras.Model(network.inputs[0], network.output["logits"]), dataset.network_inputs(val.images, spec))
-    val_weights = dataset.case_weights(val.cases, recipe.balance, recipe.source_weights)
-    row = _row("readout", 0, {}, logits, val, val_weights, recipe)
+    train, val = splits["train"], splits["val"]
+    embedding = keras.Model(network.inputs[0], network.output["embedding"])
+    features, films = readout.gather(
+        embedding, train.images, spec, recipe.augment, recipe.readout.variants, recipe.seed
+    )
+    weights = dataset.case_weights(train.cases, recipe.balance, recipe.source_weights)[films]
+    sources = [train.cases[i].source for i in films]
+    kernel, bias = readout.fit(
+        features, train.targets[films], sources, weights, recipe.labels, recipe.readout, recipe.label_smoothing
+    )
+    evidence.set_weights([kernel[None, None], bias])
+    classifier = keras.Model(network.inputs[0], network.output["logits"])
+    row = _row("readout", 0, {}, predict(classifier, dataset.network_inputs(val.images, spec)), val, recipe)
     _log(folder / f"{recipe.name}.csv", row)
     print("readout: " + ", ".join(f"{k} {v:.4f}" for k, v in row.items() if k.startswith("val_")), flush=True)
+    _write_arrays(found, evidence.get_weights())
 
 
 def _train(
@@ -302,7 +298,6 @@ def _train(
     if progress.epoch:
         model.load_weights(last())
     inputs = dataset.network_inputs(val.images, spec)
-    val_weights = dataset.case_weights(val.cases, recipe.balance, recipe.source_weights)
     while progress.epoch < epochs and not progress.done:
         batches.epoch = progress.epoch
         _seed_dropout(model, seed + progress.epoch)
@@ -314,7 +309,7 @@ def _train(
             shuffle=False,  # batches are already, and alike after a restart
         ).history
         logits = predict(model, inputs)
-        row = _row(stage, progress.epoch, history, logits, val, val_weights, recipe)
+        row = _row(stage, progress.epoch, history, logits, val, recipe)
         _log(folder / f"{recipe.name}.csv", row)
         if verbose:
             print("  " + "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k.startswith("val_")), flush=True)
@@ -336,8 +331,7 @@ def _train(
             path.unlink(missing_ok=True)
     model.load_weights(best)
     if progress.averaged:
-        with np.load(mean()) as kept:
-            model.set_weights([kept[name] for name in kept.files])
+        model.set_weights(_read_arrays(mean()))
 
 
 def _seed_dropout(model: keras.Model, seed: int) -> None:
@@ -351,11 +345,19 @@ def _write_mean(model: keras.Model, before: Path, after: Path, count: int) -> No
     """Stochastic weight averaging (Izmailov et al., UAI 2018): a mean with the ``count``-th epoch added."""
     weights = model.get_weights()
     if count > 1:
-        with np.load(before) as kept:
-            weights = [old + (new - old) / count for old, new in zip((kept[n] for n in kept.files), weights)]
+        weights = [old + (new - old) / count for old, new in zip(_read_arrays(before), weights)]
+    _write_arrays(after, weights)
+
+
+def _write_arrays(path: Path, arrays: Sequence[npt.NDArray[Any]]) -> None:
     buffer = io.BytesIO()
-    np.savez(buffer, *weights)
-    files.write(after, buffer.getvalue())
+    np.savez(buffer, *arrays)
+    files.write(path, buffer.getvalue())
+
+
+def _read_arrays(path: Path) -> list[npt.NDArray[Any]]:
+    with np.load(path) as kept:
+        return [kept[name] for name in kept.files]
 
 
 def _write_weights(model: keras.Model, path: Path) -> None:
@@ -370,9 +372,9 @@ def _row(
     history: dict[str, list[float]],
     logits: npt.NDArray[Any],
     val: Split,
-    weights: npt.NDArray[Any],
     recipe: Recipe,
 ) -> dict[str, Any]:
+    weights = dataset.case_weights(val.cases, recipe.balance, recipe.source_weights)
     probabilities = metrics.softmax(logits)
     loss = -np.log(np.maximum(probabilities[np.arange(len(val.targets)), val.targets], 1e-9))
     return {

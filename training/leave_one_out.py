@@ -104,7 +104,7 @@ def without(source: str, data: Path, recipe: Recipe, recipe_path: Path, out: Pat
         finetune.run(data, lacking, recipe_path, out)
     manifest = folder / "manifest.csv"  # what this network may know of
     convert(
-        Options(network, made, schemes=(scheme,), data=manifest, min_agreement=LEAST_AGREEMENT, force=True),
+        Options(network, made, schemes=(scheme,), data=manifest, min_agreement=LEAST_AGREEMENT),
         say=lambda text: None,
     )
     return made

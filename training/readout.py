@@ -57,9 +57,9 @@ def gather(
         ``(m, f)`` float32, and of which film each row is, ``(m,)``.
     """
     everyone = np.arange(len(images))
-    rows, films = [predict(features, dataset.network_inputs(images, spec))], [everyone]
-    batches = Batches(images, everyone, np.ones(len(images), np.float32), spec, strength, 1, seed)
-    batches.batch_size = min(32, len(images))
+    size = min(32, len(images))
+    batches = Batches(images, everyone, np.ones(len(images), np.float32), spec, strength, size, seed)
+    rows, films = [predict(features, dataset.network_inputs(images, spec, batches.views))], [everyone]
     with ThreadPoolExecutor(2) as pool:  # the next batches are drawn while the network looks at one
         for batches.epoch in range(variants):
             for inputs, which, _ in pool.map(batches.__getitem__, range(len(batches))):
