@@ -9,7 +9,7 @@ demo: $(DEMO)/.done
 	$(DEMO)/bin/python examples/demo.py demo
 
 test: $(TEST)/.done
-	$(TEST)/bin/python -m pytest
+	$(TEST)/bin/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(TEST)/.done
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[lint]'

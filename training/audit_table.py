@@ -36,7 +36,8 @@ SECTIONS: dict[str, tuple[str, str, str, str]] = {
     "left_out": (
         "A source left out",
         "Networks trained in the same way without one source, on all of that source and on the test split of the "
-        "others. Every line but that on the guard is before the guard and before the network abstains. All negatives "
+        "others. Every line but those on what is answered and on the guard is before the guard and before the network "
+        "abstains, which it does below the threshold as shipped. All negatives "
         "may pool what never belongs together, children and adults; the lines on the negatives of one source do not.",
         "a source",
         "retrained without ",
@@ -113,8 +114,7 @@ SHOWN = 10  # copies named
 COLUMNS = {"int8": "int8 as shipped (95 %)", "float": "float (95 %)", "points": "points apart"}
 NOTE = (
     "The thumbnail baseline, and networks retrained without a source, are not the file that ships. The guard refuses "
-    "nothing here but where it is named, and the network abstains only in *share answered* and *accuracy when "
-    "answered*."
+    "nothing here but where it is named, and the network abstains only in the lines on what is *answered*."
 )
 MARK, END = "<!-- audit {model} sha256:{sha256} -->", "<!-- /audit -->"
 

@@ -25,8 +25,10 @@ KNOWN = ("left_out", "file", "label", "patient", "source", "split")
 REFUSED = "refused"
 
 
-def read(path: Path) -> dict[str, Answers]:
+def read(path: Path, threshold: float = 0.0) -> dict[str, Answers]:
     """The source left out -> what the network said, of unseen images and of the test split.
+
+    ``threshold`` is the confidence from which it answers.
 
     Raises:
         DatasetError: the file is missing or no such CSV.
@@ -43,10 +45,12 @@ def read(path: Path) -> dict[str, Answers]:
     if not set(KNOWN) <= set(columns) or len(labels) < 2:
         raise DatasetError(f"{path}: needs the columns {', '.join(KNOWN)} and one of probabilities for each label")
     sources = sorted({row["left_out"] for row in rows})
-    return {s: _answers(path, s, labels, [row for row in rows if row["left_out"] == s]) for s in sources}
+    return {s: _answers(path, s, labels, [row for row in rows if row["left_out"] == s], threshold) for s in sources}
 
 
-def _answers(path: Path, left_out: str, labels: tuple[str, ...], rows: list[dict[str, str]]) -> Answers:
+def _answers(
+    path: Path, left_out: str, labels: tuple[str, ...], rows: list[dict[str, str]], threshold: float
+) -> Answers:
     rows = [r for r in rows if r["label"] in labels and (r["source"] == left_out or r["split"] == "test")]
     cases = [
         Case(Path(r["file"]), r["label"], r["patient"], r["source"], r["split"], {REFUSED: r.get(REFUSED, "")})
@@ -59,11 +63,11 @@ def _answers(path: Path, left_out: str, labels: tuple[str, ...], rows: list[dict
         raise DatasetError(f"{path}: a probability is no number ({error}); write it again") from error
     if not np.isfinite(probabilities).all():
         raise DatasetError(f"{path}: a probability is not finite; write it again")
-    return Answers(f"without {left_out}", labels, cases, targets, probabilities, 0.0)
+    return Answers(f"without {left_out}", labels, cases, targets, probabilities, threshold)
 
 
-def left_out(path: Path | None) -> dict[str, Figure]:
-    """Every figure of every source that was left out.
+def left_out(path: Path | None, threshold: float = 0.0) -> dict[str, Figure]:
+    """Every figure of every source that was left out; the networks answer from a confidence of ``threshold``.
 
     Raises:
         DatasetError: the file is no such CSV.
@@ -71,7 +75,7 @@ def left_out(path: Path | None) -> dict[str, Figure]:
     if path is None:
         return {"a source": missing("no file of predictions; pass --left-out")}
     lines: dict[str, Figure] = {}
-    for source, answers in read(path).items():
+    for source, answers in read(path, threshold).items():
         lines |= {f"{source}: {name}": figure for name, figure in _of_source(source, answers)}
     return lines
 
@@ -86,6 +90,10 @@ def _of_source(source: str, answers: Answers) -> Iterator[tuple[str, Figure]]:
     for label in (NORMAL, COVID):
         if normal.any() and label in answers.labels:
             yield f"unseen normal called {label}", share_of(says(answers, label), normal)
+    answered = unseen & (answers.probabilities.max(axis=1) >= answers.threshold)
+    yield "unseen film answered", share_of(answered, unseen)
+    if answered.any():
+        yield "unseen film right when answered", share_of(answers.correct, answered)
     refused = np.array([case.fields[REFUSED] for case in answers.cases])
     if (refused[unseen] != "").all():
         yield "unseen film refused by the guard", share_of(refused == "1", unseen)

@@ -56,7 +56,7 @@ def test_of_a_source_left_out_the_short_table_hides_nothing(tmp_path: Path) -> N
         assert f"\n| {name.partition(': ')[2]} | " in text
     assert "| unseen normal called covid | 0.0% (0.0%-43.4%), 0/5 | 0.0% (0.0%-43.4%), 0/5 |" in text
     assert "| unseen covid against negatives of here | 0.500 (0.500-0.500), 5 v 5 |  |" in text
-    assert len({name.partition(": ")[2] for name in lines}) == 9
+    assert len({name.partition(": ")[2] for name in lines}) == 11
 
 
 def test_no_file_of_sources_left_out_is_said_in_the_short_table() -> None:

@@ -63,7 +63,7 @@ def test_a_network_without_covid_still_tells_normal(tmp_path: Path) -> None:
     path = tmp_path / "left_out.csv"
     path.write_text("left_out,file,label,patient,source,split,normal,ill\nthere,1.png,normal,a,there,test,0.6,0.4\n")
     found = left_out.left_out(path)
-    assert list(found) == ["there: left out", "there: unseen normal called normal"]
+    assert list(found)[:2] == ["there: left out", "there: unseen normal called normal"]
     assert found["there: left out"]["why"] == "the network has no label covid"
     assert found["there: unseen normal called normal"]["value"] == 1
 
@@ -82,6 +82,8 @@ def test_a_source_without_covid_has_only_its_negatives(tmp_path: Path) -> None:
         "there: seen covid against unseen negatives",
         "there: unseen normal called normal",
         "there: unseen normal called covid",
+        "there: unseen film answered",
+        "there: unseen film right when answered",
     ]
 
 
@@ -116,3 +118,18 @@ def test_what_the_guard_refused_is_counted(tmp_path: Path) -> None:
     path.write_text("\n".join([head + ",refused", *(f"{row},{int(i in (1, 6))}" for i, row in enumerate(rows))]))
     found = left_out.left_out(path)["there: unseen film refused by the guard"]
     assert (found["count"], found["total"]) == (1, 4)
+
+
+def test_what_is_answered_from_the_threshold_is_judged_of_unseen_films_only(tmp_path: Path) -> None:
+    rows = [("covid", "there", "train", 0.9)] * 3 + [("normal", "there", "val", 0.8)] * 2
+    rows += [("covid", "there", "train", 0.6)] * 5 + [("normal", "here", "test", 0.99)] * 20
+    found = left_out.left_out(written(tmp_path, rows), threshold=0.8)
+    answered, right = found["there: unseen film answered"], found["there: unseen film right when answered"]
+    assert (answered["count"], answered["total"]) == (5, 10)
+    assert (right["count"], right["total"]) == (3, 5)
+
+
+def test_where_nothing_is_answered_nothing_is_right(tmp_path: Path) -> None:
+    found = left_out.left_out(written(tmp_path, [("normal", "there", "test", 0.5)] * 5), threshold=0.99)
+    assert found["there: unseen film answered"]["count"] == 0
+    assert "there: unseen film right when answered" not in found
