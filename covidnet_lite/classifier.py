@@ -60,7 +60,7 @@ class Classifier:
             runtime: ``litert``, ``tflite_runtime`` or ``tensorflow``; ``None`` takes the first installed.
             threads: for one inference; ``None`` for one a core, four at most.
             manifest: for a ``.tflite`` without one.
-            exact: decode JPEG files in full instead of at reduced scale.
+            exact: decode JPEG files in full before they are reduced.
 
         Raises:
             ModelError: the network is missing, damaged or contradicts its manifest.
@@ -71,7 +71,7 @@ class Classifier:
         self._runtime, self._threads = runtime, threads
         self._orphans: list[Interpreter] = []
         self._load()
-        self._at_least = None if exact else self.manifest.input.at_least
+        self._exact = exact
 
     def _load(self) -> None:
         self._interpreter = Interpreter(self.model, self._runtime, self._threads)
@@ -133,16 +133,18 @@ class Classifier:
         if hasattr(img, "read") and not isinstance(img, os.PathLike):
             img = radiograph.read_all(img, name)  # a stream is read once, but may be needed for the heat map
         try:
-            image = radiograph.read(img, self._at_least, name).image
+            image = radiograph.read(img, self.manifest.input.at_least, name, self._exact).image
         except NotAChestRadiograph as objection:
             return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection).removeprefix(f"{name}: "))
         read, start = _ms(start), time.perf_counter()
         spec = self.manifest.input
-        small, seen, blank = resize(image, spec), WHOLE, "the image is blank: it has next to no contrast"
-        if spec.lungs and not is_blank(small):
+        seen, blank = WHOLE, "the image is blank: it has next to no contrast" if is_blank(image) else None
+        if spec.lungs and not blank:
             seen = view(image, spec, self._interpreter.runtime)
-            small, blank = resize(image, spec, seen), "what was taken for the lungs is blank: next to no contrast"
-        if is_blank(small):
+        small = resize(image, spec, seen)
+        if seen != WHOLE and is_blank(small):
+            blank = "what was taken for the lungs is blank: next to no contrast"
+        if blank:
             return _Prepared(name, img, {"read": read, "fit": _ms(start)}, refusal=blank, view=seen)
         # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
         tables = self._interpreter.tables[:, gray_table(small, spec)]

@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also print the time of each stage in the table (other formats always have it)",
     )
-    classify.add_argument("--exact", action="store_true", help="decode JPEG files in full instead of at reduced scale")
+    classify.add_argument("--exact", action="store_true", help="decode JPEG files in full before they are reduced")
     classify.add_argument("--quiet", action="store_true", help="no progress on standard error")
     _model_options(classify)
     classify.set_defaults(run=_classify)

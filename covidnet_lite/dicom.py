@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .errors import InputError, MissingExtraError, NotAChestRadiograph
-from .radiograph import DAMAGED, MAX_PIXELS
+from .radiograph import DAMAGED, MAX_PIXELS, reduction
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -119,11 +119,9 @@ def _check_header(data: Dataset, name: str) -> None:
 
 def reduce(stored: npt.NDArray[Any], at_least: tuple[int, int] | None) -> npt.NDArray[Any]:
     """Averages whole blocks of pixels, so that neither side falls below ``at_least``; the number type stays."""
-    if at_least is None:
-        return stored
     height, width = stored.shape
-    factor = min(width // at_least[0], height // at_least[1])
-    if factor < 2:
+    factor = reduction((width, height), at_least)
+    if factor == 1:
         return stored
     rows, columns = height // factor, width // factor
     blocks = stored[: rows * factor, : columns * factor].reshape(rows, factor, columns * factor)

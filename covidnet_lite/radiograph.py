@@ -13,7 +13,7 @@ import stat
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
@@ -57,7 +57,9 @@ def name_of(img: Source) -> str:
     return str(name) if name else "<image>" if isinstance(img, Image.Image) else "<file>"
 
 
-def read(img: Source, at_least: tuple[int, int] | None = None, name: str | None = None) -> Radiograph:
+def read(
+    img: Source, at_least: tuple[int, int] | None = None, name: str | None = None, exact: bool = False
+) -> Radiograph:
     """Reads one radiograph.
 
     Args:
@@ -66,16 +68,32 @@ def read(img: Source, at_least: tuple[int, int] | None = None, name: str | None 
             ``(height, width, 3)`` or ``(height, width, 4)``. uint8 is taken as
             it is; wider integers and floats are stretched from their own
             darkest to their own brightest value.
-        at_least: ``(width, height)`` in pixels. A larger picture may be reduced while it is
-            decoded, as long as neither side falls below this. ``None`` decodes in full.
+        at_least: ``(width, height)`` in pixels. A larger picture is reduced by a power of two, as long as
+            neither side falls below this. ``None`` leaves it as large as it is.
         name: what to call it; ``None`` for :func:`name_of`.
+        exact: decode a JPEG in full before it is reduced, which takes longer and is hardly another picture.
 
     Raises:
         InputError: there is no readable radiograph in ``img``.
         NotAChestRadiograph: a DICOM file that says it is something else.
         MissingExtraError: a DICOM file, and pydicom is not installed.
     """
-    name = name or name_of(img)
+    radiograph = _read(img, at_least, name or name_of(img), exact)
+    factor = reduction(radiograph.image.size, at_least)
+    # All that follows costs a fraction: the search for the lungs, the crop, the look at whether there is anything.
+    return replace(radiograph, image=radiograph.image.reduce(factor)) if factor > 1 else radiograph
+
+
+def reduction(size: tuple[int, int], at_least: tuple[int, int] | None) -> int:
+    """By how much a picture can be reduced, neither side falling below ``at_least``.
+
+    A power of two, as libjpeg has it: so a film is the same to a network as JPEG, PNG or DICOM.
+    """
+    factor = min(side // least for side, least in zip(size, at_least)) if at_least else 1
+    return 1 << (max(1, factor).bit_length() - 1)
+
+
+def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool) -> Radiograph:
     if isinstance(img, np.ndarray):
         image = _from_array(img, name)
         return _checked(image, name, image.size)
@@ -95,7 +113,7 @@ def read(img: Source, at_least: tuple[int, int] | None = None, name: str | None 
 
             image, size = dicom.read(data, name, at_least)
             return _checked(image, name, size)
-        return _decode(data, name, at_least)
+        return _decode(data, name, None if exact else at_least)
 
 
 def read_all(file: Any, name: str) -> bytes:

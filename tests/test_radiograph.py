@@ -199,6 +199,17 @@ def test_a_reduced_jpeg_is_the_same_picture_smaller():
     assert np.abs(np.asarray(image, int) - np.asarray(expected, int)).max() <= 3
 
 
+@pytest.mark.parametrize("source", ["PNG", "array", "image"])
+def test_what_is_not_decoded_smaller_is_reduced_by_means_of_whole_blocks(source):
+    pixels = gray(1600, 2000)
+    given = {"PNG": encode(pixels, "PNG"), "array": pixels, "image": Image.fromarray(pixels)}[source]
+    radiograph = read(given, at_least=(450, 390))
+    assert (radiograph.width, radiograph.height) == (2000, 1600)
+    np.testing.assert_array_equal(np.asarray(radiograph.image), np.asarray(Image.fromarray(pixels).reduce(4)))
+    assert read(given, at_least=(1001, 10)).image.size == (2000, 1600)
+    assert read(given).image.size == (2000, 1600)
+
+
 def test_a_turned_jpeg_keeps_its_upright_size_when_reduced():
     radiograph = read(encode(gray(1600, 2000), "JPEG", exif=exif(6)), at_least=(224, 224))
     assert (radiograph.width, radiograph.height) == (1600, 2000)
