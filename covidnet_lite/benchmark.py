@@ -13,7 +13,6 @@ import csv
 import datetime
 import io
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -37,7 +36,6 @@ from .prediction import Failure
 STAGES = ("read", "fit", "run", "judge")
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 WARM_UP = 10  # radiographs before the clock starts
-ROUNDS = 100
 PROCESSES = 3
 SIDE = 2048  # pixels of the synthetic radiograph
 BUSY = 0.5  # load from which other programs take time from ours
@@ -71,6 +69,7 @@ class Timing:
         stages: ``read``, ``fit``, ``run``, ``judge`` and ``total``, each by itself, so that they need not add up.
         images_per_second: of ``classify_many``, which decodes on all cores meanwhile.
         measured, left_out: radiographs that went through all stages, and others: unreadable or blank.
+        after: how the machine fared when it had done that.
     """
 
     threads: int
@@ -78,19 +77,7 @@ class Timing:
     images_per_second: float
     measured: int
     left_out: int
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What it ran on; ``None`` is what the machine does not say."""
-
-    board: str
-    processor: str
-    cores: int
-    mhz: int | None
-    memory: str
-    system: str
-    python: str
+    after: board.State
 
 
 @dataclass(frozen=True)
@@ -117,7 +104,7 @@ class Benchmark:
     runtime: str
     edgetpu: bool
     images: str
-    machine: Machine
+    machine: board.Machine
     timings: tuple[Timing, ...]
     cold_start_s: float
     peak_mib: float | None
@@ -180,7 +167,7 @@ def measure(
     threads: Sequence[int] = (),
     paths: Sequence[str] = (),
     edgetpu: str | None = None,
-    rounds: int = ROUNDS,
+    rounds: int = 100,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Benchmark:
     """Measures a network on this machine.
@@ -220,7 +207,7 @@ def measure(
         runtime=f"{name} {board.installed(RUNTIMES[name][1]) or ''}".strip(),
         edgetpu=on_edgetpu,
         images=images,
-        machine=machine(),
+        machine=board.machine(),
         timings=tuple(timings),
         cold_start_s=cold_start,
         peak_mib=peak,
@@ -229,31 +216,16 @@ def measure(
     )
 
 
-def machine() -> Machine:
-    """This one."""
-    return Machine(
-        board.board(),
-        board.processor(),
-        available_cores(),
-        board.clock(),
-        board.memory(),
-        f"{platform.system()} {platform.release()} {platform.machine()}",
-        platform.python_version(),
-    )
-
-
 def warnings(benchmark: Benchmark) -> list[str]:
     """Why the figures may say less than they seem to."""
     before, after = benchmark.before, benchmark.after
     found = []
-    now = (after.throttled or 0) | (before.throttled or 0)
-    # Of what has been since the start, only what is new happened in this run.
-    since = (after.throttled or 0) & ~(before.throttled or 0) & ~((1 << board.SINCE_START) - 1)
-    amiss = board.in_words(now & (1 << board.SINCE_START) - 1 | since >> board.SINCE_START)
-    if amiss:
-        found.append(f"the board slowed itself down ({', '.join(amiss)}): give it a stronger supply or a cooler")
-    if after.temperature is not None and after.temperature >= board.HOT:
-        found.append(f"it got hot ({after.temperature:.0f} °C): give it a cooler, or let it cool down first")
+    slowed = board.slowed(before, *(timing.after for timing in benchmark.timings), after)
+    if slowed:
+        found.append(f"the board slowed itself down ({', '.join(slowed)}): give it a stronger supply or a cooler")
+    hottest = max(timing.after.temperature or 0 for timing in benchmark.timings)
+    if hottest >= board.HOT:
+        found.append(f"it got hot ({hottest:.0f} °C): give it a cooler, or let it cool down first")
     if after.governor not in (None, "performance"):
         found.append(
             f"the clock follows the load (governor {after.governor}): for figures that repeat, "
@@ -355,7 +327,7 @@ def _time(classifier: Classifier, threads: int, given: Sequence[str]) -> tuple[T
         stage: Spread(*(float(v) for v in np.percentile(ms, [*PERCENTILES.values()]))) for stage, ms in taken.items()
     }
     measured = len(taken["total"])
-    return Timing(threads, stages, per_second, measured, len(given) - measured), usable
+    return Timing(threads, stages, per_second, measured, len(given) - measured, board.state()), usable
 
 
 def _whole_process(path: str, options: dict[str, str | None]) -> tuple[float, float | None]:

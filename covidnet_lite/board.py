@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from .interpreter import available_cores
+
 ROOT = Path("/")
 HOT = 80.0  # degrees Celsius, from which a Raspberry Pi slows down
 
@@ -32,6 +34,27 @@ THROTTLED = ("under-voltage", "frequency capped", "throttled", "soft temperature
 SINCE_START = 16
 # A Coral USB Accelerator, before and after it has been given its firmware.
 CORAL_USB = (("1a6e", "089a"), ("18d1", "9302"))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What machine this is.
+
+    Attributes:
+        board, processor: their names.
+        cores: that this process may use.
+        mhz: the highest clock that the fastest core may take; ``None`` where the machine does not say.
+        memory: in all.
+        system, python: names and versions.
+    """
+
+    board: str
+    processor: str
+    cores: int
+    mhz: int | None
+    memory: str
+    system: str
+    python: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,19 @@ class State:
             self.load is not None and f"load {self.load:.2f}",
         )
         return ", ".join(part for part in told if part) or "unknown"
+
+
+def machine(root: Path = ROOT) -> Machine:
+    """This one."""
+    return Machine(
+        board(root),
+        processor(root),
+        available_cores(),
+        clock(root),
+        memory(root),
+        f"{platform.system()} {platform.release()} {platform.machine()}",
+        platform.python_version(),
+    )
 
 
 def state(root: Path = ROOT) -> State:
@@ -123,6 +159,15 @@ def in_words(bits: int) -> list[str]:
     now = [name for i, name in enumerate(THROTTLED) if bits >> i & 1]
     past = [f"({name})" for i, name in enumerate(THROTTLED) if bits >> i + SINCE_START & 1 and name not in now]
     return now + past
+
+
+def slowed(before: State, *later: State) -> list[str]:
+    """What slowed a Raspberry Pi down, at one of these moments or between them."""
+    first, now = before.throttled or 0, 0
+    for moment in (before, *later):
+        bits = moment.throttled or 0
+        now |= bits | (bits & ~first) >> SINCE_START  # what had been before does not count
+    return in_words(now & (1 << SINCE_START) - 1)
 
 
 def edge_tpu(root: Path = ROOT) -> tuple[str, ...]:
