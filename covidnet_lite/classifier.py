@@ -52,6 +52,7 @@ class Classifier:
         threads: int | None = None,
         manifest: Manifest | None = None,
         exact: bool = False,
+        edgetpu: str | None = None,
     ) -> None:
         """Loads a network.
 
@@ -61,20 +62,22 @@ class Classifier:
             threads: for one inference; ``None`` for one a core, four at most.
             manifest: for a ``.tflite`` without one.
             exact: decode JPEG files in full before they are reduced.
+            edgetpu: for a network compiled for the Edge TPU, which of several runs it: ``usb``, ``pci``, ``usb:N``,
+                ``pci:N`` or ``:N``; ``None`` for the first found.
 
         Raises:
             ModelError: the network is missing, damaged or contradicts its manifest.
-            BackendError: no runtime takes it.
+            BackendError: no runtime takes it, or there is no Edge TPU for one that needs it.
         """
         self.model = models.load(model, manifest)
         self.manifest = self.model.manifest
-        self._runtime, self._threads = runtime, threads
+        self._runtime, self._threads, self._edgetpu = runtime, threads, edgetpu
         self._orphans: list[Interpreter] = []
         self._load()
         self._exact = exact
 
     def _load(self) -> None:
-        self._interpreter = Interpreter(self.model, self._runtime, self._threads)
+        self._interpreter = Interpreter(self.model, self._runtime, self._threads, self._edgetpu)
         load_finder(self.manifest.input, self._interpreter.runtime, str(self.model.path))
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -88,6 +91,11 @@ class Classifier:
     def runtime(self) -> str:
         """The TFLite runtime in use."""
         return self._interpreter.runtime
+
+    @property
+    def edgetpu(self) -> bool:
+        """Whether an Edge TPU runs the network."""
+        return self._interpreter.edgetpu
 
     def classify(self, img: Source) -> Prediction:
         """Classifies one radiograph.

@@ -97,8 +97,36 @@ def build_parser() -> argparse.ArgumentParser:
     )
     classify.add_argument("--exact", action="store_true", help="decode JPEG files in full before they are reduced")
     classify.add_argument("--quiet", action="store_true", help="no progress on standard error")
-    _model_options(classify)
+    classify.add_argument(
+        "--threads", type=int, metavar="N", help="threads for one inference (default: one a core, four at most)"
+    )
+    _network_options(classify)
     classify.set_defaults(run=_classify)
+
+    benchmark = commands.add_parser(
+        "benchmark",
+        help="how fast it is on this machine",
+        description="Times each stage, throughput and a whole process, and says whether the machine was slowed down.",
+    )
+    benchmark.add_argument(
+        "--images", metavar="DIR", help="time it on these radiographs (default: on a made-up 2048 x 2048 JPEG)"
+    )
+    benchmark.add_argument(
+        "--threads",
+        type=_counts,
+        default=(),
+        metavar="N,N",
+        help="threads for one inference, one after the other (default: 1,2,4 as far as there are cores)",
+    )
+    benchmark.add_argument(
+        "--rounds", type=int, default=100, metavar="N", help="radiographs to time for each (default: 100)"
+    )
+    benchmark.add_argument("--json", type=Path, metavar="FILE", help="also write everything to FILE")
+    benchmark.add_argument(
+        "--submit", action="store_true", help="print one row of figures to paste into an issue, instead of the table"
+    )
+    _network_options(benchmark)
+    benchmark.set_defaults(run=_benchmark)
 
     models = commands.add_parser(
         "models", help="list the networks that come along", description="Lists the networks that come with the package."
@@ -114,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _model_options(parser: argparse.ArgumentParser) -> None:
+def _network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="base", help="a network's name (see: covidnet-lite models) or a .tflite file (default: base)"
     )
@@ -124,8 +152,17 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
         help="TFLite runtime (default: the first installed)",
     )
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads for one inference (default: one a core, four at most)"
+        "--edgetpu",
+        metavar="DEVICE",
+        help="which Edge TPU runs a network compiled for it: usb, pci, usb:N, pci:N or :N (default: the first found)",
     )
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid numbers of threads: {text!r}; write 1,2,4") from None
 
 
 def _classify(args: argparse.Namespace) -> int:
@@ -135,7 +172,7 @@ def _classify(args: argparse.Namespace) -> int:
     paths = list(find(args.paths))
     names = [path if isinstance(path, str) else "stdin" for path in paths]
     with _silent_runtime():
-        classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact)
+        classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
     heatmaps = report.unique_names(names) if args.heatmap else []
     if args.heatmap:
         files.check_folder(args.heatmap)
@@ -158,20 +195,20 @@ def _classify(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _silent_runtime() -> Iterator[None]:
-    """Keeps what TFLite's native code logs while it loads ("Created XNNPACK delegate") off standard error."""
+def _silent_runtime() -> Iterator[IO[str]]:
+    """Keeps what TFLite's native code logs ("Created XNNPACK delegate") off standard error; gives the way around."""
     if sys.stderr is None:  # closed: nothing to keep clean
-        yield
+        yield io.StringIO()
         return
     sys.stderr.flush()
-    kept = os.dup(2)
+    kept = os.fdopen(os.dup(2), "w")
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        yield
+        yield kept
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(kept.fileno(), 2)
+        kept.close()
 
 
 def _has_map(result: Prediction | Failure) -> bool:
@@ -209,6 +246,27 @@ def _standard_input() -> IO[bytes]:
     data = io.BytesIO(sys.stdin.buffer.read())
     data.name = "<stdin>"
     return data
+
+
+def _benchmark(args: argparse.Namespace) -> int:
+    from . import benchmark, files
+
+    if args.images == "-":
+        raise InputError("-: standard input can be read only once; give a folder or a file")
+    paths = [path for path in find([args.images] if args.images else []) if isinstance(path, str)]
+    if args.json:
+        files.check_folder(args.json.parent)
+    with _silent_runtime() as err:
+        found = benchmark.measure(
+            args.model, args.runtime, args.threads, paths, args.edgetpu, args.rounds, lambda t: print(t, file=err)
+        )
+    if args.json:
+        files.write(args.json, found.to_json())
+    if args.submit:
+        for text in benchmark.warnings(found):
+            print(f"covidnet-lite: warning: {text}", file=sys.stderr)
+    print(benchmark.row(found) if args.submit else benchmark.table(found))
+    return ANSWERED
 
 
 def _models(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""LiteRT, tflite_runtime or TensorFlow behind one small class."""
+"""LiteRT, tflite_runtime or TensorFlow behind one small class, with an Edge TPU where a network is compiled for it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .edgetpu import LIBRARY, OPERATION, check_device, delegate, is_compiled
 from .errors import BackendError, ModelError
 from .fit import input_tables, look_up
 from .model import Model
@@ -30,32 +31,50 @@ class Interpreter:
 
     Attributes:
         runtime: which one it is.
+        edgetpu: whether an Edge TPU runs the network.
         input_shape: ``(1, height, width, channels)``.
         input_dtype, input_scale, input_zero_point: how a real value is stored there.
         tables: gray byte -> input value, ``(channels, 256)``; see :func:`covidnet_lite.fit.input_tables`.
     """
 
-    def __init__(self, model: Model, runtime: str | None = None, threads: int | None = None) -> None:
-        """Loads a network.
+    def __init__(
+        self, model: Model, runtime: str | None = None, threads: int | None = None, edgetpu: str | None = None
+    ) -> None:
+        """Loads a network; one compiled for the Edge TPU is run there, never elsewhere.
 
         Args:
             model: from :func:`covidnet_lite.model.load`.
             runtime: a key of ``RUNTIMES``; ``None`` takes the first that is installed.
             threads: ``None`` for one a core, four at most.
+            edgetpu: which one: ``usb``, ``pci``, ``usb:N``, ``pci:N`` or ``:N``; ``None`` for the first found.
 
         Raises:
-            BackendError: the runtime is not installed or does not take the network.
+            BackendError: the runtime is not installed or does not take the network; the network is compiled for the
+                Edge TPU and there is none, or is not and one was named.
             ModelError: the network's graph contradicts its manifest.
         """
         if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
             raise BackendError(f"threads must be a whole number, 1 or more and {MAX_THREADS} at most, not {threads!r}")
+        check_device(edgetpu)
+        self.edgetpu = is_compiled(model.data)
+        if edgetpu is not None and not self.edgetpu:
+            raise BackendError(
+                f"{model.path}: is not compiled for the Edge TPU, so no Edge TPU runs it; leave edgetpu out, or give "
+                "the NAME_edgetpu.tflite that convert/quantize.py --edgetpu makes"
+            )
         self.runtime, module = find_runtime(runtime)
         threads = threads or min(4, available_cores())
+        delegates = [delegate(module, edgetpu)] if self.edgetpu else None
         try:
-            self._interpreter = module.Interpreter(model_content=model.data, num_threads=threads)
+            self._interpreter = module.Interpreter(
+                model_content=model.data, num_threads=threads, experimental_delegates=delegates
+            )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise BackendError(f"{model.path}: {self.runtime} does not take this network ({error})") from error
+            advice = (
+                f"; {LIBRARY} left {OPERATION} to it: is it made for this runtime?" if OPERATION in str(error) else ""
+            )
+            raise BackendError(f"{model.path}: {self.runtime} does not take this network ({error}){advice}") from error
         inputs, self._outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         check(model, inputs, self._outputs)
         (details,) = inputs
@@ -75,7 +94,8 @@ class Interpreter:
             self._interpreter.set_tensor(self._input, values)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise BackendError(f"{self.runtime} cannot run this network ({error}); convert it again") from error
+            advice = "see that the Edge TPU is still plugged in" if self.edgetpu else "convert it again"
+            raise BackendError(f"{self.runtime} cannot run this network ({error}); {advice}") from error
         return [self._interpreter.get_tensor(output["index"]) for output in self._outputs]
 
     def dequantise(self, position: int, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -135,6 +135,15 @@ def test_heat_maps_are_written_under_different_names(film_png: Path, tmp_path: P
         (["classify", "FILM", "--threads", "x"], "invalid int"),
         (["classify", "FILM", "--runtime", "onnx"], "invalid choice"),
         (["classify", "FILM", "--heatmap", "FILE/maps"], "cannot be written"),
+        (["classify", "FILM", "--edgetpu", "usb"], "not compiled for the Edge TPU"),
+        (["classify", "FILM", "--edgetpu", "gpu"], "must be usb"),
+        (["benchmark", "--threads", "1,x"], "write 1,2,4"),
+        (["benchmark", "--threads", "0"], "1 or more"),
+        (["benchmark", "--rounds", "0"], "1 or more"),
+        (["benchmark", "--images", "EMPTY_FOLDER"], "holds no radiograph"),
+        (["benchmark", "--images", "missing.png"], "no such file"),
+        (["benchmark", "--images", "-"], "read only once"),
+        (["benchmark", "--json", "FILE/maps"], "cannot be written"),
         (["classify"], "PATH"),
         ([], "COMMAND"),
     ],
@@ -168,6 +177,29 @@ def test_models_lists_what_comes_along() -> None:
     out = run("models").stdout.decode()
     assert out.startswith("base ")
     assert "sha256" in out
+
+
+def test_a_benchmark_prints_a_table_and_keeps_everything_as_json(film_png: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept/b.json"
+    done = run(
+        "benchmark", "--model", "nano", "--threads", "2", "--rounds", "3", "--images", film_png.parent, "--json", kept
+    )
+    assert done.returncode == 0, done.stderr
+    out = done.stdout.decode()
+    assert all(word in out for word in ("threads", "read", "fit", "run", "judge", "total", "p99", "images/s", "before"))
+    found = json.loads(kept.read_text())
+    assert [t["threads"] for t in found["timings"]] == [2]
+    assert found["timings"][0]["measured"] == 3
+    assert b"3 radiographs with 2 threads" in done.stderr
+
+
+def test_a_benchmark_to_submit_is_one_row(film_png: Path) -> None:
+    done = run("benchmark", "--model", "nano", "--threads", "1", "--rounds", "2", "--images", film_png, "--submit")
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader(io.StringIO(done.stdout.decode()))
+    assert row["board"]
+    assert row["threads"] == "1"
+    assert None not in row.values()
 
 
 def test_doctor_reports_what_matters() -> None:
