@@ -170,7 +170,8 @@ def interpreter_for(peer: Peer, old_python: str | None) -> str:
 
     Raises:
         BackendError: it needs an older one, and there is none.
-    """    if not peer.old:
+    """
+    if not peer.old:
         return sys.executable
     if not old_python or not shutil.which(old_python):
         raise BackendError("needs NumPy 1 and Python 3.11 or older, which is not installed here (--old-python)")
