@@ -3,7 +3,14 @@ PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
 
-.PHONY: demo test lint clean
+BENCH := .venv/bench
+PEERS := .venv/peers
+TFLITE := .venv/peers-tflite
+# tflite-runtime stopped at Python 3.11.
+OLD_PYTHON ?= $(shell for p in $(PYTHON) python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(sys.version_info >= (3, 12))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: demo test lint bench bench-check bench-peers clean
 
 demo: $(DEMO)/.done
 	$(DEMO)/bin/python examples/demo.py demo
@@ -17,6 +24,16 @@ lint: $(TEST)/.done
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/mypy
 
+# ARGS=--quick shows in a minute that they work; on an idle machine, and without it, they measure.
+bench: $(BENCH)/.done
+	$(BENCH)/bin/python benchmarks/bench.py $(ARGS)
+
+bench-check: $(BENCH)/.done
+	$(BENCH)/bin/python benchmarks/bench.py --check $(ARGS)
+
+bench-peers: $(PEERS)/.done $(TFLITE)/.done
+	$(PEERS)/bin/python benchmarks/peers.py --old-python $(TFLITE)/bin/python $(ARGS)
+
 $(DEMO)/.done: setup.py
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dicom]' pydicom-data==1.0.0
@@ -25,6 +42,23 @@ $(DEMO)/.done: setup.py
 $(TEST)/.done: setup.py
 	$(PYTHON) -m venv $(TEST)
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+$(BENCH)/.done: setup.py
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	touch $@
+
+$(PEERS)/.done: setup.py
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
+	touch $@
+
+# Where it cannot be had, the comparison goes on without and says so.
+$(TFLITE)/.done: setup.py
+	mkdir -p $(TFLITE)
+	-test -n '$(OLD_PYTHON)' && $(OLD_PYTHON) -m venv $(TFLITE) && $(TFLITE)/bin/python -m pip install --quiet \
+		--disable-pip-version-check tflite-runtime==2.14.0 'numpy<2' Pillow pydicom
 	touch $@
 
 clean:

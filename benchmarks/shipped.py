@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 
 import numpy as np
 
-from benchmarks.ratios import in_turn
+from benchmarks.measure import in_turn
 from convert.plots import BLUE, GREY, INK, blank_figure, png
 from covidnet_lite import files, model
 from covidnet_lite.interpreter import Interpreter, available_cores

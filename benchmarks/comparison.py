@@ -1,0 +1,167 @@
+"""What was found about the peers: as a table, a page, JSON and a picture."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from benchmarks.measure import Ratio, ratio
+from convert.plots import BLUE, FAINT, INK, blank_figure, png
+
+
+@dataclass(frozen=True)
+class Times:
+    """One peer on one file: milliseconds, round by round, and the index of what it names."""
+
+    milliseconds: list[float]
+    label: int
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.milliseconds)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One peer, with its better number of threads.
+
+    Attributes:
+        warm: name of the file -> times; a file that it cannot take is missing.
+        seconds, megabytes: of whole processes, round by round.
+        film: what it makes of the film of pydicom-data, or ``None``.
+    """
+
+    name: str
+    threads: int
+    warm: dict[str, Times]
+    seconds: list[float]
+    megabytes: list[float]
+    film: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A whole run.
+
+    Attributes:
+        rows: ours first.
+        left_out: peer -> why.
+    """
+
+    model: str
+    sha256: str
+    rounds: int
+    cold_rounds: int
+    machine: dict[str, Any]
+    rows: list[Row]
+    left_out: dict[str, str]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The files."""
+        return list(self.rows[0].warm)
+
+
+def named(row: Row, film: str, labels: Sequence[str]) -> Row:
+    """With what it makes of the film; ``labels[-1]`` is a refusal."""
+    return replace(row, film=labels[row.warm[film].label] if film in row.warm else None)
+
+
+def against_ours(row: Row, ours: Row, kind: str) -> Ratio | None:
+    """Times as slow as ours on a file, paired by round; ``None`` where the peer cannot take it."""
+    if kind not in row.warm:
+        return None
+    return ratio(row.warm[kind].milliseconds, ours.warm[kind].milliseconds)
+
+
+def markdown(found: Comparison) -> str:
+    """The table: ours in milliseconds, the others as ratios to it."""
+    ours = found.rows[0]
+    columns = ["", "threads", *found.kinds, "whole process", "peak memory", "calls the film"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for row in found.rows:
+        cells = [row.name, str(row.threads or "its own")]
+        if row is ours:
+            cells += [f"{ours.warm[kind].median:.1f} ms" for kind in found.kinds]
+            cells += [f"{statistics.median(ours.seconds):.2f} s", f"{statistics.median(ours.megabytes):.0f} MB"]
+        else:
+            cells += [told(against_ours(row, ours, kind)) for kind in found.kinds]
+            cells += [told(ratio(row.seconds, ours.seconds)), told(ratio(row.megabytes, ours.megabytes))]
+        lines.append(f"| {' | '.join([*cells, row.film or '–'])} |")
+    return "\n".join(lines)
+
+
+def told(one: Ratio | None) -> str:
+    """The ratio with its interval; bold where the peer is better than ours beyond the noise."""
+    if one is None:
+        return "fails"
+    text = f"{one.value:.2f}× ({one.low:.2f}–{one.high:.2f})"
+    return f"**{text}**" if one.high < 1 else text
+
+
+def document(found: Comparison) -> str:
+    """The page in docs/."""
+    m = found.machine
+    packages = ", ".join(f"{name} {version}" for name, version in m["packages"].items())
+    left = "".join(f"* **{name}** is left out: {why}\n" for name, why in found.left_out.items())
+    busy = "" if m["load"] < 0.5 * m["cores"] else " **The machine was busy: take these figures again.**"
+    return f"""# Against what people would otherwise write
+
+`make bench-peers ARGS='--write docs/peers.md'` on {m["cores"]} cores of {m["processor"]}, load {m["load"]:.2f} before,
+Python {m["python"]}.{busy} {packages}. Network `{found.model}`, sha256 {found.sha256}.
+
+Ours (`covidnet_lite.classify(path)`, warm) in milliseconds; the others as times ours, **bold** where they are better
+than ours beyond the noise. Medians of {found.rounds} rounds in which all were asked in turn (of whole processes:
+{found.cold_rounds}), paired by round, with 95 % intervals; each with the better of one and two threads (MediaPipe takes
+no such setting). The pictures are made up, so that anyone can make them again; the DICOM file is a real film.
+
+{markdown(found)}
+
+{left}
+* All run the same int8 network and read the same files. **Ours does more**: it finds the lungs with a second network,
+  crops to them, equalises gray levels, checks the answer with the guard and abstains; no peer does any of that, and
+  ours is given no credit for it. So answers may differ: the last column is what each calls the DICOM film, whatever its
+  confidence; on the made-up pictures ours says that they are no radiographs, after the same work.
+* Each peer is written as its own documentation writes it (benchmarks/peers/); its Pillow and OpenCV decode in full.
+  DICOM is read with pydicom and numpy: windowed, inverted, stretched.
+* A whole process is Python's start, imports, loading, one {found.kinds[1]} and the end; peak memory is that process's.
+* MediaPipe is given the network with other ends (docs/other_readers.md), OpenVINO and tf2onnx a copy in which the old
+  operation codes are filled in. ONNX Runtime's own int8 is
+  quantised again from its weights.
+"""
+
+
+def to_json(found: Comparison) -> str:
+    """Every figure, round by round."""
+    return json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n"
+
+
+def draw(found: Comparison) -> bytes:
+    """A panel a file, and two for whole processes: bars from the best known way down, ours at 1."""
+    ours, peers = found.rows[0], found.rows[::-1]
+    columns: dict[str, Callable[[Row], Ratio | None]] = {
+        kind: lambda row, kind=kind: against_ours(row, ours, kind)  # type: ignore[misc]
+        for kind in found.kinds
+    }
+    columns["whole process"] = lambda row: ratio(row.seconds, ours.seconds)
+    columns["peak memory"] = lambda row: ratio(row.megabytes, ours.megabytes)
+    width, height = 3.4 + 1.9 * len(columns), 1.6 + 0.32 * len(peers)
+    figure, panels = blank_figure(width, height, columns=len(columns), extra="peers")
+    for axes, (title, measured) in zip(panels, columns.items()):
+        values = [measured(row) for row in peers]
+        for place, (row, one) in enumerate(zip(peers, values)):
+            if one is not None:
+                error = [[one.value - one.low], [one.high - one.value]]
+                axes.barh(place, one.value, 0.7, color=BLUE if row is ours else FAINT, xerr=error, ecolor=INK)
+            text = "fails" if one is None else f"{one.value:.2f}"
+            axes.annotate(text, (one.high if one else 0, place), (4, 0), textcoords="offset points", va="center",
+                          fontsize=8, color=INK)  # fmt: skip
+        axes.axvline(1, color=INK, linewidth=0.8)
+        axes.margins(x=0.22)
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        axes.set_yticks(range(len(peers)), [row.name for row in peers])
+    figure.supxlabel("times ours: shorter is better, 1 is ours", fontsize=9, color=INK)
+    return png(figure)

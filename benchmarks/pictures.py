@@ -1,0 +1,38 @@
+"""What is measured on: made-up pictures as large and as busy as a radiograph, and the film of pydicom-data."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def picture(path: Path, width: int = 2048, height: int = 2048, seed: int = 0) -> Path:
+    """Writes a gray picture to a file; its suffix says whether as JPEG or PNG."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    body = 140 + 60 * np.sin(9 * x) * np.cos(7 * y) + rng.normal(0, 6, (height, width))
+    Image.fromarray(np.clip(body, 0, 255).astype(np.uint8)).save(path, quality=90)
+    return path
+
+
+def film() -> Path | None:
+    """The 1955 x 1841 DICOM file of pydicom-data, or ``None`` where that is not installed."""
+    spec = find_spec("data_store")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations))) / "data/RG1_UNCR.dcm"
+
+
+def all_kinds(folder: Path) -> dict[str, Path]:
+    """Name -> file of each kind that people have; the pictures are written into ``folder``."""
+    found = {
+        "1024 JPEG": picture(folder / "1024.jpg", 1024, 1024),
+        "2048 JPEG": picture(folder / "2048.jpg"),
+        "2048 PNG": picture(folder / "2048.png"),
+        "3000 x 2500 JPEG": picture(folder / "3000.jpg", 3000, 2500),
+    }
+    dicom = film()
+    return {**found, "1955 x 1841 DICOM": dicom} if dicom else found
