@@ -248,6 +248,7 @@ def table(benchmark: Benchmark) -> str:
     lines = [
         f"covidnet-lite {b.version}, {b.model} in {b.runtime} on {where}",
         f"{m.board}: {m.cores} x {m.processor}{clock}, {m.memory}; {m.system}, Python {m.python}",
+        *(f"Edge TPU: {name}" for name in m.edge_tpus),
         f"{b.fastest.measured} times {b.images}",
         "",
         f"{'threads':<9}{'ms':<5}" + "".join(f"{name:>10}" for name in columns) + f"{'images/s':>12}",

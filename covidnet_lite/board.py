@@ -46,6 +46,7 @@ class Machine:
         mhz: the highest clock that the fastest core may take; ``None`` where the machine does not say.
         memory: in all.
         system, python: names and versions.
+        edge_tpus: that are plugged in.
     """
 
     board: str
@@ -55,6 +56,7 @@ class Machine:
     memory: str
     system: str
     python: str
+    edge_tpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def machine(root: Path = ROOT) -> Machine:
         memory(root),
         f"{platform.system()} {platform.release()} {platform.machine()}",
         platform.python_version(),
+        edge_tpu(root),
     )
 
 

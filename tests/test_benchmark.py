@@ -27,7 +27,9 @@ def timing(threads: int, total: float, after: board.State = WELL, left_out: int 
 @pytest.fixture
 def measured() -> Benchmark:
     """As if on a well-kept Raspberry Pi."""
-    machine = board.Machine("Raspberry Pi 4", "Cortex-A72", 4, 1800, "3.7 GiB", "Linux 6.6 aarch64", "3.11.2")
+    machine = board.Machine(
+        "Raspberry Pi 4", "Cortex-A72", 4, 1800, "3.7 GiB", "Linux 6.6 aarch64", "3.11.2", ("USB 2-1",)
+    )
     return Benchmark(
         "2026-01-01", "0.1.0", "base 3", "a" * 64, "litert 2.3.0", False, "own files (12)", machine,
         (timing(1, 20.0), timing(4, 12.25), timing(2, 15.0)), 0.5, 61.2, WELL, WELL,

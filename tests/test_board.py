@@ -45,7 +45,7 @@ def test_a_raspberry_pi_is_read_from_its_proc_and_sys(pi: Path) -> None:
     assert board.memory(pi) == "3.7 GiB"
     assert board.state(pi) == board.State("ondemand", 48.686, 0x50005, 0.08)
     machine = board.machine(pi)
-    assert (machine.board, machine.mhz) == ("Raspberry Pi 4 Model B Rev 1.4", 1800)
+    assert (machine.board, machine.mhz, machine.edge_tpus) == ("Raspberry Pi 4 Model B Rev 1.4", 1800, ())
 
 
 def test_a_state_is_told_in_words(pi: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,3 +160,27 @@ def test_a_device_pulled_out_is_an_error_of_its_own(compiled: Path, plugged: Cal
     network = Interpreter(model.load(compiled), threads=1)
     with pytest.raises(BackendError, match="still plugged in"):
         network.run(np.zeros(network.input_shape, network.input_dtype))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="puts the library on Linux's search path")
+def test_the_benchmark_and_its_processes_run_there_too(compiled: Path, tmp_path: Path) -> None:
+    found = compiled_library(tmp_path)
+    command = [
+        sys.executable,
+        "-m",
+        "covidnet_lite",
+        "benchmark",
+        "--model",
+        compiled,
+        "--rounds",
+        "2",
+        "--threads",
+        "1",
+    ]
+    done = subprocess.run(
+        [*command, "--submit", "--edgetpu", "usb"],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "LD_LIBRARY_PATH": str(found.parent)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader(done.stdout.splitlines())
+    assert (row["edgetpu"], row["threads"]) == ("yes", "1")
