@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from convert import metadata
-from convert.flatbuffer import pack, portable, unpack
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.manifest import seal
 from covidnet_lite.model import Model
@@ -24,17 +23,6 @@ CALIBRATION = 16  # pictures; enough for a latency, not for an accuracy
 def tflite(network: Model, folder: Path) -> Path:
     """The file itself."""
     return network.path
-
-
-def readable(network: Model, folder: Path) -> Path:
-    """The same network for readers that look up operations by their old code only.
-
-    LiteRT's quantiser leaves that field empty in operations it adds, and OpenVINO and tf2onnx then take them for ADD.
-    """
-    contents = unpack(portable(network.data), str(network.path))
-    for code in contents.operatorCodes:
-        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-    return _write(folder / "readable.tflite", pack(contents))
 
 
 def mediapipe(network: Model, folder: Path) -> Path:
@@ -84,7 +72,6 @@ def onnx_static(network: Model, folder: Path) -> Path:
 
 FORMS: dict[str, Callable[[Model, Path], Path]] = {
     "tflite": tflite,
-    "readable": readable,
     "mediapipe": mediapipe,
     "onnx": onnx,
     "onnx_static": onnx_static,
@@ -93,15 +80,7 @@ FORMS: dict[str, Callable[[Model, Path], Path]] = {
 
 def _to_onnx(network: Model, path: Path, *options: str) -> Path:
     """By the command of tf2onnx's documentation, which also keeps TensorFlow out of this process."""
-    command = [
-        sys.executable,
-        "-m",
-        "tf2onnx.convert",
-        "--tflite",
-        str(readable(network, path.parent)),
-        "--opset",
-        "17",
-    ]
+    command = [sys.executable, "-m", "tf2onnx.convert", "--tflite", str(network.path), "--opset", "17"]
     done = subprocess.run([*command, "--output", str(path), *options], capture_output=True, text=True)
     if done.returncode:
         raise ConversionError(f"{network.path}: tf2onnx cannot convert it: {done.stderr.strip().splitlines()[-1]}")

@@ -66,7 +66,7 @@ PEERS = (
     Peer("MediaPipe, OpenCV", "mediapipe_image", "mediapipe", threads=(0,)),
     Peer("ONNX Runtime, Pillow", "onnx_runtime", "onnx"),
     Peer("ONNX Runtime's own int8, Pillow", "onnx_runtime", "onnx_static"),
-    Peer("OpenVINO, OpenCV", "openvino_opencv", "readable"),
+    Peer("OpenVINO, OpenCV", "openvino_opencv"),
 )
 PACKAGES = (
     "numpy", "Pillow", "opencv-contrib-python", "pydicom", "ai-edge-litert", "tensorflow", "mediapipe", "onnxruntime",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from covidnet_lite.errors import ConversionError, MissingExtraError
 
+NO_OLD_NAME = 127  # PLACEHOLDER_FOR_GREATER_OP_CODES: the old field is a signed byte
 # The lowest version that TFLite itself gives to int8; litert-quantizer leaves float's 1.
 INT8_VERSIONS = {
     "ADD": 2,
@@ -126,8 +127,9 @@ def read(data: bytes, name: str) -> Graph:
 def portable(data: bytes, name: str = "the model") -> bytes:
     """The bare flatbuffer in a form that older and other readers read too; it computes the same.
 
-    Constants that lie behind the flatbuffer are moved into it, since older schemas know no such place, and int8
-    operations get the versions that TFLite gives them. What is portable already stays as it is, to the byte.
+    Constants that lie behind the flatbuffer are moved into it, since older schemas know no such place; int8
+    operations get the versions that TFLite gives them; and every operation is named where OpenVINO and tf2onnx look
+    first, without which they took QUANTIZE for ADD. What is portable already stays as it is, to the byte.
 
     Raises:
         ConversionError: the file is no TFLite file, or damaged.
@@ -138,6 +140,9 @@ def portable(data: bytes, name: str = "the model") -> bytes:
         content = _content(buffer, data)
         buffer.data = np.frombuffer(content, np.uint8) if content else None
         buffer.offset = buffer.size = 0
+    for code in model.operatorCodes:
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+        code.deprecatedBuiltinCode = min(code.builtinCode, NO_OLD_NAME)
     for node, operator in zip(graph.nodes, model.subgraphs[0].operators):
         if any(t.type == "INT8" for t in node.activations):
             code = model.operatorCodes[operator.opcodeIndex]

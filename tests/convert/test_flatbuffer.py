@@ -12,7 +12,7 @@ from test_model import BASE, flatbuffer
 from tflites import Net, results, unpacked
 
 from convert import activations, edgetpu, network, scheme
-from convert.flatbuffer import portable, read
+from convert.flatbuffer import pack, portable, read, unpack
 from covidnet_lite.errors import ConversionError
 
 
@@ -95,3 +95,14 @@ def test_a_constant_behind_the_end_of_the_file_is_damage() -> None:
     net.contents.buffers[1] = schema.BufferT(offset=2**40, size=32)
     with pytest.raises(ConversionError, match="behind the file's end"):
         read(net.bytes([x], [y]), "mine")
+
+
+def test_every_operation_is_named_in_the_old_field_too() -> None:
+    """What reads the old field first took a QUANTIZE without it for an ADD, whose number is 0."""
+    bare = unpack(BASE.read_bytes(), "base")
+    for code in bare.operatorCodes:
+        code.deprecatedBuiltinCode = 0
+    made = unpack(portable(pack(bare)), "base")
+    assert [c.builtinCode for c in made.operatorCodes] == [c.builtinCode for c in bare.operatorCodes]
+    assert [c.deprecatedBuiltinCode for c in made.operatorCodes] == [c.builtinCode for c in bare.operatorCodes]
+    assert max(c.builtinCode for c in made.operatorCodes) < 127
