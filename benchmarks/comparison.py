@@ -128,9 +128,9 @@ no such setting). The pictures are made up, so that anyone can make them again; 
 * Each peer is written as its own documentation writes it (benchmarks/peers/); its Pillow and OpenCV decode in full.
   DICOM is read with pydicom and numpy: windowed, inverted, stretched.
 * A whole process is Python's start, imports, loading, one {found.kinds[1]} and the end; peak memory is that process's.
-* MediaPipe is given the network with other ends (docs/other_readers.md), OpenVINO and tf2onnx a copy in which the old
-  operation codes are filled in. ONNX Runtime's own int8 is
-  quantised again from its weights.
+* MediaPipe is given the network with other ends (docs/other_readers.md). ONNX Runtime's own int8 is quantised
+  again from its weights. OpenVINO and ONNX Runtime are as fast as they come; on a processor without VNNI, where their
+  int8 kernels saturate, that costs them right answers (docs/other_readers.md).
 """
 
 
