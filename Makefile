@@ -10,7 +10,13 @@ TFLITE := .venv/peers-tflite
 OLD_PYTHON ?= $(shell for p in $(PYTHON) python3.11 python3.10; do \
 	$$p -c 'import sys; sys.exit(sys.version_info >= (3, 12))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test lint bench bench-check bench-peers clean
+# All that a 64-bit Raspberry Pi needs, without a connection there: PY=3.11 is for bookworm, PY=3.13 for trixie.
+PY ?= 3.11
+WHEELHOUSE := wheelhouse/arm64-$(PY)
+ARM64 := $(addprefix --platform manylinux_2_,28_aarch64 27_aarch64 17_aarch64) --platform manylinux2014_aarch64
+PIP := .venv/wheelhouse/bin/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: demo test lint bench bench-check bench-peers wheelhouse-arm64 clean
 
 demo: $(DEMO)/.done
 	$(DEMO)/bin/python examples/demo.py demo
@@ -33,6 +39,19 @@ bench-check: $(BENCH)/.done
 
 bench-peers: $(PEERS)/.done $(TFLITE)/.done
 	$(PEERS)/bin/python benchmarks/peers.py --old-python $(TFLITE)/bin/python $(ARGS)
+
+# Under another name until it is whole. build/ goes first, or files deleted since would be packed again.
+wheelhouse-arm64:
+	$(PYTHON) -m venv .venv/wheelhouse
+	rm -rf build $(WHEELHOUSE).part
+	$(PIP) wheel --no-deps --wheel-dir $(WHEELHOUSE).part .
+	$(PIP) download --only-binary=:all: $(ARM64) --python-version $(PY) --implementation cp \
+	    --dest $(WHEELHOUSE).part "$$(echo $(WHEELHOUSE).part/covidnet_lite-*.whl)[dicom]"
+	cp examples/raspberry_pi/* $(WHEELHOUSE).part
+	cd $(WHEELHOUSE).part && sha256sum * > SHA256SUMS
+	rm -rf $(WHEELHOUSE)
+	mv $(WHEELHOUSE).part $(WHEELHOUSE)
+	ls -l $(WHEELHOUSE)
 
 $(DEMO)/.done: setup.py
 	$(PYTHON) -m venv $(DEMO)
@@ -62,4 +81,4 @@ $(TFLITE)/.done: setup.py
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info demo runs
+	rm -rf .venv build *.egg-info demo runs wheelhouse
