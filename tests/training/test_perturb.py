@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite import fit, lungs
+from covidnet_lite import fit, lungs, radiograph
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.fit import InputSpec
@@ -44,15 +44,15 @@ def test_what_is_painted_over_is_fitted_as_ever_where_all_of_it_is_seen(chests: 
     cases = [Case(c.path, fields=BOXED.fields) for c in read_cases(chests)[:2]]
     spec = InputSpec(32, 32, equalise=True)
     for change in perturb.PAINTED:
-        expected = [fit.fit(change(Image.open(c.path), c), spec) for c in cases]
+        expected = [fit.fit(change(radiograph.read(c.path, spec.at_least).image, c), spec) for c in cases]
         np.testing.assert_array_equal(perturb.pictures(cases, spec, change), expected)
 
 
 def test_what_should_change_nothing_goes_through_the_search_for_the_lungs(film_png: Path) -> None:
     spec = InputSpec(64, 64, lungs=FINDER)
     case = Case(film_png)
-    with Image.open(film_png) as image:
-        turned = fit.fit(perturb.rotated(5)(image, case), spec)
+    image = radiograph.read(film_png, spec.at_least).image  # reduced, as ever
+    turned = fit.fit(perturb.rotated(5)(image, case), spec)
     np.testing.assert_array_equal(perturb.pictures([case], spec, perturb.rotated(5))[0], turned)
     assert not perturb.PAINTED & set(perturb.INVARIANCES.values())
 
