@@ -2,6 +2,7 @@
 PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
+PI := .venv/pi/host
 
 BENCH := .venv/bench
 PEERS := .venv/peers
@@ -16,7 +17,7 @@ WHEELHOUSE := wheelhouse/arm64-$(PY)
 ARM64 := $(addprefix --platform manylinux_2_,28_aarch64 27_aarch64 17_aarch64) --platform manylinux2014_aarch64
 PIP := .venv/wheelhouse/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench bench-check bench-peers wheelhouse-arm64 clean
+.PHONY: demo test lint bench bench-check bench-peers wheelhouse-arm64 pi clean
 
 demo: $(DEMO)/.done
 	$(DEMO)/bin/python examples/demo.py demo
@@ -53,6 +54,10 @@ wheelhouse-arm64:
 	mv $(WHEELHOUSE).part $(WHEELHOUSE)
 	ls -l $(WHEELHOUSE)
 
+# On emulated Raspberry Pis; needs Debian, and root where qemu-user is not installed. ARGS=--write renews the reference.
+pi: $(PI)/.done
+	$(PI)/bin/python -m benchmarks.raspberry_pi $(ARGS)
+
 $(DEMO)/.done: setup.py
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dicom]' pydicom-data==1.0.0
@@ -78,6 +83,11 @@ $(TFLITE)/.done: setup.py
 	mkdir -p $(TFLITE)
 	-test -n '$(OLD_PYTHON)' && $(OLD_PYTHON) -m venv $(TFLITE) && $(TFLITE)/bin/python -m pip install --quiet \
 		--disable-pip-version-check tflite-runtime==2.14.0 'numpy<2' Pillow pydicom
+	touch $@
+
+$(PI)/.done: benchmarks/raspberry_pi/requirements.txt
+	$(PYTHON) -m venv $(PI)
+	$(PI)/bin/python -m pip install --quiet --disable-pip-version-check -r $< 'setuptools>=77'
 	touch $@
 
 clean:

@@ -1,0 +1,109 @@
+"""What two machines made of the same pictures, side by side."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What :mod:`inside` kept of one machine.
+
+    Attributes:
+        told: ``network/picture`` -> status, label, most likely label, confidence.
+        about: versions, runtime and machine.
+        outputs: ``network/picture/turn/position`` -> what a network gave, integers as stored.
+    """
+
+    told: dict[str, dict[str, Any]]
+    about: dict[str, str]
+    outputs: dict[str, npt.NDArray[Any]]
+
+    @classmethod
+    def load(cls, path: Path) -> Answers:
+        """From the file that :mod:`inside` wrote."""
+        with np.load(path) as kept:
+            told = json.loads(str(kept["told"]))
+            skipped = [key for key in kept.files if key == "told" or key.endswith("/input")]
+            outputs = {key: kept[key] for key in kept.files if key not in skipped}
+        return cls(told, told.pop("about"), outputs)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two machines' answers compare.
+
+    Attributes:
+        answers: how many there are.
+        apart: those that differ in status or label, and runs that only one machine made.
+        borderline: those that one machine answered and the other was unsure of, with confidences a little apart.
+        values: outputs compared.
+        equal: the share of them that is the same.
+        furthest: the largest difference, in steps of int8.
+        drift: the largest difference of a confidence.
+    """
+
+    answers: int
+    apart: tuple[str, ...]
+    borderline: tuple[str, ...]
+    values: int
+    equal: float
+    furthest: int
+    drift: float
+
+    def complaints(self, steps: int, drift: float) -> list[str]:
+        """What is wrong, where no output may be further off than ``steps`` and no confidence than ``drift``."""
+        wrong = list(self.apart)
+        if not self.values:
+            wrong.append("no outputs to compare")
+        if self.furthest > steps:
+            wrong.append(f"an output is {self.furthest} steps of int8 off; allowed: {steps}")
+        if self.drift > drift:
+            wrong.append(f"a confidence is {self.drift:.3f} off; allowed: {drift}")
+        return wrong
+
+
+def compare(ours: Answers, theirs: Answers, slack: float = 0.0) -> Agreement:
+    """Outputs were computed from ``theirs`` inputs on both machines; answers from the picture, all the way.
+
+    Args:
+        slack: how far confidences may be apart for an answer on the other side of the threshold to be borderline.
+    """
+    apart, borderline, drifts = [], [], [0.0]
+    for key in sorted({*ours.told, *theirs.told}):
+        a, b = ours.told.get(key), theirs.told.get(key)
+        if a is None or b is None:
+            apart.append(f"{key}: answered on one machine only")
+            continue
+        moved = abs((a["confidence"] or 0.0) - (b["confidence"] or 0.0)) if a["confidence"] and b["confidence"] else 0.0
+        drifts.append(moved)
+        if (a["status"], a["label"]) != (b["status"], b["label"]):
+            same_side = a["most_likely"] is not None and a["most_likely"] == b["most_likely"]
+            found = f"{key}: {_words(a)}, not {_words(b)}"
+            (borderline if same_side and moved <= slack else apart).append(found)
+    apart += [f"{key}: computed on one machine only" for key in sorted({*ours.outputs} ^ {*theirs.outputs})]
+    steps = [
+        np.abs(ours.outputs[key].astype(np.int64) - theirs.outputs[key]).ravel()
+        for key in sorted({*ours.outputs} & {*theirs.outputs})
+    ]
+    all_steps = np.concatenate(steps) if steps else np.zeros(0, np.int64)
+    return Agreement(
+        len(theirs.told),
+        tuple(apart),
+        tuple(borderline),
+        all_steps.size,
+        float((all_steps == 0).mean()) if all_steps.size else 0.0,
+        int(all_steps.max(initial=0)),
+        max(drifts),
+    )
+
+
+def _words(told: dict[str, Any]) -> str:
+    confidence = f" at {told['confidence']:.1%}" if told["confidence"] else ""
+    return f"{told['status']} {told['most_likely'] or ''}".strip() + confidence
