@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from covidnet_lite import doctor
+from covidnet_lite import board
 from covidnet_lite.interpreter import available_cores
 
 
@@ -90,7 +90,7 @@ def machine() -> dict[str, Any]:
     """What the figures depend on: processor, cores, Python, and how busy the machine is right now."""
     return {
         "machine": platform.machine(),
-        "processor": doctor.processor(),
+        "processor": board.processor(),
         "cores": available_cores(),
         "python": platform.python_version(),
         "load": round(os.getloadavg()[0], 2),

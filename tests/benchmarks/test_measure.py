@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 from benchmarks import bench, figures, measure, pictures
 from benchmarks.figures import Figure, Run
 from benchmarks.measure import Ratio
+from covidnet_lite import board
 from covidnet_lite.errors import InputError
 
 IDLE = {"machine": "x", "processor": "p", "cores": 2, "python": "3", "load": 0.0, "quick": False}
@@ -50,6 +52,13 @@ def test_a_process_is_told_with_its_own_peak_memory() -> None:
     assert small[0] > 0
     with pytest.raises(RuntimeError, match="no such thing"):
         measure.process([sys.executable, "-c", "raise SystemExit('no such thing')"])
+
+
+def test_the_machine_is_told_in_what_json_takes() -> None:
+    told = measure.machine()
+    assert json.loads(json.dumps(told)) == told
+    assert told["processor"] == board.processor() != ""
+    assert set(told) == {*IDLE} - {"quick"}
 
 
 def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
