@@ -3,7 +3,6 @@ PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
 PI := .venv/pi/host
-
 BENCH := .venv/bench
 PEERS := .venv/peers
 TFLITE := .venv/peers-tflite
@@ -58,24 +57,19 @@ wheelhouse-arm64:
 pi: $(PI)/.done
 	$(PI)/bin/python -m benchmarks.raspberry_pi $(ARGS)
 
-$(DEMO)/.done: setup.py
-	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dicom]' pydicom-data==1.0.0
-	touch $@
+# What is installed in each environment.
+$(DEMO)/.done: WANTED := -e '.[dicom]' pydicom-data==1.0.0
+$(TEST)/.done: WANTED := -e '.[test]'
+$(BENCH)/.done: WANTED := -e '.[bench]'
+$(PEERS)/.done: WANTED := -e '.[peers]'
+$(PI)/.done: WANTED := -r benchmarks/raspberry_pi/requirements.txt 'setuptools>=77'
 
-$(TEST)/.done: setup.py
-	$(PYTHON) -m venv $(TEST)
-	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
-	touch $@
+$(PI)/.done: benchmarks/raspberry_pi/requirements.txt
+$(DEMO)/.done $(TEST)/.done $(BENCH)/.done $(PEERS)/.done: setup.py
 
-$(BENCH)/.done: setup.py
-	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
-	touch $@
-
-$(PEERS)/.done: setup.py
-	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
+$(DEMO)/.done $(TEST)/.done $(BENCH)/.done $(PEERS)/.done $(PI)/.done:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(WANTED)
 	touch $@
 
 # Where it cannot be had, the comparison goes on without and says so.
@@ -83,11 +77,6 @@ $(TFLITE)/.done: setup.py
 	mkdir -p $(TFLITE)
 	-test -n '$(OLD_PYTHON)' && $(OLD_PYTHON) -m venv $(TFLITE) && $(TFLITE)/bin/python -m pip install --quiet \
 		--disable-pip-version-check tflite-runtime==2.14.0 'numpy<2' Pillow pydicom
-	touch $@
-
-$(PI)/.done: benchmarks/raspberry_pi/requirements.txt
-	$(PYTHON) -m venv $(PI)
-	$(PI)/bin/python -m pip install --quiet --disable-pip-version-check -r $< 'setuptools>=77'
 	touch $@
 
 clean:

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +27,7 @@ from benchmarks.forms import FORMS
 from benchmarks.measure import machine, process
 from benchmarks.workers import Worker
 from covidnet_lite import files, model
+from covidnet_lite.board import installed
 from covidnet_lite.errors import BackendError, CovidNetLiteError, ModelError
 from covidnet_lite.interpreter import Interpreter
 
@@ -230,14 +230,6 @@ def cold_starts(commands: dict[Key, list[str]], path: Path, rounds: int) -> dict
             found[key][1].append(megabytes)
     print("whole processes: done", file=sys.stderr)
     return found
-
-
-def installed(package: str) -> str | None:
-    """A package's version, or ``None``."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 if __name__ == "__main__":

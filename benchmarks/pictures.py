@@ -5,17 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-
-def picture(path: Path, width: int = 2048, height: int = 2048, seed: int = 0) -> Path:
-    """Writes a gray picture to a file; its suffix says whether as JPEG or PNG."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    body = 140 + 60 * np.sin(9 * x) * np.cos(7 * y) + rng.normal(0, 6, (height, width))
-    Image.fromarray(np.clip(body, 0, 255).astype(np.uint8)).save(path, quality=90)
-    return path
+from covidnet_lite.benchmark import picture
 
 
 def film() -> Path | None:

@@ -27,8 +27,8 @@ from PIL import Image
 
 import covidnet_lite
 from benchmarks.measure import in_turn, processes, python
-from benchmarks.pictures import picture
 from covidnet_lite import model as models
+from covidnet_lite.benchmark import picture
 from covidnet_lite.interpreter import Interpreter, available_cores
 
 OURS = "import sys, covidnet_lite; covidnet_lite.classify(sys.argv[1])"

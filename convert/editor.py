@@ -49,8 +49,7 @@ class Editor:
 
     def kind(self, operator: Any) -> str:
         """What an operation is, as TFLite calls it, such as ``CONV_2D``."""
-        code = self._model.operatorCodes[operator.opcodeIndex]
-        return str(self._codes[max(code.builtinCode, code.deprecatedBuiltinCode)])
+        return str(self._codes[flatbuffer.builtin(self._model.operatorCodes[operator.opcodeIndex])])
 
     def activation(self, operator: Any) -> str:
         """The activation fused behind an operation: ``NONE``, ``RELU``, ``RELU6``, ..."""
@@ -129,7 +128,8 @@ class Editor:
     def replace_operation(self, operator: Any, kind: str, inputs: list[int], options: Any) -> None:
         """Makes an operation another one, with the same outputs; ``options`` is an object of the schema."""
         builtin = getattr(self._schema.BuiltinOperator, kind)
-        code = self._schema.OperatorCodeT(builtinCode=builtin, deprecatedBuiltinCode=min(builtin, 127), version=1)
+        old = min(builtin, flatbuffer.NO_OLD_NAME)
+        code = self._schema.OperatorCodeT(builtinCode=builtin, deprecatedBuiltinCode=old, version=1)
         operator.opcodeIndex = len(self._model.operatorCodes)
         self._model.operatorCodes.append(code)
         operator.inputs = np.array(inputs, np.int32)

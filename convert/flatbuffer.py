@@ -141,13 +141,18 @@ def portable(data: bytes, name: str = "the model") -> bytes:
         buffer.data = np.frombuffer(content, np.uint8) if content else None
         buffer.offset = buffer.size = 0
     for code in model.operatorCodes:
-        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+        code.builtinCode = builtin(code)
         code.deprecatedBuiltinCode = min(code.builtinCode, NO_OLD_NAME)
     for node, operator in zip(graph.nodes, model.subgraphs[0].operators):
         if any(t.type == "INT8" for t in node.activations):
             code = model.operatorCodes[operator.opcodeIndex]
             code.version = max(code.version, INT8_VERSIONS.get(node.name, 1))
     return pack(model)
+
+
+def builtin(code: Any) -> int:
+    """The number of an operation, in whichever of the two fields it stands."""
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def pack(model: Any) -> bytes:
@@ -234,7 +239,7 @@ def _graph(model: Any, data: bytes) -> Graph:
     nodes = []
     for operator in graph.operators:
         code = model.operatorCodes[_within(operator.opcodeIndex, model.operatorCodes, "operator code")]
-        name = codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        name = codes[builtin(code)]
         if name == "CUSTOM":
             name = (code.customCode or b"").decode("utf-8", "replace") or name
         inputs = tuple(

@@ -278,13 +278,12 @@ def row(benchmark: Benchmark) -> str:
     return out.getvalue().rstrip()
 
 
-def picture(folder: Path, side: int = SIDE) -> Path:
-    """A gray JPEG, as large and as busy as a radiograph."""
-    rng, ramp = np.random.default_rng(0), np.linspace(0, 1, side, dtype=np.float32)
-    body = rng.standard_normal((side, side), np.float32)
+def picture(path: Path, width: int = SIDE, height: int = SIDE, seed: int = 0) -> Path:
+    """Writes a gray picture, as large and as busy as a radiograph; the suffix says whether as JPEG or PNG."""
+    x, y = (np.linspace(0, 1, side, dtype=np.float32) for side in (width, height))
+    body = np.random.default_rng(seed).standard_normal((height, width), np.float32)
     body *= 6
-    body += 140 + 60 * np.outer(np.cos(7 * ramp), np.sin(9 * ramp))
-    path = folder / "picture.jpg"
+    body += 140 + 60 * np.outer(np.cos(7 * y), np.sin(9 * x))
     Image.fromarray(body.clip(0, 255).astype(np.uint8)).save(path, quality=90)
     return path
 
@@ -296,7 +295,7 @@ def _files(paths: Sequence[str]) -> Iterator[tuple[list[str], str]]:
         yield list(paths), f"own files ({len(paths)})"
         return
     with tempfile.TemporaryDirectory(prefix="covidnet-lite-") as folder:
-        yield [str(picture(Path(folder)))], f"a synthetic {SIDE} x {SIDE} JPEG"
+        yield [str(picture(Path(folder) / "picture.jpg"))], f"a synthetic {SIDE} x {SIDE} JPEG"
 
 
 def _time(classifier: Classifier, threads: int, given: Sequence[str]) -> tuple[Timing, str]:

@@ -54,6 +54,11 @@ class Answers:
         """Which cases it gets right, before it abstains."""
         return np.asarray(self.probabilities.argmax(axis=1) == self.targets)
 
+    @property
+    def answered(self) -> npt.NDArray[np.bool_]:
+        """Which cases it answers: those from its threshold on."""
+        return np.asarray(self.probabilities.max(axis=1) >= self.threshold)
+
     def of(self, chosen: npt.NDArray[np.bool_]) -> Answers:
         """The same for some of the cases."""
         cases = [case for case, keep in zip(self.cases, chosen) if keep]
@@ -135,10 +140,10 @@ def judge(answers: Answers) -> dict[str, Any]:
 
 def _figures(answers: Answers) -> dict[str, Any]:
     targets, probabilities = answers.targets, answers.probabilities
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    predicted = probabilities.argmax(axis=1)
     correct = answers.correct
     matrix = metrics.confusion(targets, predicted, len(answers.labels))
-    answered = confidence >= answers.threshold
+    answered = answers.answered
     classes = {}
     for k, label in enumerate(answers.labels):
         positive, negative = int(matrix[k].sum()), int(matrix.sum() - matrix[k].sum())

@@ -90,7 +90,7 @@ def _of_source(source: str, answers: Answers) -> Iterator[tuple[str, Figure]]:
     for label in (NORMAL, COVID):
         if normal.any() and label in answers.labels:
             yield f"unseen normal called {label}", share_of(says(answers, label), normal)
-    answered = unseen & (answers.probabilities.max(axis=1) >= answers.threshold)
+    answered = unseen & answers.answered
     yield "unseen film answered", share_of(answered, unseen)
     if answered.any():
         yield "unseen film right when answered", share_of(answers.correct, answered)

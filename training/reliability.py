@@ -36,7 +36,7 @@ def untempered(probabilities: Array, temperature: float) -> Array:
 
 def threshold(answers: Answers) -> dict[str, Figure]:
     """What is left once the network abstains below its threshold; the guard is not asked."""
-    answered = answers.probabilities.max(axis=1) >= answers.threshold
+    answered = answers.answered
     lines = {"share answered": share_of(answered), "accuracy when answered": share_of(answers.correct, answered)}
     kept = answers.of(answered)
     said = kept.probabilities.argmax(axis=1)
