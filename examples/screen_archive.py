@@ -10,14 +10,12 @@ On a cluster (the same installed on every machine; paths are those that every ma
     ray start --head                     # on the first; `ray start --address=FIRST:6379` on the others
     python examples/screen_archive.py --cluster auto ARCHIVE... OUT
 
-Every file below ARCHIVE gets one row in OUT/part-*.parquet, to be read with `pandas.read_parquet(OUT)` or DuckDB:
-name, status, label, reason, probability_LABEL for each label, confidence, distance, model and its sha256, the
-file's size and mtime_ns. A file that cannot be read, or is a link (none is followed), is a row with its reason.
-
-Run it again, after a crash or a year: only new and changed files (by size and time) are classified, and a changed
-file's old row goes; --retry also does again what failed. A worker that dies is replaced and its files are done
-again; a file over which three died (memory, a decoder that crashes) becomes a row too. One run at a time may write
-to OUT. Exit codes: 0 every file has its row; 2 it could not run to the end, and what is written stays.
+Every file below ARCHIVE gets one row in OUT/part-*.parquet, to be read with `pandas.read_parquet(OUT)` or DuckDB.
+A file that cannot be read, or is a link (none is followed), is a row with its reason. Run it again, after a crash or
+a year: only new and changed files (by size and time) are classified, and a changed file's old row goes; --retry also
+does again what failed. A worker that dies is replaced and its files are done again; a file over which three died
+(memory, a decoder that crashes) becomes a row too. One run at a time may write to OUT. Exit codes: 0 every file has
+its row; 2 it could not run to the end, and what is written stays.
 
 Research use only; not a medical device.
 """
@@ -25,6 +23,7 @@ Research use only; not a medical device.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import io
 import os
@@ -32,7 +31,6 @@ import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,20 +143,17 @@ class Table:
                 filesystem.delete_file(info.path)
             elif info.base_name.startswith("part-") and info.extension == "parquet":
                 parts.append(info.path)
-        columns = ["name", "status", "size", "mtime_ns"]
-        with ThreadPoolExecutor(16) as pool:  # a bucket answers slowly, but many at once
-            tables = pool.map(lambda part: parquet.ParquetFile(part, filesystem=filesystem).read(columns), parts)
-            for part, table in zip(parts, tables):
-                if (table.schema.metadata or {}).get(b"sha256") != self.model.sha256.encode():
-                    raise DatasetError(f"{part}: holds answers of another network; choose another folder for these")
-                keep = []
-                for name, status, *version in zip(*(column.to_pylist() for column in table.columns)):
-                    same = archive.get(name, tuple(version)) == tuple(version)  # one no longer there keeps its row
-                    keep.append(same and name not in done and not (retry and status == "failed"))
-                    done |= {name} if keep[-1] else set()
-                if not all(keep):
-                    rows = parquet.ParquetFile(part, filesystem=filesystem).read().filter(pa.array(keep))
-                    self.write(os.path.basename(part), rows)
+        for part in parts:
+            file, keep = parquet.ParquetFile(part, filesystem=filesystem), []
+            if (file.schema_arrow.metadata or {}).get(b"sha256") != self.model.sha256.encode():
+                raise DatasetError(f"{part}: holds answers of another network; choose another folder for these")
+            columns = file.read(["name", "status", "size", "mtime_ns"]).columns
+            for name, status, *version in zip(*(column.to_pylist() for column in columns)):
+                same = archive.get(name, tuple(version)) == tuple(version)  # one no longer there keeps its row
+                keep.append(same and name not in done and not (retry and status == "failed"))
+                done |= {name} if keep[-1] else set()
+            if not all(keep):
+                self.write(os.path.basename(part), file.read().filter(pa.array(keep)))
         return done
 
 
@@ -175,7 +170,8 @@ class Worker:
         trail = TEMPORARY + batch["part"]
         results = list(self.classify(list(batch["name"]), trail))
         self.table.write(batch["part"], self.table.rows(results, zip(batch["size"], batch["mtime_ns"])))
-        self.table.folder.filesystem.delete_file(f"{self.table.folder.path}/{trail}")
+        with contextlib.suppress(FileNotFoundError):  # another attempt at this batch was faster
+            self.table.folder.filesystem.delete_file(f"{self.table.folder.path}/{trail}")
         return {"statuses": [result.status for result in results]}
 
     def classify(self, names: list[str], trail: str) -> Iterator[Prediction | Failure]:
@@ -253,7 +249,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         screen(parser.parse_args(argv))
     except (CovidNetLiteError, ImportError, OSError, ValueError) as error:
-        print(f"\nscreen_archive: error: {getattr(error, 'cause', error)}", file=sys.stderr)
+        told = str(getattr(error, "cause", error)).splitlines()[0]  # Ray adds its own traces to what a Worker raised
+        print(f"\nscreen_archive: error: {told}", file=sys.stderr)
         return 2
     return 0
 
