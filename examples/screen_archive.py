@@ -249,7 +249,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         screen(parser.parse_args(argv))
     except (CovidNetLiteError, ImportError, OSError, ValueError) as error:
-        told = str(getattr(error, "cause", error)).splitlines()[0]  # Ray adds its own traces to what a Worker raised
+        told = str(getattr(error, "cause", error)).partition("\n")[0]  # Ray adds its own traces to what a Worker raised
         print(f"\nscreen_archive: error: {told}", file=sys.stderr)
         return 2
     return 0
