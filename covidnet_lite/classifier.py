@@ -39,6 +39,7 @@ class _Prepared:
     view: Box = WHOLE
 
 
+Outputs = list[npt.NDArray[Any]]  # as stored
 _RELOADING = threading.Lock()
 
 
@@ -73,6 +74,7 @@ class Classifier:
         self.manifest = self.model.manifest
         self._runtime, self._threads, self._edgetpu = runtime, threads, edgetpu
         self._orphans: list[Interpreter] = []
+        self._spares: list[Interpreter] = []  # of one thread, for classify_many
         self._load()
         self._exact = exact
 
@@ -113,28 +115,29 @@ class Classifier:
     def classify_many(self, images: Iterable[Source]) -> Iterator[Prediction | Failure]:
         """Classifies many, lazily and in order; one that cannot be read becomes a :class:`Failure`.
 
-        The next few images are decoded on other threads meanwhile. An error that
-        ``images`` itself raises ends the iteration.
+        As many at a time as there are cores: one is read while another is in the network, and where the network is
+        taken a spare with one thread is made. An Edge TPU takes one after the other. An error that ``images`` itself
+        raises ends the iteration.
         """
         workers = available_cores()
         with ThreadPoolExecutor(workers, thread_name_prefix="covidnet-lite") as pool:
-            waiting: deque[tuple[str, Future[_Prepared]]] = deque()
+            waiting: deque[Future[Prediction | Failure]] = deque()
             try:
                 for img in images:
-                    waiting.append((radiograph.name_of(img), pool.submit(self._prepare, img)))
+                    waiting.append(pool.submit(self._one_of_many, img))
                     if len(waiting) > 2 * workers:
-                        yield self._finish(*waiting.popleft())
+                        yield waiting.popleft().result()
                 while waiting:
-                    yield self._finish(*waiting.popleft())
+                    yield waiting.popleft().result()
             finally:
-                for _, future in waiting:
+                for future in waiting:
                     future.cancel()
 
-    def _finish(self, name: str, future: Future[_Prepared]) -> Prediction | Failure:
+    def _one_of_many(self, img: Source) -> Prediction | Failure:
         try:
-            return self._judge(future.result())
+            return self._judge(self._prepare(img), wait=False)
         except CovidNetLiteError as error:
-            return Failure(name, error)
+            return Failure(radiograph.name_of(img), error)
 
     def _prepare(self, img: Source) -> _Prepared:
         name, start = radiograph.name_of(img), time.perf_counter()
@@ -159,7 +162,28 @@ class Classifier:
         values = look_up(tables, np.asarray(small))
         return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, view=seen)
 
-    def _judge(self, prepared: _Prepared) -> Prediction:
+    def _run(self, values: npt.NDArray[Any], wait: bool = True) -> Outputs:
+        """The network's outputs; while another thread has it, waits, or runs a spare one with one thread."""
+        if self._pid != os.getpid():
+            # Forked: the runtime's threads stayed behind, and freeing the interpreter would wait for them.
+            with _RELOADING:
+                if self._pid != os.getpid():
+                    self._orphans.append(self._interpreter)
+                    self._load()
+        if self._lock.acquire(blocking=wait or self.edgetpu):
+            try:
+                return self._interpreter.run(values)
+            finally:
+                self._lock.release()
+        try:
+            spare = self._spares.pop()
+        except IndexError:
+            spare = Interpreter(self.model, self.runtime, threads=1)
+        outputs = spare.run(values)
+        self._spares.append(spare)
+        return outputs
+
+    def _judge(self, prepared: _Prepared, wait: bool = True) -> Prediction:
         name, timings = prepared.name, dict(prepared.timings)
         if prepared.values is None:
             return Prediction(
@@ -175,14 +199,7 @@ class Classifier:
                 view=prepared.view,
             )
         start = time.perf_counter()
-        if self._pid != os.getpid():
-            # Forked: the runtime's threads stayed behind, and freeing the interpreter would wait for them.
-            with _RELOADING:
-                if self._pid != os.getpid():
-                    self._orphans.append(self._interpreter)
-                    self._load()
-        with self._lock:
-            outputs = self._interpreter.run(prepared.values)
+        outputs = self._run(prepared.values, wait)
         timings["run"], start = _ms(start), time.perf_counter()
         real = {name: self._interpreter.dequantise(i, outputs[i])[0] for name, i in self.manifest.outputs.items()}
         guard = self.manifest.guard

@@ -12,7 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -171,32 +171,32 @@ def _classify(args: argparse.Namespace) -> int:
 
     paths = list(find(args.paths))
     names = [path if isinstance(path, str) else "stdin" for path in paths]
-    with _silent_runtime():
-        classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
     heatmaps = report.unique_names(names) if args.heatmap else []
     if args.heatmap:
         files.check_folder(args.heatmap)
-    writer = report.writer(args.format, sys.stdout, classifier.labels, args.timings)
     code, progress = ANSWERED, not args.quiet and len(paths) > 1
-    for i, result in enumerate(classifier.classify_many(paths)):
-        writer.add(result)
-        if args.heatmap and _has_map(result):
-            files.write_png(args.heatmap / heatmaps[i], result.heatmap())  # type: ignore[union-attr]
-        if result.status == "failed":
-            code = BAD_FILE
-        elif result.status != "answered" and code == ANSWERED:
-            code = ABSTAINED
+    with _silent_runtime() as err:
+        classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
+        writer = report.writer(args.format, sys.stdout, classifier.labels, args.timings)
+        for i, result in enumerate(classifier.classify_many(paths)):
+            writer.add(result)
+            if args.heatmap and _has_map(result):
+                files.write_png(args.heatmap / heatmaps[i], result.heatmap())  # type: ignore[union-attr]
+            if result.status == "failed":
+                code = BAD_FILE
+            elif result.status != "answered" and code == ANSWERED:
+                code = ABSTAINED
+            if progress:
+                print(f"\r{i + 1}/{len(paths)}", end="", file=err, flush=True)
         if progress:
-            print(f"\r{i + 1}/{len(paths)}", end="", file=sys.stderr, flush=True)
-    if progress:
-        print(file=sys.stderr)
+            print(file=err)
     writer.close()
     return code
 
 
 @contextmanager
 def _silent_runtime() -> Iterator[IO[str]]:
-    """Keeps what TFLite's native code logs ("Created XNNPACK delegate") off standard error; gives the way around."""
+    """Keeps what TFLite's native code logs ("Created XNNPACK delegate") off standard error; Python's own goes there."""
     if sys.stderr is None:  # closed: nothing to keep clean
         yield io.StringIO()
         return
@@ -205,7 +205,8 @@ def _silent_runtime() -> Iterator[IO[str]]:
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        yield kept
+        with redirect_stderr(kept):
+            yield kept
     finally:
         os.dup2(kept.fileno(), 2)
         kept.close()
