@@ -7,10 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,9 @@ from .lungs import load_finder, view
 from .manifest import Manifest
 from .prediction import Failure, Prediction, judge
 from .radiograph import Source
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +121,8 @@ class Classifier:
         taken a spare with one thread is made. An Edge TPU takes one after the other. An error that ``images`` itself
         raises ends the iteration.
         """
+        from concurrent.futures import ThreadPoolExecutor  # one radiograph alone does without
+
         workers = available_cores()
         with ThreadPoolExecutor(workers, thread_name_prefix="covidnet-lite") as pool:
             waiting: deque[Future[Prediction | Failure]] = deque()
