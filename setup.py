@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py").read_text()).group(1)
 
 DICOM = ["pydicom>=3.0", "pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3"]
+DICOM_OUT = [*DICOM, "highdicom>=0.27"]
 CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotlib>=3.8"]
 FILM = [*DICOM, "pydicom-data==1.0.0"]
 BENCH = [*FILM, "pytest>=8", "pytest-benchmark>=5.1", "matplotlib>=3.8"]
@@ -24,7 +25,7 @@ TRAINING = [
     "tomli>=2; python_version < '3.11'",
 ]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
-TEST = [*FILM, *TRAINING, *RAY, "pytest>=8", "pytest-xdist>=3.6"]
+TEST = [*FILM, *DICOM_OUT, *TRAINING, *RAY, "pytest>=8", "pytest-xdist>=3.6"]
 
 setup(
     name="covidnet-lite",
@@ -47,6 +48,7 @@ setup(
     ],
     extras_require={
         "dicom": DICOM,
+        "dicom-out": DICOM_OUT,
         "convert": CONVERT,
         "training": TRAINING,
         "bench": BENCH,

@@ -32,23 +32,11 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
         InputError: the file is damaged, has no pixels, or more than one frame.
         MissingExtraError: pydicom, or a decoder it needs, is not installed.
     """
-    try:
-        import pydicom
-        from pydicom.errors import BytesLengthException, InvalidDicomError
-        from pydicom.pixels import apply_modality_lut, apply_voi_lut
-    except ImportError:
-        raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
-    # What pydicom raises on files that are damaged or break the standard.
-    damaged = (*DAMAGED, AttributeError, InvalidDicomError, BytesLengthException)
+    data = header(file, name)
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    if file.read(2) in (b"MZ", b"PK", b"#!", b"%P", b"\x7fE"):  # a program or archive behind a DICOM face
-        raise InputError(f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read")
-    file.seek(0)
-    if DEFLATED in file.read(2048):  # inflated as a whole before anything can be checked: a bomb
-        raise InputError(f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax")
-    file.seek(0)
+    damaged = _damaged()
     try:
-        data = pydicom.dcmread(file)
         _check_header(data, name)
         _check_decoder(data, name)
         stored = data.pixel_array
@@ -80,6 +68,38 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
     if data.get("PhotometricInterpretation") == "MONOCHROME1":
         gray = 255 - gray
     return Image.fromarray(np.rint(gray).astype(np.uint8)[index]), size
+
+
+def header(file: IO[bytes], name: str) -> Dataset:
+    """A DICOM file's elements; large values are read when they are asked for.
+
+    Raises:
+        InputError: this is no DICOM file, it is damaged, or it hides something.
+        MissingExtraError: pydicom is not installed.
+    """
+    try:
+        import pydicom
+    except ImportError:
+        raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
+    head = file.read(2048)
+    if head[128:132] != b"DICM":
+        raise InputError(f"{name}: is no DICOM file")
+    if head.startswith((b"MZ", b"PK", b"#!", b"%P", b"\x7fE")):  # a program or archive behind a DICOM face
+        raise InputError(f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read")
+    if DEFLATED in head:  # inflated as a whole before anything can be checked: a bomb
+        raise InputError(f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax")
+    file.seek(0)
+    try:
+        return pydicom.dcmread(file)
+    except _damaged() as error:
+        raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
+
+
+def _damaged() -> tuple[type[Exception], ...]:
+    """What pydicom raises on files that are damaged or break the standard."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (*DAMAGED, AttributeError, InvalidDicomError, BytesLengthException)
 
 
 def _first_line(error: BaseException) -> str:

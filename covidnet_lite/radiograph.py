@@ -100,7 +100,7 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
     if isinstance(img, Image.Image):
         _check_size(img.size, name)
         return _upright(img, name)
-    with _open(img, name) as data:
+    with opened(img, name) as data:
         try:
             head = data.read(132)
             data.seek(0)
@@ -133,7 +133,12 @@ def read_all(file: Any, name: str) -> bytes:
     return bytes(data)
 
 
-def _open(img: Any, name: str) -> IO[bytes]:
+def opened(img: Any, name: str) -> IO[bytes]:
+    """The file behind a path, bytes or a binary file, to be closed by the caller.
+
+    Raises:
+        InputError: there is none, or it is none of these.
+    """
     if isinstance(img, (bytes, bytearray, memoryview)):
         return io.BytesIO(img.tobytes() if isinstance(img, memoryview) else img)
     if isinstance(img, (str, os.PathLike)):
