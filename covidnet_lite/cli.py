@@ -91,6 +91,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--heatmap", type=Path, metavar="DIR", help="also write each radiograph with its evidence map to DIR as PNG"
     )
     classify.add_argument(
+        "--dicom-out",
+        type=Path,
+        metavar="DIR",
+        help="also write each DICOM file's result to DIR as DICOM: Structured Report and Secondary Capture",
+    )
+    classify.add_argument(
         "--timings",
         action="store_true",
         help="also print the time of each stage in the table (other formats always have it)",
@@ -166,7 +172,7 @@ def _counts(text: str) -> tuple[int, ...]:
 
 
 def _classify(args: argparse.Namespace) -> int:
-    from . import files, report
+    from . import dicom_results, files, report
     from .classifier import Classifier
 
     paths = list(find(args.paths))
@@ -174,15 +180,17 @@ def _classify(args: argparse.Namespace) -> int:
     with _silent_runtime():
         classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
     heatmaps = report.unique_names(names) if args.heatmap else []
-    if args.heatmap:
-        files.check_folder(args.heatmap)
+    if args.dicom_out:
+        dicom_results.require()
+    for folder in filter(None, (args.heatmap, args.dicom_out)):
+        files.check_folder(folder)
     writer = report.writer(args.format, sys.stdout, classifier.labels, args.timings)
     code, progress = ANSWERED, not args.quiet and len(paths) > 1
     for i, result in enumerate(classifier.classify_many(paths)):
         writer.add(result)
         if args.heatmap and _has_map(result):
             files.write_png(args.heatmap / heatmaps[i], result.heatmap())  # type: ignore[union-attr]
-        if result.status == "failed":
+        if result.status == "failed" or (args.dicom_out and not _write_dicom(result, args.dicom_out)):
             code = BAD_FILE
         elif result.status != "answered" and code == ANSWERED:
             code = ABSTAINED
@@ -215,6 +223,18 @@ def _has_map(result: Prediction | Failure) -> bool:
     return getattr(result, "evidence", None) is not None
 
 
+def _write_dicom(result: Prediction | Failure, folder: Path) -> bool:
+    """Writes the result of one DICOM file, or says why there is none; the others go on."""
+    from . import dicom_results
+
+    try:
+        dicom_results.write(result, result.source, folder)  # type: ignore[union-attr, arg-type]
+    except InputError as error:
+        print(f"covidnet-lite: error: {error}", file=sys.stderr)
+        return False
+    return True
+
+
 def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
     """Files as they are given, folders searched through, ``-`` as standard input.
 
@@ -222,7 +242,10 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
         InputError: a folder holds no radiograph, or part of it cannot be searched.
     """
     from .cases import SUFFIXES
+    from .dicom_results import SUFFIXES as RESULTS
     from .report import EVIDENCE
+
+    ours = (EVIDENCE, *RESULTS)
 
     def unreadable(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be searched ({error.strerror}); allow it or name the files")
@@ -232,7 +255,7 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
             yield _standard_input()
         elif os.path.isdir(path):
             files = [os.path.join(folder, n) for folder, _, names in os.walk(path, onerror=unreadable) for n in names]
-            found = sorted(f for f in files if Path(f).suffix.lower() in SUFFIXES and not f.endswith(EVIDENCE))
+            found = sorted(f for f in files if Path(f).suffix.lower() in SUFFIXES and not f.endswith(ours))
             if not found:
                 raise InputError(f"{path}: holds no radiograph ({', '.join(sorted(SUFFIXES))})")
             yield from found

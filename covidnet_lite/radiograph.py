@@ -21,6 +21,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import InputError
+from .examination import Examination
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
 
@@ -37,12 +38,14 @@ class Radiograph:
         image: 8-bit gray (PIL mode ``L``), bright is dense; maybe already reduced.
         name: what the user would call it (a file name, ``<bytes>``, ``<array>``).
         width, height: pixels of the original.
+        examination: what a DICOM header says was examined, else ``None``.
     """
 
     image: Image.Image
     name: str
     width: int
     height: int
+    examination: Examination | None = None
 
 
 def name_of(img: Source) -> str:
@@ -111,8 +114,8 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
         if head[128:132] == b"DICM":
             from . import dicom
 
-            image, size = dicom.read(data, name, at_least)
-            return _checked(image, name, size)
+            image, size, examined = dicom.read(data, name, at_least)
+            return replace(_checked(image, name, size), examination=examined)
         return _decode(data, name, None if exact else at_least)
 
 

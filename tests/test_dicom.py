@@ -204,7 +204,7 @@ def test_a_header_that_says_chest_or_nothing_is_read(fields):
 
 BROKEN = {
     "no pixels": (made(), "holds no picture; give the image file of the study"),
-    "frames": (made(np.stack([stored()] * 2), Rows=80, Columns=100, NumberOfFrames=2), "holds 2 frames; give a single"),
+    "frames": (made(np.stack([stored()] * 2), Rows=80, Columns=100, NumberOfFrames=2), "is a multi-frame object .2 frames.; give a single CR or DX image"),
     "cut short": (made(stored())[:-4000], "cannot be read as DICOM .*export it again"),
     "cut in the header": (made(stored())[:300], "export it again|holds no picture"),
     "huge": (made(stored(), Rows=60000, Columns=60000), "claims 3600 million pixels"),
