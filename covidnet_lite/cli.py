@@ -174,6 +174,7 @@ def _counts(text: str) -> tuple[int, ...]:
 def _classify(args: argparse.Namespace) -> int:
     from . import dicom_results, files, report
     from .classifier import Classifier
+    from .prediction import Prediction
 
     paths = list(find(args.paths))
     names = [path if isinstance(path, str) else "stdin" for path in paths]
@@ -188,9 +189,12 @@ def _classify(args: argparse.Namespace) -> int:
     code, progress = ANSWERED, not args.quiet and len(paths) > 1
     for i, result in enumerate(classifier.classify_many(paths)):
         writer.add(result)
+        if args.dicom_out and isinstance(result, Prediction) and (why := _no_dicom(result, args.dicom_out)):
+            print(f"{chr(10) if progress else ''}covidnet-lite: error: {why}", file=sys.stderr)
+            code = BAD_FILE
         if args.heatmap and _has_map(result):
             files.write_png(args.heatmap / heatmaps[i], result.heatmap())  # type: ignore[union-attr]
-        if result.status == "failed" or (args.dicom_out and not _write_dicom(result, args.dicom_out)):
+        if result.status == "failed":
             code = BAD_FILE
         elif result.status != "answered" and code == ANSWERED:
             code = ABSTAINED
@@ -223,16 +227,15 @@ def _has_map(result: Prediction | Failure) -> bool:
     return getattr(result, "evidence", None) is not None
 
 
-def _write_dicom(result: Prediction | Failure, folder: Path) -> bool:
-    """Writes the result of one DICOM file, or says why there is none; the others go on."""
+def _no_dicom(result: Prediction, folder: Path) -> str | None:
+    """Writes the DICOM results of one file, or tells why there are none; the other files go on."""
     from . import dicom_results
 
     try:
-        dicom_results.write(result, result.source, folder)  # type: ignore[union-attr, arg-type]
+        dicom_results.write(result, result.source, folder)  # type: ignore[arg-type]
     except InputError as error:
-        print(f"covidnet-lite: error: {error}", file=sys.stderr)
-        return False
-    return True
+        return str(error)
+    return None
 
 
 def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:

@@ -54,14 +54,13 @@ def read(
     data = header(file, name)
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    damaged = _damaged()
     try:
         examined = examination.read(data)
         if examined.objection:
             raise NotAChestRadiograph(f"{name}: {examined.objection}")
         _check_picture(data, name)
         stored = _pixels(data, name)
-    except damaged as error:
+    except damaged() as error:
         raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
 
     size = (int(data.Columns), int(data.Rows))
@@ -82,7 +81,7 @@ def read(
             values = np.rint(values).astype(np.int64)  # a table is asked with whole numbers
         values = np.asarray(apply_voi_lut(values, data, index=0), np.float64)
         padding = _padding(data, levels)
-    except damaged as error:
+    except damaged() as error:
         raise InputError(f"{name}: its gray scale cannot be read ({_first_line(error)}); export it again") from error
     seen = values if padding.all() else values[~padding]
     gray = np.clip((values - seen.min()) / (np.ptp(seen) or 1.0), 0, 1) * 255
@@ -118,7 +117,7 @@ def header(file: IO[bytes], name: str) -> Dataset:
         raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
     head = file.read(2048)
     if head[128:132] != b"DICM":
-        raise InputError(f"{name}: is no DICOM file")
+        raise InputError(f"{name}: is no DICOM file; give the one that the machine sent")
     if head.startswith(HIDDEN):
         raise InputError(f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read")
     if DEFLATED in head:  # inflated as a whole before anything can be checked: a bomb
@@ -126,11 +125,11 @@ def header(file: IO[bytes], name: str) -> Dataset:
     file.seek(0)
     try:
         return pydicom.dcmread(file)
-    except _damaged() as error:
+    except damaged() as error:
         raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
 
 
-def _damaged() -> tuple[type[Exception], ...]:
+def damaged() -> tuple[type[Exception], ...]:
     """What pydicom raises on files that are damaged or break the standard."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 

@@ -20,29 +20,31 @@ if TYPE_CHECKING:
 
 NAME = "covidnet-lite"
 SERIES = {"sr": 9001, "sc": 9002}  # kind of result -> series number, far from those that modalities give
+UTF8 = "ISO_IR 192"
 UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-# The standard wants these even when they are empty.
-EXPECTED = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
-    "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
-NAMES = ("PatientName", "ReferringPhysicianName")
-WELCOME = ("IssuerOfPatientID", "StudyDescription", "PatientAge", "PatientSize", "PatientWeight")
+PEOPLE = ("PatientName", "ReferringPhysicianName")
+# The standard wants these, and the names, even when they are empty.
+EXPECTED = ("PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber")
+WELCOME = (
+    *("IssuerOfPatientID", "StudyDescription", "PatientAge", "PatientSize", "PatientWeight"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+)
+# By kind of value; a name, an identifier or a description may be anything that can be printed.
 FORMATS = {
+    "UI": r"(?=.{1,64}$)\d+(\.\d+)+",
     "DA": r"\d{8}",
     "TM": r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?",
     "AS": r"\d{3}[DWMY]",
     "DS": r"[+-]?\d{1,8}(\.\d{1,6})?",
-    "CS": r"[MFO]",  # the sex
-    "UI": r"\d[\d.]{0,62}\d",
+    "CS": r"[A-Z0-9_ ]{1,16}",
 }
-LONGEST = {"SH": 16, "LO": 64, "PN": 192}  # characters
+CHOICES = {"PatientSex": ("M", "F", "O"), "LossyImageCompression": ("00", "01")}
 
 
 def read(source: str | os.PathLike[str] | bytes, name: str) -> tuple[Dataset, Dataset]:
-    """The part of a DICOM file's header that results inherit, nothing in it against the standard; and people's names.
+    """What results inherit of a DICOM file's header; people's names come apart.
 
-    The names come apart, to be put in last: highdicom warns of every name in one piece, and real ones often are.
+    They are to be put in last: highdicom warns of every name in one piece, and real ones often are.
 
     Raises:
         InputError: this is no DICOM file, or it does not say which instance of which study it is.
@@ -52,50 +54,47 @@ def read(source: str | os.PathLike[str] | bytes, name: str) -> tuple[Dataset, Da
 
     with radiograph.opened(source, name) as file:
         header = dicom.header(file, name)
-    origin = Dataset()
-    origin.SpecificCharacterSet = "ISO_IR 192"
+    origin, names = Dataset(), Dataset()
+    origin.SpecificCharacterSet = names.SpecificCharacterSet = UTF8
     for keyword in UIDS:
         value = _text(header, keyword)
         if not value:
-            raise InputError(
-                f"{name}: has no valid {keyword}, so no DICOM result can refer to it; export it again, "
-                "or go without --dicom-out"
-            )
+            raise InputError(f"{name}: has no valid {keyword}, so no DICOM result can refer to it; export it again")
         setattr(origin, keyword, value)
-    names = Dataset()
-    for keyword in EXPECTED:
-        setattr(origin, keyword, "" if keyword in NAMES else _text(header, keyword))
-    for keyword in NAMES:
+    for keyword in (*EXPECTED, *PEOPLE):
+        setattr(origin, keyword, "" if keyword in PEOPLE else _text(header, keyword))
+    for keyword in PEOPLE:
         setattr(names, keyword, _text(header, keyword))
     for keyword in WELCOME:
         if value := _text(header, keyword):
             setattr(origin, keyword, value)
-    # Secondary captures tell what has been lost, and how the patient lay.
-    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        if header.get(keyword):
-            origin[keyword] = header[keyword]
-    orientation = [str(axis) for axis in header.get("PatientOrientation") or []]
-    if len(orientation) == 2 and all(re.fullmatch("[ARLPFH]{1,3}", axis) for axis in orientation):
+    orientation = _text(header, "PatientOrientation")
+    if re.fullmatch(r"[ARLPFH]{1,3}\\[ARLPFH]{1,3}", orientation):
         origin.PatientOrientation = orientation
     return origin, names
 
 
 def _text(header: Dataset, keyword: str) -> str:
-    """One element as text that its kind of value allows, or nothing."""
+    """One element, several values with backslashes between them; nothing if it breaks its format."""
     from pydicom.datadict import dictionary_VR
     from pydicom.multival import MultiValue
+    from pydicom.valuerep import DA
 
+    kind = dictionary_VR(keyword)
     try:
         value = header.get(keyword)
-    except (ValueError, TypeError, NotImplementedError):  # pydicom, on what it cannot convert
+        values = value if isinstance(value, MultiValue) else [value]
+        texts = ["" if one is None else str(one).strip(" \0") for one in values]
+        if kind == "DA":
+            DA(texts[0])
+    except dicom.damaged():
         return ""
-    if value is None or isinstance(value, MultiValue):
+    if kind in FORMATS and not all(re.fullmatch(FORMATS[kind], text, re.ASCII) for text in texts):
         return ""
-    kind, text = dictionary_VR(keyword), str(value).strip(" \0")
-    if kind in FORMATS:
-        return text if re.fullmatch(FORMATS[kind], text, re.ASCII) else ""
-    text = "".join(c for c in text if c.isprintable() and c != "\\")
-    return text[: LONGEST.get(kind, 64)]
+    text = "\\".join("".join(c for c in text if c.isprintable()) for text in texts)
+    if text not in CHOICES.get(keyword, (text,)):
+        return ""
+    return text[:64] if keyword == "StudyDescription" else text
 
 
 def uid(origin: Dataset, prediction: Prediction, kind: str) -> str:
@@ -103,6 +102,13 @@ def uid(origin: Dataset, prediction: Prediction, kind: str) -> str:
     from pydicom.uid import generate_uid
 
     return str(generate_uid(entropy_srcs=[str(origin.SOPInstanceUID), prediction.sha256, kind]))
+
+
+def device(prediction: Prediction) -> str:
+    """The UID of the observer: this version with this network."""
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid(entropy_srcs=[NAME, __version__, prediction.sha256]))
 
 
 def identity(origin: Dataset, prediction: Prediction, kind: str) -> dict[str, Any]:
@@ -116,5 +122,5 @@ def identity(origin: Dataset, prediction: Prediction, kind: str) -> dict[str, An
         "manufacturer_model_name": prediction.model[:64],
         "software_versions": __version__,
         "content_qualification": "RESEARCH",
-        "specific_character_set": "ISO_IR 192",
+        "specific_character_set": UTF8,
     }

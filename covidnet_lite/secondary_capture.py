@@ -32,15 +32,14 @@ def build(prediction: Prediction, origin: Dataset, source: Source) -> Dataset:
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        patient_orientation=tuple(origin.get("PatientOrientation") or ("L", "F")),
+        patient_orientation=("L", "F"),  # highdicom wants one; the source's own follows
         study_instance_uid=origin.StudyInstanceUID,
         series_description=f"{dicom_origin.NAME} evidence map - research use only",
         **dicom_origin.identity(origin, prediction, "sc"),
     )
     capture.copy_patient_and_study_information(origin)
+    capture.PatientOrientation = origin.get("PatientOrientation")
     capture.BodyPartExamined = "CHEST"  # nothing else gets a map
-    if "PatientOrientation" not in origin:
-        capture.PatientOrientation = None
     for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if keyword in origin:
             capture[keyword] = origin[keyword]

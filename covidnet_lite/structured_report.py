@@ -39,7 +39,7 @@ def build(prediction: Prediction, origin: Dataset) -> Dataset:
     observer = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=dicom_origin.uid(origin, prediction, "device"),
+            uid=dicom_origin.device(prediction),
             name=dicom_origin.NAME,
             manufacturer_name=dicom_origin.NAME,
             model_name=prediction.model,
@@ -89,7 +89,7 @@ def _group(prediction: Prediction, origin: Dataset) -> Any:
             parameters=[f"network SHA-256 {prediction.sha256}"],
         )
     )
-    for text in (_explanation(prediction), DISCLAIMER):
+    for text in (_explanation(prediction), _examined(prediction), DISCLAIMER):
         content.append(
             sr.TextContentItem(codes.DCM.Comment, text, relationship_type=sr.RelationshipTypeValues.CONTAINS)
         )
@@ -112,6 +112,12 @@ def _explanation(prediction: Prediction) -> str:
             "the network answers. This says nothing about the patient."
         )
     return f"No answer: {printable(prediction.reason or '')}. This says nothing about the patient."
+
+
+def _examined(prediction: Prediction) -> str:
+    told = prediction.examination.to_dict() if prediction.examination else {}
+    header = ", ".join(f"{name.replace('_', ' ')} {printable(value)}" for name, value in told.items())
+    return f"By its header the image is: {header or 'not described'}."
 
 
 def _probability(label: str, share: float) -> Any:
