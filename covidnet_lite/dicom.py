@@ -83,7 +83,9 @@ def read(
         padding = _padding(data, levels)
     except damaged() as error:
         raise InputError(f"{name}: its gray scale cannot be read ({_first_line(error)}); export it again") from error
-    seen = values if padding.all() else values[~padding]
+    seen = values
+    if padding.any() and not padding.all():
+        seen = values[~padding & (np.bincount(index.ravel()) > 0)]  # not what lies between picture and padding
     gray = np.clip((values - seen.min()) / (np.ptp(seen) or 1.0), 0, 1) * 255
     if data.PhotometricInterpretation == "MONOCHROME1":
         gray = 255 - gray
