@@ -174,7 +174,7 @@ def _counts(text: str) -> tuple[int, ...]:
 
 
 def _classify(args: argparse.Namespace) -> int:
-    from . import dicom_results, files, report
+    from . import files, report
     from .classifier import Classifier
     from .prediction import Prediction
 
@@ -182,6 +182,8 @@ def _classify(args: argparse.Namespace) -> int:
     names = [path if isinstance(path, str) else "stdin" for path in paths]
     heatmaps = report.unique_names(names) if args.heatmap else []
     if args.dicom_out:
+        from . import dicom_results
+
         dicom_results.require()
     for folder in filter(None, (args.heatmap, args.dicom_out)):
         files.check_folder(folder)
@@ -248,10 +250,9 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
         InputError: a folder holds no radiograph, or part of it cannot be searched.
     """
     from .cases import SUFFIXES
-    from .dicom_results import SUFFIXES as RESULTS
-    from .report import EVIDENCE
+    from .report import DICOM_RESULTS, EVIDENCE
 
-    ours = (EVIDENCE, *RESULTS)
+    ours = (EVIDENCE, *DICOM_RESULTS)
 
     def unreadable(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be searched ({error.strerror}); allow it or name the files")

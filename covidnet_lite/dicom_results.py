@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 from . import dicom_origin, files, secondary_capture, structured_report
 from .errors import MissingExtraError
 from .prediction import Prediction
+from .report import DICOM_RESULTS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-SUFFIXES = (".sr.dcm", ".sc.dcm")  # end the names of files written here
 
 
 def require() -> None:
@@ -67,7 +66,7 @@ def write(prediction: Prediction, source: str | os.PathLike[str] | bytes, folder
     """
     results = make(prediction, source)
     name = f"{PurePath(prediction.name).stem.strip('<>') or 'image'}.{results[0].SOPInstanceUID[-8:]}"
-    contents = {Path(folder) / f"{name}{suffix}": _bytes(data) for suffix, data in zip(SUFFIXES, results)}
+    contents = {Path(folder) / f"{name}{suffix}": _bytes(data) for suffix, data in zip(DICOM_RESULTS, results)}
     files.write_all(contents)
     return list(contents)
 

@@ -13,6 +13,7 @@ from .prediction import DISCLAIMER, Failure, Prediction
 Result = Prediction | Failure
 
 EVIDENCE = ".evidence.png"  # ends the name of every picture with an evidence map
+DICOM_RESULTS = (".sr.dcm", ".sc.dcm")  # end the names of reports and captures
 
 
 class Writer(Protocol):
