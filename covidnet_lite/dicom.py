@@ -66,11 +66,8 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
     stored = reduce(stored, at_least)
     # Rescaling and windowing are functions of one stored value: done once a level, not once a pixel.
     low, high = int(stored.min()), int(stored.max())
-    if high - low < 1 << 16:
-        levels, index = np.arange(low, high + 1), stored.astype(np.int64) - low
-    else:
-        levels, index = np.unique(stored, return_inverse=True)
-        index = index.reshape(stored.shape)
+    few = high - low < 1 << 16
+    levels = np.arange(low, high + 1) if few else np.unique(stored)
     try:
         values = np.asarray(apply_voi_lut(apply_modality_lut(levels, data), data, index=0), np.float64)
     except damaged as error:
@@ -79,7 +76,11 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
     gray = (values - values.min()) / (span or 1.0) * 255
     if data.get("PhotometricInterpretation") == "MONOCHROME1":
         gray = 255 - gray
-    return Image.fromarray(np.rint(gray).astype(np.uint8)[index]), size
+    table, picture = np.rint(gray).astype(np.uint8), np.empty(stored.shape, np.uint8)
+    for row in range(0, len(stored), 256):  # in parts: an index of eight bytes a pixel would be much at full size
+        part = stored[row : row + 256]
+        picture[row : row + 256] = table[part.astype(np.int64) - low if few else np.searchsorted(levels, part)]
+    return Image.fromarray(picture), size
 
 
 def _first_line(error: BaseException) -> str:
