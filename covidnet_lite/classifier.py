@@ -7,10 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from . import model as models
 from . import radiograph
 from .errors import CovidNetLiteError, NotAChestRadiograph
+from .examination import Examination
 from .fit import WHOLE, Box, gray_table, look_up, resize
 from .guard import is_blank
 from .interpreter import Interpreter, available_cores
@@ -25,6 +25,9 @@ from .lungs import load_finder, view
 from .manifest import Manifest
 from .prediction import Failure, Prediction, judge
 from .radiograph import Source
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +40,10 @@ class _Prepared:
     values: npt.NDArray[Any] | None = None
     refusal: str | None = None
     view: Box = WHOLE
+    examination: Examination | None = None
 
 
+Outputs = list[npt.NDArray[Any]]  # as stored
 _RELOADING = threading.Lock()
 
 
@@ -73,6 +78,7 @@ class Classifier:
         self.manifest = self.model.manifest
         self._runtime, self._threads, self._edgetpu = runtime, threads, edgetpu
         self._orphans: list[Interpreter] = []
+        self._spares: list[Interpreter] = []  # of one thread, for classify_many
         self._load()
         self._exact = exact
 
@@ -113,37 +119,41 @@ class Classifier:
     def classify_many(self, images: Iterable[Source]) -> Iterator[Prediction | Failure]:
         """Classifies many, lazily and in order; one that cannot be read becomes a :class:`Failure`.
 
-        The next few images are decoded on other threads meanwhile. An error that
-        ``images`` itself raises ends the iteration.
+        As many at a time as there are cores: one is read while another is in the network, and where the network is
+        taken a spare with one thread is made. An Edge TPU takes one after the other. An error that ``images`` itself
+        raises ends the iteration.
         """
+        from concurrent.futures import ThreadPoolExecutor  # one radiograph alone does without
+
         workers = available_cores()
         with ThreadPoolExecutor(workers, thread_name_prefix="covidnet-lite") as pool:
-            waiting: deque[tuple[str, Future[_Prepared]]] = deque()
+            waiting: deque[Future[Prediction | Failure]] = deque()
             try:
                 for img in images:
-                    waiting.append((radiograph.name_of(img), pool.submit(self._prepare, img)))
+                    waiting.append(pool.submit(self._one_of_many, img))
                     if len(waiting) > 2 * workers:
-                        yield self._finish(*waiting.popleft())
+                        yield waiting.popleft().result()
                 while waiting:
-                    yield self._finish(*waiting.popleft())
+                    yield waiting.popleft().result()
             finally:
-                for _, future in waiting:
+                for future in waiting:
                     future.cancel()
 
-    def _finish(self, name: str, future: Future[_Prepared]) -> Prediction | Failure:
+    def _one_of_many(self, img: Source) -> Prediction | Failure:
         try:
-            return self._judge(future.result())
+            return self._judge(self._prepare(img), wait=False)
         except CovidNetLiteError as error:
-            return Failure(name, error)
+            return Failure(radiograph.name_of(img), error)
 
     def _prepare(self, img: Source) -> _Prepared:
         name, start = radiograph.name_of(img), time.perf_counter()
         if hasattr(img, "read") and not isinstance(img, os.PathLike):
             img = radiograph.read_all(img, name)  # a stream is read once, but may be needed for the heat map
         try:
-            image = radiograph.read(img, self.manifest.input.at_least, name, self._exact).image
+            found = radiograph.read(img, self.manifest.input.at_least, name, self._exact)
         except NotAChestRadiograph as objection:
             return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection).removeprefix(f"{name}: "))
+        image, examined = found.image, found.examination
         read, start = _ms(start), time.perf_counter()
         spec = self.manifest.input
         seen, blank = WHOLE, "the image is blank: it has next to no contrast" if is_blank(image) else None
@@ -153,13 +163,34 @@ class Classifier:
         if seen != WHOLE and is_blank(small):
             blank = "what was taken for the lungs is blank: next to no contrast"
         if blank:
-            return _Prepared(name, img, {"read": read, "fit": _ms(start)}, refusal=blank, view=seen)
+            return _Prepared(name, img, {"read": read, "fit": _ms(start)}, None, blank, seen, examined)
         # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
         tables = self._interpreter.tables[:, gray_table(small, spec)]
         values = look_up(tables, np.asarray(small))
-        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, view=seen)
+        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, view=seen, examination=examined)
 
-    def _judge(self, prepared: _Prepared) -> Prediction:
+    def _run(self, values: npt.NDArray[Any], wait: bool = True) -> Outputs:
+        """The network's outputs; while another thread has it, waits, or runs a spare one with one thread."""
+        if self._pid != os.getpid():
+            # Forked: the runtime's threads stayed behind, and freeing the interpreter would wait for them.
+            with _RELOADING:
+                if self._pid != os.getpid():
+                    self._orphans.append(self._interpreter)
+                    self._load()
+        if self._lock.acquire(blocking=wait or self.edgetpu):
+            try:
+                return self._interpreter.run(values)
+            finally:
+                self._lock.release()
+        try:
+            spare = self._spares.pop()
+        except IndexError:
+            spare = Interpreter(self.model, self.runtime, threads=1)
+        outputs = spare.run(values)
+        self._spares.append(spare)
+        return outputs
+
+    def _judge(self, prepared: _Prepared, wait: bool = True) -> Prediction:
         name, timings = prepared.name, dict(prepared.timings)
         if prepared.values is None:
             return Prediction(
@@ -173,16 +204,10 @@ class Classifier:
                 self.model.sha256,
                 source=prepared.source,
                 view=prepared.view,
+                examination=prepared.examination,
             )
         start = time.perf_counter()
-        if self._pid != os.getpid():
-            # Forked: the runtime's threads stayed behind, and freeing the interpreter would wait for them.
-            with _RELOADING:
-                if self._pid != os.getpid():
-                    self._orphans.append(self._interpreter)
-                    self._load()
-        with self._lock:
-            outputs = self._interpreter.run(prepared.values)
+        outputs = self._run(prepared.values, wait)
         timings["run"], start = _ms(start), time.perf_counter()
         real = {name: self._interpreter.dequantise(i, outputs[i])[0] for name, i in self.manifest.outputs.items()}
         guard = self.manifest.guard
@@ -193,7 +218,7 @@ class Classifier:
         timings["judge"] = _ms(start)
         return Prediction(
             name, status, label, reason, probabilities, timings, self.model.name, self.model.sha256,
-            evidence, distance, prepared.source, prepared.view,
+            evidence, distance, prepared.source, prepared.view, prepared.examination,
         )  # fmt: skip
 
 

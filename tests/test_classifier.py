@@ -98,6 +98,19 @@ def test_many_is_lazy(classifier: covidnet_lite.Classifier, film_png: Path) -> N
     assert taken < 100
 
 
+def test_many_do_not_wait_for_a_network_that_is_taken(film_png: Path) -> None:
+    busy = covidnet_lite.Classifier(threads=1)
+    (expected,) = busy.classify_many([film_png])
+    assert not busy._spares  # one alone needs none
+    with busy._lock:
+        (found,) = busy.classify_many([film_png])
+        assert found.to_dict()["probabilities"] == expected.to_dict()["probabilities"]
+        spares = list(busy._spares)
+        list(busy.classify_many([film_png]))
+    assert busy._spares == spares
+    assert len(spares) == 1
+
+
 def test_an_unexpected_error_is_not_swallowed(classifier: covidnet_lite.Classifier) -> None:
     class Broken:
         def read(self) -> bytes:

@@ -106,6 +106,10 @@ def test_folders_are_searched_and_progress_goes_to_standard_error(film_png: Path
     )
 
 
+def test_many_at_a_time_leave_standard_error_to_us(film_png: Path) -> None:
+    assert run("classify", "--quiet", *[film_png] * 12).stderr == b""
+
+
 def test_standard_input(film_png: Path) -> None:
     done = run("classify", "-", "--format", "json", stdin=film_png.read_bytes())
     (row,) = json.loads(done.stdout)

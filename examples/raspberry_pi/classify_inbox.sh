@@ -6,7 +6,7 @@ set -eu
 
 dir=${1:-/srv/radiographs}
 command=${2:-/opt/covidnet-lite/bin/covidnet-lite}
-settled='10 seconds' # a file unchanged for so long is taken to be whole
+settled=${COVIDNET_LITE_SETTLED:-10 seconds} # a file unchanged for so long is taken to be whole
 batch=16
 
 cd "$dir"

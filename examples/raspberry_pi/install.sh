@@ -116,7 +116,7 @@ if [ "$bits" = 32 ] && [ "$pictures" = no ]; then
 fi
 if [ "$memory" -lt 400 ]; then
     echo "warning: $memory MB of memory is little: a classification takes up to about 60 MB, the installation more;" \
-        "without a desktop and with swap it may do"
+        "without a desktop and with swap it may do" >&2
 fi
 
 # Where it comes from and where it goes.
