@@ -1,4 +1,4 @@
-"""The page and its server: ``python benchmarks/serve.py``. Needs the extras ``web`` and ``test``, and Debian's chromium.
+"""The page and its server: ``python benchmarks/serve.py``; needs the extras ``web`` and ``test``, and chromium.
 
 * from the moment a file is chosen to its answer on the screen, against ``classify`` of the same file;
 * fifty uploads at once: errors, seconds, the server's peak memory; and its memory when idle.
