@@ -32,8 +32,17 @@ TRAINING = [
     "tomli>=2; python_version < '3.11'",
 ]
 MQTT = ["aiomqtt>=2.3"]
+WEB = ["starlette>=0.46", "uvicorn>=0.34", "python-multipart>=0.0.20"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
-TEST = [*FILM, *DICOM_OUT, *TRAINING, *RAY, *MQTT, "pytest>=8", "pytest-xdist>=3.6"]
+# What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.
+BROWSER = [
+    "playwright>=1.49",
+    "axe-playwright-python>=0.1.4",
+    "httpx>=0.27",
+    "openapi-spec-validator>=0.7",
+    "prometheus-client>=0.20",
+]
+TEST = [*FILM, *DICOM_OUT, *TRAINING, *RAY, *MQTT, *WEB, *BROWSER, "pytest>=8", "pytest-xdist>=3.6"]
 
 setup(
     name="covidnet-lite",
@@ -43,8 +52,11 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
-    packages=["covidnet_lite"],
-    package_data={"covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"]},
+    packages=["covidnet_lite", "covidnet_lite.web"],
+    package_data={
+        "covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"],
+        "covidnet_lite.web": ["static/*"],
+    },
     python_requires=">=3.10",
     install_requires=[
         "numpy>=1.26",
@@ -63,6 +75,7 @@ setup(
         "peers": PEERS,
         "mqtt": MQTT,
         "ray": RAY,
+        "web": WEB,
         "test": TEST,
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],
     },

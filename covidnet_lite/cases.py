@@ -66,11 +66,16 @@ def write_manifest(path: str | Path, cases: Sequence[Case]) -> Path:
     Raises:
         OutputError: it cannot be written.
     """
+    return files.write(path, manifest_text(cases))
+
+
+def manifest_text(cases: Sequence[Case]) -> str:
+    """What :func:`write_manifest` writes; files with their whole path, so that it may lie anywhere."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("file", "label", "patient_id", "source", "split"))
     rows.writerows((c.path.resolve(), c.label, c.patient, c.source, c.split) for c in cases)
-    return files.write(path, text.getvalue())
+    return text.getvalue()
 
 
 def _from_manifest(path: Path) -> list[Case]:

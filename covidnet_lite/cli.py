@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from . import __version__, watch_command
 from .errors import CovidNetLiteError, InputError, OutputError
+from .web import command as serve
 
 if TYPE_CHECKING:
     from .prediction import Failure, Prediction
@@ -147,6 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
 
     watch_command.add(commands)
+    serve.add(commands)
     return parser
 
 

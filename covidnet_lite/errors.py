@@ -37,5 +37,9 @@ class OutputError(CovidNetLiteError):
     """A result cannot be written where it was asked for."""
 
 
+class ServiceError(CovidNetLiteError):
+    """A server cannot start as it was asked to: its address, its token, its certificate."""
+
+
 class NotAChestRadiograph(InputError):
     """A readable DICOM file whose own header says it is no frontal chest radiograph."""

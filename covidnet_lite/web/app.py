@@ -1,0 +1,86 @@
+"""The application: which route is answered by what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from ..classifier import Classifier
+from . import openapi
+from .api import Api
+from .review_api import ReviewApi
+from .security import Guarded
+from .settings import Settings
+
+STATIC = Path(__file__).parent / "static"
+REVALIDATED = {"Cache-Control": "no-cache"}  # the page of an older version must not meet a newer server
+
+
+def create(classifier: Classifier, settings: Settings) -> ASGIApp:
+    """The whole application, guarded.
+
+    Raises:
+        OutputError: the reviews cannot be kept where they should.
+    """
+    api = Api(classifier, settings)
+    reviews = ReviewApi(api)
+    described = openapi.document(classifier.labels, settings)
+
+    async def description(request: Request) -> Response:
+        return JSONResponse(described)
+
+    async def page(request: Request) -> Response:
+        return FileResponse(STATIC / "index.html", headers=REVALIDATED)
+
+    routes = [
+        Route("/", page),
+        Route("/v1/classify", api.classify, methods=["POST"]),
+        Route("/v1/picture", api.picture, methods=["POST"]),
+        Route("/v1/reviews", reviews.all, methods=["GET"]),
+        Route("/v1/reviews", reviews.add, methods=["POST"]),
+        Route("/v1/reviews/manifest.csv", reviews.manifest),
+        Route("/v1/about", api.about),
+        Route("/openapi.json", description),
+        Route("/healthz", api.health),
+        Route("/metrics", api.scrape),
+        Mount("/static", _Static(directory=STATIC)),
+    ]
+    known = {route.path for route in routes if isinstance(route, Route)}
+
+    def counted(path: str, status: int) -> None:
+        route = path if path in known else "/static" if path.startswith("/static/") else "other"
+        api.metrics.request(route, status)
+
+    application = Starlette(
+        routes=routes,
+        exception_handlers={HTTPException: _told, ClientDisconnect: _left, Exception: _broken},  # type: ignore[dict-item]
+    )
+    return Guarded(application, settings, counted)
+
+
+class _Static(StaticFiles):
+    def file_response(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(REVALIDATED)
+        return response
+
+
+async def _told(request: Request, error: HTTPException) -> Response:
+    # A body that was not read would be taken for the next request.
+    headers = {**(error.headers or {}), **({"Connection": "close"} if request.method == "POST" else {})}
+    return JSONResponse({"error": error.detail}, error.status_code, headers)
+
+
+async def _left(request: Request, error: ClientDisconnect) -> Response:
+    return Response(status_code=400)  # nobody is there to read it
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "the server failed; its log says why"}, 500)

@@ -1,0 +1,193 @@
+"""``covidnet-lite serve``: the page and the JSON API."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import socket
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+HOST, PORT = "127.0.0.1", 8017
+SHORTEST_TOKEN = 16  # characters
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to those of the command line."""
+    from ..cli import _network_options
+
+    serve = commands.add_parser(
+        "serve",
+        help="a page and a JSON API, on this machine",
+        description="Serves a page for the browser and a JSON API. Only this machine can reach it unless --host says "
+        "otherwise; nothing is kept on disk unless --reviews or --keep say so. Research use only; no medical device.",
+    )
+    serve.add_argument("--host", default=HOST, help=f"address to listen on (default: {HOST}, this machine only)")
+    serve.add_argument("--port", type=int, default=PORT, help=f"port to listen on; 0 for any (default: {PORT})")
+    serve.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="a token that clients must show; a must with another --host"
+    )
+    serve.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name this machine is called by (repeatable)",
+    )
+    serve.add_argument("--certificate", type=Path, metavar="FILE", help="TLS certificate (chain), PEM")
+    serve.add_argument("--key", type=Path, metavar="FILE", help="its private key, PEM")
+    serve.add_argument("--reviews", type=Path, metavar="FILE", help="keep reviews in this SQLite file")
+    serve.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep the pictures of reviewed cases here, without header"
+    )
+    serve.add_argument(
+        "--source", default="reviewed", metavar="NAME", help="source in the exported manifest (default: reviewed)"
+    )
+    serve.add_argument("--max-upload", type=int, default=64, metavar="MB", help="largest upload (default: 64)")
+    serve.add_argument("--max-files", type=int, default=16, metavar="N", help="most files of one upload (default: 16)")
+    serve.add_argument("--waiting", type=int, default=100, metavar="N", help="uploads that may wait (default: 100)")
+    serve.add_argument(
+        "--timeout", type=float, default=60, metavar="SECONDS", help="for an upload, and for its answer (default: 60)"
+    )
+    serve.add_argument("--threads", type=int, metavar="N", help="threads for one inference")
+    _network_options(serve)
+    serve.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until it is stopped; returns the exit code.
+
+    Raises:
+        MissingExtraError: the extra ``web`` is not installed.
+        ServiceError: address, token or certificate cannot be used.
+        OutputError: reviews or pictures cannot be kept where they should.
+        ModelError, BackendError: the network cannot be used.
+    """
+    from .. import files
+    from ..classifier import Classifier
+    from ..cli import _silent_runtime
+    from ..errors import MissingExtraError
+
+    try:
+        from .app import create
+        from .server import serve
+    except ImportError as error:
+        raise MissingExtraError(f"serve needs the extra: pip install 'covidnet-lite[web]' ({error})") from None
+    settings = settings_of(args)
+    if args.keep:
+        files.check_folder(args.keep)
+    with _silent_runtime():
+        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu)
+        _warm_up(classifier)
+    app = create(classifier, settings)
+    listener = _listen(args.host, args.port)
+    port = listener.getsockname()[1]
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    if not is_local(args.host):
+        _warn(f"others can reach this server at {args.host}; whoever has the token can use it")
+        if not args.certificate:
+            _warn("without --certificate and --key, images and token cross the network for all to read")
+    if args.keep and not args.reviews:
+        _warn("--keep keeps the pictures of reviewed cases, but without --reviews there are no reviews")
+    scheme = "https" if args.certificate else "http"
+    print(f"{scheme}://{host}:{port}/  (Ctrl-C stops it)  Research use only; not a medical device.", flush=True)
+    serve(app, listener, args.certificate, args.key)
+    return 0
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """What the server is told, checked.
+
+    Raises:
+        ServiceError: it cannot be had so.
+    """
+    from ..errors import ServiceError
+    from .settings import MB, Settings
+
+    for option in ("max_upload", "max_files", "waiting", "timeout"):
+        if getattr(args, option) <= 0:
+            raise ServiceError(f"--{option.replace('_', '-')} must be more than 0, not {getattr(args, option)}")
+    _check_certificate(args.certificate, args.key)
+    token = _read_token(args.token_file) if args.token_file else None
+    if token is None and not is_local(args.host):
+        raise ServiceError(
+            f"--host {args.host} lets others in, which needs --token-file FILE; make one: "
+            "(umask 077; python3 -c 'import secrets; print(secrets.token_urlsafe())' > FILE)"
+        )
+    names = {name.lower() for name in args.allow_host} | {args.host.lower()}
+    return Settings(
+        token, frozenset(names), args.max_upload * MB, args.max_files, args.waiting, args.timeout,
+        args.reviews, args.keep, args.source,
+    )  # fmt: skip
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read_token(path: Path) -> str:
+    from ..errors import ServiceError
+
+    try:
+        token = path.read_text().strip()
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise ServiceError(f"{path}: the token cannot be read ({error})") from error
+    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise ServiceError(f"{path}: must hold one word of {SHORTEST_TOKEN} or more letters, digits and signs")
+    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
+        _warn(f"{path}: others on this machine can read the token; chmod 600 it")
+    return token
+
+
+def _check_certificate(certificate: Path | None, key: Path | None) -> None:
+    import ssl
+
+    from ..errors import ServiceError
+
+    if certificate is None and key is None:
+        return
+    if certificate is None or key is None:
+        raise ServiceError("--certificate and --key go together; give both")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ServiceError(f"{certificate}, {key}: no certificate and its key, in PEM ({error})") from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    from ..errors import ServiceError
+
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=256)
+    except (OSError, OverflowError) as error:
+        raise ServiceError(
+            f"cannot listen at {host}, port {port} ({error}); choose another --host or --port"
+        ) from error
+
+
+def _warm_up(classifier: Any) -> None:
+    """Pays before the first image what the first image would pay: decoders, and the network's first run."""
+    import numpy as np
+
+    grain = np.random.default_rng(0).integers(0, 256, (512, 512), dtype=np.uint8)
+    classifier.classify(grain)
+    try:
+        import pydicom.pixels  # noqa: F401
+    except ImportError:
+        _warn("DICOM files cannot be read; pip install 'covidnet-lite[dicom]' adds it")
+
+
+def _warn(text: str) -> None:
+    print(f"covidnet-lite: warning: {text}", file=sys.stderr)

@@ -1,0 +1,163 @@
+"""What professionals say of the answers: kept in SQLite, exported as a manifest to train on.
+
+Every review is kept; of several on one image the last counts.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from .. import files
+from ..cases import Case
+from ..errors import InputError, OutputError
+
+VERDICTS = ("agree", "disagree")
+LAYOUT = 1  # of the file
+LONGEST = {"comment": 4000, "patient": 100}  # characters
+
+
+@dataclass(frozen=True)
+class Review:
+    """One review of one image.
+
+    Attributes:
+        image: SHA-256 of the uploaded file.
+        name: what the client called it.
+        at: when, ISO 8601 in UTC.
+        status, answer, probabilities, model, sha256: what the network said (probabilities as JSON), and which one.
+        verdict: ``agree`` or ``disagree`` with it.
+        label: the right label; ``""`` where it is none of the network's.
+        comment: free text.
+        patient: a pseudonym shared by all images of one patient, or ``""``.
+        kept: the file of the picture within the folder of kept pictures, or ``""``.
+    """
+
+    image: str
+    name: str
+    at: str
+    status: str
+    answer: str
+    probabilities: str
+    model: str
+    sha256: str
+    verdict: str
+    label: str
+    comment: str = ""
+    patient: str = ""
+    kept: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Review))
+
+
+def check(review: Review, labels: Sequence[str]) -> None:
+    """Whether a review makes sense.
+
+    Raises:
+        InputError: it does not; the message says what to change.
+    """
+    if review.verdict not in VERDICTS:
+        raise InputError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}")
+    if review.label and review.label not in labels:
+        raise InputError(f"label {review.label!r} is none of {', '.join(labels)}; leave it empty for none of these")
+    if review.answer and (review.verdict == "agree") != (review.label == review.answer):
+        raise InputError(
+            f"to {review.verdict} with {review.answer!r} and to call {review.label or 'none of these'!r} right "
+            "contradict each other; change one"
+        )
+    for name, most in LONGEST.items():
+        if len(getattr(review, name)) > most:
+            raise InputError(f"the {name} has more than {most} characters; shorten it")
+
+
+class ReviewStore:
+    """A file of reviews, for many threads and processes.
+
+    Raises:
+        OutputError: the file cannot be made or is something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        columns = ", ".join(f"{name} TEXT NOT NULL" for name in COLUMNS)
+        with self._open() as database:
+            (layout,) = database.execute("PRAGMA user_version").fetchone()
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if layout not in (0, LAYOUT) or (layout == 0 and tables):
+                raise OutputError(f"{path}: is no file of reviews of this version; choose another")
+            database.execute(f"CREATE TABLE IF NOT EXISTS reviews (id INTEGER PRIMARY KEY, {columns})")
+            database.execute(f"PRAGMA user_version = {LAYOUT}")
+
+    def add(self, review: Review) -> None:
+        """Keeps one review, safely on disk when this returns.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        row = tuple(getattr(review, name) for name in COLUMNS)
+        with self._open() as database:
+            database.execute(
+                f"INSERT INTO reviews ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})", row
+            )
+
+    def latest(self) -> list[Review]:
+        """The review that counts of each image, in the order they were written.
+
+        Raises:
+            OutputError: the file cannot be read.
+        """
+        last = "SELECT MAX(id) FROM reviews GROUP BY image"
+        with self._open() as database:
+            rows = database.execute(f"SELECT {', '.join(COLUMNS)} FROM reviews WHERE id IN ({last}) ORDER BY id")
+            return [Review(*row) for row in rows]
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.path, timeout=10)) as database, database:
+                database.execute("PRAGMA synchronous = FULL")
+                yield database
+        except (sqlite3.Error, OSError) as error:
+            raise OutputError(f"{self.path}: the reviews cannot be read or written ({error})") from error
+
+
+@dataclass(frozen=True)
+class Export:
+    """What of the reviews can be trained on, and how many cannot, and why."""
+
+    cases: list[Case]
+    not_kept: int
+    without_label: int
+
+
+def export(reviews: Sequence[Review], keep: Path | None, source: str) -> Export:
+    """Reviews -> cases for a manifest: those with a label whose picture is there."""
+    labelled = [review for review in reviews if review.label]
+    cases = [
+        Case((keep / review.kept).resolve(), review.label, review.patient, source)
+        for review in labelled
+        if keep and review.kept and (keep / review.kept).is_file()
+    ]
+    return Export(cases, len(labelled) - len(cases), len(reviews) - len(labelled))
+
+
+def keep_picture(image: bytes, digest: str, keep: Path) -> str:
+    """Writes a radiograph's pixels, without header or name, as ``SHA-256.png``; returns that name.
+
+    Raises:
+        InputError: the image cannot be read.
+        OutputError: it cannot be written.
+    """
+    from .. import radiograph
+
+    name = f"{digest}.png"
+    if not (keep / name).is_file():
+        film = radiograph.read(image, name="the image").image
+        film.info.clear()  # what a PNG would carry along: profile, comments, EXIF
+        files.write_png(keep / name, film)
+    return name

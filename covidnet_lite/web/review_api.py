@@ -1,0 +1,89 @@
+"""The routes of the reviews."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ..cases import manifest_text
+from ..errors import InputError
+from .api import Api, only_file
+from .review import Export, Review, ReviewStore, check, export, keep_picture
+from .uploads import received
+
+NOT_KEPT = "reviews are not kept here; start the server with --reviews FILE.sqlite"
+
+
+class ReviewApi:
+    """Takes reviews and gives them back. The image comes along, so that the answer reviewed is the network's own."""
+
+    def __init__(self, api: Api) -> None:
+        self.api, self.settings = api, api.settings
+        self.store = ReviewStore(self.settings.reviews) if self.settings.reviews else None
+
+    async def add(self, request: Request) -> Response:
+        """``POST /v1/reviews``."""
+        store = self._store()
+        async with received(request, self.settings, self.api.turnstile) as upload:
+            name, data = only_file(upload)
+            review = await self.api.work(self._add, store, name, data, upload.fields)
+        return JSONResponse(_told(review), 201)
+
+    async def all(self, request: Request) -> Response:
+        """``GET /v1/reviews``."""
+        reviews = await self.api.work(self._store().latest)
+        found = self._export(reviews)
+        counts = {"cases": len(found.cases), "not_kept": found.not_kept, "without_label": found.without_label}
+        return JSONResponse({"reviews": [_told(review) for review in reviews], "export": counts})
+
+    async def manifest(self, request: Request) -> Response:
+        """``GET /v1/reviews/manifest.csv``."""
+        found = self._export(await self.api.work(self._store().latest))
+        headers = {"Content-Disposition": 'attachment; filename="manifest.csv"'}
+        return Response(manifest_text(found.cases), media_type="text/csv", headers=headers)
+
+    def _store(self) -> ReviewStore:
+        if self.store is None:
+            raise HTTPException(404, NOT_KEPT)
+        return self.store
+
+    def _export(self, reviews: list[Review]) -> Export:
+        return export(reviews, self.settings.keep, self.settings.source)
+
+    def _add(self, store: ReviewStore, name: str, data: bytes, fields: dict[str, str]) -> Review:
+        classifier, digest = self.api.classifier, hashlib.sha256(data).hexdigest()
+        result = classifier.classify(data)
+        review = Review(
+            image=digest,
+            name=name,
+            at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            status=result.status,
+            answer=result.label or "",
+            probabilities=json.dumps(result.to_dict()["probabilities"], ensure_ascii=False),
+            model=result.model,
+            sha256=result.sha256,
+            verdict=fields.get("verdict", ""),
+            label=fields.get("label", ""),
+            comment=fields.get("comment", "").strip(),
+            patient=fields.get("patient", "").strip(),
+            kept=f"{digest}.png" if self.settings.keep else "",
+        )
+        check(review, classifier.labels)
+        if self.settings.keep:
+            try:
+                keep_picture(data, digest, self.settings.keep)
+            except InputError:  # refused by its header, so there is no picture of it
+                review = Review(**{**asdict(review), "kept": ""})
+        store.add(review)
+        return review
+
+
+def _told(review: Review) -> dict[str, Any]:
+    return {**asdict(review), "probabilities": json.loads(review.probabilities)}

@@ -1,0 +1,58 @@
+"""uvicorn, set up for one small machine."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+HEADERS_WITHIN = 10.0  # seconds from a connection, or from the end of the request before
+CONNECTIONS = 300
+
+
+def serve(app: ASGIApp, listener: socket.socket, certificate: Path | None = None, key: Path | None = None) -> None:
+    """Serves on an open socket until SIGINT or SIGTERM, then answers what it has taken on."""
+    config = uvicorn.Config(
+        app,
+        http=Impatient,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        interface="asgi3",
+        log_level="warning",
+        access_log=False,  # names of files stay out of logs
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=10,
+        h11_max_incomplete_event_size=16 << 10,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    uvicorn.Server(config).run([listener])
+
+
+class Impatient(H11Protocol):
+    """Hangs up on a client that does not get round to its request; uvicorn would wait for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._expect_headers()
+
+    def _expect_headers(self) -> None:
+        self.loop.call_later(HEADERS_WITHIN, self._hang_up, self.cycle)
+
+    def _hang_up(self, last: RequestResponseCycle | Any) -> None:
+        idle = last is None or last.response_complete
+        if self.cycle is last and idle and not self.transport.is_closing():
+            self.transport.close()

@@ -1,0 +1,245 @@
+// The page: films come in, are classified a few at a time, and the one that is chosen is shown.
+
+import { Api } from "./api.js";
+import { Cases, mostLikely, PENDING } from "./cases.js";
+import { byId, element } from "./dom.js";
+import { exportCsv, exportJson } from "./exports.js";
+import { watchGestures } from "./gestures.js";
+import { watchIntake } from "./intake.js";
+import { watchKeys } from "./keys.js";
+import { showList } from "./list.js";
+import { showPanel } from "./panel.js";
+import { ReviewForm } from "./review.js";
+import { watchTheme } from "./theme.js";
+import { Viewer } from "./viewer.js";
+
+const AT_ONCE = 3; // requests; the server has few cores
+const REMEMBERED = 8; // pictures of films seen last
+const PAN = 60; // pixels a key press
+
+const api = new Api(askToken);
+const cases = new Cases();
+const viewer = new Viewer(byId("canvas"));
+const pictures = new Map(); // id -> film, the one seen last at the end
+let waiting = [];
+let working = 0;
+
+watchTheme();
+const about = await api.about();
+const review = new ReviewForm(api, cases, about);
+showColours(about.evidence_colours);
+showList(cases);
+const choose = watchIntake(take);
+watchGestures(byId("canvas"), viewer);
+showPanel(null, about);
+cases.addEventListener("select", showSelected);
+viewer.addEventListener("view", showView);
+viewer.addEventListener("detail", moreDetail);
+
+function take(files) {
+  if (!files.length) return;
+  waiting.push(...cases.add(files));
+  work();
+}
+
+function work() {
+  while (working < AT_ONCE && waiting.length) {
+    // What is looked at comes first.
+    const at = Math.max(0, waiting.indexOf(cases.selected));
+    const [one] = waiting.splice(at, 1);
+    working += 1;
+    classify(one).finally(() => {
+      working -= 1;
+      work();
+    });
+  }
+}
+
+async function classify(one) {
+  let result;
+  try {
+    result = await api.classify(one.file);
+  } catch (error) {
+    result = { name: one.name, status: "failed", label: null, reason: error.message, probabilities: {} };
+  }
+  if (cases.has(one)) cases.settle(one, result);
+}
+
+async function showSelected() {
+  const one = cases.selected;
+  showPanel(one, about);
+  review.show(one);
+  byId("welcome").hidden = Boolean(one);
+  byId("tools").dataset.empty = String(!one);
+  byId("corner-name").textContent = one?.name ?? "";
+  byId("corner-size").textContent = "";
+  if (!one) {
+    message("");
+    viewer.show(null);
+    byId("canvas").setAttribute("aria-label", "No radiograph");
+    return;
+  }
+  byId("canvas").setAttribute("aria-label", `Radiograph ${one.name}${one.result?.label ? `, resembles ${one.result.label}` : ""}`);
+  await showPicture(one);
+  if (one === cases.selected) showMap(one);
+}
+
+async function showPicture(one) {
+  if (one.onScreen === viewer.film && viewer.film) return tellSize(viewer.film);
+  let film = pictures.get(one.id);
+  if (!film) {
+    viewer.show(null);
+    message("Loading …");
+    try {
+      film = await api.picture(one.file);
+    } catch (error) {
+      if (one === cases.selected) message(`No picture: ${error.message}`);
+      return;
+    }
+  }
+  remember(one.id, film);
+  if (one !== cases.selected) return;
+  message("");
+  one.onScreen = film;
+  tellSize(film);
+  viewer.show(film);
+}
+
+function tellSize(film) {
+  byId("corner-size").textContent = `${film.originalWidth} × ${film.originalHeight}`;
+}
+
+function showMap(one) {
+  const { result } = one;
+  const grids = result?.evidence ?? null;
+  const labels = Object.keys(grids ?? {});
+  const select = byId("evidence-label");
+  select.replaceChildren(...labels.map((label) => element("option", { value: label, text: label })));
+  select.disabled = byId("opacity").disabled = !labels.length;
+  const label = result?.label ?? mostLikely(result);
+  if (label) select.value = label;
+  if (one.onScreen) viewer.overlay(grids, result?.view ?? [0, 0, 1, 1], about.evidence_colours, label);
+  if (result && one.status !== PENDING && !one.shownAfter && one.onScreen) {
+    requestAnimationFrame(() => {
+      one.shownAfter = performance.now() - one.since;
+      if (one === cases.selected) showPanel(one, about);
+    });
+  }
+}
+
+function remember(id, film) {
+  pictures.delete(id);
+  pictures.set(id, film);
+  while (pictures.size > REMEMBERED) pictures.delete(pictures.keys().next().value);
+}
+
+async function moreDetail() {
+  const one = cases.selected;
+  if (!one || one.asking) return;
+  one.asking = true;
+  try {
+    const film = await api.picture(one.file, true);
+    if (one !== cases.selected) return;
+    remember(one.id, film);
+    one.onScreen = film;
+    viewer.show(film, { same: true });
+    one.asking = false; // after a failure it stays: every repaint would ask again
+  } catch (error) {
+    message(`No more detail: ${error.message}`);
+  }
+}
+
+function message(text) {
+  const place = byId("stage-message");
+  place.textContent = text;
+  place.hidden = !text;
+}
+
+function showView() {
+  const { width, level } = viewer.window;
+  byId("window").value = width;
+  byId("level").value = level;
+  byId("invert").setAttribute("aria-pressed", String(viewer.inverted));
+  const shown = viewer.film ? `W ${Math.round(width)} L ${Math.round(level)}  ${Math.round(viewer.scale * 100)}%` : "";
+  byId("corner-window").textContent = shown + (viewer.inverted && shown ? "  inverted" : "");
+}
+
+function showColours(colours) {
+  const canvas = byId("colours");
+  const image = new ImageData(256, 1);
+  colours.forEach((colour, i) => image.data.set([...colour, 255], 4 * i));
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+function setOpacity(share) {
+  viewer.opacity = Math.min(1, Math.max(0, share));
+  byId("opacity").value = Math.round(viewer.opacity * 100);
+  viewer.draw();
+}
+
+const invert = () => {
+  viewer.inverted = !viewer.inverted;
+  viewer.draw();
+};
+let before = 0.45;
+const toggleMap = () => {
+  const now = viewer.opacity;
+  setOpacity(now > 0 ? 0 : before);
+  if (now > 0) before = now;
+};
+const press = (id, action) => byId(id).addEventListener("click", action);
+press("previous", () => cases.step(-1));
+press("next", () => cases.step(1));
+press("zoom-in", () => viewer.zoomBy(1.4));
+press("zoom-out", () => viewer.zoomBy(1 / 1.4));
+press("invert", invert);
+press("reset", () => viewer.reset());
+press("help-button", () => byId("help").showModal());
+press("export-csv", () => exportCsv(cases, about.labels));
+press("export-json", () => exportJson(cases));
+press("clear", () => {
+  waiting = [];
+  pictures.clear();
+  cases.clear();
+});
+byId("window").addEventListener("input", (event) => viewer.setWindow(Number(event.target.value), viewer.window.level));
+byId("level").addEventListener("input", (event) => viewer.setWindow(viewer.window.width, Number(event.target.value)));
+byId("opacity").addEventListener("input", (event) => setOpacity(Number(event.target.value) / 100));
+byId("evidence-label").addEventListener("change", (event) => {
+  viewer.label = event.target.value;
+  viewer.draw();
+});
+
+const down = () => cases.step(1);
+const up = () => cases.step(-1);
+watchKeys(
+  {
+    ArrowDown: down, j: down, ArrowUp: up, k: up,
+    i: invert, r: () => viewer.reset(), h: toggleMap, o: choose, "?": () => byId("help").showModal(),
+    "+": () => viewer.zoomBy(1.4), "=": () => viewer.zoomBy(1.4), "-": () => viewer.zoomBy(1 / 1.4),
+    "[": () => setOpacity(viewer.opacity - 0.1), "]": () => setOpacity(viewer.opacity + 0.1),
+    "Shift ArrowLeft": () => viewer.panBy(PAN, 0), "Shift ArrowRight": () => viewer.panBy(-PAN, 0),
+    "Shift ArrowUp": () => viewer.panBy(0, PAN), "Shift ArrowDown": () => viewer.panBy(0, -PAN),
+    a: () => review.mark("agree"), d: () => review.mark("disagree"), save: () => review.send(),
+  },
+  () => byId("single-keys").checked,
+);
+showSelected();
+document.documentElement.dataset.ready = "true";
+
+function askToken(why) {
+  const dialog = byId("token-dialog");
+  byId("token-error").textContent = why;
+  if (!dialog.open) dialog.showModal();
+  return new Promise((resolve) => {
+    byId("token-form").addEventListener(
+      "submit",
+      (event) => {
+        event.preventDefault();
+        dialog.close();
+        resolve(byId("token").value.trim());
+      },
+      { once: true },
+    );
+  });
+}

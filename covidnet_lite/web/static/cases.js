@@ -1,0 +1,119 @@
+// The work list's cases: what was opened, what came of it, which one is looked at. In memory only.
+
+export const PENDING = "pending";
+
+const BY = {
+  name: (one) => one.name.toLowerCase(),
+  answer: (one) => answerWord(one),
+  confidence: (one) => confidence(one) ?? -1,
+  review: (one) => one.review?.verdict ?? "",
+};
+
+export function answerWord(one) {
+  return one.result?.label ?? one.status;
+}
+
+export function mostLikely(result) {
+  const shares = Object.entries(result?.probabilities ?? {});
+  return shares.length ? shares.reduce((best, next) => (next[1] > best[1] ? next : best))[0] : null;
+}
+
+export function confidence(one) {
+  const label = mostLikely(one.result);
+  return label === null ? null : one.result.probabilities[label];
+}
+
+// Tells "change" when the list changed, "select" when another case is looked at.
+export class Cases extends EventTarget {
+  #all = [];
+  #next = 1;
+  selected = null;
+  sort = { key: null, descending: false };
+
+  add(files) {
+    const added = files.map((file) => ({
+      id: this.#next++,
+      file,
+      name: file.name || "pasted.png",
+      status: PENDING,
+      result: null,
+      review: null,
+      since: performance.now(),
+    }));
+    this.#all.push(...added);
+    this.#tell("change");
+    if (!this.selected && added.length) this.select(added[0].id);
+    return added;
+  }
+
+  settle(one, result) {
+    one.result = result;
+    one.status = result.status;
+    this.#tell("change");
+    if (one === this.selected) this.#tell("select");
+  }
+
+  reviewed(one, review) {
+    one.review = review;
+    this.#tell("change");
+  }
+
+  clear() {
+    this.#all = [];
+    this.selected = null;
+    this.#tell("change");
+    this.#tell("select");
+  }
+
+  select(id) {
+    const found = this.#all.find((one) => one.id === id);
+    if (!found || found === this.selected) return;
+    this.selected = found;
+    this.#tell("change");
+    this.#tell("select");
+  }
+
+  step(by) {
+    const shown = this.sorted();
+    const at = shown.indexOf(this.selected);
+    const next = shown[Math.min(shown.length - 1, Math.max(0, at + by))];
+    if (next) this.select(next.id);
+  }
+
+  after(one) {
+    const shown = this.sorted();
+    return shown[shown.indexOf(one) + 1] ?? null;
+  }
+
+  has(one) {
+    return this.#all.includes(one);
+  }
+
+  // A first click sorts, a second turns the order round, a third goes back to the order of arrival.
+  sortBy(key) {
+    if (this.sort.key !== key) this.sort = { key, descending: key === "confidence" };
+    else if (this.sort.descending === (key === "confidence")) this.sort = { key, descending: !this.sort.descending };
+    else this.sort = { key: null, descending: false };
+    this.#tell("change");
+  }
+
+  sorted() {
+    const { key, descending } = this.sort;
+    if (!key) return [...this.#all];
+    const order = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+    const sorted = [...this.#all].sort((a, b) => order(BY[key](a), BY[key](b)) || a.id - b.id);
+    return descending ? sorted.reverse() : sorted;
+  }
+
+  get count() {
+    return this.#all.length;
+  }
+
+  get pending() {
+    return this.#all.filter((one) => one.status === PENDING).length;
+  }
+
+  #tell(what) {
+    this.dispatchEvent(new Event(what));
+  }
+}

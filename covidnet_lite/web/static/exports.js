@@ -1,0 +1,33 @@
+// The work list as CSV and JSON, made here: the server keeps nothing that it could give back.
+
+import { save } from "./dom.js";
+
+export function exportJson(cases) {
+  save("covidnet-lite.json", "application/json", `${JSON.stringify(cases.sorted().map(plain), null, 1)}\n`);
+}
+
+export function exportCsv(cases, labels) {
+  const head = ["name", "status", "label", "reason", ...labels, "verdict", "right_label", "comment", "model", "sha256", "image", "note"];
+  const rows = cases.sorted().map((one) => {
+    const { evidence, probabilities = {}, ...result } = one.result ?? {};
+    const { review } = one;
+    const shares = labels.map((label) => probabilities[label] ?? "");
+    return [
+      one.name, one.status, result.label, result.reason, ...shares, review?.verdict, review?.label, review?.comment,
+      result.model, result.sha256, result.image, result.note,
+    ];
+  });
+  save("covidnet-lite.csv", "text/csv", [head, ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join(""));
+}
+
+function plain(one) {
+  const { evidence, ...result } = one.result ?? { name: one.name, status: one.status };
+  return { ...result, name: one.name, review: one.review };
+}
+
+// Quoted, and no text that a spreadsheet would take for a formula.
+export function cell(value) {
+  const text = String(value ?? "");
+  const safe = /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}

@@ -1,0 +1,119 @@
+"""The files of a request, in memory only: never on disk, never more than there is room for."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from ..report import printable
+from .settings import MB, Settings
+from .turnstile import Crowded, Turnstile
+
+LONGEST_NAME = 200  # characters
+MOST_FIELDS = 16
+
+
+class NamedBytes(io.BytesIO):
+    """Bytes with the name that a client gave them, which is text and never opened."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a client sent.
+
+    Attributes:
+        files: name and bytes, in its order.
+        fields: everything else in the form.
+    """
+
+    files: list[tuple[str, bytes]]
+    fields: dict[str, str]
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = 0  # Starlette's parser writes larger files to a temporary file; 0 keeps them all in memory
+
+
+@asynccontextmanager
+async def received(request: Request, settings: Settings, turnstile: Turnstile) -> AsyncIterator[Upload]:
+    """Waits for room, then reads the form; the room is held until the caller is done with it.
+
+    Raises:
+        HTTPException: 400 no usable form; 408 too slow; 413 too large; 415 no form; 503 too many are waiting.
+    """
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/form-data"):
+        raise HTTPException(415, "send the image as multipart/form-data, in a part named file: curl -F file=@xray.png")
+    size = _announced(request, settings.most_bytes)
+    async with AsyncExitStack() as inside:
+        try:
+            with anyio.fail_after(settings.seconds):
+                await inside.enter_async_context(turnstile.admit(size))
+        except (Crowded, TimeoutError):
+            raise HTTPException(503, "busy with other uploads; try again", {"Retry-After": "1"}) from None
+        yield await _read(request, settings)
+
+
+async def _read(request: Request, settings: Settings) -> Upload:
+    stream = _bounded(request, settings.most_bytes)
+    parser = _InMemory(request.headers, stream, max_files=settings.most_files, max_fields=MOST_FIELDS)
+    try:
+        with anyio.fail_after(settings.seconds):
+            form = await parser.parse()
+    except TimeoutError:
+        raise HTTPException(408, f"the upload took more than {settings.seconds:.0f} s; try again") from None
+    except MultiPartException as error:
+        raise HTTPException(400, f"the form cannot be read: {error.message}") from None
+    files: list[tuple[str, bytes]] = []
+    fields: dict[str, str] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name == "file":
+                files.append((plain_name(value.filename or ""), await value.read()))
+            await value.close()
+        else:
+            fields[name] = value
+    if not files:
+        raise HTTPException(400, "there is no file in the form; name its part: file")
+    return Upload(files, fields)
+
+
+def plain_name(name: str) -> str:
+    """A client's name for a file as text that is safe to show: no folders, no control characters, not endless."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return printable(last)[:LONGEST_NAME] or "image"
+
+
+def _announced(request: Request, most: int) -> int:
+    """The bytes to make room for: those announced, or all that are allowed where none are."""
+    length = request.headers.get("content-length")
+    if length is None:
+        return most
+    if int(length) > most:  # uvicorn has seen to it that it is a number
+        raise _too_large(most)
+    return int(length)
+
+
+async def _bounded(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+    total = 0
+    async for chunk in request.stream():
+        total += len(chunk)
+        if total > most:
+            raise _too_large(most)
+        yield chunk
+
+
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"the upload is larger than {most // MB} MB; send fewer files, or raise --max-upload")

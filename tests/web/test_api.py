@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import covidnet_lite
+from covidnet_lite.web.uploads import plain_name
+
+from .conftest import Server, serving
+
+
+def test_an_image_gets_the_answer_that_classify_gives(server: Server, film: Path) -> None:
+    expected = covidnet_lite.classify(film, model="nano").to_dict()
+    (result,) = server.classify(film).json()["results"]
+    assert result["name"] == film.name
+    for key in ("status", "label", "probabilities", "sha256", "note", "view"):
+        assert result[key] == expected[key], key
+    assert "evidence" not in result
+
+
+def test_several_files_are_answered_in_order_and_a_bad_one_costs_only_itself(
+    server: Server, film_png: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    answer = server.classify(film_png, bad, film_png)
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert [r["name"] for r in results] == ["film.png", "bad.png", "film.png"]
+    assert [r["status"] == "failed" for r in results] == [False, True, False]
+
+
+def test_evidence_comes_when_it_is_asked_for(server: Server, film: Path) -> None:
+    (result,) = server.classify(film, params={"evidence": "1"}).json()["results"]
+    grid = np.array(result["evidence"]["covid"])
+    assert grid.shape == (12, 12)
+    assert (grid >= 0).all()
+    assert (grid <= 1).all()
+
+
+def test_a_picture_for_the_screen_has_the_pixels_of_the_reader(server: Server, film: Path) -> None:
+    answer = server.client.post("/v1/picture", files={"file": (film.name, film.read_bytes())}, params={"full": "1"})
+    head, _, pixels = answer.content.partition(b"255\n")
+    assert head == b"P5\n1841 1955\n"
+    shown = np.frombuffer(pixels, np.uint8).reshape(1955, 1841)
+    from covidnet_lite import radiograph
+
+    np.testing.assert_array_equal(shown, np.asarray(radiograph.read(film).image))
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "words"),
+    [
+        ({"content": b"x"}, 415, "multipart"),
+        ({"files": {"other": ("a.png", b"x")}}, 400, "name its part: file"),
+        ({"files": [("file", (f"{i}.png", b"x")) for i in range(17)]}, 400, "Too many files"),
+        ({"content": b"--x", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 400, "file"),
+        ({"files": {"file": ("a.png", b"\0" * (33 << 20))}}, 413, "MB"),
+    ],
+)
+def test_what_cannot_be_taken_is_told(server: Server, request_: dict[str, object], code: int, words: str) -> None:
+    answer = server.client.post("/v1/classify", **request_)  # type: ignore[arg-type]
+    assert answer.status_code == code, answer.text
+    assert words in answer.json()["error"]
+
+
+def test_a_name_from_the_client_is_text_and_never_a_path(server: Server, film_png: Path) -> None:
+    files = {"file": ("../../etc/passwd\x07", film_png.read_bytes())}
+    (result,) = server.client.post("/v1/classify", files=files).json()["results"]
+    assert "/" not in result["name"]
+    assert plain_name("C:\\films\\a\x00b.png") == "a\\x00b.png"
+    assert plain_name("x" * 999) == "x" * 200
+    assert plain_name("/") == "image"
+
+
+def test_fifty_uploads_at_once_are_all_answered_within_its_memory(server: Server, film_image: Image.Image) -> None:
+    film_image.resize((2048, 2048)).save(path := Path("/tmp") / f"covidnet-lite-{time.time_ns()}.jpg", quality=90)
+    try:
+        with ThreadPoolExecutor(50) as pool:
+            answers = list(pool.map(lambda _: server.classify(path), range(50)))
+    finally:
+        path.unlink()
+    assert [a.status_code for a in answers] == [200] * 50
+    assert len({json.dumps(a.json()["results"][0]["probabilities"]) for a in answers}) == 1
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    peak = next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    assert peak <= 300
+
+
+def test_a_client_that_never_finishes_its_request_is_hung_up_on_and_others_are_served(film_png: Path) -> None:
+    with serving("--timeout", 1) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(
+                b"POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+                b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+            )
+            assert server.classify(film_png).status_code == 200
+            slow.settimeout(15)
+            assert b" 408 " in slow.recv(4096)
+
+
+def test_the_description_is_valid_and_names_every_route(server: Server) -> None:
+    from openapi_spec_validator import validate
+
+    described = server.client.get("/openapi.json").json()
+    validate(described)
+    assert {"/v1/classify", "/v1/picture", "/v1/reviews", "/v1/about", "/healthz", "/metrics"} <= set(
+        described["paths"]
+    )
+
+
+def test_answers_are_as_the_description_says(server: Server, film: Path) -> None:
+    from jsonschema import Draft202012Validator
+
+    described = server.client.get("/openapi.json").json()
+    answer = described["paths"]["/v1/classify"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    schema = {**answer, "components": described["components"]}
+    Draft202012Validator(schema).validate(server.classify(film, params={"evidence": "1"}).json())
+
+
+def test_metrics_can_be_scraped_and_count(server: Server, film_png: Path) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    def scraped() -> dict[tuple[str, ...], float]:
+        families = text_string_to_metric_families(server.client.get("/metrics").text)
+        told = ("route", "code", "status")
+        return {(s.name, *(s.labels[k] for k in told if k in s.labels)): s.value for f in families for s in f.samples}
+
+    before = scraped()
+    server.classify(film_png)
+    server.client.get("/made-up-by-a-client")
+    after = scraped()
+    key = ("covidnet_lite_requests_total", "/v1/classify", "200")
+    assert after[key] == before.get(key, 0) + 1
+    assert after["covidnet_lite_classify_seconds_count",] == before["covidnet_lite_classify_seconds_count",] + 1
+    assert not any("/made-up-by-a-client" in key for key in after)
+
+
+def test_health(server: Server) -> None:
+    assert server.client.get("/healthz").json() == {"status": "ok", "model": "nano 2"}
+
+
+def test_it_ends_well_when_told_to(film_png: Path) -> None:
+    with serving() as server:
+        assert server.classify(film_png).status_code == 200
+        threading.Timer(0.1, server.process.terminate).start()
+        assert server.process.wait(20) in (0, -15)

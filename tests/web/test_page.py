@@ -1,0 +1,265 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from .conftest import Server, serving
+
+DONE = ".word.pending"
+
+
+def load(page: Any, *files: Path) -> None:
+    """Opens films as the file chooser would, and waits for their answers."""
+    page.wait_for_selector("html[data-ready]")
+    page.set_input_files("#files", [str(path) for path in files])
+    page.wait_for_selector("#rows tr")
+    page.wait_for_selector(DONE, state="detached")
+    page.wait_for_selector("#stage-message", state="hidden")
+
+
+def middle(page: Any) -> tuple[int, ...]:
+    """Colour where the film's lung is, as the screen has it."""
+    page.wait_for_timeout(150)
+    shot = Image.open(io.BytesIO(page.locator("#canvas").screenshot())).convert("RGB")
+    return tuple(int(v) for v in shot.resize((9, 9), Image.Resampling.BOX).getpixel((5, 3)))
+
+
+def test_before_anything_is_opened_it_says_what_it_is_for_and_what_it_is_not(opened: Callable[..., Any]) -> None:
+    page = opened()
+    page.wait_for_selector("html[data-ready]")
+    assert "Not a medical device" in page.inner_text("#notice")
+    assert "Nothing leaves it" in page.inner_text("#welcome")
+    assert page.is_hidden("#review")
+
+
+def test_a_film_is_shown_with_answer_probabilities_and_provenance(
+    opened: Callable[..., Any], server: Server, film: Path
+) -> None:
+    page = opened()
+    load(page, film)
+    told = server.classify(film).json()["results"][0]
+    for label, share in told["probabilities"].items():
+        bar = page.locator("#bars li", has_text=label)
+        assert bar.locator(".share").inner_text() == f"{round(share * 100)}%"
+        assert float(bar.locator("meter").get_attribute("value")) == pytest.approx(share)
+    facts = page.inner_text("#fact-list")
+    assert told["sha256"] in facts
+    assert re.search(r"read \d+\.\d", facts)
+    assert "PA" in facts  # what the header says
+    verdict = page.inner_text("#verdict")
+    assert verdict == (f"Resembles {told['label']}" if told["label"] else "No answer")
+    assert "no diagnosis" in page.inner_text("#because") or "must not be read as a finding" in page.inner_text(
+        "#because"
+    )
+
+
+def test_the_slider_fades_the_evidence_map(opened: Callable[..., Any], film: Path) -> None:
+    page = opened()
+    load(page, film)
+    page.fill("#opacity", "100")
+    coloured = middle(page)
+    page.fill("#opacity", "0")
+    gray = middle(page)
+    assert max(gray) - min(gray) <= 2
+    assert max(coloured) - min(coloured) > 10
+    page.keyboard.press("h")
+    assert page.input_value("#opacity") != "0"
+
+
+def test_window_level_invert_zoom_and_reset_do_what_radiologists_expect(opened: Callable[..., Any], film: Path) -> None:
+    page = opened()
+    load(page, film)
+    page.fill("#opacity", "0")
+    before = middle(page)
+    page.keyboard.press("i")
+    assert middle(page)[0] == pytest.approx(255 - before[0], abs=6)
+    page.keyboard.press("r")
+    assert middle(page) == before
+    canvas = page.locator("#canvas").bounding_box()
+    x, y = canvas["x"] + canvas["width"] / 2, canvas["y"] + canvas["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down(button="right")
+    page.mouse.move(x, y - 80)
+    page.mouse.up(button="right")
+    assert middle(page)[0] > before[0]  # a lower level is brighter
+    assert "L 80" in page.inner_text("#corner-window")
+    page.mouse.wheel(0, -600)
+    zoomed = page.inner_text("#corner-window")
+    page.keyboard.press("r")
+    page.wait_for_timeout(100)
+    assert page.inner_text("#corner-window") != zoomed
+    assert middle(page) == before
+
+
+def test_the_work_list_is_sorted_and_walked_through_by_keys(
+    opened: Callable[..., Any], film: Path, film_png: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "a-bad.png"
+    bad.write_bytes(b"no picture")
+    page = opened()
+    load(page, film, film_png, bad)
+    assert page.locator("#rows tr").count() == 3
+    assert page.inner_text("#position") == "1 / 3"
+    page.keyboard.press("j")
+    page.keyboard.press("ArrowDown")
+    assert page.inner_text("#position") == "3 / 3"
+    assert page.inner_text("#verdict") == "Cannot be read"
+    assert "not a picture" in page.inner_text("#because")
+    assert page.is_hidden("#review")
+    page.click("th[data-sort=name] button")
+    assert page.locator("#rows tr th").all_inner_texts()[0] == "a-bad.png"
+    assert page.get_attribute("th[data-sort=name]", "aria-sort") == "ascending"
+    page.click("th[data-sort=name] button")
+    assert page.locator("#rows tr th").all_inner_texts()[-1] == "a-bad.png"
+
+
+def test_the_work_list_is_saved_as_csv_and_json(opened: Callable[..., Any], film: Path, tmp_path: Path) -> None:
+    formula = tmp_path / "=2+5.png"
+    formula.write_bytes(b"no picture")
+    page = opened()
+    load(page, film, formula)
+    for button, name in (("#export-csv", "covidnet-lite.csv"), ("#export-json", "covidnet-lite.json")):
+        with page.expect_download() as waited:
+            page.click(button)
+        assert waited.value.suggested_filename == name
+        waited.value.save_as(tmp_path / name)
+    rows = list(csv.DictReader((tmp_path / "covidnet-lite.csv").open(newline="")))
+    assert [row["name"] for row in rows] == [film.name, "'=2+5.png"]
+    assert rows[0]["note"] == "Research use only; not a medical device."
+    told = json.loads((tmp_path / "covidnet-lite.json").read_text())
+    assert float(rows[0]["covid"]) == told[0]["probabilities"]["covid"]
+    assert told[1]["status"] == "failed"
+    assert "evidence" not in told[0]
+
+
+def test_what_is_no_radiograph_is_refused_in_plain_words(opened: Callable[..., Any], tmp_path: Path) -> None:
+    import numpy as np
+
+    noise = tmp_path / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 600), np.uint8)).save(noise)
+    page = opened()
+    load(page, noise)
+    assert page.inner_text("#verdict") == "Not judged"
+    assert "frontal chest radiograph" in page.inner_text("#because")
+    assert page.locator("#bars li").count() == 0
+    assert page.is_disabled("#opacity")
+
+
+def test_a_review_is_kept_and_comes_back_as_a_manifest_to_train_on(
+    opened: Callable[..., Any], server: Server, film: Path, tmp_path: Path
+) -> None:
+    from covidnet_lite.cases import read_cases
+
+    page = opened()
+    load(page, film)
+    page.keyboard.press("d")
+    page.select_option("#right-label", "covid")
+    page.fill("#comment", "both <b>bases</b>")
+    page.fill("#patient", "p7")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#review-state:has-text('Saved.')")
+    assert page.locator("#rows tr td").last.inner_text() == "✗"
+    (review,) = server.client.get("/v1/reviews").json()["reviews"]
+    assert (review["verdict"], review["label"], review["comment"]) == ("disagree", "covid", "both <b>bases</b>")
+    with page.expect_download() as waited:
+        page.click("#manifest")
+    waited.value.save_as(tmp_path / "manifest.csv")
+    (case,) = read_cases(tmp_path / "manifest.csv")
+    assert (case.label, case.patient, case.source) == ("covid", "p7", "reviewed")
+    assert Image.open(case.path).size == (1841, 1955)
+    assert not Image.open(case.path).info  # pixels alone: no header, no name
+
+
+def test_a_review_without_a_verdict_is_not_sent(opened: Callable[..., Any], film: Path) -> None:
+    page = opened()
+    load(page, film)
+    page.click("#review-form button[type=submit]")
+    assert "whether you agree" in page.inner_text("#review-state")
+
+
+def test_keys_do_nothing_while_one_types_or_has_turned_them_off(opened: Callable[..., Any], film: Path) -> None:
+    page = opened()
+    load(page, film)
+    page.focus("#comment")
+    page.keyboard.type("irad?")
+    assert page.input_value("#comment") == "irad?"
+    assert page.get_attribute("#invert", "aria-pressed") == "false"
+    page.focus("#canvas")
+    page.keyboard.press("?")
+    page.uncheck("#single-keys")
+    page.keyboard.press("Escape")
+    page.keyboard.press("i")
+    assert page.get_attribute("#invert", "aria-pressed") == "false"
+
+
+def test_a_phone_shows_all_without_scrolling_sideways(opened: Callable[..., Any], film: Path) -> None:
+    page = opened(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    load(page, film)
+    assert page.locator("html").bounding_box()["width"] <= 360
+    for button in page.locator("button:visible").all():
+        box = button.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360.5
+    assert page.locator("#stage").bounding_box()["height"] > 300
+
+
+def test_a_dropped_film_is_opened(opened: Callable[..., Any], film_png: Path) -> None:
+    page = opened()
+    page.wait_for_selector("html[data-ready]")
+    data = list(film_png.read_bytes())
+    transfer = page.evaluate_handle(
+        "(data) => { const t = new DataTransfer(); t.items.add(new File([new Uint8Array(data)], 'dropped.png')); return t; }",
+        data,
+    )
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    page.wait_for_selector("#rows tr")
+    assert page.locator("#rows tr th").inner_text() == "dropped.png"
+    page.wait_for_selector(DONE, state="detached")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1366, 360])
+def test_axe_finds_no_serious_barrier(opened: Callable[..., Any], film: Path, scheme: str, width: int) -> None:
+    import axe_playwright_python
+
+    script = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+    page = opened(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True)
+    for state in ("empty", "film", "help"):
+        if state == "film":
+            load(page, film)
+        if state == "help":
+            page.click("#help-button")
+        page.wait_for_timeout(200)
+        page.evaluate(script)
+        found = page.evaluate("() => axe.run()")["violations"]
+        serious = [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
+        assert serious == [], state
+
+
+def test_a_token_is_asked_for_where_one_is_needed(browser: Any, film: Path, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("sixteen-or-more-letters")
+    token.chmod(0o600)
+    with serving("--token-file", token) as guarded:
+        page = browser.new_context().new_page()
+        page.set_default_timeout(20_000)
+        page.goto(guarded.url)
+        page.fill("#token", "wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#token-error:has-text('not the right one')")
+        page.fill("#token", token.read_text())
+        page.keyboard.press("Enter")
+        load(page, film)
+        assert page.locator("#rows tr").count() == 1
+        assert page.is_visible("#no-review")
+        page.context.close()

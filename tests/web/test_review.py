@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from covidnet_lite.cases import manifest_text, read_cases
+from covidnet_lite.errors import InputError, OutputError
+from covidnet_lite.web.review import Review, ReviewStore, check, export, keep_picture
+
+LABELS = ("normal", "pneumonia", "covid")
+REVIEW = Review(
+    "d1", "a.png", "2026-01-01T00:00:00+00:00", "answered", "normal", "{}", "nano 2", "f0", "agree", "normal"
+)
+
+
+def test_reviews_are_there_after_a_new_start_and_the_last_on_an_image_counts(tmp_path: Path) -> None:
+    path = tmp_path / "deep/reviews.sqlite"
+    ReviewStore(path).add(REVIEW)
+    ReviewStore(path).add(replace(REVIEW, image="d2"))
+    ReviewStore(path).add(replace(REVIEW, verdict="disagree", label="covid", comment="it's 'quoted'; --"))
+    latest = ReviewStore(path).latest()
+    assert [(r.image, r.label) for r in latest] == [("d2", "normal"), ("d1", "covid")]
+    assert latest[1].comment == "it's 'quoted'; --"
+
+
+def test_a_file_that_is_something_else_is_not_written_to(tmp_path: Path) -> None:
+    other = tmp_path / "other.sqlite"
+    with sqlite3.connect(other) as database:
+        database.execute("CREATE TABLE mine (x)")
+    (tmp_path / "text.sqlite").write_text("dear diary")
+    for name in ("other.sqlite", "text.sqlite"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(OutputError, match=name):
+            ReviewStore(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"verdict": "maybe"}, "maybe"),
+        ({"label": "flu"}, "flu"),
+        ({"verdict": "disagree"}, "contradict"),
+        ({"label": "covid"}, "contradict"),
+        ({"comment": "x" * 4001}, "4000"),
+        ({"patient": "x" * 101}, "100"),
+    ],
+)
+def test_a_review_that_makes_no_sense_is_refused(changes: dict[str, str], words: str) -> None:
+    check(REVIEW, LABELS)
+    with pytest.raises(InputError, match=words):
+        check(replace(REVIEW, **changes), LABELS)
+
+
+def test_only_what_has_a_label_and_a_picture_is_exported(tmp_path: Path) -> None:
+    Image.new("L", (80, 80)).save(tmp_path / "d1.png")
+    reviews = [
+        replace(REVIEW, kept="d1.png", patient="p"),
+        replace(REVIEW, image="d2", kept="gone.png"),
+        replace(REVIEW, image="d3"),
+        replace(REVIEW, image="d4", kept="d1.png", label="", answer=""),
+    ]
+    found = export(reviews, tmp_path, "ward 7")
+    assert (len(found.cases), found.not_kept, found.without_label) == (1, 2, 1)
+    (tmp_path / "manifest.csv").write_text(manifest_text(found.cases))
+    (case,) = read_cases(tmp_path / "manifest.csv")
+    assert (case.path, case.label, case.patient, case.source) == (tmp_path / "d1.png", "normal", "p", "ward 7")
+    assert export(reviews, None, "x").cases == []
+
+
+def test_of_a_picture_only_its_pixels_are_kept(film_image: Image.Image, tmp_path: Path) -> None:
+    told = PngImagePlugin.PngInfo()
+    told.add_text("Patient", "Doe^Jane")
+    film_image.save(tmp_path / "named.png", pnginfo=told)
+    name = keep_picture((tmp_path / "named.png").read_bytes(), "abc", tmp_path)
+    assert name == "abc.png"
+    assert b"Jane" in (tmp_path / "named.png").read_bytes()
+    assert b"Jane" not in (tmp_path / name).read_bytes()
+    assert Image.open(tmp_path / name).tobytes() == film_image.tobytes()
