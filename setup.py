@@ -24,7 +24,8 @@ TRAINING = [
     "tomli>=2; python_version < '3.11'",
 ]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
-TEST = [*FILM, *TRAINING, *RAY, "pytest>=8", "pytest-xdist>=3.6"]
+NODE = [*DICOM, "highdicom>=0.27", "pynetdicom>=3.0", "tomli>=2; python_version < '3.11'"]
+TEST = [*FILM, *NODE, *TRAINING, *RAY, "pytest>=8", "pytest-xdist>=3.6", "trustme>=1.2"]
 
 setup(
     name="covidnet-lite",
@@ -34,7 +35,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
-    packages=["covidnet_lite"],
+    packages=["covidnet_lite", "covidnet_lite.node"],
     package_data={"covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"]},
     python_requires=">=3.10",
     install_requires=[
@@ -52,6 +53,7 @@ setup(
         "bench": BENCH,
         "peers": PEERS,
         "ray": RAY,
+        "node": NODE,
         "test": TEST,
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],
     },

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from . import __version__
 from .errors import CovidNetLiteError, InputError, OutputError
+from .node import command as node
 
 if TYPE_CHECKING:
     from .prediction import Failure, Prediction
@@ -139,6 +140,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Prints board, CPU, Python, runtimes and model hashes, to paste into a bug report.",
     )
     doctor.set_defaults(run=_doctor)
+
+    node.add(commands)
     return parser
 
 

@@ -37,5 +37,13 @@ class OutputError(CovidNetLiteError):
     """A result cannot be written where it was asked for."""
 
 
+class SettingsError(CovidNetLiteError):
+    """Settings are missing, unknown or impossible."""
+
+
+class QueueFullError(OutputError):
+    """A queue on disk holds as much as it may; what was given is not in it."""
+
+
 class NotAChestRadiograph(InputError):
     """A readable DICOM file whose own header says it is no frontal chest radiograph."""
