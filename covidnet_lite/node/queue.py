@@ -108,14 +108,10 @@ class Queue:
                 return False
             waiting = _on_disk(self.folder, lambda: len(_names(self._received)) + len(_names(self._outgoing)))
             if waiting >= self._limits.films:
-                raise QueueFullError(
-                    f"{self.folder}: is full ({waiting} films); see why the PACS does not take results"
-                )
+                raise QueueFullError(f"{self.folder}: is full ({waiting} films); see why the PACS takes no results")
             free = (_on_disk(self.folder, lambda: shutil.disk_usage(self.folder)).free - len(data)) / 1e6
             if free < self._limits.free_mb:
-                raise QueueFullError(
-                    f"{self.folder}: its disk is full ({max(free, 0):.0f} MB would be left); make room"
-                )
+                raise QueueFullError(f"{self.folder}: its disk would have {free:.0f} MB left; make room on it")
             files.write(self._received / f"{key}.0.dcm", data)
             files.sync(self._received)
         self.arrived.set()

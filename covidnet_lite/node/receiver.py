@@ -115,7 +115,7 @@ class Receiver:
 
     def _open(self, event: Any) -> None:
         connection = event.assoc.dul.socket
-        connection.recv = _Reader(connection.socket, self._limits, event.address[0])
+        connection.recv = _Reader(event.assoc, self._limits, event.address[0])
 
     def _store(self, event: Any) -> int:
         request, who = event.request, _who(event.assoc)
@@ -167,9 +167,9 @@ class _Reader:
     No PDU may be too long or too slow, and between two answers no more may come than one object.
     """
 
-    def __init__(self, connection: socket.socket, limits: Limits, peer: str) -> None:
-        self._connection, self._timeout, self._peer = connection, limits.timeout, peer
-        self._most = limits.object_mb * 10**6
+    def __init__(self, association: Any, limits: Limits, peer: str) -> None:
+        self._association, self._connection = association, association.dul.socket.socket
+        self._timeout, self._most, self._peer = limits.timeout, limits.object_mb * 10**6, peer
         self.renew()
 
     def renew(self) -> None:
@@ -182,11 +182,17 @@ class _Reader:
         Raises:
             OSError: the peer sends too much, too slowly, or breaks the connection; pynetdicom ends the association.
         """
+        data = bytearray()
         try:
-            return self._read(count)
+            data = self._read(count)
         except OSError as error:
             log.warning("ended an association with %s: %s", self._peer, error)
             raise
+        finally:
+            if len(data) < count and self._association.requestor.primitive is None:
+                # Gone without a request for an association: wakes the thread that would go on waiting for one.
+                self._association.dul.to_user_queue.put(None)
+        return data
 
     def _read(self, count: int) -> bytearray:
         self._left -= count
