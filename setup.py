@@ -8,7 +8,15 @@ from setuptools import setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py").read_text()).group(1)
 
-DICOM = ["pydicom>=3.0", "pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3"]
+# All MIT or BSD; lossless and 12-bit JPEG by imagecodecs (libjpeg-turbo), as pylibjpeg-libjpeg is under the GPL.
+DICOM = [
+    "pydicom>=3.0",
+    "pylibjpeg>=2.0",
+    "pylibjpeg-openjpeg>=2.3",
+    "pyjpegls>=1.4; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
+    "imagecodecs>=2025.3; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
+]
+DICOM_OUT = [*DICOM, "highdicom>=0.27"]
 CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotlib>=3.8"]
 FILM = [*DICOM, "pydicom-data==1.0.0"]
 BENCH = [*FILM, "pytest>=8", "pytest-benchmark>=5.1", "matplotlib>=3.8"]
@@ -24,7 +32,7 @@ TRAINING = [
     "tomli>=2; python_version < '3.11'",
 ]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
-NODE = [*DICOM, "highdicom>=0.27", "pynetdicom>=3.0", "tomli>=2; python_version < '3.11'"]
+NODE = [*DICOM_OUT, "pynetdicom>=3.0", "tomli>=2; python_version < '3.11'"]
 TEST = [*FILM, *NODE, *TRAINING, *RAY, "pytest>=8", "pytest-xdist>=3.6", "trustme>=1.2"]
 
 setup(
@@ -48,6 +56,7 @@ setup(
     ],
     extras_require={
         "dicom": DICOM,
+        "dicom-out": DICOM_OUT,
         "convert": CONVERT,
         "training": TRAINING,
         "bench": BENCH,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from . import model as models
 from . import radiograph
 from .errors import CovidNetLiteError, NotAChestRadiograph
+from .examination import Examination
 from .fit import WHOLE, Box, gray_table, look_up, resize
 from .guard import is_blank
 from .interpreter import Interpreter, available_cores
@@ -39,6 +40,7 @@ class _Prepared:
     values: npt.NDArray[Any] | None = None
     refusal: str | None = None
     view: Box = WHOLE
+    examination: Examination | None = None
 
 
 Outputs = list[npt.NDArray[Any]]  # as stored
@@ -148,9 +150,10 @@ class Classifier:
         if hasattr(img, "read") and not isinstance(img, os.PathLike):
             img = radiograph.read_all(img, name)  # a stream is read once, but may be needed for the heat map
         try:
-            image = radiograph.read(img, self.manifest.input.at_least, name, self._exact).image
+            found = radiograph.read(img, self.manifest.input.at_least, name, self._exact)
         except NotAChestRadiograph as objection:
             return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection).removeprefix(f"{name}: "))
+        image, examined = found.image, found.examination
         read, start = _ms(start), time.perf_counter()
         spec = self.manifest.input
         seen, blank = WHOLE, "the image is blank: it has next to no contrast" if is_blank(image) else None
@@ -160,11 +163,11 @@ class Classifier:
         if seen != WHOLE and is_blank(small):
             blank = "what was taken for the lungs is blank: next to no contrast"
         if blank:
-            return _Prepared(name, img, {"read": read, "fit": _ms(start)}, refusal=blank, view=seen)
+            return _Prepared(name, img, {"read": read, "fit": _ms(start)}, None, blank, seen, examined)
         # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
         tables = self._interpreter.tables[:, gray_table(small, spec)]
         values = look_up(tables, np.asarray(small))
-        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, view=seen)
+        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, view=seen, examination=examined)
 
     def _run(self, values: npt.NDArray[Any], wait: bool = True) -> Outputs:
         """The network's outputs; while another thread has it, waits, or runs a spare one with one thread."""
@@ -201,6 +204,7 @@ class Classifier:
                 self.model.sha256,
                 source=prepared.source,
                 view=prepared.view,
+                examination=prepared.examination,
             )
         start = time.perf_counter()
         outputs = self._run(prepared.values, wait)
@@ -214,7 +218,7 @@ class Classifier:
         timings["judge"] = _ms(start)
         return Prediction(
             name, status, label, reason, probabilities, timings, self.model.name, self.model.sha256,
-            evidence, distance, prepared.source, prepared.view,
+            evidence, distance, prepared.source, prepared.view, prepared.examination,
         )  # fmt: skip
 
 

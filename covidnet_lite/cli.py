@@ -92,6 +92,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--heatmap", type=Path, metavar="DIR", help="also write each radiograph with its evidence map to DIR as PNG"
     )
     classify.add_argument(
+        "--dicom-out",
+        type=Path,
+        metavar="DIR",
+        help="also write each DICOM file's result to DIR as DICOM: Structured Report and Secondary Capture",
+    )
+    classify.add_argument(
         "--timings",
         action="store_true",
         help="also print the time of each stage in the table (other formats always have it)",
@@ -169,20 +175,26 @@ def _counts(text: str) -> tuple[int, ...]:
 
 
 def _classify(args: argparse.Namespace) -> int:
-    from . import files, report
+    from . import dicom_results, files, report
     from .classifier import Classifier
+    from .prediction import Prediction
 
     paths = list(find(args.paths))
     names = [path if isinstance(path, str) else "stdin" for path in paths]
     heatmaps = report.unique_names(names) if args.heatmap else []
-    if args.heatmap:
-        files.check_folder(args.heatmap)
+    if args.dicom_out:
+        dicom_results.require()
+    for folder in filter(None, (args.heatmap, args.dicom_out)):
+        files.check_folder(folder)
     code, progress = ANSWERED, not args.quiet and len(paths) > 1
     with _silent_runtime() as err:
         classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
         writer = report.writer(args.format, sys.stdout, classifier.labels, args.timings)
         for i, result in enumerate(classifier.classify_many(paths)):
             writer.add(result)
+            if args.dicom_out and isinstance(result, Prediction) and (why := _no_dicom(result, args.dicom_out)):
+                print(f"{chr(10) if progress else ''}covidnet-lite: error: {why}", file=err)
+                code = BAD_FILE
             if args.heatmap and _has_map(result):
                 files.write_png(args.heatmap / heatmaps[i], result.heatmap())  # type: ignore[union-attr]
             if result.status == "failed":
@@ -219,6 +231,17 @@ def _has_map(result: Prediction | Failure) -> bool:
     return getattr(result, "evidence", None) is not None
 
 
+def _no_dicom(result: Prediction, folder: Path) -> str | None:
+    """Writes the DICOM results of one file, or tells why there are none; the other files go on."""
+    from . import dicom_results
+
+    try:
+        dicom_results.write(result, result.source, folder)  # type: ignore[arg-type]
+    except InputError as error:
+        return str(error)
+    return None
+
+
 def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
     """Files as they are given, folders searched through, ``-`` as standard input.
 
@@ -226,7 +249,10 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
         InputError: a folder holds no radiograph, or part of it cannot be searched.
     """
     from .cases import SUFFIXES
+    from .dicom_results import SUFFIXES as RESULTS
     from .report import EVIDENCE
+
+    ours = (EVIDENCE, *RESULTS)
 
     def unreadable(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be searched ({error.strerror}); allow it or name the files")
@@ -236,7 +262,7 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
             yield _standard_input()
         elif os.path.isdir(path):
             files = [os.path.join(folder, n) for folder, _, names in os.walk(path, onerror=unreadable) for n in names]
-            found = sorted(f for f in files if Path(f).suffix.lower() in SUFFIXES and not f.endswith(EVIDENCE))
+            found = sorted(f for f in files if Path(f).suffix.lower() in SUFFIXES and not f.endswith(ours))
             if not found:
                 raise InputError(f"{path}: holds no radiograph ({', '.join(sorted(SUFFIXES))})")
             yield from found

@@ -6,53 +6,61 @@ chest radiograph, and no pixel of it is looked at.
 
 from __future__ import annotations
 
+import contextlib
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from . import examination, jpeg
 from .errors import InputError, MissingExtraError, NotAChestRadiograph
+from .examination import Examination
 from .radiograph import DAMAGED, MAX_PIXELS, reduction
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-PROJECTION = ("CR", "DX", "RG")  # computed, digital and digitised film radiography
-CHEST = ("CHEST", "THORAX", "LUNG", "PORT CHEST", "RIB", "CLAVICLE", "HEART")
-FRONTAL = ("PA", "AP", "")
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # a transfer syntax
+# What a preamble begins with that makes the file another one too: programs, scripts, archives, pages and pictures.
+# TIFF is what the standard has in mind for it, and harmless.
+HIDDEN = (
+    *(
+        b"MZ",
+        b"\x7fELF",
+        b"\xfe\xed\xfa",
+        b"\xce\xfa\xed\xfe",
+        b"\xcf\xfa\xed\xfe",
+        b"\xca\xfe\xba\xbe",
+        b"\0asm",
+        b"#!",
+    ),
+    *(b"PK", b"\x1f\x8b", b"BZh", b"7z\xbc", b"Rar!", b"\xfd7zXZ", b"!<arch>", b"\xd0\xcf\x11\xe0"),
+    *(b"%PDF", b"%!", b"{\\rtf", b"<", b"\xef\xbb\xbf<", b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM"),
+)
+GRAY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
-def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) -> tuple[Image.Image, tuple[int, int]]:
-    """Reads a DICOM file: the picture, bright is dense, and ``(width, height)`` of the original.
+def read(
+    file: IO[bytes], name: str, at_least: tuple[int, int] | None = None
+) -> tuple[Image.Image, tuple[int, int], Examination]:
+    """Reads a DICOM file: the picture, bright is dense; ``(width, height)`` of the original; what the header says.
 
     Raises:
         NotAChestRadiograph: the header says so.
         InputError: the file is damaged, has no pixels, or more than one frame.
         MissingExtraError: pydicom, or a decoder it needs, is not installed.
     """
-    try:
-        import pydicom
-        from pydicom.errors import BytesLengthException, InvalidDicomError
-        from pydicom.pixels import apply_modality_lut, apply_voi_lut
-    except ImportError:
-        raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
-    # What pydicom raises on files that are damaged or break the standard.
-    damaged = (*DAMAGED, AttributeError, InvalidDicomError, BytesLengthException)
+    data = header(file, name)
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    if file.read(2) in (b"MZ", b"PK", b"#!", b"%P", b"\x7fE"):  # a program or archive behind a DICOM face
-        raise InputError(f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read")
-    file.seek(0)
-    if DEFLATED in file.read(2048):  # inflated as a whole before anything can be checked: a bomb
-        raise InputError(f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax")
-    file.seek(0)
     try:
-        data = pydicom.dcmread(file)
-        _check_header(data, name)
-        _check_decoder(data, name)
-        stored = data.pixel_array
-    except damaged as error:
+        examined = examination.read(data)
+        if examined.objection:
+            raise NotAChestRadiograph(f"{name}: {examined.objection}")
+        _check_picture(data, name)
+        stored = _pixels(data, name)
+    except damaged() as error:
         raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
 
     size = (int(data.Columns), int(data.Rows))
@@ -61,60 +69,121 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
         raise InputError(f"{name}: its pixels {stored.shape} contradict its header; export it again")
     if colour:
         if stored.dtype == np.uint8:
-            return Image.fromarray(np.ascontiguousarray(stored)).convert("L"), size
+            return Image.fromarray(np.ascontiguousarray(stored)).convert("L"), size, examined
         stored = (stored[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(stored.dtype)
     stored = reduce(stored, at_least)
     # Rescaling and windowing are functions of one stored value: done once a level, not once a pixel.
     low, high = int(stored.min()), int(stored.max())
-    if high - low < 1 << 16:
-        levels, index = np.arange(low, high + 1), stored.astype(np.int64) - low
-    else:
-        levels, index = np.unique(stored, return_inverse=True)
-        index = index.reshape(stored.shape)
+    levels, index = np.arange(low, high + 1), stored.astype(np.int32) - low
     try:
-        values = np.asarray(apply_voi_lut(apply_modality_lut(levels, data), data, index=0), np.float64)
-    except damaged as error:
+        values = apply_modality_lut(levels, data)
+        if data.get("VOILUTSequence"):
+            values = np.rint(values).astype(np.int64)  # a table is asked with whole numbers
+        values = np.asarray(apply_voi_lut(values, data, index=0), np.float64)
+        padding = _padding(data, levels)
+    except damaged() as error:
         raise InputError(f"{name}: its gray scale cannot be read ({_first_line(error)}); export it again") from error
-    span = values.max() - values.min()
-    gray = (values - values.min()) / (span or 1.0) * 255
-    if data.get("PhotometricInterpretation") == "MONOCHROME1":
+    seen = values
+    if padding.any() and not padding.all():
+        seen = values[~padding & (np.bincount(index.ravel()) > 0)]  # not what lies between picture and padding
+    gray = np.clip((values - seen.min()) / (np.ptp(seen) or 1.0), 0, 1) * 255
+    if data.PhotometricInterpretation == "MONOCHROME1":
         gray = 255 - gray
-    return Image.fromarray(np.rint(gray).astype(np.uint8)[index]), size
+    gray[padding] = 0
+    return Image.fromarray(np.rint(gray).astype(np.uint8)[index]), size, examined
+
+
+def _padding(data: Dataset, levels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which stored values stand for no X-ray: what the machine put around a picture that is no rectangle."""
+    first = data.get("PixelPaddingValue")
+    if first is None:
+        return np.zeros(len(levels), bool)
+    last = data.get("PixelPaddingRangeLimit", first)
+    return np.asarray((levels >= min(first, last)) & (levels <= max(first, last)))
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _check_decoder(data: Dataset, name: str) -> None:
-    """Tells a decoder that is not installed from a damaged file."""
-    from pydicom.pixels import get_decoder
+def header(file: IO[bytes], name: str) -> Dataset:
+    """A DICOM file's elements; large values are read when they are asked for.
 
-    syntax = data.file_meta.TransferSyntaxUID
-    if syntax.is_compressed and syntax.is_encapsulated and not get_decoder(syntax).is_available:
-        raise MissingExtraError(
-            f"{name}: no decoder for {syntax.name} is installed; pip install 'covidnet-lite[dicom]' brings those "
-            "for JPEG, JPEG 2000 and RLE; else export it uncompressed"
-        )
+    Raises:
+        InputError: this is no DICOM file, it is damaged, or it hides something.
+        MissingExtraError: pydicom is not installed.
+    """
+    try:
+        import pydicom
+    except ImportError:
+        raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
+    head = file.read(2048)
+    if head[128:132] != b"DICM":
+        raise InputError(f"{name}: is no DICOM file; give the one that the machine sent")
+    if head.startswith(HIDDEN):
+        raise InputError(f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read")
+    if DEFLATED in head:  # inflated as a whole before anything can be checked: a bomb
+        raise InputError(f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax")
+    file.seek(0)
+    try:
+        return pydicom.dcmread(file)
+    except damaged() as error:
+        raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
 
 
-def _check_header(data: Dataset, name: str) -> None:
-    modality = str(data.get("Modality", "") or "")
-    if modality and modality not in PROJECTION:
-        raise NotAChestRadiograph(f"{name}: its header says modality {modality}, not a projection radiograph (CR, DX)")
-    body = str(data.get("BodyPartExamined", "") or "").upper()
-    if body and not any(part in body for part in CHEST):
-        raise NotAChestRadiograph(f"{name}: its header says body part {body}, not chest")
-    view = str(data.get("ViewPosition", "") or "").upper()
-    if view not in FRONTAL:
-        raise NotAChestRadiograph(f"{name}: its header says view {view}, not frontal (PA or AP)")
-    if "PixelData" not in data:
+def damaged() -> tuple[type[Exception], ...]:
+    """What pydicom raises on files that are damaged or break the standard."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (*DAMAGED, AttributeError, InvalidDicomError, BytesLengthException)
+
+
+def _check_picture(data: Dataset, name: str) -> None:
+    """Whether there is one picture, of gray levels or colours, and of a size that is decoded."""
+    if "PixelData" not in data or "Rows" not in data or "Columns" not in data:
         raise InputError(f"{name}: holds no picture; give the image file of the study")
-    if int(data.get("NumberOfFrames", 1) or 1) > 1:
-        raise InputError(f"{name}: holds {data.NumberOfFrames} frames; give a single one")
+    frames = int(data.get("NumberOfFrames", 1) or 1)
+    if frames > 1 or "SharedFunctionalGroupsSequence" in data or "PerFrameFunctionalGroupsSequence" in data:
+        kind = "frame" if frames == 1 else "frames"
+        raise InputError(f"{name}: is a multi-frame object ({frames} {kind}); give a single CR or DX image")
+    if data.get("PresentationIntentType") == "FOR PROCESSING":
+        raise InputError(f"{name}: holds the detector's raw data (FOR PROCESSING); give the image FOR PRESENTATION")
+    kind = data.get("PhotometricInterpretation", "")
+    if kind not in (COLOUR if int(data.get("SamplesPerPixel", 1) or 1) == 3 else GRAY):
+        raise InputError(
+            f"{name}: its pixels are {kind or 'of an unknown kind'}, not gray levels; export it as MONOCHROME2"
+        )
+    if not 8 <= int(data.BitsStored) <= int(data.BitsAllocated) <= 16:
+        raise InputError(
+            f"{name}: stores {data.BitsStored} of {data.BitsAllocated} bits a pixel; 8 to 16 are read; export it again"
+        )
     pixels = int(data.Rows) * int(data.Columns)
     if pixels > MAX_PIXELS:
         raise InputError(f"{name}: claims {pixels // 10**6} million pixels; no radiograph has so many")
+
+
+def _pixels(data: Dataset, name: str) -> npt.NDArray[Any]:
+    """The stored values, ``(height, width)`` or ``(height, width, 3)``."""
+    from pydicom.encaps import get_frame
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import RLELossless
+
+    syntax = data.file_meta.TransferSyntaxUID
+    if not (syntax.is_compressed and syntax.is_encapsulated):
+        return np.asarray(data.pixel_array)
+    samples, frame = int(data.get("SamplesPerPixel", 1) or 1), get_frame(data.PixelData, 0, number_of_frames=1)
+    claim = (int(data.Columns), int(data.Rows), samples)
+    if syntax != RLELossless and jpeg.claimed(frame) != claim:
+        raise ValueError(f"its picture claims {jpeg.claimed(frame)}, its header {claim}")
+    if syntax in jpeg.SYNTAXES and samples == 1:
+        with contextlib.suppress(ImportError):
+            return jpeg.decode(frame, int(data.BitsStored), bool(data.PixelRepresentation))
+    if not get_decoder(syntax).is_available:
+        raise MissingExtraError(
+            f"{name}: no decoder for {syntax.name} is installed; pip install 'covidnet-lite[dicom]' brings those "
+            "for JPEG, JPEG-LS, JPEG 2000 and RLE; else export it uncompressed"
+        )
+    return np.asarray(data.pixel_array)
 
 
 def reduce(stored: npt.NDArray[Any], at_least: tuple[int, int] | None) -> npt.NDArray[Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CovidNetLiteError
+from .examination import Examination
 from .fit import WHOLE, Box
 from .manifest import Manifest
 from .metrics import softmax
@@ -39,6 +40,7 @@ class Prediction:
         view: the part of the image that the network saw, ``(left, top, right, bottom)`` in fractions of its sides.
         timings: milliseconds for ``read``, ``fit``, ``run`` and ``judge``.
         model, sha256: which network said so.
+        examination: what a DICOM header says of modality, body part, view and laterality, else ``None``.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Prediction:
     distance: float | None = None
     source: Source | None = field(default=None, repr=False)
     view: Box = WHOLE
+    examination: Examination | None = None
 
     @property
     def most_likely(self) -> str | None:
@@ -107,6 +110,7 @@ class Prediction:
             "timings_ms": {k: round(v, 3) for k, v in self.timings.items()},
             "model": self.model,
             "sha256": self.sha256,
+            **({"examination": self.examination.to_dict()} if self.examination else {}),
             "note": DISCLAIMER,
         }
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import InputError
+from .examination import Examination
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
 
@@ -37,12 +38,14 @@ class Radiograph:
         image: 8-bit gray (PIL mode ``L``), bright is dense; maybe already reduced.
         name: what the user would call it (a file name, ``<bytes>``, ``<array>``).
         width, height: pixels of the original.
+        examination: what a DICOM header says was examined, else ``None``.
     """
 
     image: Image.Image
     name: str
     width: int
     height: int
+    examination: Examination | None = None
 
 
 def name_of(img: Source) -> str:
@@ -100,7 +103,7 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
     if isinstance(img, Image.Image):
         _check_size(img.size, name)
         return _upright(img, name)
-    with _open(img, name) as data:
+    with opened(img, name) as data:
         try:
             head = data.read(132)
             data.seek(0)
@@ -111,8 +114,8 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
         if head[128:132] == b"DICM":
             from . import dicom
 
-            image, size = dicom.read(data, name, at_least)
-            return _checked(image, name, size)
+            image, size, examined = dicom.read(data, name, at_least)
+            return replace(_checked(image, name, size), examination=examined)
         return _decode(data, name, None if exact else at_least)
 
 
@@ -133,7 +136,12 @@ def read_all(file: Any, name: str) -> bytes:
     return bytes(data)
 
 
-def _open(img: Any, name: str) -> IO[bytes]:
+def opened(img: Any, name: str) -> IO[bytes]:
+    """The file behind a path, bytes or a binary file, to be closed by the caller.
+
+    Raises:
+        InputError: there is none, or it is none of these.
+    """
     if isinstance(img, (bytes, bytearray, memoryview)):
         return io.BytesIO(img.tobytes() if isinstance(img, memoryview) else img)
     if isinstance(img, (str, os.PathLike)):

@@ -1,0 +1,78 @@
+"""A prediction -> DICOM objects for the study it came from (extra: ``dicom-out``).
+
+A Structured Report says what the network answered, or that it did not; a
+Secondary Capture shows the evidence map. Both stay with the patient and the
+study of the source, in series of their own, and their UIDs follow from the
+source, the network and the kind: the same film gives the same instances.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from . import dicom_origin, files, secondary_capture, structured_report
+from .errors import MissingExtraError
+from .prediction import Prediction
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+SUFFIXES = (".sr.dcm", ".sc.dcm")  # end the names of files written here
+
+
+def require() -> None:
+    """Makes sure that the extra is there, before long work begins.
+
+    Raises:
+        MissingExtraError: highdicom is not installed.
+    """
+    try:
+        import highdicom  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("DICOM results need the extra: pip install 'covidnet-lite[dicom-out]'") from None
+
+
+def make(prediction: Prediction, source: str | os.PathLike[str] | bytes) -> list[Dataset]:
+    """The Structured Report and, where there is an evidence map, the Secondary Capture, to be written or sent.
+
+    Args:
+        prediction: of ``source``.
+        source: the DICOM file, by path or as bytes.
+
+    Raises:
+        InputError: the source is no DICOM file, or lacks a UID that results have to refer to.
+        MissingExtraError: highdicom is not installed.
+    """
+    require()
+    origin, names = dicom_origin.read(source, prediction.name)
+    results = [structured_report.build(prediction, origin)]
+    if prediction.evidence is not None:
+        results.append(secondary_capture.build(prediction, origin, source))
+    for result in results:
+        result.update(names)
+    return results
+
+
+def write(prediction: Prediction, source: str | os.PathLike[str] | bytes, folder: Path) -> list[Path]:
+    """Writes what :func:`make` makes, as ``NAME.NUMBER.sr.dcm`` and ``NAME.NUMBER.sc.dcm``.
+
+    The number, eight digits, follows from the source, so two films of one name do not meet.
+
+    Raises:
+        InputError, MissingExtraError: as for :func:`make`.
+        OutputError: the folder cannot be written to; none of the files is.
+    """
+    results = make(prediction, source)
+    name = f"{PurePath(prediction.name).stem.strip('<>') or 'image'}.{results[0].SOPInstanceUID[-8:]}"
+    contents = {Path(folder) / f"{name}{suffix}": _bytes(data) for suffix, data in zip(SUFFIXES, results)}
+    files.write_all(contents)
+    return list(contents)
+
+
+def _bytes(data: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    data.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

@@ -1,0 +1,82 @@
+"""Compressed frames of DICOM files: the size they claim, and a decoder for lossless and 12-bit JPEG.
+
+A decoder makes room for what the frame claims, not for what the header says,
+so a few changed bytes could ask for all the memory there is. Hence the look
+before.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# Transfer syntaxes: extended (12 bits), lossless of any predictor, lossless of the first.
+SYNTAXES = ("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+_START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # F7: JPEG-LS
+
+
+def claimed(frame: bytes) -> tuple[int, int, int]:
+    """``(width, height, components)`` by a JPEG, JPEG-LS or JPEG 2000 frame's own head.
+
+    Raises:
+        ValueError: it has no such head.
+        struct.error: it ends within it.
+    """
+    start = _codestream(frame)
+    if frame.startswith(b"\xff\x4f\xff\x51", start):  # JPEG 2000
+        right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
+        (components,) = struct.unpack_from(">H", frame, start + 40)
+        return right - left, bottom - top, components
+    if not frame.startswith(b"\xff\xd8"):
+        raise ValueError("its picture is neither JPEG, JPEG-LS nor JPEG 2000")
+    at = 2
+    while True:
+        mark, marker, length = struct.unpack_from(">BBH", frame, at)
+        if mark != 0xFF:
+            raise ValueError("its picture has no start of frame")
+        if marker == 0xFF:  # filling
+            at += 1
+        elif marker in _START_OF_FRAME:
+            height, width, components = struct.unpack_from(">HHB", frame, at + 5)
+            return width, height, components
+        else:
+            at += 2 + length
+
+
+def _codestream(frame: bytes) -> int:
+    """Where a JPEG 2000 codestream begins: within the boxes of a JP2 file, or at once."""
+    if not frame.startswith(b"\0\0\0\x0cjP  "):
+        return 0
+    at = 0
+    while True:
+        length, kind = struct.unpack_from(">I4s", frame, at)
+        if kind == b"jp2c":
+            return at + (16 if length == 1 else 8)
+        if length < 8:
+            raise ValueError("its picture has no codestream")
+        at += length
+
+
+def decode(frame: bytes, bits: int, signed: bool) -> npt.NDArray[Any]:
+    """A gray frame -> ``(height, width)`` of 8- or 16-bit integers, by libjpeg-turbo.
+
+    Args:
+        frame: as it is stored.
+        bits: of a stored value, 8 to 16.
+        signed: whether they are two's complement.
+
+    Raises:
+        ImportError: imagecodecs is not installed.
+        RuntimeError, ValueError: the frame is damaged.
+    """
+    import imagecodecs
+
+    stored = np.asarray(imagecodecs.jpeg8_decode(frame))
+    if not signed:
+        return stored
+    # The sign bit is the highest of those stored: it is shifted to the top and back.
+    spare = stored.dtype.itemsize * 8 - bits
+    return (stored << spare).view(f"i{stored.dtype.itemsize}") >> spare
