@@ -8,6 +8,7 @@ import socket
 import socketserver
 import threading
 import time
+from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
@@ -23,6 +24,7 @@ from pynetdicom.sop_class import (
 )
 from pynetdicom.transport import ThreadedAssociationServer
 
+from .. import jpeg
 from ..errors import OutputError, SettingsError
 from ..report import printable
 from . import tls
@@ -52,7 +54,8 @@ SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 
 def transfer_syntaxes() -> list[str]:
     """What is installed here can decode, so that a modality converts instead of sending in vain."""
-    return [*UNCOMPRESSED, *(syntax for syntax in COMPRESSED if get_decoder(syntax).is_available)]
+    ours = jpeg.SYNTAXES if find_spec("imagecodecs") else ()
+    return [*UNCOMPRESSED, *(syntax for syntax in COMPRESSED if syntax in ours or get_decoder(syntax).is_available)]
 
 
 class Receiver:
@@ -138,6 +141,8 @@ class Receiver:
 
 class _Server(ThreadedAssociationServer):  # type: ignore[misc]
     """Talks to known addresses only; no slow handshake and no flood of connections holds up others."""
+
+    request_queue_size = 64  # connections not yet looked at
 
     def __init__(self, *args: Any, networks: tuple[Network, ...], **more: Any) -> None:
         self._networks = networks
