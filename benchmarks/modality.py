@@ -31,14 +31,19 @@ def films(source: Path, folder: Path, count: int, side: int = 300) -> dict[Path,
 
 
 def send(
-    paths: Sequence[Path], port: int, called: str = "COVIDNET", acknowledged: Callable[[], None] = lambda: None
+    paths: Sequence[Path],
+    port: int,
+    acknowledged: Callable[[], None] = lambda: None,
+    options: Sequence[str] = (),
 ) -> list[Path]:
     """Sends with ``storescu``; which were acknowledged with success.
 
     Args:
         acknowledged: called after each, at once.
+        options: more of them, for ``storescu``.
     """
-    command = ["storescu", "-v", "-aet", "XRAY", "-aec", called, "127.0.0.1", str(port), *map(str, paths)]
+    command = ["storescu", "-v", "-aet", "XRAY", "-aec", "COVIDNET", *options]
+    command += ["127.0.0.1", str(port), *map(str, paths)]
     taken, current = [], None
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr or ():

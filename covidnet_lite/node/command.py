@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """
     import signal
     import threading
+    import warnings
 
     from ..cli import ANSWERED, _silent_runtime
     from . import settings
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     if args.pacs:
         tables["pacs"] = {**tables.get("pacs", {}), **settings.pacs(args.pacs)}
     told = settings.build(tables, args.settings.absolute().parent if args.settings else Path.cwd())
-    with _silent_runtime() as err:
+    with _silent_runtime() as err, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydicom's quote the header, and names have no place in a log
         _log_to(err)
         node = _node(told)
         if args.check:

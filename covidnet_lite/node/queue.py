@@ -77,6 +77,7 @@ class Queue:
         self._received, self._outgoing, self._sent, self._failed = (
             folder / name for name in ("received", "outgoing", "sent", "failed")
         )
+        _on_disk(folder, lambda: folder.mkdir(0o700, parents=True, exist_ok=True))  # patients are in there
         for part in (self._received, self._outgoing, self._sent, self._failed):
             files.check_folder(part)
         self._adding = threading.Lock()

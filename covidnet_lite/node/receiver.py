@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (
     SecondaryCaptureImageStorage,
     Verification,
 )
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import AssociationServer
 
 from .. import jpeg
 from ..errors import OutputError, SettingsError
@@ -84,6 +84,7 @@ class Receiver:
                 ssl_context=context,
                 evt_handlers=[
                     (evt.EVT_CONN_OPEN, self._open),
+                    (evt.EVT_CONN_CLOSE, lambda event: _wake(event.assoc)),
                     (evt.EVT_REJECTED, _tell_rejection),
                     (evt.EVT_C_ECHO, _echo),
                     (evt.EVT_C_STORE, self._store),
@@ -113,24 +114,30 @@ class Receiver:
             socketserver.BaseServer.shutdown(self._server)  # pynetdicom's own counts on having started it
             self._thread.join()
         self._server.server_close()
-        for association in self._server.active_associations:
-            association.abort()
+        open_ones = self._server.active_associations
+        for association in open_ones:
+            if association.requestor.primitive is None:
+                association.dul.socket.close()  # there is nothing to abort yet
+            else:
+                association.abort()
+        for association in open_ones:
+            association.join(self._limits.timeout)
 
     def _open(self, event: Any) -> None:
         connection = event.assoc.dul.socket
-        connection.recv = _Reader(event.assoc, self._limits, event.address[0])
+        connection.recv = _Reader(connection.socket, self._limits, event.address[0])
 
     def _store(self, event: Any) -> int:
         request, who = event.request, _who(event.assoc)
         event.assoc.dul.socket.recv.renew()
         meta = event.file_meta
         meta.SourceApplicationEntityTitle = event.assoc.requestor.ae_title
-        data = BytesIO()
-        data.write(b"\0" * 128 + b"DICM")
-        write_file_meta_info(data, meta)
-        data.write(event.encoded_dataset(include_meta=False))  # as it came: what is damaged is found later, and kept
+        head = BytesIO()
+        head.write(b"\0" * 128 + b"DICM")
+        write_file_meta_info(head, meta)
+        data = head.getvalue() + event.encoded_dataset(include_meta=False)  # as it came: damage is found later
         try:
-            new = self._queue.add(str(request.AffectedSOPInstanceUID), data.getvalue())
+            new = self._queue.add(str(request.AffectedSOPInstanceUID), data)
         except OutputError as error:
             log.warning("not taken from %s: %s", who, error)
             return OUT_OF_RESOURCES
@@ -139,7 +146,7 @@ class Receiver:
         return SUCCESS
 
 
-class _Server(ThreadedAssociationServer):  # type: ignore[misc]
+class _Server(AssociationServer):  # type: ignore[misc]
     """Talks to known addresses only; no slow handshake and no flood of connections holds up others."""
 
     request_queue_size = 64  # connections not yet looked at
@@ -172,8 +179,8 @@ class _Reader:
     No PDU may be too long or too slow, and between two answers no more may come than one object.
     """
 
-    def __init__(self, association: Any, limits: Limits, peer: str) -> None:
-        self._association, self._connection = association, association.dul.socket.socket
+    def __init__(self, connection: socket.socket, limits: Limits, peer: str) -> None:
+        self._connection = connection
         self._timeout, self._most, self._peer = limits.timeout, limits.object_mb * 10**6, peer
         self.renew()
 
@@ -187,17 +194,11 @@ class _Reader:
         Raises:
             OSError: the peer sends too much, too slowly, or breaks the connection; pynetdicom ends the association.
         """
-        data = bytearray()
         try:
-            data = self._read(count)
+            return self._read(count)
         except OSError as error:
             log.warning("ended an association with %s: %s", self._peer, error)
             raise
-        finally:
-            if len(data) < count and self._association.requestor.primitive is None:
-                # Gone without a request for an association: wakes the thread that would go on waiting for one.
-                self._association.dul.to_user_queue.put(None)
-        return data
 
     def _read(self, count: int) -> bytearray:
         self._left -= count
@@ -214,6 +215,12 @@ class _Reader:
             got += received
         self._connection.settimeout(self._timeout)
         return data[:got]
+
+
+def _wake(association: Any) -> None:
+    """Ends the wait for a request that will not come, which would keep the place of another client."""
+    if association.requestor.primitive is None:
+        association.dul.to_user_queue.put(None)
 
 
 def _echo(event: Any) -> int:

@@ -63,7 +63,8 @@ class Node:
                 part.add_done_callback(lambda _: stop.set())  # neither ends by itself, but by an error
             self._receiver.start()
             log.info("%s", self.description)
-            stop.wait()
+            while not stop.wait(1.0):
+                pass  # a signal that comes just as the wait begins is heard only when it ends
         finally:
             self._receiver.stop()
             self._stop.set()

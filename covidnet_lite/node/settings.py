@@ -71,7 +71,7 @@ class Limits:
         timeout: seconds without a sign from the other side.
     """
 
-    object_mb: int = 100
+    object_mb: int = 64
     associations: int = 4
     films: int = 1000
     free_mb: int = 500

@@ -76,6 +76,10 @@ def test_films_come_out_in_the_order_they_went_in_and_their_results_too(queue: Q
     assert [path.read_bytes() for path in queue.parcels()[0].objects] == [b"sr", b"sc"]
 
 
+def test_nobody_else_can_look_into_it(queue: Queue) -> None:
+    assert queue.folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_film_is_known_wherever_it_is(queue: Queue) -> None:
     def known() -> bool:
         return not queue.add(UID, b"again")
