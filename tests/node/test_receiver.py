@@ -150,7 +150,7 @@ def test_a_disk_that_fails_is_no_success(
 
 
 def test_only_allowed_titles_and_addresses_get_in(receiving: Receiving, caplog: pytest.LogCaptureFixture) -> None:
-    with receiving(senders=Senders(ae_titles=("XRAY",))) as (receiver, _):
+    with receiving(senders=Senders(ae_titles=("XRAY",)), limits=Limits(associations=9)) as (receiver, _):
         assert associate(receiver.port, Verification).is_established
         assert associate(receiver.port, Verification, title="OTHER").is_rejected
         assert associate(receiver.port, Verification, called="ELSE").is_rejected
