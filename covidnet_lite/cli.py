@@ -16,7 +16,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__
+from . import __version__, watch_command
 from .errors import CovidNetLiteError, InputError, OutputError
 from .node import command as node
 
@@ -147,6 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(run=_doctor)
 
+    watch_command.add(commands)
     node.add(commands)
     return parser
 

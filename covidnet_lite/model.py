@@ -46,7 +46,7 @@ def load(model: str | os.PathLike[str] = DEFAULT, manifest: Manifest | None = No
     """Loads a shipped network by name, or any ``.tflite`` by path.
 
     Args:
-        model: ``base``, ``nano``, or a path.
+        model: ``base``, ``nano``, ``large``, or a path.
         manifest: for a file that carries none; overrides one that it carries.
 
     Raises:
@@ -71,7 +71,7 @@ def verify(data: bytes, path: Path, manifest: Manifest | None = None, pinned: st
     # The identifier and a plausible root offset: interpreters crash on less.
     if len(data) < 16 or data[4:8] != b"TFL3" or not 8 <= int.from_bytes(data[:4], "little") < len(data):
         raise ModelError(f"{name}: is no TFLite file; give one made by convert/quantize.py")
-    carried = unseal(data, name) if manifest is None or is_sealed(data) else None
+    carried = unseal(data, name, known=pinned is not None) if manifest is None or is_sealed(data) else None
     return Model(data, manifest or carried, digest, path)  # type: ignore[arg-type]
 
 

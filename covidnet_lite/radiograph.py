@@ -116,6 +116,8 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
 
             image, size, examined = dicom.read(data, name, at_least)
             return replace(_checked(image, name, size), examination=examined)
+        if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
+            raise InputError(f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file")
         return _decode(data, name, None if exact else at_least)
 
 

@@ -326,6 +326,10 @@ BROKEN = {
     "palette": (made(stored(), PhotometricInterpretation="PALETTE COLOR"), "pixels are PALETTE COLOR, not gray levels"),
     "32 bits": (made(stored().astype(np.uint32)), "stores 32 of 32 bits a pixel; 8 to 16 are read"),
     "7 bits": (made(stored(), BitsStored=7), "stores 7 of 16 bits a pixel; 8 to 16 are read"),
+    "headless": (
+        made(stored())[132:],
+        "begins like DICOM, but without a file's head .DICM.; export it as a DICOM file",
+    ),
     "no JPEG": (compressed(b"not a frame" * 9, LOSSLESS_SV1, stored()), "neither JPEG, JPEG-LS nor JPEG 2000"),
     "small": (made(stored(10, 12)), "12 x 10 pixels is too small"),
 }

@@ -49,7 +49,7 @@ def test_the_commands_of_the_readme_exist() -> None:
     scripts = set(re.findall(r"python ((?:training|convert|benchmarks|examples)/\w+\.py)", readme))
     assert scripts
     assert [script for script in scripts if not (ROOT / script).is_file()] == []
-    targets = set(re.findall(r"^make (\w+)", readme, re.M))
+    targets = set(re.findall(r"^make ([\w-]+)", readme, re.M))
     assert {"demo", "test"} <= targets
     makefile = (ROOT / "Makefile").read_text()
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.M)] == []

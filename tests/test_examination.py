@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from dicoms import coded, dataset, made, stored
 
 from covidnet_lite import examination, radiograph
 from covidnet_lite.errors import NotAChestRadiograph
 from covidnet_lite.examination import Examination
 
 pytest.importorskip("pydicom")
-from dicoms import coded, dataset, made, stored
 
 PA, AP = coded("272479007", "SCT", "postero-anterior"), coded("R-10206", "SRT", "antero-posterior")
 LEFT = coded("399173006", "SCT", "left lateral")

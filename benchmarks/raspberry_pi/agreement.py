@@ -86,7 +86,7 @@ def compare(ours: Answers, theirs: Answers, slack: float = 0.0) -> Agreement:
         if (a["status"], a["label"]) != (b["status"], b["label"]):
             same_side = a["most_likely"] is not None and a["most_likely"] == b["most_likely"]
             found = f"{key}: {_words(a)}, not {_words(b)}"
-            (borderline if same_side and moved <= slack else apart).append(found)
+            (borderline if same_side and 0 < moved <= slack else apart).append(found)
     apart += [f"{key}: computed on one machine only" for key in sorted({*ours.outputs} ^ {*theirs.outputs})]
     steps = [
         np.abs(ours.outputs[key].astype(np.int64) - theirs.outputs[key]).ravel()

@@ -1,0 +1,113 @@
+"""``covidnet-lite watch``: radiographs that arrive as files, results beside them and over MQTT."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+OK, LEFT = 0, 1
+PATIENCE = 10.0  # seconds for results to be delivered at the end; with --once, a minute
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to those of the command line."""
+    from .cli import _network_options
+
+    watch = commands.add_parser(
+        "watch",
+        help="classify radiographs as they arrive in a folder",
+        description="Watches a folder and those in it, and writes a result beside each radiograph that arrives, as "
+        "JSON; with --mqtt also tells a broker. What was answered by the same network is not done again. Research use "
+        "only; not a medical device.",
+    )
+    watch.add_argument("folder", type=Path, metavar="DIR", help="the folder to watch")
+    watch.add_argument("--out", type=Path, metavar="DIR", help="write results here (default: beside the radiographs)")
+    watch.add_argument("--heatmap", action="store_true", help="also write each radiograph with its evidence map")
+    watch.add_argument("--once", action="store_true", help="do what is there, then end")
+    watch.add_argument(
+        "--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks (default: 1)"
+    )
+    watch.add_argument(
+        "--settle",
+        type=_seconds,
+        default=2.0,
+        metavar="SECONDS",
+        help="a file that has not changed for so long is whole (default: 2)",
+    )
+    watch.add_argument(
+        "--mqtt",
+        metavar="HOST[:PORT]",
+        help="also tell this broker; user and password are taken from COVIDNET_LITE_MQTT_USER and _PASSWORD",
+    )
+    watch.add_argument(
+        "--topic",
+        default="covidnet-lite",
+        help="results go to TOPIC/result, who is there to TOPIC/status (default: covidnet-lite)",
+    )
+    watch.add_argument("--tls", action="store_true", help="encrypt; trust what the system trusts")
+    watch.add_argument("--ca", type=Path, metavar="FILE", help="encrypt; trust this certificate (PEM) alone")
+    watch.add_argument(
+        "--threads", type=int, metavar="N", help="threads for one inference (default: one a core, four at most)"
+    )
+    _network_options(watch)
+    watch.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watches until it is told to stop (SIGTERM, SIGINT); the exit code.
+
+    Raises:
+        InputError: the folder is not there, or the broker's address cannot be used.
+        MissingExtraError: MQTT was asked for, and aiomqtt is not installed.
+        OutputError: results cannot be written where they should.
+        ModelError, BackendError: the network cannot be used.
+    """
+    from . import files, mqtt, watch
+    from .classifier import Classifier
+    from .cli import _silent_runtime
+    from .errors import InputError
+
+    if not args.folder.is_dir():
+        raise InputError(f"{args.folder}: no such folder; make it, or mount what it is on")
+    out = args.out or args.folder
+    files.check_folder(out)
+    folder = watch.Folder(args.folder, out, args.settle, args.heatmap)
+    stop = threading.Event()
+    with ExitStack() as stack:
+        err = stack.enter_context(_silent_runtime())
+        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu)
+
+        def say(text: str) -> None:
+            print(f"covidnet-lite: {text}", file=err, flush=True)
+
+        publisher = None
+        if args.mqtt:
+            publisher = mqtt.Publisher(mqtt.broker(args.mqtt, args.topic, args.tls, args.ca), say)
+            publisher.start(folder.results())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        say(f"watching {args.folder} with {classifier.model.name}. Research use only; not a medical device.")
+        seen = watch.Watch(folder, classifier, _tell, publisher.deliver if publisher else None)
+        well = watch.run(seen, say, stop, args.interval, args.once)
+        left = publisher.close(60.0 if args.once else PATIENCE) if publisher else 0
+        if left:
+            say(f"{left} results were not delivered; the next start delivers them")
+    return LEFT if args.once and (left or not well) else OK
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stdout, flush=True)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.05 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0.05 to 86400")
+    return value

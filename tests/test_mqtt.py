@@ -1,0 +1,295 @@
+"""Against a real broker: Debian's mosquitto, started here on a free port of this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from watchers import until, watching
+
+from covidnet_lite import mqtt
+from covidnet_lite.errors import InputError
+from covidnet_lite.mqtt import Broker, Publisher, broker, payload
+
+MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Mosquitto:
+    """A broker that can be stopped and started again; it keeps what a subscriber who is away is owed."""
+
+    def __init__(self, folder: Path, *lines: str) -> None:
+        self.port, self._config = free_port(), folder / "mosquitto.conf"
+        folder.mkdir(exist_ok=True)
+        lines = lines or ("allow_anonymous true",)
+        common = ("persistence true", f"persistence_location {folder}/", "autosave_interval 1", "user root")
+        self._config.write_text("\n".join([f"listener {self.port} 127.0.0.1", *common, *lines, ""]))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([MOSQUITTO, "-c", self._config], stdout=subprocess.DEVNULL)
+        until(self._listens, 20)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(20)
+            self.process = None
+
+
+class Subscriber:
+    """Takes down all that is published, over broken connections; asks for each message once at least."""
+
+    def __init__(self, port: int) -> None:
+        import paho.mqtt.client as paho
+
+        self.got: list[tuple[str, str]] = []
+        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="test", clean_session=False)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        self._ready = threading.Event()
+        self._client.on_subscribe = lambda *_: self._ready.set()
+        self._client.on_message = lambda _, __, m: self.got.append((m.topic, m.payload.decode()))
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        assert self._ready.wait(20)
+
+    def results(self) -> list[dict[str, object]]:
+        return [json.loads(text) for topic, text in self.got if topic.endswith("/result")]
+
+    def names(self) -> list[object]:
+        return [result["name"] for result in self.results()]
+
+    def status(self) -> str | None:
+        told = [text for topic, text in self.got if topic.endswith("/status")]
+        return told[-1] if told else None
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    if not Path(MOSQUITTO).is_file():
+        pytest.skip("needs Debian's mosquitto")
+    server = Mosquitto(tmp_path / "broker")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def subscriber(mosquitto: Mosquitto) -> Iterator[Subscriber]:
+    listener = Subscriber(mosquitto.port)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def inbox(tmp_path: Path, film_image: object) -> Callable[..., Path]:
+    """Puts so many films into a folder."""
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+
+    def put(*names: str) -> Path:
+        for name in names:
+            film_image.resize((300, 300)).save(folder / name)  # type: ignore[attr-defined]
+        return folder
+
+    return put
+
+
+def kept(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
+def test_each_result_is_published_once_and_marked(
+    mosquitto: Mosquitto, subscriber: Subscriber, inbox: Callable[..., Path]
+) -> None:
+    folder, names = inbox("a.png", "b.png"), ["a.png", "b.png"]
+    options = (folder, "--once", "--settle", "0.1", "--mqtt", f"127.0.0.1:{mosquitto.port}", "--topic", "ward/7")
+    for _ in range(2):  # the second start finds all delivered
+        with watching(*options) as process:
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    until(lambda: subscriber.status() == "offline")
+    assert sorted(map(str, subscriber.names())) == names
+    assert {topic for topic, _ in subscriber.got} == {"ward/7/result", "ward/7/status"}
+    (first, *_) = subscriber.results()
+    assert first["note"] == "Research use only; not a medical device."
+    assert not {"file", "network", "delivered"} & set(first)
+    assert [result["delivered"] for result in kept(folder)] == [True, True]
+
+
+def test_a_broker_that_goes_away_and_comes_back_gets_all(
+    mosquitto: Mosquitto, subscriber: Subscriber, inbox: Callable[..., Path]
+) -> None:
+    folder = inbox("a.png")
+    with watching(folder, "--settle", "0.1", "--mqtt", f"127.0.0.1:{mosquitto.port}") as process:
+        until(lambda: subscriber.names() == ["a.png"])
+        mosquitto.stop()
+        inbox("b.png", "c.png")
+        until(lambda: len(kept(folder)) == 3)
+        assert [result["delivered"] for result in kept(folder)] == [True, False, False]
+        mosquitto.start()
+        until(lambda: len(subscriber.names()) >= 3)
+        until(lambda: all(result["delivered"] for result in kept(folder)))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert sorted(map(str, subscriber.names())) == ["a.png", "b.png", "c.png"]
+    until(lambda: subscriber.status() == "offline")
+
+
+def test_killed_in_the_middle_the_next_start_delivers_the_rest(
+    mosquitto: Mosquitto, subscriber: Subscriber, inbox: Callable[..., Path]
+) -> None:
+    names = [f"{number:02}.png" for number in range(20)]
+    folder = inbox(*names)
+    options = (folder, "--settle", "0.1", "--mqtt", f"127.0.0.1:{mosquitto.port}")
+    with watching(*options) as process:
+        until(lambda: len(subscriber.names()) >= 3)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    until(lambda: subscriber.status() == "offline")  # the last will: nobody has said goodbye
+    with watching(*options, "--once") as process:
+        process.communicate(timeout=120)
+    until(lambda: set(names) <= set(map(str, subscriber.names())))
+    assert len(subscriber.names()) <= len(names) + 1  # the one that was confirmed and not yet marked
+
+
+def test_without_a_broker_results_wait_and_it_is_said(inbox: Callable[..., Path]) -> None:
+    said: list[str] = []
+    publisher = Publisher(Broker("127.0.0.1", free_port()), said.append)
+    result = inbox() / "a.png.json"
+    result.write_text('{"name": "a.png", "file": {}, "delivered": false}')
+    publisher.start([result])
+    assert publisher.close(1.0) == 1
+    assert len(said) == 1
+    assert "not reached" in said[0]
+    assert json.loads(result.read_text())["delivered"] is False
+
+
+def test_user_and_password_come_from_the_environment(tmp_path: Path, inbox: Callable[..., Path]) -> None:
+    if not Path(MOSQUITTO).is_file():
+        pytest.skip("needs Debian's mosquitto")
+    (tmp_path / "passwords").write_text("pi:secret\n")
+    subprocess.run(["mosquitto_passwd", "-U", tmp_path / "passwords"], check=True)
+    server = Mosquitto(tmp_path / "broker", "allow_anonymous false", f"password_file {tmp_path}/passwords")
+    server.start()
+    try:
+        folder = inbox("a.png")
+        options = (folder, "--settle", "0.1", "--once", "--mqtt", f"127.0.0.1:{server.port}")
+        with watching(*options, environment={mqtt.USER: "pi", mqtt.PASSWORD: "secret"}) as process:
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert kept(folder)[0]["delivered"] is True
+        assert "secret" not in err
+    finally:
+        server.stop()
+
+
+def test_tls_trusts_the_named_certificate_and_no_other(tmp_path: Path, inbox: Callable[..., Path]) -> None:
+    if not Path(MOSQUITTO).is_file() or not shutil.which("openssl"):
+        pytest.skip("needs Debian's mosquitto and openssl")
+    for name in ("right", "wrong"):
+        subprocess.run(
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+                "-keyout",
+                f"{tmp_path}/{name}.key",
+                "-out",
+                f"{tmp_path}/{name}.pem",
+            ],
+            check=True,
+            capture_output=True,
+        )
+    lines = ("allow_anonymous true", f"certfile {tmp_path}/right.pem", f"keyfile {tmp_path}/right.key")
+    server = Mosquitto(tmp_path / "broker", *lines)
+    server.start()
+    try:
+        result = inbox() / "a.png.json"
+        for name, delivered in (("wrong", False), ("right", True)):
+            result.write_text('{"name": "a.png", "file": {}, "delivered": false}')
+            said: list[str] = []
+            publisher = Publisher(broker(f"127.0.0.1:{server.port}", ca=tmp_path / f"{name}.pem"), said.append)
+            publisher.start([result])
+            assert publisher.close(5.0) == (0 if delivered else 1)
+            assert json.loads(result.read_text())["delivered"] is delivered
+            assert any("not reached" in text for text in said) is not delivered
+    finally:
+        server.stop()
+
+
+def test_a_result_written_anew_while_it_is_sent_waits(tmp_path: Path) -> None:
+    result = tmp_path / "a.png.json"
+    sent = b'{"name": "a.png", "file": {}, "delivered": false}'
+    result.write_bytes(sent.replace(b"a.png", b"new"))
+    publisher = Publisher(Broker("127.0.0.1"), print)
+    publisher.deliver(result)
+    publisher._mark(result, sent)
+    assert list(publisher._waiting) == [result]
+    assert json.loads(result.read_text())["delivered"] is False
+
+
+def test_what_is_published_holds_no_path_and_no_state() -> None:
+    told = json.loads(payload(b'{"name": "a.png", "file": {"size": 1}, "network": "x", "delivered": false}'))
+    assert told == {"name": "a.png"}
+    assert payload(b"{") == payload(b"[]") == b""
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "found"),
+    [
+        ("pi", {}, ("pi", 1883)),
+        ("pi:9", {}, ("pi", 9)),
+        ("pi", {"tls": True}, ("pi", 8883)),
+        ("[::1]:7", {}, ("::1", 7)),
+    ],
+)
+def test_an_address(address: str, options: dict[str, bool], found: tuple[str, int]) -> None:
+    told = broker(address, **options)  # type: ignore[arg-type]
+    assert (told.host, told.port) == found
+
+
+@pytest.mark.parametrize("address", ["", ":1", "pi:0", "pi:65536", "pi:http"])
+def test_what_is_no_address_is_told(address: str) -> None:
+    with pytest.raises(InputError, match="HOST"):
+        broker(address)
+
+
+@pytest.mark.parametrize("topic", ["", "a/+", "a/#", "a\0b", "$SYS/x", "/a"])
+def test_what_is_no_topic_is_told(topic: str) -> None:
+    with pytest.raises(InputError, match="topic"):
+        broker("pi", topic)
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "secret" not in repr(Broker("pi", password="secret"))
