@@ -34,6 +34,7 @@ TRAINING = [
 MQTT = ["aiomqtt>=2.3"]
 WEB = ["starlette>=0.46", "uvicorn>=0.34", "python-multipart>=0.0.20"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
+NODE = [*DICOM_OUT, "pynetdicom>=3.0", "tomli>=2; python_version < '3.11'"]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.
 BROWSER = [
     "playwright>=1.49",
@@ -42,7 +43,7 @@ BROWSER = [
     "openapi-spec-validator>=0.7",
     "prometheus-client>=0.20",
 ]
-TEST = [*FILM, *DICOM_OUT, *TRAINING, *RAY, *MQTT, *WEB, *BROWSER, "pytest>=8", "pytest-xdist>=3.6"]
+TEST = [*FILM, *NODE, *TRAINING, *RAY, *MQTT, *WEB, *BROWSER, "pytest>=8", "pytest-xdist>=3.6", "trustme>=1.2"]
 
 setup(
     name="covidnet-lite",
@@ -52,7 +53,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
-    packages=["covidnet_lite", "covidnet_lite.web"],
+    packages=["covidnet_lite", "covidnet_lite.node", "covidnet_lite.web"],
     package_data={
         "covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"],
         "covidnet_lite.web": ["static/*"],
@@ -76,6 +77,7 @@ setup(
         "mqtt": MQTT,
         "ray": RAY,
         "web": WEB,
+        "node": NODE,
         "test": TEST,
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],
     },

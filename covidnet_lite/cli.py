@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from . import __version__, watch_command
 from .errors import CovidNetLiteError, InputError, OutputError
+from .node import command as node
 from .web import command as serve
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     watch_command.add(commands)
     serve.add(commands)
+    node.add(commands)
     return parser
 
 

@@ -41,5 +41,13 @@ class ServiceError(CovidNetLiteError):
     """A server cannot start as it was asked to: its address, its token, its certificate."""
 
 
+class SettingsError(CovidNetLiteError):
+    """Settings are missing, unknown or impossible."""
+
+
+class QueueFullError(OutputError):
+    """A queue on disk holds as much as it may; what was given is not in it."""
+
+
 class NotAChestRadiograph(InputError):
     """A readable DICOM file whose own header says it is no frontal chest radiograph."""

@@ -55,6 +55,24 @@ def write_all(contents: Mapping[Path, bytes | str]) -> None:
                 leftover.unlink()  # still there only if something went wrong, an interrupt included
 
 
+def sync(folder: str | Path) -> None:
+    """Makes renames and removals within a folder outlast a power cut.
+
+    Raises:
+        OutputError: the folder is gone, or the disk fails.
+    """
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be made safe on disk ({error.strerror or error}); check the disk"
+        ) from error
+
+
 def write_png(path: str | Path, image: Image.Image) -> Path:
     """A PIL image, written as :func:`write` does.
 

@@ -1,0 +1,55 @@
+"""An X-ray machine: films under many UIDs, and dcmtk's ``storescu``, which sends them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pydicom
+from pydicom.uid import generate_uid
+
+from covidnet_lite import dicom
+
+
+def films(source: Path, folder: Path, count: int, side: int = 300) -> dict[Path, str]:
+    """Copies of a film, ``side`` pixels at least, each of a study of its own: path -> SOP Instance UID."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = pydicom.dcmread(source)
+    small = dicom.reduce(data.pixel_array, (side, side))
+    data.Rows, data.Columns = small.shape
+    data.PixelData = small.tobytes()
+    made = {}
+    for i in range(count):
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            setattr(data, keyword, generate_uid(entropy_srcs=[keyword, str(i)]))
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+        path = folder / f"{i:05}.dcm"
+        data.save_as(path)
+        made[path] = str(data.SOPInstanceUID)
+    return made
+
+
+def send(
+    paths: Sequence[Path],
+    port: int,
+    acknowledged: Callable[[], None] = lambda: None,
+    options: Sequence[str] = (),
+) -> list[Path]:
+    """Sends with ``storescu``; which were acknowledged with success.
+
+    Args:
+        acknowledged: called after each, at once.
+        options: more of them, for ``storescu``.
+    """
+    command = ["storescu", "-v", "-aet", "XRAY", "-aec", "COVIDNET", *options]
+    command += ["127.0.0.1", str(port), *map(str, paths)]
+    taken, current = [], None
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr or ():
+            if line.startswith("I: Sending file: "):
+                current = Path(line.removeprefix("I: Sending file: ").strip())
+            elif line.startswith("I: Received Store Response (Success") and current:
+                taken.append(current)
+                acknowledged()
+    return taken

@@ -1,0 +1,174 @@
+"""Does the node lose a film, or send one twice, when it is killed? With real clients: dcmtk's storescu and Orthanc.
+
+    python benchmarks/node.py                     # 1,000 films, killed three times in mid-stream and once after it
+
+Needs the extra ``node``, pydicom-data, and Debian's dcmtk and orthanc. What Orthanc holds in the end counts: one
+Structured Report and one Secondary Capture of every film. A film that was acknowledged is never offered again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import modality
+from benchmarks.orthanc import AE_TITLE, Orthanc, free_port, missing
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the films.
+
+    Attributes:
+        films: how many were sent.
+        kills: with SIGKILL, and how many films had been acknowledged by then.
+        lost: results that Orthanc lacks, as (kind, film).
+        surplus: results that it holds and should not, or more than once.
+        repeated: results that were sent again, because a kill came between Orthanc's answer and our mark.
+        seconds: from the first film sent to the last result stored.
+        idle_exit: the node's exit code after SIGTERM.
+    """
+
+    films: int
+    kills: tuple[int, ...]
+    lost: list[tuple[str, str]]
+    surplus: list[tuple[str, str]]
+    repeated: int
+    seconds: float
+    idle_exit: int
+
+
+class NodeProcess:
+    """``covidnet-lite node`` in a process of its own, always on the same port and queue."""
+
+    def __init__(self, folder: Path, pacs_port: int, extra: Sequence[str] = ()) -> None:
+        self.port, self.queue, self.log = free_port(), folder / "queue", folder / "node.log"
+        pacs = f"{AE_TITLE}@127.0.0.1:{pacs_port}"
+        options = ["--pacs", pacs, "--queue", str(self.queue), "--port", str(self.port), *extra]
+        self._command = [sys.executable, "-m", "covidnet_lite", "node", *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when it listens."""
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(self._command, cwd=ROOT, stderr=log)
+        until = time.monotonic() + 60
+        while time.monotonic() < until and self._process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        self.kill()
+        raise RuntimeError(f"the node does not listen: {self.log.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """As a power cut would, for the process."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self._process
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(60)
+
+    @property
+    def waiting(self) -> int:
+        """Films in the queue."""
+        return sum(len(os.listdir(self.queue / part)) for part in ("received", "outgoing"))
+
+
+def trial(film: Path, folder: Path, count: int, kills: Sequence[float] = (0.2, 0.5, 0.8)) -> Outcome:
+    """Sends films, kills the node when these shares of them are acknowledged, and once more when all are.
+
+    Args:
+        film: a DICOM film to make copies of.
+        folder: for everything; empty.
+    """
+    films = modality.films(film, folder / "films", count)
+    left, acknowledged, killed = list(films), 0, []
+    at = [max(1, round(share * count)) for share in kills]
+    with Orthanc(folder / "pacs") as pacs:
+        node = NodeProcess(folder, pacs.port)
+
+        def one_more() -> None:
+            nonlocal acknowledged
+            acknowledged += 1
+            if at and acknowledged >= at[0]:
+                at.pop(0)
+                node.kill()
+                killed.append(acknowledged)
+
+        try:
+            node.start()
+            start = time.monotonic()
+            for _ in range(len(kills) + 1):
+                taken = set(modality.send(left, node.port, acknowledged=one_more))
+                left = [path for path in left if path not in taken]
+                if not left:
+                    break
+                node.start()
+            if left:
+                raise RuntimeError(f"{len(left)} films were not taken; see {node.log}")
+            node.kill()
+            killed.append(acknowledged)
+            node.start()
+            until = time.monotonic() + 60 + count
+            while node.waiting and time.monotonic() < until:
+                time.sleep(0.2)
+            seconds = time.monotonic() - start
+            code = node.terminate()
+        finally:
+            node.kill()
+        held = Counter(pacs.results())
+        repeated = (folder / "pacs/orthanc.log").read_text(errors="replace").count("Already stored")
+    wanted = Counter((kind, uid) for kind in ("SR", "SC") for uid in films.values())
+    return Outcome(
+        count, tuple(killed), sorted(wanted - held), sorted(held - wanted), repeated, seconds, code
+    )  # fmt: skip
+
+
+def main() -> int:
+    """Prints the outcome; 0 if nothing was lost and nothing is there twice."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--films", type=int, default=1000, metavar="N", help="how many (default: 1000)")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep films, queue, logs and Orthanc's storage here")
+    args = parser.parse_args()
+    spec = find_spec("data_store")
+    if why := missing() or (None if spec else "needs pydicom-data"):
+        parser.error(why)
+    film = Path(next(iter(spec.submodule_search_locations))) / "data/RG1_UNCR.dcm"
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = trial(film, args.folder or Path(folder), args.films)
+    rows = {
+        "films sent with storescu": outcome.films,
+        "SIGKILLs, after so many acknowledged": ", ".join(map(str, outcome.kills)),
+        "results lost": len(outcome.lost),
+        "results surplus": len(outcome.surplus),
+        "results sent again under the same UID": outcome.repeated,
+        "seconds, all in all": f"{outcome.seconds:.0f}",
+        "exit code after SIGTERM": outcome.idle_exit,
+    }
+    for name, value in rows.items():
+        print(f"{name:40} {value}")
+    return 1 if outcome.lost or outcome.surplus or outcome.idle_exit else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

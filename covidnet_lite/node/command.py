@@ -1,0 +1,81 @@
+"""``covidnet-lite node``: the command."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import IO, Any
+
+DESCRIPTION = """Takes chest X-rays from a modality or PACS (DICOM C-STORE), classifies them, and sends a Structured
+Report and a Secondary Capture to a PACS. What it has acknowledged is on disk and survives kills and power cuts.
+Everything can be set in a TOML file; see docs/node.md. Research use only; not a medical device."""
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the subparsers of ``covidnet-lite``."""
+    parser = commands.add_parser("node", help="a DICOM node: X-rays in, results to a PACS", description=DESCRIPTION)
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="a TOML file; the options below go before it")
+    parser.add_argument("--pacs", metavar="AE@HOST:PORT", help="where results go")
+    parser.add_argument("--queue", type=Path, metavar="DIR", help="where films wait, on a disk of this machine")
+    parser.add_argument("--ae-title", metavar="AE", help="our own AE title (default: COVIDNET)")
+    parser.add_argument("--host", metavar="ADDRESS", help="the address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, metavar="N", help="the port to listen on (default: 11112; 0: any)")
+    parser.add_argument("--check", action="store_true", help="try settings, queue, network and port, and stop")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the node until SIGTERM or SIGINT; returns the exit code.
+
+    Raises:
+        CovidNetLiteError: it cannot start, or a disk or network failed it meanwhile.
+    """
+    import signal
+    import threading
+    import warnings
+
+    from ..cli import ANSWERED, _silent_runtime
+    from . import settings
+
+    tables = settings.read(args.settings) if args.settings else {}
+    options = ("queue", "ae_title", "host", "port")
+    tables |= {name: getattr(args, name) for name in options if getattr(args, name) is not None}
+    if args.queue:
+        tables["queue"] = str(args.queue.absolute())
+    if args.pacs:
+        tables["pacs"] = {**tables.get("pacs", {}), **settings.pacs(args.pacs)}
+    told = settings.build(tables, args.settings.absolute().parent if args.settings else Path.cwd())
+    with _silent_runtime() as err, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydicom's quote the header, and names have no place in a log
+        _log_to(err)
+        node = _node(told)
+        if args.check:
+            node.close()
+            print(f"can run: {node.description}")
+            return ANSWERED
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        node.run(stop)
+    return ANSWERED
+
+
+def _node(told: Any) -> Any:
+    from ..errors import MissingExtraError
+
+    try:
+        from .service import Node
+    except ImportError as error:
+        raise MissingExtraError(f"a node needs the extra: pip install 'covidnet-lite[node]' ({error})") from error
+    return Node(told)
+
+
+def _log_to(err: IO[str]) -> None:
+    import logging
+
+    log = logging.getLogger("covidnet_lite.node")
+    handler = logging.StreamHandler(err)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False

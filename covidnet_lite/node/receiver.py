@@ -1,0 +1,244 @@
+"""Takes X-rays in (C-STORE) and answers that it is alive (C-ECHO)."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import socketserver
+import threading
+import time
+from importlib.util import find_spec
+from io import BytesIO
+from typing import Any
+
+from pydicom import uid
+from pydicom.filewriter import write_file_meta_info
+from pydicom.pixels import get_decoder
+from pynetdicom import AE, _config, evt
+from pynetdicom.sop_class import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    SecondaryCaptureImageStorage,
+    Verification,
+)
+from pynetdicom.transport import AssociationServer
+
+from .. import jpeg
+from ..errors import OutputError, SettingsError
+from ..report import printable
+from . import tls
+from .queue import Queue
+from .settings import Limits, Network, Settings
+
+_config.LOG_HANDLER_LEVEL = "none"  # it would describe every message, which nobody reads
+
+log = logging.getLogger(__name__)
+
+FILMS = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage)
+UNCOMPRESSED = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian)
+COMPRESSED = (
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.RLELossless,
+)
+LONGEST_PDU = 1 << 16  # bytes; we ask for it, and take no longer one
+SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
+
+
+def transfer_syntaxes() -> list[str]:
+    """What is installed here can decode, so that a modality converts instead of sending in vain."""
+    ours = jpeg.SYNTAXES if find_spec("imagecodecs") else ()
+    return [*UNCOMPRESSED, *(syntax for syntax in COMPRESSED if syntax in ours or get_decoder(syntax).is_available)]
+
+
+class Receiver:
+    """A listening DICOM application entity that fills a queue."""
+
+    def __init__(self, settings: Settings, queue: Queue) -> None:
+        """Listens; nothing is taken before :meth:`start`.
+
+        Raises:
+            SettingsError: the address cannot be listened on, or a certificate cannot be used.
+        """
+        self._queue, self._limits = queue, settings.limits
+        entity = AE(ae_title=settings.ae_title)
+        entity.require_called_aet = True
+        entity.require_calling_aet = list(settings.senders.ae_titles)
+        entity.maximum_associations = self._limits.associations
+        entity.maximum_pdu_size = LONGEST_PDU
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = self._limits.timeout
+        entity.add_supported_context(Verification, list(UNCOMPRESSED))
+        for kind in FILMS:
+            entity.add_supported_context(kind, transfer_syntaxes())
+        context = tls.receiving(settings.tls) if settings.tls else None
+        try:
+            self._server = entity.make_server(
+                (settings.host, settings.port),
+                ssl_context=context,
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, self._open),
+                    (evt.EVT_CONN_CLOSE, lambda event: _wake(event.assoc)),
+                    (evt.EVT_REJECTED, _tell_rejection),
+                    (evt.EVT_C_ECHO, _echo),
+                    (evt.EVT_C_STORE, self._store),
+                ],
+                server_class=_Server,
+                networks=settings.senders.networks,
+            )
+        except OSError as error:
+            raise SettingsError(
+                f"{settings.host} port {settings.port}: cannot be listened on ({error.strerror or error}); "
+                "name an address of this machine and a port that is free"
+            ) from error
+        self._thread = threading.Thread(target=self._server.serve_forever, name="covidnet-lite receiver")
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Takes films from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Takes no more: what is not yet acknowledged is aborted, and its sender knows."""
+        if self._thread.is_alive():
+            socketserver.BaseServer.shutdown(self._server)  # pynetdicom's own counts on having started it
+            self._thread.join()
+        self._server.server_close()
+        open_ones = self._server.active_associations
+        for association in open_ones:
+            if association.requestor.primitive is None:
+                association.dul.socket.close()  # there is nothing to abort yet
+            else:
+                association.abort()
+        for association in open_ones:
+            association.join(self._limits.timeout)
+
+    def _open(self, event: Any) -> None:
+        connection = event.assoc.dul.socket
+        connection.recv = _Reader(connection.socket, self._limits, event.address[0])
+
+    def _store(self, event: Any) -> int:
+        request, who = event.request, _who(event.assoc)
+        event.assoc.dul.socket.recv.renew()
+        meta = event.file_meta
+        meta.SourceApplicationEntityTitle = event.assoc.requestor.ae_title
+        head = BytesIO()
+        head.write(b"\0" * 128 + b"DICM")
+        write_file_meta_info(head, meta)
+        data = head.getvalue() + event.encoded_dataset(include_meta=False)  # as it came: damage is found later
+        try:
+            new = self._queue.add(str(request.AffectedSOPInstanceUID), data)
+        except OutputError as error:
+            log.warning("not taken from %s: %s", who, error)
+            return OUT_OF_RESOURCES
+        if not new:
+            log.info("%s: sent again by %s, not classified again", request.AffectedSOPInstanceUID, who)
+        return SUCCESS
+
+
+class _Server(AssociationServer):  # type: ignore[misc]
+    """Talks to known addresses only; no slow handshake and no flood of connections holds up others."""
+
+    request_queue_size = 64  # connections not yet looked at
+
+    def __init__(self, *args: Any, networks: tuple[Network, ...], **more: Any) -> None:
+        self._networks = networks
+        super().__init__(*args, **more)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        client, address = self.socket.accept()
+        client.settimeout(self.ae.network_timeout)
+        if self.ssl_context:
+            # The handshake comes with the first read, in the association's own thread.
+            client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        return client, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        address = ipaddress.ip_address(client_address[0].split("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        if not any(address in network for network in self._networks):
+            log.warning("refused a connection from %s, which is not among the addresses that may send", address)
+            return False
+        # A few too many are told so in DICOM.
+        return bool(len(self.active_associations) < 2 * self.ae.maximum_associations)
+
+
+class _Reader:
+    """Reads for one association, in the place of ``AssociationSocket.recv``, which would read whatever is claimed.
+
+    No PDU may be too long or too slow, and between two answers no more may come than one object.
+    """
+
+    def __init__(self, connection: socket.socket, limits: Limits, peer: str) -> None:
+        self._connection = connection
+        self._timeout, self._most, self._peer = limits.timeout, limits.object_mb * 10**6, peer
+        self.renew()
+
+    def renew(self) -> None:
+        """Lets another object come."""
+        self._left = self._most
+
+    def __call__(self, count: int) -> bytearray:
+        """Reads ``count`` bytes, fewer if the peer hangs up.
+
+        Raises:
+            OSError: the peer sends too much, too slowly, or breaks the connection; pynetdicom ends the association.
+        """
+        try:
+            return self._read(count)
+        except OSError as error:
+            log.warning("ended an association with %s: %s", self._peer, error)
+            raise
+
+    def _read(self, count: int) -> bytearray:
+        self._left -= count
+        if count > LONGEST_PDU:
+            raise OSError(f"sends a PDU of {count} bytes, agreed on were {LONGEST_PDU}")
+        if self._left < 0:
+            raise OSError(f"sends an object of more than {self._most // 10**6} MB (limits.object_mb)")
+        data, got, deadline = bytearray(count), 0, time.monotonic() + self._timeout
+        while got < count:
+            self._connection.settimeout(max(deadline - time.monotonic(), 0.001))
+            received = self._connection.recv_into(memoryview(data)[got:])
+            if not received:
+                break
+            got += received
+        self._connection.settimeout(self._timeout)
+        return data[:got]
+
+
+def _wake(association: Any) -> None:
+    """Ends the wait for a request that will not come, which would keep the place of another client."""
+    if association.requestor.primitive is None:
+        association.dul.to_user_queue.put(None)
+
+
+def _echo(event: Any) -> int:
+    event.assoc.dul.socket.recv.renew()
+    return SUCCESS
+
+
+def _tell_rejection(event: Any) -> None:
+    association = event.assoc
+    request, entity = association.requestor.primitive, association.ae
+    if request.called_ae_title != association.acceptor.ae_title:
+        why = f"it called {request.called_ae_title!r}, not us"
+    elif entity.require_calling_aet and request.calling_ae_title not in entity.require_calling_aet:
+        why = "its AE title is not among those that may send"
+    else:
+        why = f"there are {entity.maximum_associations} associations already"
+    log.warning("refused an association with %s: %s", _who(association), why)
+
+
+def _who(association: Any) -> str:
+    return printable(f"{association.requestor.ae_title}@{association.requestor.address}")

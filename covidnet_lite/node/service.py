@@ -1,0 +1,83 @@
+"""A node at work: receiver, worker and sender around one queue."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from .. import __version__, dicom_results
+from ..classifier import Classifier
+from .queue import Queue
+from .receiver import Receiver
+from .sender import Sender
+from .settings import Settings
+from .worker import work
+
+log = logging.getLogger(__name__)
+
+
+class Node:
+    """Everything a node needs, opened; nothing is taken or sent before :meth:`run`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Opens queue, network and port.
+
+        Raises:
+            CovidNetLiteError: one of them cannot be used; the message says which.
+        """
+        dicom_results.require()
+        network = settings.network
+        self._settings, self._stop = settings, threading.Event()
+        self._classifier = Classifier(network.model, network.runtime or None, network.threads or None)
+        self._queue = Queue(settings.queue, settings.limits)
+        try:
+            self._sender = Sender(settings, self._queue, self._stop)
+            self._receiver = Receiver(settings, self._queue)
+        except BaseException:
+            self._queue.close()
+            raise
+
+    @property
+    def description(self) -> str:
+        """One line: who listens where, and what waits."""
+        told, counts = self._settings, self._queue.counts
+        pacs = f"{told.pacs.ae_title}@{told.pacs.host}:{told.pacs.port}{' (TLS)' if told.pacs.tls else ''}"
+        return (
+            f"{told.ae_title} on {told.host} port {self._receiver.port}{' (TLS)' if told.tls else ''}, "
+            f"results to {pacs}, covidnet-lite {__version__}, network {self._classifier.model.name}; "
+            f"{counts['received']} films to classify, {counts['outgoing']} to send, {counts['failed']} set aside"
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Works until ``stop`` is set: then takes no more, ends what it has in hand, and returns.
+
+        Raises:
+            OutputError: the disk failed.
+        """
+        parts: list[Future[None]] = []
+        pool = ThreadPoolExecutor(2, thread_name_prefix="covidnet-lite")
+        try:
+            parts = [pool.submit(work, self._queue, self._classifier, self._stop), pool.submit(self._sender.run)]
+            for part in parts:
+                part.add_done_callback(lambda _: stop.set())  # neither ends by itself, but by an error
+            self._receiver.start()
+            log.info("%s", self.description)
+            while not stop.wait(1.0):
+                pass  # a signal that comes just as the wait begins is heard only when it ends
+        finally:
+            self._receiver.stop()
+            self._stop.set()
+            self._queue.arrived.set()
+            self._queue.ready.set()
+            pool.shutdown()
+            self._queue.close()
+        for part in parts:
+            part.result()
+        counts = self._queue.counts
+        log.info("stopped; %d films to classify and %d to send wait", counts["received"], counts["outgoing"])
+
+    def close(self) -> None:
+        """Lets go of port and queue, without having run."""
+        self._receiver.stop()
+        self._queue.close()

@@ -1,0 +1,95 @@
+"""Classifies the films of the queue, one after the other."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from pydicom.filereader import read_file_meta_info
+
+from .. import dicom, dicom_results, radiograph
+from ..classifier import Classifier
+from ..dicom_origin import NAME
+from ..errors import InputError, MissingExtraError, OutputError
+from ..prediction import Prediction
+from ..report import printable
+from .queue import Film, Queue
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+log = logging.getLogger(__name__)
+
+TRIES = 5  # of a film with which the process dies
+PAUSE = 10.0  # seconds, when results cannot be written
+
+
+def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
+    """Works until ``stop`` is set, and ``queue.arrived`` after it.
+
+    A film that cannot be read is set aside. Any other error ends the node, and the film is begun again by the next
+    one: after so many tries it is set aside too.
+    """
+    while True:
+        queue.arrived.clear()
+        if stop.is_set():
+            return
+        film = queue.next()
+        if film is None:
+            queue.forget()
+            queue.arrived.wait()
+        elif film.begun >= TRIES:
+            _set_aside(queue, film, f"the node ended {TRIES} times while it worked on this film")
+        else:
+            film = queue.begin(film)
+            try:
+                _process(queue, film, classifier)
+            except OutputError as error:
+                log.error("%s; trying again in %.0f s", error, PAUSE)
+                queue.put_back(film)
+                stop.wait(PAUSE)
+            except (InputError, MissingExtraError) as error:
+                _set_aside(queue, film, str(error).removeprefix(f"{film.path}: "))
+
+
+def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
+    meta, name = read_file_meta_info(film.path), str(film.path)
+    with radiograph.opened(film.path, name) as file:
+        header = dicom.header(file, name)
+    uid = str(meta.MediaStorageSOPInstanceUID)
+    story = {
+        "film": uid,
+        "from": str(meta.get("SourceApplicationEntityTitle", "")),
+        "received": film.path.stat().st_mtime,
+    }
+    if str(header.get("Manufacturer")) == NAME:
+        # A PACS that sends on whatever it gets would have us talk to ourselves for ever.
+        queue.finish(film, {**story, "answer": "a result of ours, left alone"}, [])
+        return
+    if str(header.get("SOPInstanceUID")) != uid:
+        raise InputError(
+            f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended"
+        )
+    prediction = classifier.classify(film.path)
+    results = [_bytes(result) for result in dicom_results.make(prediction, film.path)]
+    queue.finish(film, {**story, "answer": _answer(prediction), "results": len(results)}, results)
+
+
+def _answer(prediction: Prediction) -> str:
+    if prediction.label:
+        return f"resembles {prediction.label} ({prediction.confidence:.0%})"
+    return f"no answer: {prediction.reason}"
+
+
+def _bytes(result: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    result.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _set_aside(queue: Queue, film: Film, reason: str) -> None:
+    uid = read_file_meta_info(film.path).MediaStorageSOPInstanceUID
+    queue.set_aside(film, f"{uid}: {reason}")
+    log.warning("%s: set aside in failed/%s: %s", uid, film.key, printable(reason))

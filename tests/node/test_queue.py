@@ -1,0 +1,286 @@
+"""The queue on disk, killed at every single step."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from covidnet_lite import files
+from covidnet_lite.errors import OutputError, QueueFullError
+from covidnet_lite.node.queue import Film, Queue
+from covidnet_lite.node.settings import Limits
+
+UID = "1.2.3"
+STEPS = ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir")  # of the os module, that change the disk
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing of ours runs after it."""
+
+
+@contextmanager
+def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
+    """Lets ``step`` changes of the disk happen, and none after."""
+    count = 0
+
+    def guard(real: Callable[..., object]) -> Callable[..., object]:
+        def change(*args: object, **more: object) -> object:
+            nonlocal count
+            count += 1
+            if count > step:
+                raise Killed
+            return real(*args, **more)
+
+        return change
+
+    with monkeypatch.context() as patch:
+        for name in STEPS:
+            patch.setattr(os, name, guard(getattr(os, name)))
+        yield
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits(films=3, free_mb=0)
+
+
+@pytest.fixture
+def queue(tmp_path: Path, limits: Limits) -> Iterator[Queue]:
+    opened = Queue(tmp_path / "queue", limits)
+    yield opened
+    opened.close()
+
+
+def first(queue: Queue) -> Film:
+    film = queue.next()
+    assert film
+    return film
+
+
+def test_films_come_out_in_the_order_they_went_in_and_their_results_too(queue: Queue) -> None:
+    for uid in ("1.9", "1.5", "1.7"):
+        assert queue.add(uid, uid.encode())
+        time.sleep(0.02)  # the clock of the file system ticks slowly
+    seen = []
+    while film := queue.next():
+        seen.append(film.path.read_text())
+        queue.finish(film, {"film": film.path.read_text()}, [b"sr", b"sc"])
+        time.sleep(0.02)
+    assert seen == ["1.9", "1.5", "1.7"]
+    assert [parcel.story["film"] for parcel in queue.parcels()] == seen
+    assert [path.read_bytes() for path in queue.parcels()[0].objects] == [b"sr", b"sc"]
+
+
+def test_nobody_else_can_look_into_it(queue: Queue) -> None:
+    assert queue.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_film_is_known_wherever_it_is(queue: Queue) -> None:
+    def known() -> bool:
+        return not queue.add(UID, b"again")
+
+    assert not known()
+    film = queue.begin(first(queue))
+    assert known()
+    queue.finish(film, {}, [b"sr"])
+    assert known()
+    (parcel,) = queue.parcels()
+    queue.mark_sent(*parcel.objects)
+    queue.close_parcel(parcel)
+    assert known()
+    assert queue.counts == {"received": 0, "outgoing": 0, "sent": 1, "failed": 0}
+
+
+def test_what_was_set_aside_may_be_sent_again(queue: Queue) -> None:
+    queue.add(UID, b"bad")
+    queue.set_aside(first(queue), "why")
+    assert queue.add(UID, b"good")
+    queue.set_aside(first(queue), "why not")
+    (folder,) = (queue.folder / "failed").iterdir()
+    assert (folder / "film.dcm").read_bytes() == b"good"
+    assert (folder / "reason.txt").read_text() == "why not\n"
+
+
+def test_a_full_queue_takes_nothing_more_and_loses_nothing(queue: Queue) -> None:
+    for i in range(3):
+        queue.add(f"1.{i}", b"film")
+    with pytest.raises(QueueFullError, match="3 films"):
+        queue.add("1.3", b"film")
+    queue.finish(first(queue), {}, [b"sr"])
+    with pytest.raises(QueueFullError):  # what is not yet sent takes room too
+        queue.add("1.3", b"film")
+    (parcel,) = queue.parcels()
+    queue.mark_sent(*parcel.objects)
+    queue.close_parcel(parcel)
+    assert queue.add("1.3", b"film")
+
+
+def test_what_is_set_aside_takes_no_room(queue: Queue) -> None:
+    for i in range(9):
+        queue.add(f"1.{i}", b"film")
+        queue.set_aside(first(queue), "why")
+    assert queue.counts["failed"] == 9
+
+
+def test_a_full_disk_is_noticed_before_it_is_full(tmp_path: Path) -> None:
+    queue = Queue(tmp_path, Limits(free_mb=10**9))
+    with pytest.raises(QueueFullError, match="MB left"):
+        queue.add(UID, b"film")
+    assert queue.counts["received"] == 0
+
+
+def test_of_what_is_set_aside_the_oldest_goes(tmp_path: Path) -> None:
+    queue = Queue(tmp_path, Limits(failed=2, free_mb=0))
+    for i in range(4):
+        queue.add(f"1.{i}", str(i).encode())
+        queue.set_aside(first(queue), "why")
+        time.sleep(0.02)
+    assert sorted(path.read_text() for path in tmp_path.glob("failed/*/film.dcm")) == ["2", "3"]
+
+
+def test_films_sent_long_ago_are_forgotten(queue: Queue) -> None:
+    for i in range(2):
+        queue.add(f"1.{i}", b"film")
+        queue.finish(first(queue), {"film": f"1.{i}"}, [])
+        queue.close_parcel(queue.parcels()[0])
+    old = next(path for path in (queue.folder / "sent").iterdir() if "1.0" in path.read_text())
+    os.utime(old, (0, time.time() - 91 * 86400))
+    queue.forget()
+    assert queue.add("1.0", b"film")
+    assert not queue.add("1.1", b"film")
+
+
+def test_two_nodes_cannot_have_one_queue(queue: Queue, limits: Limits) -> None:
+    with pytest.raises(OutputError, match="another node"):
+        Queue(queue.folder, limits)
+    queue.close()
+    again = Queue(queue.folder, limits)
+    queue._claim = again._claim  # the fixture closes it
+
+
+def test_attempts_are_counted_across_restarts(tmp_path: Path, limits: Limits) -> None:
+    for i in range(3):
+        queue = Queue(tmp_path, limits)
+        queue.add(UID, b"film")
+        assert queue.begin(first(queue)).begun == i + 1
+        queue.close()
+    queue = Queue(tmp_path, limits)
+    assert queue.put_back(first(queue)).begun == 2
+
+
+def test_nothing_is_acknowledged_before_it_is_on_the_disk(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def kind(number: int) -> str:
+        return Path(os.readlink(f"/proc/self/fd/{number}")).name
+
+    monkeypatch.setattr(os, "fsync", lambda number: (steps.append(("fsync", kind(number))), fsync(number)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append(("replace", Path(a).name)), replace(a, b)))
+    queue.add(UID, b"film")
+    (first_step, temporary), *rest = steps
+    assert (first_step, temporary[:1]) == ("fsync", ".")
+    assert rest == [("replace", temporary), ("fsync", "received")]
+
+
+def run(queue: Queue, sent: list[bytes]) -> None:
+    """All that ever happens to a film."""
+    while film := queue.next():
+        queue.finish(queue.begin(film), {"film": UID}, [b"sr", b"sc"])
+    for parcel in queue.parcels():
+        for path in parcel.objects:
+            sent.append(path.read_bytes())
+            queue.mark_sent(path)
+        queue.close_parcel(parcel)
+
+
+def test_killed_at_any_step_nothing_is_lost_and_no_result_remade(
+    tmp_path: Path, limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, whole = 0, False
+    while not whole:
+        folder, acknowledged, sent = tmp_path / str(step), False, []
+        queue = Queue(folder, limits)
+        with killed_at(monkeypatch, step):
+            try:
+                queue.add(UID, b"film")
+                acknowledged = True
+                run(queue, sent)
+                whole = True
+            except Killed:
+                pass
+        queue.close()
+        again = Queue(folder, limits)
+        if acknowledged:
+            assert not again.add(UID, b"film"), f"lost by a kill at step {step}"
+        else:
+            again.add(UID, b"film")  # its sender, which has heard nothing, sends it again
+        before = list(sent)
+        run(again, sent)
+        assert again.counts == {"received": 0, "outgoing": 0, "sent": 1, "failed": 0}, step
+        # At most the one that was under way is sent twice.
+        assert sorted(set(sent)) == [b"sc", b"sr"], step
+        assert sent[: len(before)] == before
+        assert len(sent) <= 3, step
+        assert not [path for path in folder.rglob("*") if path.name.startswith(".")], step
+        again.close()
+        step += 1
+    assert step > 20
+    assert sent == [b"sr", b"sc"]
+
+
+@pytest.mark.parametrize("how", ["set_aside", "reject"])
+def test_killed_at_any_step_nothing_set_aside_is_lost(
+    how: str, tmp_path: Path, limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put_aside(queue: Queue) -> None:
+        if film := queue.next():
+            if how == "set_aside":
+                return queue.set_aside(film, "why")
+            queue.finish(film, {}, [b"film"])
+        for parcel in queue.parcels():
+            queue.reject(parcel, "why")
+
+    step, whole = 0, False
+    while not whole:
+        queue = Queue(tmp_path / str(step), limits)
+        queue.add(UID, b"film")
+        with killed_at(monkeypatch, step):
+            try:
+                put_aside(queue)
+                whole = True
+            except Killed:
+                pass
+        queue.close()
+        again = Queue(queue.folder, limits)
+        put_aside(again)
+        assert again.counts == {"received": 0, "outgoing": 0, "sent": 0, "failed": 1}, step
+        (folder,) = (again.folder / "failed").iterdir()
+        assert [path.read_bytes() for path in folder.glob("*.dcm")] == [b"film"], step
+        assert (folder / "reason.txt").read_text() == "why\n"
+        again.close()
+        step += 1
+    assert step > 5
+
+
+def test_a_disk_that_fails_is_told(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    queue.add(UID, b"film")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        queue.add("1.2.4", b"film")
+    with pytest.raises(OutputError, match="No space left"):
+        queue.finish(first(queue), {}, [b"sr"])
+    with pytest.raises(OutputError, match="No space left"):
+        files.sync(queue.folder)
+    monkeypatch.undo()
+    assert queue.counts["received"] == 1
+    queue.finish(first(queue), {}, [b"sr"])
+    assert len(queue.parcels()) == 1

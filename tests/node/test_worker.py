@@ -1,0 +1,168 @@
+"""The worker: what becomes of good films, bad ones, and those that are ours."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from covidnet_lite import Classifier
+from covidnet_lite.errors import OutputError
+from covidnet_lite.node import worker
+from covidnet_lite.node.queue import Queue
+from covidnet_lite.node.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier("nano")
+
+
+@pytest.fixture
+def queue(settings: Settings) -> Iterator[Queue]:
+    opened = Queue(settings.queue, settings.limits)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def work(queue: Queue, classifier: Classifier) -> Callable[[], None]:
+    """Works until the queue holds no more films."""
+
+    def run() -> None:
+        stop = threading.Event()
+        real = queue.forget
+
+        def idle() -> None:
+            real()
+            stop.set()
+            queue.arrived.set()
+
+        queue.forget = idle  # type: ignore[method-assign]
+        worker.work(queue, classifier, stop)
+
+    return run
+
+
+def objects(queue: Queue) -> list[Any]:
+    (parcel,) = queue.parcels()
+    return [pydicom.dcmread(path) for path in parcel.objects]
+
+
+def reason(queue: Queue) -> str:
+    (path,) = (queue.folder / "failed").glob("*/reason.txt")
+    return path.read_text()
+
+
+def test_a_film_becomes_a_report_and_a_picture_that_speak_of_it(queue: Queue, work: Any, as_bytes: Any) -> None:
+    queue.add("1.2.3", as_bytes("1.2.3"))
+    work()
+    report, picture = objects(queue)
+    assert (report.Modality, picture.Modality) == ("SR", "OT")
+    assert picture.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.3"
+    (parcel,) = queue.parcels()
+    assert parcel.story["film"] == "1.2.3"
+    assert parcel.story["results"] == 2
+    assert parcel.story["answer"].startswith(("resembles", "no answer"))
+
+
+def test_the_same_film_gives_the_same_instances_after_a_restart(queue: Queue, work: Any, as_bytes: Any) -> None:
+    made = []
+    for _ in range(2):
+        queue.add("1.2.3", as_bytes("1.2.3"))
+        work()
+        made.append([data.SOPInstanceUID for data in objects(queue)])
+        queue.reject(queue.parcels()[0], "to have it made again")
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless], ids=lambda syntax: syntax.name)
+def test_compressed_films_are_classified_too(queue: Queue, work: Any, as_bytes: Any, syntax: Any) -> None:
+    data = pydicom.dcmread(BytesIO(as_bytes("1.2.3")))
+    data.compress(syntax, generate_instance_uid=False)
+    buffer = BytesIO()
+    data.save_as(buffer)
+    queue.add("1.2.3", buffer.getvalue())
+    work()
+    assert len(objects(queue)) == 2
+
+
+def test_a_lateral_view_gets_a_report_without_a_picture(queue: Queue, work: Any, as_bytes: Any) -> None:
+    queue.add("1.2.3", as_bytes("1.2.3", ViewPosition="LL"))
+    work()
+    (report,) = objects(queue)
+    assert report.Modality == "SR"
+
+
+def test_films_that_cannot_be_read_are_set_aside_and_hold_up_nothing(queue: Queue, work: Any, as_bytes: Any) -> None:
+    whole = as_bytes("1.2.1")
+    queue.add("1.2.1", whole[: len(whole) // 2])
+    queue.add("1.2.2", as_bytes("1.2.2"))
+    work()
+    assert queue.counts == {"received": 0, "outgoing": 1, "sent": 0, "failed": 1}
+    assert reason(queue).startswith("1.2.1: ")
+    assert str(queue.folder) not in reason(queue)
+    (film,) = (queue.folder / "failed").glob("*/film.dcm")
+    assert film.read_bytes() == whole[: len(whole) // 2]
+
+
+def test_a_film_that_was_sent_under_another_uid_is_set_aside(queue: Queue, work: Any, as_bytes: Any) -> None:
+    film = pydicom.dcmread(BytesIO(as_bytes("1.2.3")))
+    film.file_meta.MediaStorageSOPInstanceUID = "1.2.4"
+    buffer = BytesIO()
+    film.save_as(buffer)
+    queue.add("1.2.4", buffer.getvalue())
+    work()
+    assert reason(queue).startswith("1.2.4: its SOP Instance UID is 1.2.3, but it was sent as 1.2.4")
+
+
+def test_our_own_results_coming_back_end_there(queue: Queue, work: Any, as_bytes: Any) -> None:
+    queue.add("1.2.3", as_bytes("1.2.3"))
+    work()
+    picture = queue.parcels()[0].objects[1]
+    uid = str(pydicom.dcmread(picture).SOPInstanceUID)
+    queue.add(uid, picture.read_bytes())
+    work()
+    back = next(parcel for parcel in queue.parcels() if parcel.story["film"] == uid)
+    assert back.objects == []
+    assert back.story["answer"] == "a result of ours, left alone"
+
+
+def test_a_film_with_which_the_node_dies_again_and_again_is_set_aside(queue: Queue, as_bytes: Any, work: Any) -> None:
+    class Deadly:
+        def classify(self, path: Any) -> None:
+            raise ZeroDivisionError("a bug")
+
+    queue.add("1.2.1", as_bytes("1.2.1"))
+    for _ in range(worker.TRIES):
+        with pytest.raises(ZeroDivisionError):
+            worker.work(queue, Deadly(), threading.Event())  # type: ignore[arg-type]
+    queue.add("1.2.2", as_bytes("1.2.2"))
+    work()
+    assert queue.counts == {"received": 0, "outgoing": 1, "sent": 0, "failed": 1}
+    assert "ended 5 times" in reason(queue)
+
+
+def test_a_full_disk_is_waited_for_and_is_no_fault_of_the_film(
+    queue: Queue, work: Any, as_bytes: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker, "PAUSE", 0.01)
+    finish, left = queue.finish, 2 * worker.TRIES
+
+    def full(*args: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise OutputError("no room")
+        finish(*args)
+
+    monkeypatch.setattr(queue, "finish", full)
+    queue.add("1.2.3", as_bytes("1.2.3"))
+    work()
+    assert queue.counts == {"received": 0, "outgoing": 1, "sent": 0, "failed": 0}
+    assert caplog.text.count("no room; trying again") == 2 * worker.TRIES
