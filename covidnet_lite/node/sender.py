@@ -76,7 +76,7 @@ class Sender:
             due = [parcel for parcel in parcels if not self._pause(parcel).left]
             if due and self._connect(len(parcels)):
                 for parcel in due:
-                    if not self._stop.is_set() and self._association.is_established:
+                    if not self._stop.is_set() and self._connected:
                         self._send(parcel)
             elif due:
                 self._stop.wait(self._away.left)
@@ -87,12 +87,16 @@ class Sender:
                 self._queue.ready.wait(min((self._pause(parcel).left for parcel in parcels), default=None))
         self._hang_up()
 
+    @property
+    def _connected(self) -> bool:
+        return bool(self._association and self._association.is_established)
+
     def _pause(self, parcel: Parcel) -> Pause:
         return self._not_now.get(parcel.key, Pause())
 
     def _connect(self, waiting: int) -> bool:
         """Makes sure of an association."""
-        if self._association and self._association.is_established:
+        if self._connected:
             return True
         try:
             self._association = self._entity.associate(
@@ -116,13 +120,16 @@ class Sender:
         return False
 
     def _hang_up(self) -> None:
-        if self._association and self._association.is_established:
+        if self._connected:
             self._association.release()
         self._association = None
 
     def _send(self, parcel: Parcel) -> None:
         for path in parcel.objects:
             status = self._store(path)
+            if status is None and self._connected:
+                self._association.abort()  # it may not know yet that it has ended
+                self._association = None
             if status is None or _for_now(status):
                 self._not_now[parcel.key] = pause = self._pause(parcel).longer()
                 why = "broke off" if status is None else f"answered 0x{status:04X}"
