@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+OBJECTION = "its header says"  # how an objection begins
 PROJECTION = ("CR", "DX", "RG")  # computed, digital and digitised film radiography
 # The classes of objects such a picture may come in: CR, DX, secondary capture.
 _CLASSES = (
@@ -74,7 +75,7 @@ def read(header: Dataset) -> Examination:
         parts[0][0] if parts else "",
         views[0] if views else "",
         _text(header, "ImageLaterality") or _text(header, "Laterality"),
-        f"its header says {objections[0]}" if objections else "",
+        f"{OBJECTION} {objections[0]}" if objections else "",
     )
 
 

@@ -16,6 +16,8 @@ from .errors import OutputError
 if TYPE_CHECKING:
     from PIL import Image
 
+TEMPORARY = ".covidnet-lite-"  # how a name begins that a file has until it is whole
+
 
 def write(path: str | Path, data: bytes | str) -> Path:
     """Writes under a temporary name in the same folder, then renames.
@@ -35,7 +37,7 @@ def write_all(contents: Mapping[Path, bytes | str]) -> None:
     Raises:
         OutputError: one cannot be written; what stood under the names is untouched.
     """
-    temporary = {path: path.parent / f".covidnet-lite-{secrets.token_hex(8)}" for path in contents}
+    temporary = {path: path.parent / f"{TEMPORARY}{secrets.token_hex(8)}" for path in contents}
     path = Path()
     try:
         for path, data in contents.items():

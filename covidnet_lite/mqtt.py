@@ -14,20 +14,24 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import files, watch
 from .errors import InputError, MissingExtraError, OutputError
+from .examination import OBJECTION
+from .result_files import ResultFiles
 
 PORT, TLS_PORT = 1883, 8883
 USER, PASSWORD = "COVIDNET_LITE_MQTT_USER", "COVIDNET_LITE_MQTT_PASSWORD"  # environment: command lines can be read
 TOPIC = "covidnet-lite"
+PRIVATE = ("file", "network", "delivered", "examination")
 ONLINE, OFFLINE = "online", "offline"
-LONGEST_PAUSE = 30.0  # seconds between attempts to reach the broker
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts to reach the broker
+HEARTBEAT = 30.0  # seconds after which the status is told again
+GRACE = 5.0  # seconds for a farewell
 
 
 @dataclass(frozen=True)
@@ -57,24 +61,44 @@ def broker(address: str, topic: str = TOPIC, tls: bool = False, ca: Path | None 
     Raises:
         InputError: address, topic or certificate cannot be used.
     """
-    host, _, port = address.rpartition(":") if ":" in address else (address, "", "")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or (port and not (port.isdecimal() and 0 < int(port) < 65536)):
-        raise InputError(f"{address!r}: is no broker; write HOST or HOST:PORT")
-    if not topic or any(c in topic for c in "+#\0") or len(topic.encode()) > 60000 or topic[0] in "/$":
+    host, port = _host_and_port(address)
+    if not topic or not topic.isprintable() or any(c in topic for c in "+#") or topic[0] in "/$" or len(topic) > 1000:
         raise InputError(
             f"{topic!r}: is no topic to publish to; write words and slashes, without +, # and a $ in front"
         )
     if ca is not None and not ca.is_file():
         raise InputError(f"{ca}: no such certificate; give a PEM file")
-    number = int(port) if port else TLS_PORT if tls or ca else PORT
-    return Broker(host, number, topic.rstrip("/"), tls or ca is not None, ca, os.getenv(USER), os.getenv(PASSWORD))
+    return Broker(
+        host,
+        port or (TLS_PORT if tls or ca else PORT),
+        topic.rstrip("/"),
+        tls or ca is not None,
+        ca,
+        os.getenv(USER),
+        os.getenv(PASSWORD),
+    )
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """``[::1]:8883`` -> ``::1`` and 8883; the port is 0 where none is given."""
+    host, port = address, "0"
+    if address.count(":") == 1 or "]:" in address:  # else a name, or an IPv6 address without a port
+        host, _, port = address.rpartition(":")
+        port = port.lstrip("0") or "none"
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        known = host.encode("idna")
+    except UnicodeError:  # a label that is empty or too long
+        known = b""
+    if not known or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
+        raise InputError(f"{address!r}: is no broker; write HOST or HOST:PORT")
+    return host, int(port)
 
 
 class Publisher:
     """Sends results to a broker, on a thread of its own; while the broker is away they wait as files."""
 
-    def __init__(self, to: Broker, say: Callable[[str], None]) -> None:
+    def __init__(self, to: Broker, results: ResultFiles, say: Callable[[str], None]) -> None:
         """Raises:
         MissingExtraError: aiomqtt is not installed.
         InputError: the certificate cannot be read.
@@ -83,60 +107,66 @@ class Publisher:
             import aiomqtt  # noqa: F401
         except ImportError:
             raise MissingExtraError("MQTT needs the extra: pip install 'covidnet-lite[mqtt]'") from None
-        self._broker, self._say = to, say
+        self._broker, self._results, self._say = to, results, say
         self._context = _context(to)
+        # Only the thread looks at these, once it runs; others hand things to its loop.
         self._waiting: dict[Path, None] = {}  # in order; a result written anew waits once
-        self._changed, self._ending = threading.Condition(), False
+        self._end: float | None = None  # when to give up
+        self._loop, self._news, self._ending = asyncio.new_event_loop(), asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="covidnet-lite-mqtt", daemon=True)
 
-    def start(self, left: Iterable[Path]) -> None:
+    def start(self) -> None:
         """Begins, with results that an earlier run left undelivered."""
-        for path in left:
-            kept = watch.load(path)
-            if kept is not None and kept.get("delivered") is False:
-                self._waiting[path] = None
+        self._waiting = dict.fromkeys(self._results.undelivered())
         self._thread.start()
 
     def deliver(self, path: Path) -> None:
         """Takes the file of a result."""
-        with self._changed:
-            self._waiting[path] = None
-            self._changed.notify()
+        self._loop.call_soon_threadsafe(self._take, path)
 
     def close(self, patience: float) -> int:
         """Ends, when all is delivered or after so many seconds; how many results still wait, as files."""
-        end = time.monotonic() + patience
-        with self._changed:
-            while self._waiting and self._thread.is_alive() and time.monotonic() < end:
-                self._changed.wait(min(0.2, max(0.0, end - time.monotonic())))
-            self._ending = True
-            self._changed.notify_all()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._finish, time.monotonic() + patience)
+            self._thread.join(patience + GRACE)
         return len(self._waiting)
 
+    def _take(self, path: Path) -> None:
+        self._waiting[path] = None
+        self._news.set()
+
+    def _finish(self, end: float) -> None:
+        self._end = end
+        self._ending.set()
+        self._news.set()
+
     def _run(self) -> None:
-        asyncio.run(self._stay_connected())
+        try:
+            self._loop.run_until_complete(self._stay_connected())
+        finally:
+            self._loop.close()
+
+    def _is_over(self) -> bool:
+        return self._end is not None and (not self._waiting or time.monotonic() >= self._end)
 
     async def _stay_connected(self) -> None:
         import aiomqtt
 
-        pause, reached = 0.5, True
-        while not self._ending:
+        pause, reached = FIRST_PAUSE, True
+        while not self._is_over():
             try:
                 async with self._client() as client:
-                    await client.publish(f"{self._broker.topic}/status", ONLINE, qos=1, retain=True)
+                    await self._tell(client, ONLINE)
                     self._say(f"connected to {self._broker}")
-                    pause, reached = 0.5, True
+                    pause, reached = FIRST_PAUSE, True
                     await self._send(client)
-                    await client.publish(f"{self._broker.topic}/status", OFFLINE, qos=1, retain=True)
+                    await self._tell(client, OFFLINE)
             except (aiomqtt.MqttError, OSError) as error:  # OSError: no such host, TLS
                 if reached:
                     self._say(f"{self._broker}: not reached ({error}); results wait, and it is tried again")
                     reached = False
-                end = time.monotonic() + pause
-                while not self._ending and time.monotonic() < end:
-                    await asyncio.sleep(0.1)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                await self._rest(pause)
+                pause = min(2 * pause, LONGEST_PAUSE if self._end is None else FIRST_PAUSE)
 
     def _client(self) -> Any:
         import aiomqtt
@@ -151,53 +181,91 @@ class Publisher:
             logger=logging.getLogger("covidnet_lite.mqtt"),
         )
 
-    async def _send(self, client: Any) -> None:
-        """Until the end, or until the broker goes away."""
-        quiet_since = time.monotonic()
-        while True:
-            path = next(iter(self._waiting), None)
-            if path is None:
-                if self._ending:
-                    return
-                await asyncio.sleep(0.1)
-                if time.monotonic() - quiet_since > 30:  # notice a broker that went away, and say that we have not
-                    await client.publish(f"{self._broker.topic}/status", ONLINE, qos=1, retain=True)
-                    quiet_since = time.monotonic()
-                continue
-            try:
-                data = path.read_bytes()
-            except OSError:  # taken away: there is nothing to tell any more
-                data = b""
-            if data and (told := payload(data)):
-                await client.publish(f"{self._broker.topic}/result", told, qos=1)  # returns when it is confirmed
-            self._mark(path, data)
-            quiet_since = time.monotonic()
-            if self._ending and not self._waiting:
-                return
+    async def _tell(self, client: Any, status: str) -> None:
+        await client.publish(f"{self._broker.topic}/status", status, qos=1, retain=True)
 
-    def _mark(self, path: Path, sent: bytes) -> None:
-        """Remembers that this was delivered, unless the result is another by now."""
-        with self._changed:
+    async def _send(self, client: Any) -> None:
+        """Until the end; raises where the broker goes away."""
+        lost = asyncio.ensure_future(_lost(client))
+        try:
+            told = time.monotonic()
+            while not self._is_over():
+                if time.monotonic() - told >= HEARTBEAT:  # the will of a connection lost before may come late
+                    await self._tell(client, ONLINE)
+                    told = time.monotonic()
+                if path := next(iter(self._waiting), None):
+                    await self._deliver(client, path)
+                else:
+                    await self._wait_for_news(lost, told + HEARTBEAT)
+        finally:
+            lost.cancel()
+
+    async def _deliver(self, client: Any, path: Path) -> None:
+        told = b""
+        try:
+            data = path.read_bytes()
+            told = payload(data)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._say(f"{path}: cannot be read ({error.strerror or error}); it waits")
+            await self._rest(LONGEST_PAUSE)
+            return
+        if not told:  # taken away, or another program's by now: there is nothing to tell any more
+            self._waiting.pop(path)
+            return
+        await client.publish(f"{self._broker.topic}/result", told, qos=1)  # returns when it is confirmed
+        await self._mark(path, data)
+
+    async def _mark(self, path: Path, sent: bytes) -> None:
+        """Before anything else is sent, or a power cut would have more than this one sent again."""
+        said = False
+        while True:
             try:
-                if sent and path.read_bytes() != sent:
-                    return  # written anew meanwhile: that one waits
-                if sent:
-                    kept = json.loads(sent)
-                    kept["delivered"] = True
-                    files.write(path, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
-            except FileNotFoundError:
-                pass
+                if self._results.mark(path, sent):
+                    self._waiting.pop(path)
+                return  # else it was written anew meanwhile, and waits
             except OutputError as error:
-                self._say(f"delivered, but will be again after a new start: {error}")
-            self._waiting.pop(path, None)
-            self._changed.notify_all()
+                if not said:
+                    self._say(f"delivered, but that cannot be noted, so the next wait: {error}")
+                    said = True
+            if self._end is not None and time.monotonic() >= self._end:
+                return
+            await self._rest(FIRST_PAUSE)
+
+    async def _wait_for_news(self, lost: asyncio.Future[Any], until: float) -> None:
+        news: asyncio.Future[Any] = asyncio.ensure_future(self._news.wait())
+        await asyncio.wait({news, lost}, timeout=until - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
+        news.cancel()
+        self._news.clear()
+        if lost.done():
+            lost.result()
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleeps; where the end comes, no longer than is left."""
+        if self._end is None:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), seconds)
+        else:
+            await asyncio.sleep(min(seconds, max(0.0, self._end - time.monotonic())))
+
+
+async def _lost(client: Any) -> None:
+    """Raises when the connection breaks; nothing was subscribed to, so nothing comes."""
+    async for _ in client.messages:
+        pass
 
 
 def payload(data: bytes) -> bytes:
-    """What is published of a result: all but how it was kept; nothing where the file is no result."""
+    """What is published of a result; nothing where the file is no result.
+
+    All but how it was kept, and what is quoted from a DICOM header: people write names into any field.
+    """
     with suppress(ValueError, AttributeError):
         kept = json.loads(data)
-        told = {key: value for key, value in kept.items() if key not in ("file", "network", "delivered")}
+        told = {key: value for key, value in kept.items() if key not in PRIVATE}
+        if str(told.get("reason")).startswith(OBJECTION):
+            told["reason"] = f"{OBJECTION} that it is no frontal chest radiograph"
         return json.dumps(told, ensure_ascii=False).encode()
     return b""
 

@@ -2,14 +2,11 @@
 
 The folder is looked at every second or so. Polling, and not inotify: it needs nothing, and it sees what another
 machine writes to a network share, of which the kernel here hears nothing.
-
-A result says which file it is of (size and time of change) and which network gave it, so that a second start does only
-what is new or changed.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import threading
 import time
@@ -20,94 +17,80 @@ from typing import TYPE_CHECKING, Any
 
 from . import files
 from .cases import SUFFIXES
-from .errors import InputError, OutputError
+from .errors import BackendError, InputError, MissingExtraError, OutputError
 from .report import EVIDENCE, printable
+from .result_files import ResultFiles, Stamp, stamp_of
 
 if TYPE_CHECKING:
     from .classifier import Classifier
     from .prediction import Failure, Prediction
 
-RESULT = ".json"  # added to the name of a radiograph
+RETRY = 60.0  # seconds until what went wrong, and may go well another time, is tried again
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DICOMDIR = "DICOMDIR"  # the table of contents of a disk with DICOM files
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Stamp:
-    """Which state of a file: ``size`` in bytes, time of change in nanoseconds."""
-
-    size: int
-    changed_ns: int
-
-
-@dataclass(frozen=True)
 class Folder:
-    """What is watched, and where results go.
+    """What is watched.
 
     Attributes:
         root: searched with all folders in it.
-        out: where results go, in the same folders as below ``root``; ``root`` itself for beside the radiographs.
         settle: seconds for which a file must not have changed to be taken for whole.
         heatmap: also write each radiograph with its evidence map.
     """
 
     root: Path
-    out: Path
     settle: float = 2.0
     heatmap: bool = False
 
-    def radiographs(self) -> Iterator[tuple[str, Stamp]]:
-        """``path below root, stamp`` of all that looks like one; hidden files and folders are left alone.
+    def candidates(self, unseen: Say) -> Iterator[tuple[str, Stamp]]:
+        """``path below root, stamp`` of all that may be one by its name; hidden files and folders are left alone.
+
+        ``unseen`` is told of each folder in it that cannot be looked into.
 
         Raises:
             InputError: the folder itself cannot be looked at.
         """
         if not os.path.isdir(self.root):
             raise InputError(f"{self.root}: no such folder; make it, or mount what it is on")
-        for folder, below, names in os.walk(self.root):
+
+        def closed(error: OSError) -> None:
+            unseen(
+                f"{error.filename}: cannot be looked into ({error.strerror}); give this program the right to read it"
+            )
+
+        for folder, below, names in os.walk(self.root, onerror=closed):
             below[:] = sorted(name for name in below if not name.startswith("."))
             for name in sorted(names):
-                if name.startswith(".") or name.endswith(EVIDENCE) or Path(name).suffix.lower() not in SUFFIXES:
+                if name.startswith(".") or name.endswith(EVIDENCE) or name.upper() == DICOMDIR:
                     continue
-                path = os.path.join(folder, name)
-                stamp = stamp_of(path)
-                if stamp:
-                    yield os.path.relpath(path, self.root), stamp
-
-    def result(self, name: str) -> Path:
-        """Where the result of ``name``, a path below ``root``, is kept."""
-        return self.out / (name + RESULT)
-
-    def results(self) -> list[Path]:
-        """All results there are, the oldest first."""
-        found = [path for path in self.out.rglob("*" + RESULT) if Path(path.stem).suffix.lower() in SUFFIXES]
-        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path))
+                if _is_named_so(name) or _is_bare(name):
+                    path = os.path.join(folder, name)
+                    stamp = stamp_of(path)
+                    if stamp:
+                        yield os.path.relpath(path, self.root), stamp
 
 
-def stamp_of(path: str | Path) -> Stamp | None:
-    """The state of a file; ``None`` where there is none."""
+def _is_named_so(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _is_bare(name: str) -> bool:
+    """Whether a name has no suffix, as those on a disk with DICOM files: ``IM000001``, or a UID."""
+    return not os.path.splitext(name)[1].strip(".0123456789")
+
+
+def _is_radiograph(path: str) -> bool:
+    """Whether a file is one by its name, or DICOM by its head; one that cannot be opened is to be told of."""
+    if _is_named_so(path):
+        return True
     try:
-        stat = os.stat(path)
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
     except OSError:
-        return None
-    return Stamp(stat.st_size, stat.st_mtime_ns)
-
-
-def load(path: Path) -> dict[str, Any] | None:
-    """A result; ``None`` where there is none, or another program's file."""
-    try:
-        kept = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return kept if isinstance(kept, dict) and isinstance(kept.get("file"), dict) else None
-
-
-def is_of(kept: dict[str, Any] | None, stamp: Stamp, sha256: str) -> bool:
-    """Whether a result is of this state of the file, by this network."""
-    return kept is not None and kept.get("network") == sha256 and kept["file"] == _plain(stamp)
-
-
-def _plain(stamp: Stamp) -> dict[str, int]:
-    return {"size": stamp.size, "changed_ns": stamp.changed_ns}
+        return os.path.isfile(path)
 
 
 class Settled:
@@ -128,73 +111,126 @@ class Settled:
         return [name for name, (_, since) in self._seen.items() if now - since >= self._seconds]
 
 
+@dataclass(frozen=True)
+class Look:
+    """How many radiographs a look ``done``, left ``waiting`` (still being written), and had ``trouble`` with."""
+
+    done: int
+    waiting: int
+    trouble: int
+
+
 class Watch:
     """Classifies what arrives in a folder, once each."""
 
-    def __init__(self, folder: Folder, classifier: Classifier, say: Say, deliver: Callable[[Path], None] | None = None):
-        """``deliver`` is given the path of each result written, to be sent on; ``None`` where none is to be."""
-        self._folder, self._classifier, self._say, self._deliver = folder, classifier, say, deliver
+    def __init__(
+        self,
+        folder: Folder,
+        results: ResultFiles,
+        classifier: Classifier,
+        say: Say,
+        warn: Say | None = None,
+        deliver: Callable[[Path], None] | None = None,
+    ) -> None:
+        """``say`` is told each result, ``warn`` each trouble once.
+
+        ``deliver`` is given the path of each result written, to be sent on; ``None`` where none is to be.
+        """
+        self._folder, self._results, self._classifier = folder, results, classifier
+        self._say, self._warn, self._deliver = say, warn or say, deliver
+        self._network = classifier.model.sha256
         self._settled = Settled(folder.settle)
         self._done: dict[str, Stamp] = {}
+        self._later: dict[str, tuple[float, str]] = {}  # name -> when to try again, what was wrong
+        self._warned: set[str] = set()
 
-    def look(self, now: float) -> tuple[int, int]:
-        """Once: classifies what is new and whole. How many that were, and how many are still being written.
+    def look(self, now: float, stop: threading.Event | None = None) -> Look:
+        """Once: classifies what is new and whole, or as much of it as there is time for until ``stop``.
 
         Raises:
             InputError: the folder is not there.
-            OutputError: a result cannot be written; its radiograph stays to be done.
+            OutputError: the disk is full; what is left stays to be done.
         """
-        found = dict(self._folder.radiographs())
+        closed: list[str] = []
+        found = dict(self._folder.candidates(closed.append))
         self._done = {name: stamp for name, stamp in self._done.items() if found.get(name) == stamp}
-        new = {
-            name: stamp
-            for name, stamp in found.items()
-            if name not in self._done and not self._is_answered(name, stamp)
-        }
-        whole = self._settled.whole(new, now)
-        paths = [os.path.join(self._folder.root, name) for name in whole]
-        count = 0
-        for name, path, result in zip(whole, paths, self._classifier.classify_many(paths)):
-            if stamp_of(path) == new[name]:  # else it was changed, or taken away, meanwhile
-                self._keep(name, new[name], result)
-                count += 1
-        return count, len(new) - count
+        new = {name: stamp for name, stamp in found.items() if not self._is_done(name, stamp)}
+        self._later = {name: later for name, later in self._later.items() if name in new}
+        due = []
+        for name in self._settled.whole(new, now):
+            if name in self._later and now < self._later[name][0]:
+                continue
+            if _is_radiograph(os.path.join(self._folder.root, name)):
+                due.append(name)
+            else:
+                self._done[name] = new.pop(name)
+        done = self._classify(due, new, now, stop)
+        told = {*closed, *(why for _, why in self._later.values())}
+        for text in sorted(told - self._warned):
+            self._warn(text)
+        self._warned = told
+        return Look(done, len(new) - done - len(self._later), len(told))
 
-    def _is_answered(self, name: str, stamp: Stamp) -> bool:
-        answered = is_of(load(self._folder.result(name)), stamp, self._classifier.model.sha256)
-        if answered:
+    def _is_done(self, name: str, stamp: Stamp) -> bool:
+        if name not in self._done and self._results.is_answered(name, stamp, self._network):
             self._done[name] = stamp  # not opened again at each look
-        return answered
+        return name in self._done
 
-    def _keep(self, name: str, stamp: Stamp, result: Prediction | Failure) -> None:
-        kept = {
-            **result.to_dict(),
-            "name": name,
-            "reason": None if result.reason is None else result.reason.replace(str(self._folder.root), ".."),
-            "file": _plain(stamp),
-            "network": self._classifier.model.sha256,
-        }
-        if self._deliver:
-            kept["delivered"] = False
-        path = self._folder.result(name)
+    def _classify(self, names: list[str], new: dict[str, Stamp], now: float, stop: threading.Event | None) -> int:
+        paths = [os.path.join(self._folder.root, name) for name in names]
+        count = 0
+        for name, path, result in zip(names, paths, self._classifier.classify_many(paths)):
+            if stop is not None and stop.is_set():
+                break
+            self._later.pop(name, None)
+            if stamp_of(path) != new[name]:
+                continue  # it was changed, or taken away, meanwhile
+            try:
+                if _may_pass(result):
+                    self._keep(name, None, result)
+                    self._later[name] = (now + RETRY, f"{printable(name)}: {printable(result.reason or '')}")
+                else:
+                    self._keep(name, new[name], result)
+                    self._done[name] = new[name]
+                    count += 1
+            except (InputError, OutputError) as error:  # InputError: read again for its evidence map
+                if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
+                    raise
+                self._later[name] = (now + RETRY, printable(str(error)))
+        return count
+
+    def _keep(self, name: str, stamp: Stamp | None, result: Prediction | Failure) -> None:
+        told: dict[str, Any] = result.to_dict()
+        if result.reason:
+            told["reason"] = result.reason.replace(str(self._folder.root), "..")
+        path = self._results.path(name)
         if self._folder.heatmap and getattr(result, "evidence", None) is not None:
             files.write_png(path.with_name(Path(name).name + EVIDENCE), result.heatmap())  # type: ignore[union-attr]
-        files.write(path, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
-        self._done[name] = stamp
-        self._say(f"{printable(name)}: {result.status}" + (f", resembles {result.label}" if result.label else ""))
-        if self._deliver:
-            self._deliver(path)
+        if self._results.keep(name, told, stamp, self._network, deliver=self._deliver is not None):
+            self._say(f"{printable(name)}: {result.status}" + (f", resembles {result.label}" if result.label else ""))
+            if self._deliver:
+                self._deliver(path)
+
+
+def _may_pass(result: Prediction | Failure) -> bool:
+    """Whether it failed for a fault not of the file: no right to read it, a share that broke off, a missing extra."""
+    error = getattr(result, "error", None)
+    if error is None:
+        return False
+    why = error.__cause__  # what decoders raise as OSError has no number
+    of_the_system = isinstance(why, OSError) and why.errno is not None
+    return of_the_system or isinstance(why, MemoryError) or isinstance(error, (MissingExtraError, BackendError))
 
 
 def run(watch: Watch, say: Say, stop: threading.Event, interval: float = 1.0, once: bool = False) -> bool:
     """Looks until told to stop; or ``once``, until all that is there is done. Whether all went well.
 
-    A folder that is away (a share, a stick) and results that cannot be written are told once, and tried again.
+    A folder that is away (a share, a stick) and a full disk are told once, and tried again.
     """
     trouble = ""
     while not stop.is_set():
         try:
-            _, waiting = watch.look(time.monotonic())
+            seen = watch.look(time.monotonic(), stop)
         except (InputError, OutputError) as error:
             if str(error) != trouble:
                 trouble = str(error)
@@ -203,7 +239,7 @@ def run(watch: Watch, say: Say, stop: threading.Event, interval: float = 1.0, on
                 return False
         else:
             trouble = ""
-            if once and not waiting:
-                return True
+            if once and not seen.waiting:
+                return not seen.trouble
         stop.wait(interval)
     return not once

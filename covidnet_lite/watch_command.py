@@ -70,12 +70,14 @@ def run(args: argparse.Namespace) -> int:
     from .classifier import Classifier
     from .cli import _silent_runtime
     from .errors import InputError
+    from .result_files import ResultFiles
 
     if not args.folder.is_dir():
         raise InputError(f"{args.folder}: no such folder; make it, or mount what it is on")
     out = args.out or args.folder
     files.check_folder(out)
-    folder = watch.Folder(args.folder, out, args.settle, args.heatmap)
+    folder, results = watch.Folder(args.folder, args.settle, args.heatmap), ResultFiles(out)
+    results.tidy()
     stop = threading.Event()
     with ExitStack() as stack:
         err = stack.enter_context(_silent_runtime())
@@ -86,12 +88,12 @@ def run(args: argparse.Namespace) -> int:
 
         publisher = None
         if args.mqtt:
-            publisher = mqtt.Publisher(mqtt.broker(args.mqtt, args.topic, args.tls, args.ca), say)
-            publisher.start(folder.results())
+            publisher = mqtt.Publisher(mqtt.broker(args.mqtt, args.topic, args.tls, args.ca), results, say)
+            publisher.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         say(f"watching {args.folder} with {classifier.model.name}. Research use only; not a medical device.")
-        seen = watch.Watch(folder, classifier, _tell, publisher.deliver if publisher else None)
+        seen = watch.Watch(folder, results, classifier, _tell, say, publisher.deliver if publisher else None)
         well = watch.run(seen, say, stop, args.interval, args.once)
         left = publisher.close(60.0 if args.once else PATIENCE) if publisher else 0
         if left:

@@ -8,15 +8,18 @@ import signal
 import socket
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from watchers import until, watching
 
-from covidnet_lite import mqtt
-from covidnet_lite.errors import InputError
+import covidnet_lite
+from covidnet_lite import files, mqtt
+from covidnet_lite.errors import InputError, OutputError
 from covidnet_lite.mqtt import Broker, Publisher, broker, payload
+from covidnet_lite.result_files import ResultFiles, Stamp
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
@@ -46,9 +49,9 @@ class Mosquitto:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def stop(self) -> None:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.process:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(number)
             self.process.wait(20)
             self.process = None
 
@@ -56,11 +59,11 @@ class Mosquitto:
 class Subscriber:
     """Takes down all that is published, over broken connections; asks for each message once at least."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, name: str = "test") -> None:
         import paho.mqtt.client as paho
 
         self.got: list[tuple[str, str]] = []
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="test", clean_session=False)
+        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
         self._ready = threading.Event()
@@ -174,16 +177,105 @@ def test_killed_in_the_middle_the_next_start_delivers_the_rest(
     assert len(subscriber.names()) <= len(names) + 1  # the one that was confirmed and not yet marked
 
 
-def test_without_a_broker_results_wait_and_it_is_said(inbox: Callable[..., Path]) -> None:
+def test_through_kills_of_the_broker_and_of_the_watcher_all_arrive_and_at_most_one_a_kill_twice(
+    mosquitto: Mosquitto, subscriber: Subscriber, inbox: Callable[..., Path]
+) -> None:
+    names: list[str] = []
+
+    def arrive(count: int) -> Path:
+        new = [f"{len(names) + number:03}.png" for number in range(count)]
+        names.extend(new)
+        return inbox(*new)
+
+    options = (arrive(8), "--settle", "0.1", "--mqtt", f"127.0.0.1:{mosquitto.port}")
+    kills = 0
+    for _ in range(2):
+        with watching(*options) as process:
+            told = len(subscriber.names())
+            until(lambda told=told: len(subscriber.names()) >= told + 3)  # type: ignore[misc]
+            mosquitto.stop(signal.SIGKILL)
+            arrive(8)
+            until(lambda: len(kept(options[0])) == len(names))
+            mosquitto.start()
+            until(lambda told=told: len(subscriber.names()) >= told + 6)  # type: ignore[misc]
+            arrive(8)
+            process.send_signal(signal.SIGKILL)
+            process.wait(30)
+        kills += 2
+    with watching(*options, "--once") as process:
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert all(result["delivered"] for result in kept(options[0]))
+    until(lambda: set(names) <= set(map(str, subscriber.names())))
+    assert len(subscriber.names()) <= len(names) + kills
+    assert max(Counter(subscriber.names()).values()) <= 2
+
+
+def test_a_broker_that_is_back_is_found_again_with_nothing_to_tell(
+    mosquitto: Mosquitto, subscriber: Subscriber, tmp_path: Path
+) -> None:
     said: list[str] = []
-    publisher = Publisher(Broker("127.0.0.1", free_port()), said.append)
-    result = inbox() / "a.png.json"
-    result.write_text('{"name": "a.png", "file": {}, "delivered": false}')
-    publisher.start([result])
-    assert publisher.close(1.0) == 1
+    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), ResultFiles(tmp_path), said.append)
+    publisher.start()
+    until(lambda: subscriber.status() == "online")
+    mosquitto.stop()
+    until(lambda: len(said) == 2, 10)  # it notices by itself
+    mosquitto.start()
+    until(lambda: len(said) == 3, 10)
+    late = Subscriber(mosquitto.port, "late")
+    until(lambda: late.status() == "online")  # retained
+    assert publisher.close(5) == 0
+    until(lambda: late.status() == "offline")
+    late.close()
+    assert [text.split()[0] for text in said] == ["connected", f"127.0.0.1:{mosquitto.port}:", "connected"]
+
+
+def test_what_cannot_be_marked_holds_the_next_back_and_is_not_sent_twice(
+    mosquitto: Mosquitto, subscriber: Subscriber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, said, full = ResultFiles(tmp_path), [], threading.Event()
+    for name in ("a.png", "b.png"):
+        results.keep(name, {}, Stamp(1, 1), "x", deliver=True)
+    full.set()
+    write = files.write
+
+    def writes(path: Path, data: bytes) -> Path:
+        if full.is_set():
+            raise OutputError("the disk is full")
+        return write(path, data)
+
+    monkeypatch.setattr(files, "write", writes)
+    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), results, said.append)
+    publisher.start()
+    until(lambda: any("the disk is full" in text for text in said))
+    assert subscriber.names() == ["a.png"]
+    full.clear()
+    until(lambda: len(subscriber.names()) > 1)
+    assert publisher.close(5) == 0
+    assert subscriber.names() == ["a.png", "b.png"]
+    assert results.undelivered() == []
+
+
+def test_without_a_broker_results_wait_and_it_is_said(tmp_path: Path) -> None:
+    results, said = ResultFiles(tmp_path), []
+    results.keep("a.png", {}, Stamp(1, 1), "x", deliver=True)
+    publisher = Publisher(Broker("127.0.0.1", free_port()), results, said.append)
+    publisher.start()
+    results.keep("b.png", {}, Stamp(1, 1), "x", deliver=True)
+    publisher.deliver(results.path("b.png"))
+    assert publisher.close(1.0) == 2
     assert len(said) == 1
     assert "not reached" in said[0]
-    assert json.loads(result.read_text())["delivered"] is False
+    assert results.undelivered() == [results.path("a.png"), results.path("b.png")]
+
+
+def test_a_result_that_was_taken_away_is_not_waited_for(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), ResultFiles(tmp_path), print)
+    publisher.start()
+    (tmp_path / "other.json").write_text("{")
+    for name in ("gone.json", "other.json"):
+        publisher.deliver(tmp_path / name)
+    assert publisher.close(10) == 0
 
 
 def test_user_and_password_come_from_the_environment(tmp_path: Path, inbox: Callable[..., Path]) -> None:
@@ -235,34 +327,39 @@ def test_tls_trusts_the_named_certificate_and_no_other(tmp_path: Path, inbox: Ca
     server = Mosquitto(tmp_path / "broker", *lines)
     server.start()
     try:
-        result = inbox() / "a.png.json"
+        results = ResultFiles(inbox())
+        results.keep("a.png", {}, Stamp(1, 1), "x", deliver=True)
         for name, delivered in (("wrong", False), ("right", True)):
-            result.write_text('{"name": "a.png", "file": {}, "delivered": false}')
             said: list[str] = []
-            publisher = Publisher(broker(f"127.0.0.1:{server.port}", ca=tmp_path / f"{name}.pem"), said.append)
-            publisher.start([result])
-            assert publisher.close(5.0) == (0 if delivered else 1)
-            assert json.loads(result.read_text())["delivered"] is delivered
+            publisher = Publisher(broker(f"127.0.0.1:{server.port}", ca=tmp_path / f"{name}.pem"), results, said.append)
+            publisher.start()
+            assert publisher.close(2.0 if not delivered else 10.0) == (0 if delivered else 1)
+            assert (results.undelivered() == []) is delivered
             assert any("not reached" in text for text in said) is not delivered
     finally:
         server.stop()
-
-
-def test_a_result_written_anew_while_it_is_sent_waits(tmp_path: Path) -> None:
-    result = tmp_path / "a.png.json"
-    sent = b'{"name": "a.png", "file": {}, "delivered": false}'
-    result.write_bytes(sent.replace(b"a.png", b"new"))
-    publisher = Publisher(Broker("127.0.0.1"), print)
-    publisher.deliver(result)
-    publisher._mark(result, sent)
-    assert list(publisher._waiting) == [result]
-    assert json.loads(result.read_text())["delivered"] is False
 
 
 def test_what_is_published_holds_no_path_and_no_state() -> None:
     told = json.loads(payload(b'{"name": "a.png", "file": {"size": 1}, "network": "x", "delivered": false}'))
     assert told == {"name": "a.png"}
     assert payload(b"{") == payload(b"[]") == b""
+
+
+def test_what_is_published_quotes_nothing_of_a_dicom_header(film: Path, tmp_path: Path) -> None:
+    """Whoever fills in a header may write a name into any field."""
+    import pydicom
+
+    header, results, classifier = pydicom.dcmread(film), ResultFiles(tmp_path), covidnet_lite.Classifier("nano")
+    header.ViewPosition = "PA"
+    for number, part in enumerate(("CHEST DOE JANE", "FOOT DOE JANE")):
+        header.BodyPartExamined, path = part, tmp_path / f"{number}.dcm"
+        header.save_as(path)
+        results.keep(path.name, classifier.classify(path).to_dict(), Stamp(1, 1), "x", deliver=True)
+        kept = results.path(path.name).read_bytes()
+        assert b"DOE JANE" in kept
+        assert b"DOE" not in payload(kept)
+    assert json.loads(payload(kept))["reason"] == "its header says that it is no frontal chest radiograph"
 
 
 @pytest.mark.parametrize(
@@ -272,6 +369,8 @@ def test_what_is_published_holds_no_path_and_no_state() -> None:
         ("pi:9", {}, ("pi", 9)),
         ("pi", {"tls": True}, ("pi", 8883)),
         ("[::1]:7", {}, ("::1", 7)),
+        ("::1", {}, ("::1", 1883)),
+        ("[::1]", {"tls": True}, ("::1", 8883)),
     ],
 )
 def test_an_address(address: str, options: dict[str, bool], found: tuple[str, int]) -> None:
@@ -279,13 +378,15 @@ def test_an_address(address: str, options: dict[str, bool], found: tuple[str, in
     assert (told.host, told.port) == found
 
 
-@pytest.mark.parametrize("address", ["", ":1", "pi:0", "pi:65536", "pi:http"])
+@pytest.mark.parametrize(
+    "address", ["", ":1", "pi:", "pi:0", "pi:65536", "pi:http", "a..b", "a" * 64, f"pi:{'9' * 5000}"]
+)
 def test_what_is_no_address_is_told(address: str) -> None:
     with pytest.raises(InputError, match="HOST"):
         broker(address)
 
 
-@pytest.mark.parametrize("topic", ["", "a/+", "a/#", "a\0b", "$SYS/x", "/a"])
+@pytest.mark.parametrize("topic", ["", "a/+", "a/#", "a\0b", "a\nb", "a\udcff", "$SYS/x", "/a", "a" * 1001])
 def test_what_is_no_topic_is_told(topic: str) -> None:
     with pytest.raises(InputError, match="topic"):
         broker("pi", topic)

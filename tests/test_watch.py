@@ -1,31 +1,27 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
-import signal
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from watchers import ROOT, line_of, until, watching
+from watchers import results
 
 import covidnet_lite
-from covidnet_lite import watch
+from covidnet_lite import files, radiograph, watch
 from covidnet_lite.errors import InputError, OutputError
-from covidnet_lite.watch import Folder, Settled, Stamp, Watch
+from covidnet_lite.result_files import ResultFiles
+from covidnet_lite.watch import Folder, Look, Settled, Stamp, Watch
 
 
 @pytest.fixture(scope="module")
 def classifier() -> covidnet_lite.Classifier:
     return covidnet_lite.Classifier("nano", threads=1)
-
-
-def results(folder: Path) -> dict[str, dict[str, object]]:
-    return {str(p.relative_to(folder)): json.loads(p.read_text()) for p in sorted(folder.rglob("*.json"))}
 
 
 # What is in the folder.
@@ -35,14 +31,14 @@ def test_radiographs_in_all_folders_are_found_and_nothing_else(tmp_path: Path) -
     for name in ("a.png", "deep/er/b.DCM", "c.txt", ".hidden.png", ".git/d.png", "a.png.json", "a.evidence.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"123")
-    found = dict(Folder(tmp_path, tmp_path).radiographs())
+    found = dict(Folder(tmp_path).candidates(print))
     assert sorted(found) == ["a.png", "deep/er/b.DCM"]
     assert found["a.png"].size == 3
 
 
 def test_a_folder_that_is_away_is_told() -> None:
     with pytest.raises(InputError, match="mount"):
-        list(Folder(Path("/nowhere/at/all"), Path("/tmp")).radiographs())
+        list(Folder(Path("/nowhere/at/all")).candidates(print))
 
 
 def test_a_file_is_whole_when_it_has_not_changed_for_long_enough() -> None:
@@ -65,8 +61,8 @@ def test_each_radiograph_gets_a_result_and_a_bad_one_costs_only_itself(
     (root / "ward").mkdir(parents=True)
     shutil.copy(film_png, root / "ward/film.png")
     (root / "bad.png").write_bytes(b"no picture")
-    seen = Watch(Folder(root, root, settle=0, heatmap=True), classifier, said.append)
-    assert seen.look(0) == (2, 0)
+    seen = Watch(Folder(root, settle=0, heatmap=True), ResultFiles(root), classifier, said.append)
+    assert seen.look(0) == Look(2, 0, 0)
     found = results(root)
     assert sorted(found) == ["bad.png.json", "ward/film.png.json"]
     film, bad = found["ward/film.png.json"], found["bad.png.json"]
@@ -77,45 +73,164 @@ def test_each_radiograph_gets_a_result_and_a_bad_one_costs_only_itself(
     assert str(root) not in json.dumps(found)  # where it lies is nobody's business
     assert (root / "ward/film.png.evidence.png").is_file()
     assert len(said) == 2
-    assert seen.look(1) == (0, 0)  # neither the results nor the pictures are taken for radiographs
+    assert seen.look(1) == Look(0, 0, 0)  # neither the results nor the pictures are taken for radiographs
 
 
 def test_what_was_answered_is_not_done_again_after_a_new_start(
     classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path
 ) -> None:
     root, out = film_png.parent, tmp_path / "out"
-    assert Watch(Folder(root, out, settle=0), classifier, print).look(0) == (1, 0)
-    assert Watch(Folder(root, out, settle=0), classifier, print).look(0) == (0, 0)
+    assert Watch(Folder(root, settle=0), ResultFiles(out), classifier, print).look(0) == Look(1, 0, 0)
+    assert Watch(Folder(root, settle=0), ResultFiles(out), classifier, print).look(0) == Look(0, 0, 0)
     assert sorted(results(out)) == ["film.png.json"]
 
 
 def test_a_changed_file_and_another_network_are_done_again(
     classifier: covidnet_lite.Classifier, film_png: Path
 ) -> None:
-    folder = Folder(film_png.parent, film_png.parent, settle=0)
-    seen = Watch(folder, classifier, print)
-    assert seen.look(0) == (1, 0)
+    folder, kept_in = Folder(film_png.parent, settle=0), ResultFiles(film_png.parent)
+    seen = Watch(folder, kept_in, classifier, print)
+    assert seen.look(0) == Look(1, 0, 0)
     film_png.write_bytes(b"changed")
-    assert seen.look(1) == (1, 0)
+    assert seen.look(1) == Look(1, 0, 0)
     assert results(film_png.parent)["film.png.json"]["status"] == "failed"
     kept = json.loads((film_png.parent / "film.png.json").read_text())
     (film_png.parent / "film.png.json").write_text(json.dumps({**kept, "network": "another"}))
-    assert Watch(folder, classifier, print).look(2) == (1, 0)
+    assert Watch(folder, kept_in, classifier, print).look(2) == Look(1, 0, 0)
 
 
-def test_a_result_cut_in_half_or_of_another_program_is_no_result(
-    classifier: covidnet_lite.Classifier, film_png: Path
+def test_a_file_of_another_program_under_the_name_of_a_result_is_told_and_left_alone(
+    classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path
 ) -> None:
-    folder = Folder(film_png.parent, film_png.parent, settle=0)
-    for text in ('{"na', "[]", "{}", ""):
-        (film_png.parent / "film.png.json").write_text(text)
-        assert Watch(folder, classifier, print).look(0) == (1, 0)
+    root, said = tmp_path / "in", []
+    root.mkdir()
+    shutil.copy(film_png, root / "a.png")
+    shutil.copy(film_png, root / "b.png")
+    (root / "a.png.json").write_text('{"taken": "by another"}')
+    seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print, said.append)
+    assert seen.look(0) == Look(1, 0, 1)  # b all the same
+    assert seen.look(1) == Look(0, 0, 1)
+    assert (root / "a.png.json").read_text() == '{"taken": "by another"}'
+    assert len(said) == 1
+    assert "a.png.json: is no result of this program" in said[0]
+    (root / "a.png.json").unlink()
+    assert seen.look(2 + watch.RETRY) == Look(1, 0, 0)
+
+
+@pytest.mark.parametrize("name", [f"{'a' * 248}.png", "a.png"])
+def test_a_result_that_cannot_be_written_costs_only_its_own(
+    classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path, name: str
+) -> None:
+    root, out, said = tmp_path / "in", tmp_path / "out", []
+    root.mkdir()
+    (out / "a.png.json").mkdir(parents=True)
+    for one in (name, "b.png"):
+        shutil.copy(film_png, root / one)
+    seen = Watch(Folder(root, settle=0), ResultFiles(out), classifier, print, said.append)
+    assert seen.look(0) == Look(1, 0, 1)
+    assert seen.look(1 + watch.RETRY) == Look(0, 0, 1)
+    assert len(said) == 1
+    assert "cannot be written" in said[0] or "is no result" in said[0]
+    assert (out / "b.png.json").is_file()
+
+
+@pytest.mark.parametrize("trouble", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_what_could_not_be_read_for_a_fault_not_of_the_file_is_told_and_tried_again(
+    classifier: covidnet_lite.Classifier, film_png: Path, monkeypatch: pytest.MonkeyPatch, trouble: OSError
+) -> None:
+    root, told, said, sent = film_png.parent, [], [], []
+
+    def refuse(*_: object) -> None:
+        raise trouble
+
+    def begin() -> Watch:
+        return Watch(Folder(root, settle=0), ResultFiles(root), classifier, told.append, said.append, sent.append)
+
+    monkeypatch.setattr(radiograph, "open", refuse, raising=False)
+    seen = begin()
+    for now in (0, 1, 2 + watch.RETRY):
+        assert seen.look(now) == Look(0, 0, 1)
+    assert begin().look(0) == Look(0, 0, 1)
+    (kept,) = results(root).values()
+    assert kept["status"] == "failed"
+    assert trouble.strerror in str(kept["reason"])
+    assert (len(told), len(said), len(sent)) == (1, 2, 1)  # a new start says it again, and sends nothing again
+    monkeypatch.undo()
+    assert seen.look(3 + 2 * watch.RETRY) == Look(1, 0, 0)
+    assert results(root)["film.png.json"]["status"] != "failed"
+
+
+def test_a_missing_extra_is_no_fault_of_the_file(
+    classifier: covidnet_lite.Classifier, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(film, tmp_path)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    assert Watch(Folder(tmp_path, settle=0), ResultFiles(tmp_path), classifier, print).look(0) == Look(0, 0, 1)
+    monkeypatch.undo()
+    assert Watch(Folder(tmp_path, settle=0), ResultFiles(tmp_path), classifier, print).look(0) == Look(1, 0, 0)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_and_costs_only_itself(
+    classifier: covidnet_lite.Classifier, film_png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (film_png.parent / "closed").mkdir()
+    scandir, said = os.scandir, []
+
+    def refuse(path: str) -> object:
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    seen = Watch(Folder(film_png.parent, settle=0), ResultFiles(film_png.parent), classifier, print, said.append)
+    assert seen.look(0) == Look(1, 0, 1)
+    assert seen.look(1) == Look(0, 0, 1)
+    assert len(said) == 1
+    assert "closed: cannot be looked into (Permission denied)" in said[0]
+
+
+def test_dicom_without_a_suffix_is_known_by_its_head(
+    classifier: covidnet_lite.Classifier, film: Path, tmp_path: Path
+) -> None:
+    for name in ("IM000001", "1.2.840.7", "DICOMDIR", "film.bak"):
+        shutil.copy(film, tmp_path / name)
+    (tmp_path / "README").write_text("no radiograph" * 20)
+    (tmp_path / "empty").touch()
+    seen = Watch(Folder(tmp_path, settle=0), ResultFiles(tmp_path), classifier, print)
+    assert seen.look(0) == Look(2, 0, 0)
+    assert sorted(results(tmp_path)) == ["1.2.840.7.json", "IM000001.json"]
+    assert seen.look(1) == Look(0, 0, 0)
+    shutil.copy(film, tmp_path / "empty")  # it was still to be written
+    assert seen.look(2) == Look(1, 0, 0)
+
+
+def test_an_odd_name_is_no_trouble(classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    odd = os.fsdecode(b"gr\xf6sse\n.png")
+    shutil.copy(film_png, root / odd)
+    seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print)
+    assert seen.look(0) == Look(1, 0, 0)
+    assert seen.look(1) == Look(0, 0, 0)
+    assert json.loads((root / f"{odd}.json").read_bytes())["status"] != "failed"
+
+
+def test_told_to_stop_it_does_not_do_all_that_is_there_first(
+    classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path
+) -> None:
+    root, stop = tmp_path / "in", threading.Event()
+    root.mkdir()
+    for number in range(9):
+        shutil.copy(film_png, root / f"{number}.png")
+    seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, lambda _: stop.set())
+    assert seen.look(0, stop) == Look(1, 8, 0)
+    assert len(results(root)) == 1
 
 
 def test_a_file_that_changes_while_it_is_classified_waits(
     classifier: covidnet_lite.Classifier, film_png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = Watch(Folder(film_png.parent, film_png.parent, settle=0), classifier, print)
+    seen = Watch(Folder(film_png.parent, settle=0), ResultFiles(film_png.parent), classifier, print)
     many = classifier.classify_many
 
     def meanwhile(paths: list[str]) -> Iterator[object]:
@@ -124,94 +239,27 @@ def test_a_file_that_changes_while_it_is_classified_waits(
         yield from answers
 
     monkeypatch.setattr(classifier, "classify_many", meanwhile)
-    assert seen.look(0) == (0, 1)
+    assert seen.look(0) == Look(0, 1, 0)
     assert not results(film_png.parent)
     monkeypatch.undo()
-    assert seen.look(1) == (1, 0)
+    assert seen.look(1) == Look(1, 0, 0)
 
 
 def test_trouble_is_told_once_and_what_was_to_be_done_is_done_when_it_is_over(
     classifier: covidnet_lite.Classifier, film_png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full, said, stop = [True] * 3, [], threading.Event()
-    write = watch.files.write
+    write = files.write
 
     def writes(path: Path, data: bytes | str) -> Path:
         if full:
             full.pop()
-            raise OutputError("the disk is full")
+            raise OutputError("the disk is full") from OSError(errno.ENOSPC, "No space left on device")
         stop.set()
         return write(path, data)
 
-    monkeypatch.setattr(watch.files, "write", writes)
-    seen = Watch(Folder(film_png.parent, film_png.parent, settle=0), classifier, print)
+    monkeypatch.setattr(files, "write", writes)
+    seen = Watch(Folder(film_png.parent, settle=0), ResultFiles(film_png.parent), classifier, print)
     assert watch.run(seen, said.append, stop, interval=0.01)
     assert said == ["the disk is full"]
     assert sorted(results(film_png.parent)) == ["film.png.json"]
-
-
-# The command.
-
-
-def test_once_does_what_is_there_and_ends(film_png: Path, tmp_path: Path) -> None:
-    with watching(film_png.parent, "--once", "--settle", "0.1", "--out", tmp_path / "out") as process:
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    assert "film.png: " in out
-    assert "Research use only" in err
-    assert sorted(results(tmp_path / "out")) == ["film.png.json"]
-
-
-def test_a_file_is_answered_as_it_arrives_and_sigterm_ends_it_well(film_png: Path, tmp_path: Path) -> None:
-    root = tmp_path / "in"
-    root.mkdir()
-    with watching(root, "--settle", "0.3") as process:
-        line_of(process.stderr, "watching")
-        whole = film_png.read_bytes()
-        with open(root / "late.png", "wb") as file:  # as a modality writes over a slow network
-            for start in range(0, len(whole), len(whole) // 5):
-                file.write(whole[start : start + len(whole) // 5])
-                file.flush()
-                time.sleep(0.15)
-                assert not results(root)
-        until(lambda: results(root))
-        assert results(root)["late.png.json"]["status"] != "failed"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-
-
-def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_done_twice(film_png: Path, tmp_path: Path) -> None:
-    root = tmp_path / "in"
-    root.mkdir()
-    for number in range(30):
-        shutil.copy(film_png, root / f"{number:02}.png")
-    told = []
-    with watching(root, "--settle", "0.1") as process:
-        told.append(line_of(process.stdout, ".png: "))
-        process.send_signal(signal.SIGKILL)
-        told += process.communicate()[0].splitlines()
-    done = len(results(root))
-    assert 1 <= done < 30
-    with watching(root, "--settle", "0.1", "--once") as process:
-        out, _ = process.communicate(timeout=120)
-    again = [line for line in out.splitlines() if ".png: " in line]
-    assert len(again) == 30 - done
-    assert len(results(root)) == 30
-    assert not [p for p in root.iterdir() if p.name.startswith(".")]
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["/nowhere/at/all"], "no such folder"),
-        ([".", "--mqtt", "host:port"], "HOST:PORT"),
-        ([".", "--mqtt", "host", "--topic", "a/#"], "topic"),
-        ([".", "--mqtt", "host", "--ca", "/nowhere.pem"], "PEM"),
-        ([".", "--interval", "0"], "seconds"),
-    ],
-)
-def test_what_cannot_work_is_said_in_one_line(options: list[str], words: str) -> None:
-    command = [sys.executable, "-m", "covidnet_lite", "watch", *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert done.returncode == 2
-    assert words in done.stderr.splitlines()[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -57,3 +58,8 @@ def line_of(stream: IO[str] | None, words: str) -> str:
         if words in line:
             return line
     raise AssertionError(f"no line holds {words!r}")
+
+
+def results(folder: Path) -> dict[str, dict[str, object]]:
+    """All results in a folder, by their paths below it."""
+    return {str(p.relative_to(folder)): json.loads(p.read_text()) for p in sorted(folder.rglob("*.json"))}

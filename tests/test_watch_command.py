@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from watchers import ROOT, line_of, results, until, watching
+
+
+def test_once_does_what_is_there_and_ends(film_png: Path, tmp_path: Path) -> None:
+    with watching(film_png.parent, "--once", "--settle", "0.1", "--out", tmp_path / "out") as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "film.png: " in out
+    assert "Research use only" in err
+    assert sorted(results(tmp_path / "out")) == ["film.png.json"]
+
+
+def test_a_file_is_answered_as_it_arrives_and_sigterm_ends_it_well(film_png: Path, tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    with watching(root, "--settle", "0.3") as process:
+        line_of(process.stderr, "watching")
+        whole = film_png.read_bytes()
+        with open(root / "late.png", "wb") as file:  # as a modality writes over a slow network
+            for start in range(0, len(whole), len(whole) // 5):
+                file.write(whole[start : start + len(whole) // 5])
+                file.flush()
+                time.sleep(0.15)
+                assert not results(root)
+        until(lambda: results(root))
+        assert results(root)["late.png.json"]["status"] != "failed"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_done_twice(film_png: Path, tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    for number in range(30):
+        shutil.copy(film_png, root / f"{number:02}.png")
+    told = []
+    with watching(root, "--settle", "0.1") as process:
+        told.append(line_of(process.stdout, ".png: "))
+        process.send_signal(signal.SIGKILL)
+        told += process.communicate()[0].splitlines()
+    done = len(results(root))
+    assert 1 <= done < 30
+    with watching(root, "--settle", "0.1", "--once") as process:
+        out, _ = process.communicate(timeout=120)
+    again = [line for line in out.splitlines() if ".png: " in line]
+    assert len(again) == 30 - done
+    assert len(results(root)) == 30
+    assert len([p for p in root.iterdir() if p.name.startswith(".")]) <= 1  # what was being written; tidied later
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["/nowhere/at/all"], "no such folder"),
+        ([".", "--mqtt", "host:port"], "HOST:PORT"),
+        ([".", "--mqtt", "host", "--topic", "a/#"], "topic"),
+        ([".", "--mqtt", "host", "--ca", "/nowhere.pem"], "PEM"),
+        ([".", "--interval", "0"], "seconds"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_line(options: list[str], words: str) -> None:
+    command = [sys.executable, "-m", "covidnet_lite", "watch", *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 2
+    assert words in done.stderr.splitlines()[-1]
