@@ -9,6 +9,7 @@ from pathlib import Path
 import pydicom
 from pydicom.uid import generate_uid
 
+from benchmarks.orthanc import program
 from covidnet_lite import dicom
 
 
@@ -42,7 +43,7 @@ def send(
         acknowledged: called after each, at once.
         options: more of them, for ``storescu``.
     """
-    command = ["storescu", "-v", "-aet", "XRAY", "-aec", "COVIDNET", *options]
+    command = [program("storescu") or "storescu", "-v", "-aet", "XRAY", "-aec", "COVIDNET", *options]
     command += ["127.0.0.1", str(port), *map(str, paths)]
     taken, current = [], None
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
+import sysconfig
 import time
 import urllib.request
 from pathlib import Path
@@ -15,10 +17,17 @@ from typing import Any
 AE_TITLE = "ORTHANC"
 
 
+def program(name: str) -> str | None:
+    """Where Debian's program lies: pynetdicom puts namesakes of dcmtk's into an environment, which may be active."""
+    ours = sysconfig.get_path("scripts")
+    folders = [f for f in os.get_exec_path() if os.path.abspath(f) != os.path.abspath(ours)]
+    return shutil.which(name, path=os.pathsep.join(folders))
+
+
 def missing() -> str | None:
     """Which of the Debian packages is not here, or ``None``."""
     wanted = {"Orthanc": "orthanc", "storescu": "dcmtk", "echoscu": "dcmtk"}
-    absent = sorted({package for program, package in wanted.items() if not shutil.which(program)})
+    absent = sorted({package for name, package in wanted.items() if not program(name)})
     return f"needs Debian's {' and '.join(absent)}" if absent else None
 
 

@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 import httpx
 
 import covidnet_lite
+from covidnet_lite import board
 from covidnet_lite.benchmark import picture
 from covidnet_lite.interpreter import available_cores
 
@@ -46,12 +47,6 @@ def serving() -> Iterator[tuple[str, int]]:
     finally:
         process.terminate()
         process.wait(30)
-
-
-def megabytes(pid: int, field: str) -> float:
-    """Of a process: VmRSS, what it takes now, or VmHWM, the most it took."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith(field))
 
 
 def on_screen(url: str, film: Path, rounds: int) -> float:
@@ -80,7 +75,7 @@ def main() -> None:
     print(f"{available_cores()} cores, load {os.getloadavg()[0]:.2f}")
     with tempfile.TemporaryDirectory() as folder, serving() as (url, pid):
         film = picture(Path(folder) / "picture.jpg")
-        idle = megabytes(pid, "VmRSS")
+        idle = board.held("VmRSS", pid)
         classifier, alone = covidnet_lite.Classifier(), []
         for _ in range(args.rounds):
             start = time.perf_counter()
@@ -101,7 +96,7 @@ def main() -> None:
         taken = time.perf_counter() - start
         print(
             f"{AT_ONCE} uploads at once     {codes.count(200)} answered, {taken:.2f} s; memory {idle:.0f} MB idle "
-            f"(asked for: 120), {megabytes(pid, 'VmHWM'):.0f} MB at most (asked for: 300)"
+            f"(asked for: 120), {board.held('VmHWM', pid):.0f} MB at most (asked for: 300)"
         )
 
 

@@ -183,12 +183,21 @@ def edge_tpu(root: Path = ROOT) -> tuple[str, ...]:
     return (*usb, *(f"PCI {path.name}" for path in sorted(root.glob("sys/class/apex/*"))))
 
 
+def held(field: str, process: int | str = "self", root: Path = ROOT) -> float | None:
+    """Memory of a process, MiB: ``VmRSS``, what it holds now, or ``VmHWM``, the most it ever held; Linux only.
+
+    Raises:
+        OSError: the system does not tell.
+    """
+    found = re.search(rf"{field}:\s+(\d+) kB", (root / f"proc/{process}/status").read_text())
+    return int(found[1]) / 1024 if found else None
+
+
 def peak_memory(root: Path = ROOT) -> float | None:
     """The most memory that this process ever held, MiB."""
     try:
         # Not rusage, which for a child process also counts what its parent held when it forked.
-        found = re.search(r"VmHWM:\s+(\d+) kB", (root / "proc/self/status").read_text())
-        return int(found[1]) / 1024 if found else None
+        return held("VmHWM", root=root)
     except OSError:
         pass
     try:

@@ -12,17 +12,17 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__, watch_command
+from . import __version__, options, watch_command
 from .errors import CovidNetLiteError, InputError, OutputError
 from .node import command as node
+from .quiet import silent_runtime
 from .web import command as serve
 
 if TYPE_CHECKING:
-    from .prediction import Failure, Prediction
+    from .prediction import Prediction
 
 ANSWERED, BAD_FILE, USAGE, ABSTAINED = 0, 1, 2, 3
 
@@ -105,10 +105,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     classify.add_argument("--exact", action="store_true", help="decode JPEG files in full before they are reduced")
     classify.add_argument("--quiet", action="store_true", help="no progress on standard error")
-    classify.add_argument(
-        "--threads", type=int, metavar="N", help="threads for one inference (default: one a core, four at most)"
-    )
-    _network_options(classify)
+    options.threads(classify)
+    options.network(classify)
     classify.set_defaults(run=_classify)
 
     benchmark = commands.add_parser(
@@ -133,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
     benchmark.add_argument(
         "--submit", action="store_true", help="print one row of figures to paste into an issue, instead of the table"
     )
-    _network_options(benchmark)
+    options.network(benchmark)
     benchmark.set_defaults(run=_benchmark)
 
     models = commands.add_parser(
@@ -152,22 +150,6 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add(commands)
     node.add(commands)
     return parser
-
-
-def _network_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", default="base", help="a network's name (see: covidnet-lite models) or a .tflite file (default: base)"
-    )
-    parser.add_argument(
-        "--runtime",
-        choices=("litert", "tflite_runtime", "tensorflow"),
-        help="TFLite runtime (default: the first installed)",
-    )
-    parser.add_argument(
-        "--edgetpu",
-        metavar="DEVICE",
-        help="which Edge TPU runs a network compiled for it: usb, pci, usb:N, pci:N or :N (default: the first found)",
-    )
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -192,7 +174,7 @@ def _classify(args: argparse.Namespace) -> int:
     for folder in filter(None, (args.heatmap, args.dicom_out)):
         files.check_folder(folder)
     code, progress = ANSWERED, not args.quiet and len(paths) > 1
-    with _silent_runtime() as err:
+    with silent_runtime() as err:
         classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
         writer = report.writer(args.format, sys.stdout, classifier.labels, args.timings)
         for i, result in enumerate(classifier.classify_many(paths)):
@@ -200,8 +182,8 @@ def _classify(args: argparse.Namespace) -> int:
             if args.dicom_out and isinstance(result, Prediction) and (why := _no_dicom(result, args.dicom_out)):
                 print(f"{chr(10) if progress else ''}covidnet-lite: error: {why}", file=err)
                 code = BAD_FILE
-            if args.heatmap and _has_map(result):
-                files.write_png(args.heatmap / heatmaps[i], result.heatmap())  # type: ignore[union-attr]
+            if args.heatmap and isinstance(result, Prediction) and result.evidence is not None:
+                files.write_png(args.heatmap / heatmaps[i], result.heatmap())
             if result.status == "failed":
                 code = BAD_FILE
             elif result.status != "answered" and code == ANSWERED:
@@ -212,28 +194,6 @@ def _classify(args: argparse.Namespace) -> int:
             print(file=err)
     writer.close()
     return code
-
-
-@contextmanager
-def _silent_runtime() -> Iterator[IO[str]]:
-    """Keeps what TFLite's native code logs ("Created XNNPACK delegate") off standard error; Python's own goes there."""
-    if sys.stderr is None:  # closed: nothing to keep clean
-        yield io.StringIO()
-        return
-    sys.stderr.flush()
-    kept = os.fdopen(os.dup(2), "w")
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        with redirect_stderr(kept):
-            yield kept
-    finally:
-        os.dup2(kept.fileno(), 2)
-        kept.close()
-
-
-def _has_map(result: Prediction | Failure) -> bool:
-    return getattr(result, "evidence", None) is not None
 
 
 def _no_dicom(result: Prediction, folder: Path) -> str | None:
@@ -290,7 +250,7 @@ def _benchmark(args: argparse.Namespace) -> int:
     paths = [path for path in find([args.images] if args.images else []) if isinstance(path, str)]
     if args.json:
         files.check_folder(args.json.parent)
-    with _silent_runtime() as err:
+    with silent_runtime() as err:
         found = benchmark.measure(
             args.model, args.runtime, args.threads, paths, args.edgetpu, args.rounds, lambda t: print(t, file=err)
         )
@@ -319,7 +279,7 @@ def _models(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     from . import doctor
 
-    with _silent_runtime():
+    with silent_runtime():
         report = doctor.report()
     print(report)
     return ANSWERED

@@ -24,20 +24,13 @@ if TYPE_CHECKING:
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # a transfer syntax
 # What a preamble begins with that makes the file another one too: programs, scripts, archives, pages and pictures.
 # TIFF is what the standard has in mind for it, and harmless.
+# fmt: off
 HIDDEN = (
-    *(
-        b"MZ",
-        b"\x7fELF",
-        b"\xfe\xed\xfa",
-        b"\xce\xfa\xed\xfe",
-        b"\xcf\xfa\xed\xfe",
-        b"\xca\xfe\xba\xbe",
-        b"\0asm",
-        b"#!",
-    ),
-    *(b"PK", b"\x1f\x8b", b"BZh", b"7z\xbc", b"Rar!", b"\xfd7zXZ", b"!<arch>", b"\xd0\xcf\x11\xe0"),
-    *(b"%PDF", b"%!", b"{\\rtf", b"<", b"\xef\xbb\xbf<", b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM"),
+    b"MZ", b"\x7fELF", b"\xfe\xed\xfa", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\0asm", b"#!",
+    b"PK", b"\x1f\x8b", b"BZh", b"7z\xbc", b"Rar!", b"\xfd7zXZ", b"!<arch>", b"\xd0\xcf\x11\xe0",
+    b"%PDF", b"%!", b"{\\rtf", b"<", b"\xef\xbb\xbf<", b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM",
 )
+# fmt: on
 GRAY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 

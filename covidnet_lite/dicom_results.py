@@ -66,12 +66,13 @@ def write(prediction: Prediction, source: str | os.PathLike[str] | bytes, folder
     """
     results = make(prediction, source)
     name = f"{PurePath(prediction.name).stem.strip('<>') or 'image'}.{results[0].SOPInstanceUID[-8:]}"
-    contents = {Path(folder) / f"{name}{suffix}": _bytes(data) for suffix, data in zip(DICOM_RESULTS, results)}
+    contents = {Path(folder) / f"{name}{suffix}": encoded(data) for suffix, data in zip(DICOM_RESULTS, results)}
     files.write_all(contents)
     return list(contents)
 
 
-def _bytes(data: Dataset) -> bytes:
+def encoded(data: Dataset) -> bytes:
+    """A DICOM object as a file."""
     buffer = io.BytesIO()
     data.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

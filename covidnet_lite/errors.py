@@ -37,12 +37,8 @@ class OutputError(CovidNetLiteError):
     """A result cannot be written where it was asked for."""
 
 
-class ServiceError(CovidNetLiteError):
-    """A server cannot start as it was asked to: its address, its token, its certificate."""
-
-
 class SettingsError(CovidNetLiteError):
-    """Settings are missing, unknown or impossible."""
+    """A page or a node cannot run as it is asked to: a setting is missing, unknown or impossible."""
 
 
 class QueueFullError(OutputError):

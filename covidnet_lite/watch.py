@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from . import files
 from .cases import SUFFIXES
 from .errors import BackendError, InputError, MissingExtraError, OutputError
+from .prediction import Failure, Prediction
 from .report import EVIDENCE, printable
 from .result_files import ResultFiles, Stamp, stamp_of
 
 if TYPE_CHECKING:
     from .classifier import Classifier
-    from .prediction import Failure, Prediction
 
 RETRY = 60.0  # seconds until what went wrong, and may go well another time, is tried again
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -204,8 +204,8 @@ class Watch:
         if result.reason:
             told["reason"] = result.reason.replace(str(self._folder.root), "..")
         path = self._results.path(name)
-        if self._folder.heatmap and getattr(result, "evidence", None) is not None:
-            files.write_png(path.with_name(Path(name).name + EVIDENCE), result.heatmap())  # type: ignore[union-attr]
+        if self._folder.heatmap and isinstance(result, Prediction) and result.evidence is not None:
+            files.write_png(path.with_name(Path(name).name + EVIDENCE), result.heatmap())
         if self._results.keep(name, told, stamp, self._network, deliver=self._deliver is not None):
             self._say(f"{printable(name)}: {result.status}" + (f", resembles {result.label}" if result.label else ""))
             if self._deliver:
@@ -214,12 +214,11 @@ class Watch:
 
 def _may_pass(result: Prediction | Failure) -> bool:
     """Whether it failed for a fault not of the file: no right to read it, a share that broke off, a missing extra."""
-    error = getattr(result, "error", None)
-    if error is None:
+    if not isinstance(result, Failure):
         return False
-    why = error.__cause__  # what decoders raise as OSError has no number
+    why = result.error.__cause__  # what decoders raise as OSError has no number
     of_the_system = isinstance(why, OSError) and why.errno is not None
-    return of_the_system or isinstance(why, MemoryError) or isinstance(error, (MissingExtraError, BackendError))
+    return of_the_system or isinstance(why, MemoryError) or isinstance(result.error, (MissingExtraError, BackendError))
 
 
 def run(watch: Watch, say: Say, stop: threading.Event, interval: float = 1.0, once: bool = False) -> bool:

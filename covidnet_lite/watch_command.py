@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
-from contextlib import ExitStack
 from pathlib import Path
+
+from . import options
 
 OK, LEFT = 0, 1
 PATIENCE = 10.0  # seconds for results to be delivered at the end; with --once, a minute
@@ -15,8 +14,6 @@ PATIENCE = 10.0  # seconds for results to be delivered at the end; with --once, 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to those of the command line."""
-    from .cli import _network_options
-
     watch = commands.add_parser(
         "watch",
         help="classify radiographs as they arrive in a folder",
@@ -50,10 +47,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     watch.add_argument("--tls", action="store_true", help="encrypt; trust what the system trusts")
     watch.add_argument("--ca", type=Path, metavar="FILE", help="encrypt; trust this certificate (PEM) alone")
-    watch.add_argument(
-        "--threads", type=int, metavar="N", help="threads for one inference (default: one a core, four at most)"
-    )
-    _network_options(watch)
+    options.threads(watch)
+    options.network(watch)
     watch.set_defaults(run=run)
 
 
@@ -66,10 +61,13 @@ def run(args: argparse.Namespace) -> int:
         OutputError: results cannot be written where they should.
         ModelError, BackendError: the network cannot be used.
     """
+    import signal
+    import threading
+
     from . import files, mqtt, watch
     from .classifier import Classifier
-    from .cli import _silent_runtime
     from .errors import InputError
+    from .quiet import silent_runtime
     from .result_files import ResultFiles
 
     if not args.folder.is_dir():
@@ -79,8 +77,7 @@ def run(args: argparse.Namespace) -> int:
     folder, results = watch.Folder(args.folder, args.settle, args.heatmap), ResultFiles(out)
     results.tidy()
     stop = threading.Event()
-    with ExitStack() as stack:
-        err = stack.enter_context(_silent_runtime())
+    with silent_runtime() as err:
         classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu)
 
         def say(text: str) -> None:

@@ -15,18 +15,13 @@ import pytest
 from watchers import until, watching
 
 import covidnet_lite
+from benchmarks.orthanc import free_port
 from covidnet_lite import files, mqtt
 from covidnet_lite.errors import InputError, OutputError
 from covidnet_lite.mqtt import Broker, Publisher, broker, payload
 from covidnet_lite.result_files import ResultFiles, Stamp
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Mosquitto:

@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     import threading
     import warnings
 
-    from ..cli import ANSWERED, _silent_runtime
+    from ..cli import ANSWERED
+    from ..quiet import silent_runtime
     from . import settings
 
     tables = settings.read(args.settings) if args.settings else {}
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.pacs:
         tables["pacs"] = {**tables.get("pacs", {}), **settings.pacs(args.pacs)}
     told = settings.build(tables, args.settings.absolute().parent if args.settings else Path.cwd())
-    with _silent_runtime() as err, warnings.catch_warnings():
+    with silent_runtime() as err, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # pydicom's quote the header, and names have no place in a log
         _log_to(err)
         node = _node(told)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
-from typing import TYPE_CHECKING
 
 from pydicom.filereader import read_file_meta_info
 
@@ -16,9 +14,6 @@ from ..errors import InputError, MissingExtraError, OutputError
 from ..prediction import Prediction
 from ..report import printable
 from .queue import Film, Queue
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +68,7 @@ def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
             f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended"
         )
     prediction = classifier.classify(film.path)
-    results = [_bytes(result) for result in dicom_results.make(prediction, film.path)]
+    results = [dicom_results.encoded(result) for result in dicom_results.make(prediction, film.path)]
     queue.finish(film, {**story, "answer": _answer(prediction), "results": len(results)}, results)
 
 
@@ -81,12 +76,6 @@ def _answer(prediction: Prediction) -> str:
     if prediction.label:
         return f"resembles {prediction.label} ({prediction.confidence:.0%})"
     return f"no answer: {prediction.reason}"
-
-
-def _bytes(result: Dataset) -> bytes:
-    buffer = io.BytesIO()
-    result.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def _set_aside(queue: Queue, film: Film, reason: str) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
-import socket
-import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import options
+
 if TYPE_CHECKING:
+    import socket
+
     from .settings import Settings
 
 HOST, PORT = "127.0.0.1", 8017
@@ -20,8 +21,6 @@ SHORTEST_TOKEN = 16  # characters
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to those of the command line."""
-    from ..cli import _network_options
-
     serve = commands.add_parser(
         "serve",
         help="a page and a JSON API, on this machine",
@@ -55,8 +54,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     serve.add_argument(
         "--timeout", type=float, default=60, metavar="SECONDS", help="for an upload, and for its answer (default: 60)"
     )
-    serve.add_argument("--threads", type=int, metavar="N", help="threads for one inference")
-    _network_options(serve)
+    options.threads(serve)
+    options.network(serve)
     serve.set_defaults(run=run)
 
 
@@ -65,14 +64,14 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         MissingExtraError: the extra ``web`` is not installed.
-        ServiceError: address, token or certificate cannot be used.
+        SettingsError: address, token or certificate cannot be used.
         OutputError: reviews or pictures cannot be kept where they should.
         ModelError, BackendError: the network cannot be used.
     """
     from .. import files
     from ..classifier import Classifier
-    from ..cli import _silent_runtime
     from ..errors import MissingExtraError
+    from ..quiet import silent_runtime
 
     try:
         from .app import create
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     if args.keep:
         files.check_folder(args.keep)
-    with _silent_runtime():
+    with silent_runtime():
         classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu)
         _warm_up(classifier)
     app = create(classifier, settings)
@@ -105,18 +104,18 @@ def settings_of(args: argparse.Namespace) -> Settings:
     """What the server is told, checked.
 
     Raises:
-        ServiceError: it cannot be had so.
+        SettingsError: it cannot be had so.
     """
-    from ..errors import ServiceError
+    from ..errors import SettingsError
     from .settings import MB, Settings
 
     for option in ("max_upload", "max_files", "waiting", "timeout"):
         if getattr(args, option) <= 0:
-            raise ServiceError(f"--{option.replace('_', '-')} must be more than 0, not {getattr(args, option)}")
+            raise SettingsError(f"--{option.replace('_', '-')} must be more than 0, not {getattr(args, option)}")
     _check_certificate(args.certificate, args.key)
     token = _read_token(args.token_file) if args.token_file else None
     if token is None and not is_local(args.host):
-        raise ServiceError(
+        raise SettingsError(
             f"--host {args.host} lets others in, which needs --token-file FILE; make one: "
             "(umask 077; python3 -c 'import secrets; print(secrets.token_urlsafe())' > FILE)"
         )
@@ -129,6 +128,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 def is_local(host: str) -> bool:
     """Whether only this machine can reach an address."""
+    import ipaddress
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -136,15 +137,17 @@ def is_local(host: str) -> bool:
 
 
 def _read_token(path: Path) -> str:
-    from ..errors import ServiceError
+    import stat
+
+    from ..errors import SettingsError
 
     try:
         token = path.read_text().strip()
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        raise ServiceError(f"{path}: the token cannot be read ({error})") from error
+        raise SettingsError(f"{path}: the token cannot be read ({error})") from error
     if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        raise ServiceError(f"{path}: must hold one word of {SHORTEST_TOKEN} or more letters, digits and signs")
+        raise SettingsError(f"{path}: must hold one word of {SHORTEST_TOKEN} or more letters, digits and signs")
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
         _warn(f"{path}: others on this machine can read the token; chmod 600 it")
     return token
@@ -153,26 +156,28 @@ def _read_token(path: Path) -> str:
 def _check_certificate(certificate: Path | None, key: Path | None) -> None:
     import ssl
 
-    from ..errors import ServiceError
+    from ..errors import SettingsError
 
     if certificate is None and key is None:
         return
     if certificate is None or key is None:
-        raise ServiceError("--certificate and --key go together; give both")
+        raise SettingsError("--certificate and --key go together; give both")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except OSError as error:  # ssl.SSLError is one
-        raise ServiceError(f"{certificate}, {key}: no certificate and its key, in PEM ({error})") from error
+        raise SettingsError(f"{certificate}, {key}: no certificate and its key, in PEM ({error})") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    from ..errors import ServiceError
+    import socket
+
+    from ..errors import SettingsError
 
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=256)
     except (OSError, OverflowError) as error:
-        raise ServiceError(
+        raise SettingsError(
             f"cannot listen at {host}, port {port} ({error}); choose another --host or --port"
         ) from error
 

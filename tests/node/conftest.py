@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ import pydicom
 import pytest
 
 from benchmarks import modality
+from benchmarks.orthanc import program
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.receiver import Receiver
 from covidnet_lite.node.settings import Limits, Pacs, Settings, Tls
@@ -88,5 +88,5 @@ def certificates(tmp_path: Path) -> dict[str, Tls]:
 @pytest.fixture
 def dcmtk() -> None:
     """Skips where dcmtk is not installed."""
-    if not shutil.which("storescu"):
+    if not program("storescu"):
         pytest.skip("needs Debian's dcmtk")

@@ -26,6 +26,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from benchmarks.orthanc import program
 from covidnet_lite.errors import SettingsError
 from covidnet_lite.node import receiver as module
 from covidnet_lite.node.queue import Queue
@@ -35,9 +36,9 @@ Receiving = Callable[..., Any]
 FILMS = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage)
 
 
-def dcmtk_client(program: str, port: int, *options: object, film: Path | None = None) -> Any:
+def dcmtk_client(client: str, port: int, *options: object, film: Path | None = None) -> Any:
     command = [
-        program,
+        program(client) or client,
         "-v",
         "-aet",
         "XRAY",

@@ -1,0 +1,29 @@
+"""Options that several commands have in common."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def network(parser: argparse.ArgumentParser) -> None:
+    """Which network, and what runs it."""
+    parser.add_argument(
+        "--model", default="base", help="a network's name (see: covidnet-lite models) or a .tflite file (default: base)"
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=("litert", "tflite_runtime", "tensorflow"),
+        help="TFLite runtime (default: the first installed)",
+    )
+    parser.add_argument(
+        "--edgetpu",
+        metavar="DEVICE",
+        help="which Edge TPU runs a network compiled for it: usb, pci, usb:N, pci:N or :N (default: the first found)",
+    )
+
+
+def threads(parser: argparse.ArgumentParser) -> None:
+    """How many for one inference."""
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads for one inference (default: one a core, four at most)"
+    )
