@@ -159,14 +159,25 @@ def pack(model: Any) -> bytes:
     """The reverse of :func:`unpack`; the same bytes for the same objects."""
     import flatbuffers
 
-    class Aligned(flatbuffers.Builder):  # type: ignore[misc]
-        """Vectors at multiples of 16, as the schema wants constants; the generated code leaves that out."""
+    class Builder(flatbuffers.Builder):  # type: ignore[misc]
+        """Vectors at multiples of 16, as the schema wants constants, and equal ones once.
+
+        The generated code leaves out both. A network quantised per channel names a zero point of 0 for every channel
+        of every weight and bias: a tenth of an int8 file.
+        """
+
+        def __init__(self) -> None:
+            super().__init__(2**16)
+            self._written: dict[tuple[str, bytes], int] = {}
 
         def CreateNumpyVector(self, x: npt.NDArray[Any]) -> int:  # its name is the library's
-            self.Prep(16, x.nbytes)
-            return int(super().CreateNumpyVector(x))
+            key = x.dtype.str, x.tobytes()
+            if key not in self._written:
+                self.Prep(16, x.nbytes)
+                self._written[key] = int(super().CreateNumpyVector(x))
+            return self._written[key]
 
-    builder = Aligned(2**16)
+    builder = Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
