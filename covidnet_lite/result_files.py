@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -31,12 +32,12 @@ class Stamp:
 
 
 def stamp_of(path: str | Path) -> Stamp | None:
-    """The state of a file; ``None`` where there is none."""
+    """The state of a file; ``None`` where there is none. A pipe is none: opened, it would hold the program up."""
     try:
-        stat = os.stat(path)
+        state = os.stat(path)
     except OSError:
         return None
-    return Stamp(stat.st_size, stat.st_mtime_ns)
+    return Stamp(state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
 
 
 def load(path: Path) -> dict[str, Any] | None:
@@ -84,6 +85,19 @@ class ResultFiles:
             _write(path, {**kept, "delivered": False} if deliver else kept)
         return True
 
+    def claim(self) -> None:
+        """Keeps other watchers out until this process ends, however it does; where the share knows no locks, nobody.
+
+        Raises:
+            OutputError: another one writes here.
+        """
+        try:
+            files.claim(self._out)
+        except BlockingIOError:
+            raise OutputError(f"{self._out}: another watcher writes here; stop it, or name another --out") from None
+        except OSError:
+            pass
+
     def tidy(self) -> None:
         """Removes halves of files that a kill or a power cut left; of others that write here too, nothing recent."""
         for path in self._out.rglob(f"{files.TEMPORARY}*"):
@@ -119,8 +133,11 @@ class ResultFiles:
 
 
 def _holds_something(path: Path) -> bool:
-    stamp = stamp_of(path)
-    return stamp is not None and stamp.size > 0
+    try:
+        state = os.stat(path)
+    except OSError:
+        return False
+    return state.st_size > 0 or not stat.S_ISREG(state.st_mode)
 
 
 def _text(kept: dict[str, Any]) -> bytes:
