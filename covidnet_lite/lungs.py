@@ -18,10 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .errors import ModelError
-from .fit import WHOLE, Box, InputSpec, fit, look_up, resize
+from .fit import WHOLE, Box, InputSpec, fit, look_up
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
@@ -55,11 +55,10 @@ def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: 
         ModelError, BackendError: the finder cannot be used.
     """
     interpreter, spec, position, turn = _load(finder, runtime, os.getpid())
-    small = resize(image, spec)
+    values = look_up(interpreter.tables, fit(image, spec))
     with turn:
         (l0, t0, r0, b0), (l1, t1, r1, b1) = (
-            interpreter.dequantise(position, interpreter.run(look_up(interpreter.tables, fit(one, spec)))[position])[0]
-            for one in (small, ImageOps.mirror(small))
+            interpreter.dequantise(position, interpreter.run(one)[position])[0] for one in (values, values[:, :, ::-1])
         )
     left, top, right, bottom = (float(v) / 2 for v in (l0 + 1 - r1, t0 + t1, r0 + 1 - l1, b0 + b1))
     across, down = margin * (right - left), margin * (bottom - top)
