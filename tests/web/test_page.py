@@ -16,6 +16,7 @@ from PIL import Image
 from .conftest import Server, serving
 
 DONE = ".word.pending"
+PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 
 
 def load(page: Any, *files: Path) -> None:
@@ -25,6 +26,14 @@ def load(page: Any, *files: Path) -> None:
     page.wait_for_selector("#rows tr")
     page.wait_for_selector(DONE, state="detached")
     page.wait_for_selector("#stage-message", state="hidden")
+
+
+def copies(film: Path, number: int) -> list[Path]:
+    """The same film under many names."""
+    made = [film.with_name(f"{i:02}.png") for i in range(number)]
+    for path in made:
+        path.write_bytes(film.read_bytes())
+    return made
 
 
 def middle(page: Any) -> tuple[int, ...]:
@@ -203,7 +212,7 @@ def test_keys_do_nothing_while_one_types_or_has_turned_them_off(opened: Callable
 
 
 def test_a_phone_shows_all_without_scrolling_sideways(opened: Callable[..., Any], film: Path) -> None:
-    page = opened(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    page = opened(**PHONE)
     load(page, film)
     assert page.locator("html").bounding_box()["width"] <= 360
     for button in page.locator("button:visible").all():
@@ -211,6 +220,48 @@ def test_a_phone_shows_all_without_scrolling_sideways(opened: Callable[..., Any]
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 360.5
     assert page.locator("#stage").bounding_box()["height"] > 300
+
+
+@pytest.mark.parametrize("width", [360, 900])
+def test_the_notice_stays_in_sight_however_far_one_scrolls(
+    opened: Callable[..., Any], film_png: Path, width: int
+) -> None:
+    page = opened(**{**PHONE, "viewport": {"width": width, "height": 740}})
+    load(page, film_png)
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    page.wait_for_function("scrollY > 200")
+    box = page.locator("#notice").bounding_box()
+    assert 0 <= box["y"]
+    assert box["y"] + box["height"] <= 80
+    at = "([x, y]) => document.elementFromPoint(x, y).closest('#notice') !== null"
+    assert page.evaluate(at, [box["x"] + 20, box["y"] + box["height"] / 2])  # nothing lies over it
+
+
+def test_a_phone_is_not_scrolled_by_walking_through_the_list(opened: Callable[..., Any], film_png: Path) -> None:
+    page = opened(**PHONE)
+    load(page, *copies(film_png, 12))
+    page.locator("#next").tap()
+    page.keyboard.press("j")
+    page.wait_for_timeout(200)
+    assert page.inner_text("#position") == "3 / 12"
+    assert page.evaluate("scrollY") == 0
+    page.locator("#rows tr").nth(5).scroll_into_view_if_needed()
+    before = page.locator("#rows tr").nth(5).bounding_box()["y"]
+    page.locator("#rows tr button").nth(5).tap()
+    page.wait_for_timeout(200)
+    assert page.inner_text("#position") == "6 / 12"
+    assert page.locator("#rows tr").nth(5).bounding_box()["y"] == pytest.approx(before, abs=2)
+
+
+def test_a_long_list_shows_the_film_that_is_looked_at(opened: Callable[..., Any], film_png: Path) -> None:
+    page = opened(viewport={"width": 1366, "height": 500})
+    load(page, *copies(film_png, 12))
+    for key, times in (("j", 11), ("k", 8)):
+        for _ in range(times):
+            page.keyboard.press(key)
+        row, rows = (page.locator(at).bounding_box() for at in ("#rows .selected", ".rows"))
+        assert rows["y"] + page.locator(".rows thead").bounding_box()["height"] <= row["y"] + 1
+        assert row["y"] + row["height"] <= rows["y"] + rows["height"] + 1
 
 
 def test_a_dropped_film_is_opened(opened: Callable[..., Any], film_png: Path) -> None:

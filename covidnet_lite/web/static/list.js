@@ -25,8 +25,8 @@ function render(cases, body) {
   const sorted = cases.sorted();
   body.replaceChildren(...sorted.map((one) => row(one, one === cases.selected)));
   const chosen = body.querySelector(".selected");
-  chosen?.scrollIntoView({ block: "nearest" });
-  if (focused) chosen?.querySelector("button").focus();
+  if (chosen) reveal(chosen, body.closest(".rows"));
+  if (focused) chosen?.querySelector("button").focus({ preventScroll: true });
 
   for (const head of document.querySelectorAll("th[data-sort]")) {
     const { key, descending } = cases.sort;
@@ -40,6 +40,14 @@ function render(cases, body) {
   byId("position").textContent = `${sorted.indexOf(cases.selected) + 1} / ${cases.count}`;
   byId("previous").disabled = sorted.indexOf(cases.selected) <= 0;
   byId("next").disabled = sorted.indexOf(cases.selected) >= sorted.length - 1;
+}
+
+// Scrolls the list alone: scrollIntoView would take the page along, away from the film on a phone.
+function reveal(row, list) {
+  const [inner, outer] = [row.getBoundingClientRect(), list.getBoundingClientRect()];
+  const top = outer.top + list.querySelector("thead").offsetHeight; // the heads lie over the rows
+  if (inner.top < top) list.scrollTop -= top - inner.top;
+  else if (inner.bottom > outer.bottom) list.scrollTop += inner.bottom - outer.bottom;
 }
 
 function films(count) {
