@@ -264,6 +264,57 @@ def test_a_long_list_shows_the_film_that_is_looked_at(opened: Callable[..., Any]
         assert row["y"] + row["height"] <= rows["y"] + rows["height"] + 1
 
 
+def pictures_in_memory(page: Any) -> int:
+    """How many decoded films the page still holds on to."""
+    browser = page.context.new_cdp_session(page)
+    browser.send("HeapProfiler.collectGarbage")
+    prototype = browser.send("Runtime.evaluate", {"expression": "Object.prototype"})["result"]["objectId"]
+    held = browser.send("Runtime.queryObjects", {"prototypeObjectId": prototype})["objects"]["objectId"]
+    count = "function () { return this.filter((one) => Object.hasOwn(one, 'pixels')).length; }"
+    call = {"objectId": held, "functionDeclaration": count, "returnByValue": True}
+    number = int(browser.send("Runtime.callFunctionOn", call)["result"]["value"])
+    browser.detach()  # lets go of them, too
+    return number
+
+
+def test_of_many_films_the_browser_keeps_the_pictures_seen_last(opened: Callable[..., Any], film_png: Path) -> None:
+    page = opened()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/v1/picture" in request.url else None)
+    load(page, *copies(film_png, 12))
+    for i in range(2, 13):
+        page.keyboard.press("j")
+        page.wait_for_selector(f"#position:has-text('{i} / 12')")
+        page.wait_for_selector("#fact-list dd:has-text('after it was')")
+    assert len(asked) == 12  # one for each, though the first was shown twice: without its answer, and with it
+    assert pictures_in_memory(page) == 8
+    page.keyboard.press("k")  # still there
+    page.wait_for_selector("#stage-message", state="hidden")
+    assert len(asked) == 12
+    page.click("#rows tr:first-child button")  # gone, and fetched again
+    page.wait_for_selector("#corner-size:has-text('×')")
+    assert len(asked) == 13
+    assert pictures_in_memory(page) == 8
+    page.click("#clear")
+    page.wait_for_timeout(200)
+    assert pictures_in_memory(page) == 0
+
+
+def test_the_time_on_screen_is_counted_from_when_one_began_to_wait(opened: Callable[..., Any], film_png: Path) -> None:
+    page = opened()
+    load(page, *copies(film_png, 2))
+    first = page.wait_for_selector("#fact-list dd:has-text('after it was')").inner_text()
+    assert first.endswith("ms after it was opened")
+    page.wait_for_timeout(2500)
+    page.keyboard.press("j")
+    page.wait_for_selector("#corner-name:has-text('01.png')")
+    second = page.wait_for_selector("#fact-list dd:has-text('after it was')").inner_text()
+    assert second.endswith("ms after it was chosen")
+    assert int(second.split()[0]) < 2500
+    page.keyboard.press("k")
+    assert first in page.inner_text("#fact-list")
+
+
 def test_a_dropped_film_is_opened(opened: Callable[..., Any], film_png: Path) -> None:
     page = opened()
     page.wait_for_selector("html[data-ready]")

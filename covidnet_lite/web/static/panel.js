@@ -67,7 +67,7 @@ function facts(one, about) {
   const told = Object.values(result.examination ?? {}).filter(Boolean).join(", ");
   const rows = [
     ["Time", stages.length && `${total.toFixed(1)} ms: ${stages.map(([s, ms]) => `${s} ${ms.toFixed(1)}`).join(", ")}`],
-    ["On screen", one.shownAfter && `${Math.round(one.shownAfter)} ms after it was opened`],
+    ["On screen", one.waited],
     ["Header", told],
     [
       "Strangeness",
