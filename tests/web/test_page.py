@@ -47,8 +47,25 @@ def test_before_anything_is_opened_it_says_what_it_is_for_and_what_it_is_not(ope
     page = opened()
     page.wait_for_selector("html[data-ready]")
     assert "Not a medical device" in page.inner_text("#notice")
-    assert "Nothing leaves it" in page.inner_text("#welcome")
+    assert "Nothing leaves it." in page.inner_text("#welcome")
     assert page.is_hidden("#review")
+
+
+def test_what_is_kept_is_said_before_anything_is_opened(
+    opened: Callable[..., Any], server: Server, tmp_path: Path
+) -> None:
+    def said(page: Any) -> str:
+        page.wait_for_selector("html[data-ready]")
+        return str(page.inner_text("main"))
+
+    with serving() as plain:
+        assert "Nothing is kept." in said(opened(plain.url))
+    with serving("--reviews", tmp_path / "reviews.sqlite") as reviewing:
+        assert "keeps the reviews you save, with the names of the files; no pictures." in said(opened(reviewing.url))
+    told = said(opened(server.url))
+    assert "keeps the reviews you save, with the names of the files and the pictures." in told
+    assert "othing is kept" not in told
+    assert "Nothing you open is kept" not in told
 
 
 def test_a_film_is_shown_with_answer_probabilities_and_provenance(
@@ -315,6 +332,63 @@ def test_the_time_on_screen_is_counted_from_when_one_began_to_wait(opened: Calla
     assert first in page.inner_text("#fact-list")
 
 
+def focused(page: Any) -> str:
+    """What has the focus: its id, or its text."""
+    page.wait_for_timeout(150)  # until the browser has taken it from what cannot have it
+    return str(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim().slice(0, 20)"))
+
+
+def test_the_focus_is_never_lost_to_what_is_disabled_hidden_or_drawn_anew(
+    opened: Callable[..., Any], film_png: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    page = opened()
+    load(page, *copies(film_png, 3), bad)
+
+    page.focus("#next")
+    for _ in range(3):
+        page.keyboard.press("Enter")
+    assert page.inner_text("#position") == "4 / 4"
+    assert focused(page) == "canvas"  # there is no next
+
+    page.keyboard.press("k")
+    page.wait_for_selector("#opacity:enabled")
+    page.focus("#opacity")
+    page.keyboard.press("j")
+    page.wait_for_selector("#opacity:disabled")
+    assert focused(page) == "canvas"  # there is no map
+
+    page.focus("th[data-sort=name] button")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    assert focused(page) == "Film"
+    page.locator("#rows button", has_text="01.png").focus()
+    page.evaluate("document.querySelector('th[data-sort=confidence] button').click()")
+    assert focused(page) == "01.png"  # which is not the film that is looked at
+    page.keyboard.press("Enter")
+    page.keyboard.press("j")
+    assert focused(page) == page.inner_text("#corner-name") != "01.png"
+
+    page.focus("#clear")
+    page.keyboard.press("Enter")
+    assert focused(page) == "choose"
+
+
+def test_a_dialog_that_closes_gives_the_focus_back(opened: Callable[..., Any], film_png: Path) -> None:
+    page = opened()
+    load(page, *copies(film_png, 2))
+    page.focus("#help-button")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    assert focused(page) == "help-button"
+    page.focus("#rows button")
+    page.keyboard.press("?")
+    page.evaluate("document.querySelector('th[data-sort=name] button').click()")  # draws the rows anew
+    page.keyboard.press("Escape")
+    assert focused(page) == "canvas"
+
+
 def test_a_dropped_film_is_opened(opened: Callable[..., Any], film_png: Path) -> None:
     page = opened()
     page.wait_for_selector("html[data-ready]")
@@ -361,6 +435,8 @@ def test_a_token_is_asked_for_where_one_is_needed(browser: Any, film: Path, tmp_
         page.wait_for_selector("#token-error:has-text('not the right one')")
         page.fill("#token", token.read_text())
         page.keyboard.press("Enter")
+        page.wait_for_selector("html[data-ready]")
+        assert focused(page) == "choose"
         load(page, film)
         assert page.locator("#rows tr").count() == 1
         assert page.is_visible("#no-review")

@@ -21,12 +21,16 @@ export function showList(cases) {
 }
 
 function render(cases, body) {
-  const focused = body.contains(document.activeElement);
+  const focused = document.activeElement.closest("#rows tr");
   const sorted = cases.sorted();
   body.replaceChildren(...sorted.map((one) => row(one, one === cases.selected)));
   const chosen = body.querySelector(".selected");
   if (chosen) reveal(chosen, body.closest(".rows"));
-  if (focused) chosen?.querySelector("button").focus({ preventScroll: true });
+  if (focused) {
+    // New rows have not the focus of the old; that of the chosen one goes along with the choice.
+    const heir = focused.matches(".selected") ? ".selected" : `[data-id="${focused.dataset.id}"]`;
+    body.querySelector(`${heir} button`)?.focus({ preventScroll: true });
+  }
 
   for (const head of document.querySelectorAll("th[data-sort]")) {
     const { key, descending } = cases.sort;

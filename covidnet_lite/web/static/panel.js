@@ -16,6 +16,14 @@ export function showPanel(one, about) {
   byId("fact-list").replaceChildren(...facts(one, about));
 }
 
+// What becomes of the films, in front of whoever is about to open some.
+export function fate({ reviews, keeps_pictures: pictures }) {
+  const kept = reviews
+    ? `It keeps the reviews you save, with the names of the files${pictures ? " and the pictures" : "; no pictures"}.`
+    : "Nothing is kept.";
+  return `Films are read in the memory of the computer that serves this page. Nothing leaves it. ${kept}`;
+}
+
 function words(one, about) {
   if (!one) return ["None yet", "Open a film to see what it resembles."];
   const { result } = one;
