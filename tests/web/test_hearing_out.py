@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from covidnet_lite.web import hearing_out
 from covidnet_lite.web.hearing_out import HearingOut
 
-from .conftest import Server, serving
+from .conftest import Server, awaited, serving
 
 TOKEN = "sixteen-or-more-letters"
 SIZE = 24 << 20  # bytes; more than the sockets between take in
@@ -93,7 +93,7 @@ def answered(parts: list[Message], seconds: float = 5) -> list[Message]:
         await send({"type": "http.response.start", "status": 413})
         await send({"type": "http.response.body", "body": b"no"})
 
-    anyio.run(HearingOut(refusing, seconds), {"type": "http"}, receive, send)
+    awaited(HearingOut(refusing, seconds), {"type": "http"}, receive, send)
     return [*sent, *left]
 
 

@@ -61,9 +61,9 @@ def test_what_is_kept_is_said_before_anything_is_opened(
     with serving() as plain:
         assert "Nothing is kept." in said(opened(plain.url))
     with serving("--reviews", tmp_path / "reviews.sqlite") as reviewing:
-        assert "keeps the reviews you save, with the names of the files; no pictures." in said(opened(reviewing.url))
+        assert "keeps the reviews you save, with file names but without pictures." in said(opened(reviewing.url))
     told = said(opened(server.url))
-    assert "keeps the reviews you save, with the names of the files and the pictures." in told
+    assert "keeps the reviews you save, with file names and pictures." in told
     assert "othing is kept" not in told
     assert "Nothing you open is kept" not in told
 

@@ -6,6 +6,8 @@ import pytest
 
 from covidnet_lite.web.turnstile import Crowded, Turnstile
 
+from .conftest import awaited
+
 
 async def settled() -> None:
     """Lets every task go as far as it can."""
@@ -45,7 +47,7 @@ def test_no_more_bytes_are_inside_than_there_is_room_for() -> None:
         await third.leave()
         assert (turnstile.inside, turnstile.queued) == (0, 0)
 
-    asyncio.run(scene())
+    awaited(scene)
 
 
 def test_first_come_first_served_so_that_the_large_are_not_passed_by() -> None:
@@ -59,7 +61,7 @@ def test_first_come_first_served_so_that_the_large_are_not_passed_by() -> None:
         await large.leave()
         await small.leave()
 
-    asyncio.run(scene())
+    awaited(scene)
 
 
 def test_no_more_wait_than_may() -> None:
@@ -74,7 +76,7 @@ def test_no_more_wait_than_may() -> None:
         await first.leave()
         await second.leave()
 
-    asyncio.run(scene())
+    awaited(scene)
 
 
 def test_what_is_larger_than_all_the_room_comes_in_alone() -> None:
@@ -87,7 +89,7 @@ def test_what_is_larger_than_all_the_room_comes_in_alone() -> None:
         assert small.inside
         await small.leave()
 
-    asyncio.run(scene())
+    awaited(scene)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -104,7 +106,7 @@ def test_whoever_gives_up_holds_nobody_up_and_leaves_no_trace(which: int) -> Non
             await visitor.leave()
         assert (turnstile.inside, turnstile.queued) == (0, 0)
 
-    asyncio.run(scene())
+    awaited(scene)
 
 
 def test_whoever_gives_up_in_the_moment_of_being_let_in_gives_the_room_back() -> None:
@@ -120,4 +122,4 @@ def test_whoever_gives_up_in_the_moment_of_being_let_in_gives_the_room_back() ->
         assert not second.inside
         assert turnstile.inside == 0
 
-    asyncio.run(scene())
+    awaited(scene)

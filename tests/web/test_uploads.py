@@ -14,6 +14,8 @@ from covidnet_lite.web.settings import MB, Settings
 from covidnet_lite.web.turnstile import Turnstile
 from covidnet_lite.web.uploads import Upload, plain_name, received
 
+from .conftest import awaited
+
 SETTINGS = Settings(most_bytes=MB, most_files=3, waiting=0, seconds=0.5)
 
 
@@ -45,7 +47,8 @@ def take(body: bytes, kind: str, whole: bool = True, announced: bool = True, set
             return upload
 
     try:
-        return anyio.run(scene)
+        upload: Upload = awaited(scene)
+        return upload
     finally:
         assert turnstile.inside == 0  # and given back, however it ended
 
@@ -99,7 +102,7 @@ def test_nothing_is_read_while_there_is_no_room() -> None:
 
     for waiting in (0, 1):  # sent away at once, or after a while
         with pytest.raises(HTTPException) as raised:
-            anyio.run(scene, waiting)
+            awaited(scene, waiting)
         assert raised.value.status_code == 503
         assert (raised.value.headers or {})["Retry-After"] == "1"
 

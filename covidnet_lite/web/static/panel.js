@@ -19,7 +19,7 @@ export function showPanel(one, about) {
 // What becomes of the films, in front of whoever is about to open some.
 export function fate({ reviews, keeps_pictures: pictures }) {
   const kept = reviews
-    ? `It keeps the reviews you save, with the names of the files${pictures ? " and the pictures" : "; no pictures"}.`
+    ? `It keeps the reviews you save, with file names ${pictures ? "and" : "but without"} pictures.`
     : "Nothing is kept.";
   return `Films are read in the memory of the computer that serves this page. Nothing leaves it. ${kept}`;
 }
