@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from ..classifier import Classifier
 from . import openapi
 from .api import Api
+from .hearing_out import HearingOut
 from .review_api import ReviewApi
 from .security import Guarded
 from .settings import Settings
@@ -62,7 +63,7 @@ def create(classifier: Classifier, settings: Settings) -> ASGIApp:
         routes=routes,
         exception_handlers={HTTPException: _told, ClientDisconnect: _left, Exception: _broken},  # type: ignore[dict-item]
     )
-    return Guarded(application, settings, counted)
+    return HearingOut(Guarded(application, settings, counted), settings.seconds)
 
 
 class _Static(StaticFiles):
@@ -73,7 +74,7 @@ class _Static(StaticFiles):
 
 
 async def _told(request: Request, error: HTTPException) -> Response:
-    # A body that was not read would be taken for the next request.
+    # What is left of a body that was too long to be heard out would be taken for the next request.
     headers = {**(error.headers or {}), **({"Connection": "close"} if request.method == "POST" else {})}
     return JSONResponse({"error": error.detail}, error.status_code, headers)
 

@@ -8,17 +8,25 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def awaited(scene: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    """What a coroutine gives, run in a thread of its own: Playwright's loop occupies this one until the browser ends."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(anyio.run, scene, *args).result()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 import covidnet_lite
-from covidnet_lite.web.uploads import plain_name
 
 from .conftest import Server, serving
 
@@ -76,9 +75,6 @@ def test_a_name_from_the_client_is_text_and_never_a_path(server: Server, film_pn
     files = {"file": ("../../etc/passwd\x07", film_png.read_bytes())}
     (result,) = server.client.post("/v1/classify", files=files).json()["results"]
     assert "/" not in result["name"]
-    assert plain_name("C:\\films\\a\x00b.png") == "a\\x00b.png"
-    assert plain_name("x" * 999) == "x" * 200
-    assert plain_name("/") == "image"
 
 
 def test_fifty_uploads_at_once_are_all_answered_within_its_memory(server: Server, film_image: Image.Image) -> None:
@@ -106,16 +102,6 @@ def test_a_client_that_never_finishes_its_request_is_hung_up_on_and_others_are_s
             assert server.classify(film_png).status_code == 200
             slow.settimeout(15)
             assert b" 408 " in slow.recv(4096)
-
-
-def test_the_description_is_valid_and_names_every_route(server: Server) -> None:
-    from openapi_spec_validator import validate
-
-    described = server.client.get("/openapi.json").json()
-    validate(described)
-    assert {"/v1/classify", "/v1/picture", "/v1/reviews", "/v1/about", "/healthz", "/metrics"} <= set(
-        described["paths"]
-    )
 
 
 def test_answers_are_as_the_description_says(server: Server, film: Path) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from .conftest import Server, serving
 
 DONE = ".word.pending"
+PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 
 
 def load(page: Any, *files: Path) -> None:
@@ -25,6 +26,14 @@ def load(page: Any, *files: Path) -> None:
     page.wait_for_selector("#rows tr")
     page.wait_for_selector(DONE, state="detached")
     page.wait_for_selector("#stage-message", state="hidden")
+
+
+def copies(film: Path, number: int) -> list[Path]:
+    """The same film under many names."""
+    made = [film.with_name(f"{i:02}.png") for i in range(number)]
+    for path in made:
+        path.write_bytes(film.read_bytes())
+    return made
 
 
 def middle(page: Any) -> tuple[int, ...]:
@@ -38,8 +47,25 @@ def test_before_anything_is_opened_it_says_what_it_is_for_and_what_it_is_not(ope
     page = opened()
     page.wait_for_selector("html[data-ready]")
     assert "Not a medical device" in page.inner_text("#notice")
-    assert "Nothing leaves it" in page.inner_text("#welcome")
+    assert "Nothing leaves it." in page.inner_text("#welcome")
     assert page.is_hidden("#review")
+
+
+def test_what_is_kept_is_said_before_anything_is_opened(
+    opened: Callable[..., Any], server: Server, tmp_path: Path
+) -> None:
+    def said(page: Any) -> str:
+        page.wait_for_selector("html[data-ready]")
+        return str(page.inner_text("main"))
+
+    with serving() as plain:
+        assert "Nothing is kept." in said(opened(plain.url))
+    with serving("--reviews", tmp_path / "reviews.sqlite") as reviewing:
+        assert "keeps the reviews you save, with file names but without pictures." in said(opened(reviewing.url))
+    told = said(opened(server.url))
+    assert "keeps the reviews you save, with file names and pictures." in told
+    assert "othing is kept" not in told
+    assert "Nothing you open is kept" not in told
 
 
 def test_a_film_is_shown_with_answer_probabilities_and_provenance(
@@ -203,7 +229,7 @@ def test_keys_do_nothing_while_one_types_or_has_turned_them_off(opened: Callable
 
 
 def test_a_phone_shows_all_without_scrolling_sideways(opened: Callable[..., Any], film: Path) -> None:
-    page = opened(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    page = opened(**PHONE)
     load(page, film)
     assert page.locator("html").bounding_box()["width"] <= 360
     for button in page.locator("button:visible").all():
@@ -211,6 +237,156 @@ def test_a_phone_shows_all_without_scrolling_sideways(opened: Callable[..., Any]
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 360.5
     assert page.locator("#stage").bounding_box()["height"] > 300
+
+
+@pytest.mark.parametrize("width", [360, 900])
+def test_the_notice_stays_in_sight_however_far_one_scrolls(
+    opened: Callable[..., Any], film_png: Path, width: int
+) -> None:
+    page = opened(**{**PHONE, "viewport": {"width": width, "height": 740}})
+    load(page, film_png)
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    page.wait_for_function("scrollY > 200")
+    box = page.locator("#notice").bounding_box()
+    assert 0 <= box["y"]
+    assert box["y"] + box["height"] <= 80
+    at = "([x, y]) => document.elementFromPoint(x, y).closest('#notice') !== null"
+    assert page.evaluate(at, [box["x"] + 20, box["y"] + box["height"] / 2])  # nothing lies over it
+
+
+def test_a_phone_is_not_scrolled_by_walking_through_the_list(opened: Callable[..., Any], film_png: Path) -> None:
+    page = opened(**PHONE)
+    load(page, *copies(film_png, 12))
+    page.locator("#next").tap()
+    page.keyboard.press("j")
+    page.wait_for_timeout(200)
+    assert page.inner_text("#position") == "3 / 12"
+    assert page.evaluate("scrollY") == 0
+    page.locator("#rows tr").nth(5).scroll_into_view_if_needed()
+    before = page.locator("#rows tr").nth(5).bounding_box()["y"]
+    page.locator("#rows tr button").nth(5).tap()
+    page.wait_for_timeout(200)
+    assert page.inner_text("#position") == "6 / 12"
+    assert page.locator("#rows tr").nth(5).bounding_box()["y"] == pytest.approx(before, abs=2)
+
+
+def test_a_long_list_shows_the_film_that_is_looked_at(opened: Callable[..., Any], film_png: Path) -> None:
+    page = opened(viewport={"width": 1366, "height": 500})
+    load(page, *copies(film_png, 12))
+    for key, times in (("j", 11), ("k", 8)):
+        for _ in range(times):
+            page.keyboard.press(key)
+        row, rows = (page.locator(at).bounding_box() for at in ("#rows .selected", ".rows"))
+        assert rows["y"] + page.locator(".rows thead").bounding_box()["height"] <= row["y"] + 1
+        assert row["y"] + row["height"] <= rows["y"] + rows["height"] + 1
+
+
+def pictures_in_memory(page: Any) -> int:
+    """How many decoded films the page still holds on to."""
+    browser = page.context.new_cdp_session(page)
+    browser.send("HeapProfiler.collectGarbage")
+    prototype = browser.send("Runtime.evaluate", {"expression": "Object.prototype"})["result"]["objectId"]
+    held = browser.send("Runtime.queryObjects", {"prototypeObjectId": prototype})["objects"]["objectId"]
+    count = "function () { return this.filter((one) => Object.hasOwn(one, 'pixels')).length; }"
+    call = {"objectId": held, "functionDeclaration": count, "returnByValue": True}
+    number = int(browser.send("Runtime.callFunctionOn", call)["result"]["value"])
+    browser.detach()  # lets go of them, too
+    return number
+
+
+def test_of_many_films_the_browser_keeps_the_pictures_seen_last(opened: Callable[..., Any], film_png: Path) -> None:
+    page = opened()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/v1/picture" in request.url else None)
+    load(page, *copies(film_png, 12))
+    for i in range(2, 13):
+        page.keyboard.press("j")
+        page.wait_for_selector(f"#position:has-text('{i} / 12')")
+        page.wait_for_selector("#fact-list dd:has-text('after it was')")
+    assert len(asked) == 12  # one for each, though the first was shown twice: without its answer, and with it
+    assert pictures_in_memory(page) == 8
+    page.keyboard.press("k")  # still there
+    page.wait_for_selector("#stage-message", state="hidden")
+    assert len(asked) == 12
+    page.click("#rows tr:first-child button")  # gone, and fetched again
+    page.wait_for_selector("#corner-size:has-text('×')")
+    assert len(asked) == 13
+    assert pictures_in_memory(page) == 8
+    page.click("#clear")
+    page.wait_for_timeout(200)
+    assert pictures_in_memory(page) == 0
+
+
+def test_the_time_on_screen_is_counted_from_when_one_began_to_wait(opened: Callable[..., Any], film_png: Path) -> None:
+    page = opened()
+    load(page, *copies(film_png, 2))
+    first = page.wait_for_selector("#fact-list dd:has-text('after it was')").inner_text()
+    assert first.endswith("ms after it was opened")
+    page.wait_for_timeout(2500)
+    page.keyboard.press("j")
+    page.wait_for_selector("#corner-name:has-text('01.png')")
+    second = page.wait_for_selector("#fact-list dd:has-text('after it was')").inner_text()
+    assert second.endswith("ms after it was chosen")
+    assert int(second.split()[0]) < 2500
+    page.keyboard.press("k")
+    assert first in page.inner_text("#fact-list")
+
+
+def focused(page: Any) -> str:
+    """What has the focus: its id, or its text."""
+    page.wait_for_timeout(150)  # until the browser has taken it from what cannot have it
+    return str(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim().slice(0, 20)"))
+
+
+def test_the_focus_is_never_lost_to_what_is_disabled_hidden_or_drawn_anew(
+    opened: Callable[..., Any], film_png: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    page = opened()
+    load(page, *copies(film_png, 3), bad)
+
+    page.focus("#next")
+    for _ in range(3):
+        page.keyboard.press("Enter")
+    assert page.inner_text("#position") == "4 / 4"
+    assert focused(page) == "canvas"  # there is no next
+
+    page.keyboard.press("k")
+    page.wait_for_selector("#opacity:enabled")
+    page.focus("#opacity")
+    page.keyboard.press("j")
+    page.wait_for_selector("#opacity:disabled")
+    assert focused(page) == "canvas"  # there is no map
+
+    page.focus("th[data-sort=name] button")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    assert focused(page) == "Film"
+    page.locator("#rows button", has_text="01.png").focus()
+    page.evaluate("document.querySelector('th[data-sort=confidence] button').click()")
+    assert focused(page) == "01.png"  # which is not the film that is looked at
+    page.keyboard.press("Enter")
+    page.keyboard.press("j")
+    assert focused(page) == page.inner_text("#corner-name") != "01.png"
+
+    page.focus("#clear")
+    page.keyboard.press("Enter")
+    assert focused(page) == "choose"
+
+
+def test_a_dialog_that_closes_gives_the_focus_back(opened: Callable[..., Any], film_png: Path) -> None:
+    page = opened()
+    load(page, *copies(film_png, 2))
+    page.focus("#help-button")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    assert focused(page) == "help-button"
+    page.focus("#rows button")
+    page.keyboard.press("?")
+    page.evaluate("document.querySelector('th[data-sort=name] button').click()")  # draws the rows anew
+    page.keyboard.press("Escape")
+    assert focused(page) == "canvas"
 
 
 def test_a_dropped_film_is_opened(opened: Callable[..., Any], film_png: Path) -> None:
@@ -259,6 +435,8 @@ def test_a_token_is_asked_for_where_one_is_needed(browser: Any, film: Path, tmp_
         page.wait_for_selector("#token-error:has-text('not the right one')")
         page.fill("#token", token.read_text())
         page.keyboard.press("Enter")
+        page.wait_for_selector("html[data-ready]")
+        assert focused(page) == "choose"
         load(page, film)
         assert page.locator("#rows tr").count() == 1
         assert page.is_visible("#no-review")

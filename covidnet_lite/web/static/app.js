@@ -4,11 +4,12 @@ import { Api } from "./api.js";
 import { Cases, mostLikely, PENDING } from "./cases.js";
 import { byId, element } from "./dom.js";
 import { exportCsv, exportJson } from "./exports.js";
+import { watchFocus } from "./focus.js";
 import { watchGestures } from "./gestures.js";
 import { watchIntake } from "./intake.js";
 import { watchKeys } from "./keys.js";
 import { showList } from "./list.js";
-import { showPanel } from "./panel.js";
+import { fate, showPanel } from "./panel.js";
 import { ReviewForm } from "./review.js";
 import { watchTheme } from "./theme.js";
 import { Viewer } from "./viewer.js";
@@ -20,13 +21,16 @@ const PAN = 60; // pixels a key press
 const api = new Api(askToken);
 const cases = new Cases();
 const viewer = new Viewer(byId("canvas"));
-const pictures = new Map(); // id -> film, the one seen last at the end
+const pictures = new Map(); // id -> promise of a film, the one seen last at the end; no other place keeps films
+let onScreen = null; // the case whose film is in the viewer
 let waiting = [];
 let working = 0;
 
 watchTheme();
+const keepFocus = watchFocus(cases);
 const about = await api.about();
 const review = new ReviewForm(api, cases, about);
+byId("kept").textContent = fate(about);
 showColours(about.evidence_colours);
 showList(cases);
 const choose = watchIntake(take);
@@ -75,7 +79,7 @@ async function showSelected() {
   byId("corner-size").textContent = "";
   if (!one) {
     message("");
-    viewer.show(null);
+    showFilm(null, null);
     byId("canvas").setAttribute("aria-label", "No radiograph");
     return;
   }
@@ -85,24 +89,31 @@ async function showSelected() {
 }
 
 async function showPicture(one) {
-  if (one.onScreen === viewer.film && viewer.film) return tellSize(viewer.film);
-  let film = pictures.get(one.id);
-  if (!film) {
-    viewer.show(null);
-    message("Loading …");
-    try {
-      film = await api.picture(one.file);
-    } catch (error) {
-      if (one === cases.selected) message(`No picture: ${error.message}`);
-      return;
-    }
+  if (one === onScreen) return tellSize(viewer.film);
+  showFilm(null, null);
+  message("Loading …");
+  try {
+    const film = await pictureOf(one);
+    if (one !== cases.selected) return;
+    message("");
+    tellSize(film);
+    if (one !== onScreen) showFilm(one, film);
+  } catch (error) {
+    if (one === cases.selected) message(`No picture: ${error.message}`);
   }
-  remember(one.id, film);
-  if (one !== cases.selected) return;
-  message("");
-  one.onScreen = film;
-  tellSize(film);
-  viewer.show(film);
+}
+
+// Asked for once, however often it is shown while it is on its way.
+function pictureOf(one) {
+  const film = pictures.get(one.id) ?? api.picture(one.file);
+  remember(one, film);
+  film.catch(() => pictures.delete(one.id));
+  return film;
+}
+
+function showFilm(one, film, how) {
+  onScreen = one;
+  viewer.show(film, how);
 }
 
 function tellSize(film) {
@@ -116,36 +127,38 @@ function showMap(one) {
   const select = byId("evidence-label");
   select.replaceChildren(...labels.map((label) => element("option", { value: label, text: label })));
   select.disabled = byId("opacity").disabled = !labels.length;
+  keepFocus();
   const label = result?.label ?? mostLikely(result);
   if (label) select.value = label;
-  if (one.onScreen) viewer.overlay(grids, result?.view ?? [0, 0, 1, 1], about.evidence_colours, label);
-  if (result && one.status !== PENDING && !one.shownAfter && one.onScreen) {
+  if (one === onScreen) viewer.overlay(grids, result?.view ?? [0, 0, 1, 1], about.evidence_colours, label);
+  if (result && one.status !== PENDING && !one.waited && one === onScreen) {
     requestAnimationFrame(() => {
-      one.shownAfter = performance.now() - one.since;
-      if (one === cases.selected) showPanel(one, about);
+      if (one !== onScreen) return;
+      one.waited = `${Math.round(performance.now() - one.since)} ms after it was ${one.act}`;
+      showPanel(one, about);
     });
   }
 }
 
-function remember(id, film) {
-  pictures.delete(id);
-  pictures.set(id, film);
+function remember(one, film) {
+  pictures.delete(one.id);
+  pictures.set(one.id, film);
   while (pictures.size > REMEMBERED) pictures.delete(pictures.keys().next().value);
 }
 
 async function moreDetail() {
-  const one = cases.selected;
+  const one = onScreen;
   if (!one || one.asking) return;
   one.asking = true;
   try {
     const film = await api.picture(one.file, true);
-    if (one !== cases.selected) return;
-    remember(one.id, film);
-    one.onScreen = film;
-    viewer.show(film, { same: true });
+    if (one === onScreen) {
+      remember(one, Promise.resolve(film));
+      showFilm(one, film, { same: true });
+    }
     one.asking = false; // after a failure it stays: every repaint would ask again
   } catch (error) {
-    message(`No more detail: ${error.message}`);
+    if (one === onScreen) message(`No more detail: ${error.message}`);
   }
 }
 

@@ -38,11 +38,12 @@ export class Cases extends EventTarget {
       status: PENDING,
       result: null,
       review: null,
-      since: performance.now(),
+      since: performance.now(), // when one began to wait for it, and by doing what
+      act: "opened",
     }));
     this.#all.push(...added);
     this.#tell("change");
-    if (!this.selected && added.length) this.select(added[0].id);
+    if (!this.selected && added.length) this.#look(added[0]);
     return added;
   }
 
@@ -68,9 +69,8 @@ export class Cases extends EventTarget {
   select(id) {
     const found = this.#all.find((one) => one.id === id);
     if (!found || found === this.selected) return;
-    this.selected = found;
-    this.#tell("change");
-    this.#tell("select");
+    Object.assign(found, { since: performance.now(), act: "chosen" });
+    this.#look(found);
   }
 
   step(by) {
@@ -111,6 +111,12 @@ export class Cases extends EventTarget {
 
   get pending() {
     return this.#all.filter((one) => one.status === PENDING).length;
+  }
+
+  #look(one) {
+    this.selected = one;
+    this.#tell("change");
+    this.#tell("select");
   }
 
   #tell(what) {

@@ -1,4 +1,4 @@
-// The work list as CSV and JSON, made here: the server keeps nothing that it could give back.
+// The work list as CSV and JSON, made here: the server does not keep it.
 
 import { save } from "./dom.js";
 

@@ -21,12 +21,16 @@ export function showList(cases) {
 }
 
 function render(cases, body) {
-  const focused = body.contains(document.activeElement);
+  const focused = document.activeElement.closest("#rows tr");
   const sorted = cases.sorted();
   body.replaceChildren(...sorted.map((one) => row(one, one === cases.selected)));
   const chosen = body.querySelector(".selected");
-  chosen?.scrollIntoView({ block: "nearest" });
-  if (focused) chosen?.querySelector("button").focus();
+  if (chosen) reveal(chosen, body.closest(".rows"));
+  if (focused) {
+    // New rows have not the focus of the old; that of the chosen one goes along with the choice.
+    const heir = focused.matches(".selected") ? ".selected" : `[data-id="${focused.dataset.id}"]`;
+    body.querySelector(`${heir} button`)?.focus({ preventScroll: true });
+  }
 
   for (const head of document.querySelectorAll("th[data-sort]")) {
     const { key, descending } = cases.sort;
@@ -40,6 +44,14 @@ function render(cases, body) {
   byId("position").textContent = `${sorted.indexOf(cases.selected) + 1} / ${cases.count}`;
   byId("previous").disabled = sorted.indexOf(cases.selected) <= 0;
   byId("next").disabled = sorted.indexOf(cases.selected) >= sorted.length - 1;
+}
+
+// Scrolls the list alone: scrollIntoView would take the page along, away from the film on a phone.
+function reveal(row, list) {
+  const [inner, outer] = [row.getBoundingClientRect(), list.getBoundingClientRect()];
+  const top = outer.top + list.querySelector("thead").offsetHeight; // the heads lie over the rows
+  if (inner.top < top) list.scrollTop -= top - inner.top;
+  else if (inner.bottom > outer.bottom) list.scrollTop += inner.bottom - outer.bottom;
 }
 
 function films(count) {

@@ -16,6 +16,14 @@ export function showPanel(one, about) {
   byId("fact-list").replaceChildren(...facts(one, about));
 }
 
+// What becomes of the films, in front of whoever is about to open some.
+export function fate({ reviews, keeps_pictures: pictures }) {
+  const kept = reviews
+    ? `It keeps the reviews you save, with file names ${pictures ? "and" : "but without"} pictures.`
+    : "Nothing is kept.";
+  return `Films are read in the memory of the computer that serves this page. Nothing leaves it. ${kept}`;
+}
+
 function words(one, about) {
   if (!one) return ["None yet", "Open a film to see what it resembles."];
   const { result } = one;
@@ -67,7 +75,7 @@ function facts(one, about) {
   const told = Object.values(result.examination ?? {}).filter(Boolean).join(", ");
   const rows = [
     ["Time", stages.length && `${total.toFixed(1)} ms: ${stages.map(([s, ms]) => `${s} ${ms.toFixed(1)}`).join(", ")}`],
-    ["On screen", one.shownAfter && `${Math.round(one.shownAfter)} ms after it was opened`],
+    ["On screen", one.waited],
     ["Header", told],
     [
       "Strangeness",

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message
+
+from covidnet_lite.web.settings import MB, Settings
+from covidnet_lite.web.turnstile import Turnstile
+from covidnet_lite.web.uploads import Upload, plain_name, received
+
+from .conftest import awaited
+
+SETTINGS = Settings(most_bytes=MB, most_files=3, waiting=0, seconds=0.5)
+
+
+def form(*files: tuple[str, bytes], part: str = "file", **fields: str) -> tuple[bytes, str]:
+    """A form's bytes and its content type."""
+    request = httpx.Request("POST", "http://x/", files=[(part, one) for one in files], data=fields)
+    return request.read(), request.headers["content-type"]
+
+
+def take(body: bytes, kind: str, whole: bool = True, announced: bool = True, settings: Settings = SETTINGS) -> Upload:
+    """What is received of a request that comes in small pieces, the last of them perhaps never."""
+    turnstile = Turnstile(2 * MB, settings.waiting)
+    pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)]
+    messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    if whole:
+        messages.append({"type": "http.request", "body": b"", "more_body": False})
+    headers = [(b"content-type", kind.encode())]
+    if announced:
+        headers.append((b"content-length", str(len(body)).encode()))
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop(0)
+        await anyio.sleep_forever()
+
+    async def scene() -> Upload:
+        async with received(Request({"type": "http", "headers": headers}, receive), settings, turnstile) as upload:
+            assert turnstile.inside == (len(body) if announced else settings.most_bytes)  # its room is held
+            return upload
+
+    try:
+        upload: Upload = awaited(scene)
+        return upload
+    finally:
+        assert turnstile.inside == 0  # and given back, however it ended
+
+
+def test_files_and_fields_come_as_they_were_sent_in_their_order() -> None:
+    sent = [("b.png", bytes(range(256)) * 20), ("a.png", b"\r\n--x\r\n")]
+    for announced in (True, False):
+        upload = take(*form(*sent, verdict="agree", comment="größer"), announced=announced)
+        assert upload.files == sent
+        assert upload.fields == {"verdict": "agree", "comment": "größer"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "options", "code", "words"),
+    [
+        ((b"x", "application/json"), {}, 415, "multipart/form-data"),
+        ((b"x", "multipart/form-data"), {}, 400, "boundary"),
+        (form(("a", b"x"), part="image"), {}, 400, "name its part: file"),
+        (form(*[("a", b"x")] * 4), {}, 400, "Too many files"),
+        (form(("a", b"x"), **{str(i): "" for i in range(17)}), {}, 400, "Too many fields"),
+        (form(("a", bytes(MB))), {}, 413, "larger than 1 MB"),
+        (form(("a", bytes(MB))), {"announced": False}, 413, "larger than 1 MB"),
+        (form(("a", b"x")), {"whole": False}, 408, "took more than"),
+    ],
+)
+def test_what_cannot_be_taken_is_told(
+    request_: tuple[bytes, str], options: dict[str, Any], code: int, words: str
+) -> None:
+    with pytest.raises(HTTPException) as raised:
+        take(*request_, **options)
+    assert raised.value.status_code == code
+    assert words in raised.value.detail
+
+
+def test_as_much_as_is_allowed_is_taken() -> None:
+    body, kind = form(("a.png", bytes(5000)))
+    assert take(body, kind, settings=replace(SETTINGS, most_bytes=len(body))).files == [("a.png", bytes(5000))]
+
+
+def test_nothing_is_read_while_there_is_no_room() -> None:
+    async def receive() -> Message:
+        raise AssertionError("it was read")
+
+    async def scene(waiting: int) -> None:
+        turnstile = Turnstile(MB, waiting)
+        body, kind = form(("a", b"x"))
+        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+        async with turnstile.admit(MB):
+            async with received(Request({"type": "http", "headers": headers}, receive), SETTINGS, turnstile):
+                pass
+
+    for waiting in (0, 1):  # sent away at once, or after a while
+        with pytest.raises(HTTPException) as raised:
+            awaited(scene, waiting)
+        assert raised.value.status_code == 503
+        assert (raised.value.headers or {})["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("film.png", "film.png"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\films\\a.dcm", "a.dcm"),
+        ("folder/", "image"),
+        ("", "image"),
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("größe.png", "größe.png"),
+        ("x" * 999, "x" * 200),
+    ],
+)
+def test_a_name_is_made_safe_to_show(name: str, plain: str) -> None:
+    assert plain_name(name) == plain
