@@ -430,6 +430,9 @@ def test_a_token_is_asked_for_where_one_is_needed(browser: Any, film: Path, tmp_
         page = browser.new_context().new_page()
         page.set_default_timeout(20_000)
         page.goto(guarded.url)
+        for _ in range(2):
+            page.keyboard.press("Escape")
+        assert page.is_visible("#token")
         page.fill("#token", "wrong")
         page.keyboard.press("Enter")
         page.wait_for_selector("#token-error:has-text('not the right one')")
