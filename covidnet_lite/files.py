@@ -86,24 +86,6 @@ def write_png(path: str | Path, image: Image.Image) -> Path:
     return write(path, buffer.getvalue())
 
 
-def claim(path: str | Path) -> int:
-    """Locks a file or folder for this process, however it ends; closing what is returned lets it go.
-
-    Raises:
-        BlockingIOError: another process has it.
-        OSError: it cannot be locked, as on some network shares.
-    """
-    import fcntl
-
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(opened)
-        raise
-    return opened
-
-
 def check_folder(folder: str | Path) -> None:
     """Makes a folder and makes sure that it can be written to, before long work begins.
 

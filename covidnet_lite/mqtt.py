@@ -14,7 +14,7 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,16 +191,16 @@ class Publisher:
             told = time.monotonic()
             while not self._is_over():
                 if time.monotonic() - told >= HEARTBEAT:  # the will of a connection lost before may come late
-                    await _or_lost(self._tell(client, ONLINE), lost)
+                    await self._tell(client, ONLINE)
                     told = time.monotonic()
                 if path := next(iter(self._waiting), None):
-                    await self._deliver(client, path, lost)
+                    await self._deliver(client, path)
                 else:
                     await self._wait_for_news(lost, told + HEARTBEAT)
         finally:
             lost.cancel()
 
-    async def _deliver(self, client: Any, path: Path, lost: asyncio.Future[Any]) -> None:
+    async def _deliver(self, client: Any, path: Path) -> None:
         told = b""
         try:
             data = path.read_bytes()
@@ -214,8 +214,7 @@ class Publisher:
         if not told:  # taken away, or another program's by now: there is nothing to tell any more
             self._waiting.pop(path)
             return
-        # Returns when it is confirmed.
-        await _or_lost(client.publish(f"{self._broker.topic}/result", told, qos=1), lost)
+        await client.publish(f"{self._broker.topic}/result", told, qos=1)  # returns when it is confirmed
         await self._mark(path, data)
 
     async def _mark(self, path: Path, sent: bytes) -> None:
@@ -249,18 +248,6 @@ class Publisher:
                 await asyncio.wait_for(self._ending.wait(), seconds)
         else:
             await asyncio.sleep(min(seconds, max(0.0, self._end - time.monotonic())))
-
-
-async def _or_lost(work: Coroutine[Any, Any, None], lost: asyncio.Future[Any]) -> None:
-    """Work that waits for the broker's word; the client would wait ten seconds for that of one that is gone."""
-    working = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({working, lost}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            lost.result()
-        await working
-    finally:
-        working.cancel()
 
 
 async def _lost(client: Any) -> None:

@@ -14,7 +14,6 @@ Result = Prediction | Failure
 
 EVIDENCE = ".evidence.png"  # ends the name of every picture with an evidence map
 DICOM_RESULTS = (".sr.dcm", ".sc.dcm")  # end the names of reports and captures
-OURS = (EVIDENCE, *DICOM_RESULTS)  # end the names of pictures that must not be classified again
 
 
 class Writer(Protocol):

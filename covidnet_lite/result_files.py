@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import threading
 import time
 from contextlib import suppress
@@ -32,12 +31,12 @@ class Stamp:
 
 
 def stamp_of(path: str | Path) -> Stamp | None:
-    """The state of a file; ``None`` where there is none. A pipe is none: opened, it would hold the program up."""
+    """The state of a file; ``None`` where there is none."""
     try:
-        state = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return None
-    return Stamp(state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
+    return Stamp(stat.st_size, stat.st_mtime_ns)
 
 
 def load(path: Path) -> dict[str, Any] | None:
@@ -85,19 +84,6 @@ class ResultFiles:
             _write(path, {**kept, "delivered": False} if deliver else kept)
         return True
 
-    def claim(self) -> None:
-        """Keeps other watchers out until this process ends, however it does; where the share knows no locks, nobody.
-
-        Raises:
-            OutputError: another one writes here.
-        """
-        try:
-            files.claim(self._out)
-        except BlockingIOError:
-            raise OutputError(f"{self._out}: another watcher writes here; stop it, or name another --out") from None
-        except OSError:
-            pass
-
     def tidy(self) -> None:
         """Removes halves of files that a kill or a power cut left; of others that write here too, nothing recent."""
         for path in self._out.rglob(f"{files.TEMPORARY}*"):
@@ -133,11 +119,8 @@ class ResultFiles:
 
 
 def _holds_something(path: Path) -> bool:
-    try:
-        state = os.stat(path)
-    except OSError:
-        return False
-    return state.st_size > 0 or not stat.S_ISREG(state.st_mode)
+    stamp = stamp_of(path)
+    return stamp is not None and stamp.size > 0
 
 
 def _text(kept: dict[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ from . import files
 from .cases import SUFFIXES
 from .errors import BackendError, InputError, MissingExtraError, OutputError
 from .prediction import Failure, Prediction
-from .report import EVIDENCE, OURS, printable
+from .report import EVIDENCE, printable
 from .result_files import ResultFiles, Stamp, stamp_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Folder:
         for folder, below, names in os.walk(self.root, onerror=closed):
             below[:] = sorted(name for name in below if not name.startswith("."))
             for name in sorted(names):
-                if name.startswith(".") or name.endswith(OURS) or name.upper() == DICOMDIR:
+                if name.startswith(".") or name.endswith(EVIDENCE) or name.upper() == DICOMDIR:
                     continue
                 if _is_named_so(name) or _is_bare(name):
                     path = os.path.join(folder, name)

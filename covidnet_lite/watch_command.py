@@ -75,7 +75,6 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or args.folder
     files.check_folder(out)
     folder, results = watch.Folder(args.folder, args.settle, args.heatmap), ResultFiles(out)
-    results.claim()
     results.tidy()
     stop = threading.Event()
     with silent_runtime() as err:

@@ -8,10 +8,8 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from watchers import until, watching
@@ -64,16 +62,10 @@ class Subscriber:
         self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
         self._ready = threading.Event()
         self._client.on_subscribe = lambda *_: self._ready.set()
-        self._client.on_message = lambda _, __, message: self._take(message)
+        self._client.on_message = lambda _, __, m: self.got.append((m.topic, m.payload.decode()))
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         assert self._ready.wait(20)
-
-    def _take(self, message: Any) -> None:
-        """What a broker that was stopped sends again, and says so, was published once."""
-        told = (message.topic, message.payload.decode())
-        if not (message.dup and told in self.got):
-            self.got.append(told)
 
     def results(self) -> list[dict[str, object]]:
         return [json.loads(text) for topic, text in self.got if topic.endswith("/result")]
@@ -177,60 +169,6 @@ def test_killed_in_the_middle_the_next_start_delivers_the_rest(
         process.communicate(timeout=120)
     until(lambda: set(names) <= set(map(str, subscriber.names())))
     assert len(subscriber.names()) <= len(names) + 1  # the one that was confirmed and not yet marked
-
-
-def test_through_kills_of_the_watcher_and_stops_of_the_broker_all_arrive_and_at_most_one_an_end_twice(
-    mosquitto: Mosquitto, subscriber: Subscriber, inbox: Callable[..., Path]
-) -> None:
-    """The broker is stopped, not killed: killed, mosquitto forgets what it owes those who subscribed."""
-    names: list[str] = []
-
-    def arrive(count: int) -> Path:
-        new = [f"{len(names) + number:03}.png" for number in range(count)]
-        names.extend(new)
-        return inbox(*new)
-
-    def arrived() -> set[str]:
-        return set(map(str, subscriber.names()))
-
-    options = (arrive(8), "--settle", "0.1", "--mqtt", f"127.0.0.1:{mosquitto.port}")
-    for _ in range(3):
-        with watching(*options) as process:
-            told = len(arrived())
-            until(lambda told=told: len(arrived()) >= told + 2)  # type: ignore[misc]
-            mosquitto.stop()
-            arrive(4)
-            until(lambda: len(kept(options[0])) == len(names))
-            mosquitto.start()
-            until(lambda told=told: len(arrived()) >= told + 4)  # type: ignore[misc]
-            arrive(4)
-            process.send_signal(signal.SIGKILL)
-            process.wait(30)
-    with watching(*options, "--once") as process:
-        _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert all(result["delivered"] for result in kept(options[0]))
-    until(lambda: set(names) <= arrived())
-    assert len(subscriber.names()) <= len(names) + 6  # for each end of a connection the one that was under way
-
-
-def test_a_broker_that_dies_before_it_confirms_is_noticed_at_once(mosquitto: Mosquitto, tmp_path: Path) -> None:
-    results, said = ResultFiles(tmp_path), list[str]()
-    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), results, said.append)
-    publisher.start()
-    until(lambda: said)
-    assert mosquitto.process
-    mosquitto.process.send_signal(signal.SIGSTOP)  # takes what is sent, and says nothing
-    results.keep("a.png", {}, Stamp(1, 1), "x", deliver=True)
-    publisher.deliver(results.path("a.png"))
-    time.sleep(0.5)
-    assert len(said) == 1
-    mosquitto.stop(signal.SIGKILL)
-    until(lambda: len(said) == 2, 2)  # the client alone would wait ten seconds for the word
-    assert "not reached" in said[1]
-    mosquitto.start()
-    assert publisher.close(20) == 0
-    assert results.undelivered() == []
 
 
 def test_a_broker_that_is_back_is_found_again_with_nothing_to_tell(

@@ -38,22 +38,6 @@ def test_a_file_is_answered_as_it_arrives_and_sigterm_ends_it_well(film_png: Pat
         assert process.wait(30) == 0
 
 
-def test_two_do_not_write_into_one_folder_and_a_killed_one_is_no_hindrance(film_png: Path, tmp_path: Path) -> None:
-    options = (film_png.parent, "--settle", "0.1", "--out", tmp_path / "out")
-    with watching(*options) as first:
-        line_of(first.stderr, "watching")
-        with watching(*options, "--once") as second:
-            _, err = second.communicate(timeout=60)
-        assert second.returncode == 2
-        assert "another watcher writes here" in err
-        with watching(film_png.parent, "--settle", "0.1", "--out", tmp_path / "other", "--once") as third:
-            _, err = third.communicate(timeout=60)
-        assert third.returncode == 0, err
-    with watching(*options, "--once") as fourth:
-        _, err = fourth.communicate(timeout=60)
-    assert fourth.returncode == 0, err
-
-
 def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_done_twice(film_png: Path, tmp_path: Path) -> None:
     root = tmp_path / "in"
     root.mkdir()

@@ -297,12 +297,15 @@ def _on_disk(path: Path, action: Callable[[], T]) -> T:
 
 def _claim(path: Path) -> int:
     """The lock that says whose queue this is; gone with the process, however it ends."""
+    import fcntl
 
-    def touch_and_lock() -> int:
-        path.touch(0o600)
+    def open_and_lock() -> int:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            return files.claim(path)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(lock)
             raise OutputError(f"{path.parent}: another node works on this queue; stop it, or name another") from None
+        return lock
 
-    return _on_disk(path, touch_and_lock)
+    return _on_disk(path, open_and_lock)
