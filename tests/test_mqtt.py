@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,10 +29,10 @@ class Mosquitto:
     """A broker that can be stopped and started again; it keeps what a subscriber who is away is owed."""
 
     def __init__(self, folder: Path, *lines: str) -> None:
-        self.port, self._config = free_port(), folder / "mosquitto.conf"
+        self.port, self._folder, self._config = free_port(), folder, folder / "mosquitto.conf"
         folder.mkdir(exist_ok=True)
         lines = lines or ("allow_anonymous true",)
-        common = ("persistence true", f"persistence_location {folder}/", "autosave_interval 1", "user root")
+        common = ("persistence true", f"persistence_location {folder}/", "autosave_interval 0", "user root")
         self._config.write_text("\n".join([f"listener {self.port} 127.0.0.1", *common, *lines, ""]))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -43,9 +44,18 @@ class Mosquitto:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def send(self, number: signal.Signals) -> None:
+        assert self.process
+        self.process.send_signal(number)
+
+    def save(self) -> None:
+        """Has it remember its subscribers; else it does so when it ends, and not when it is killed."""
+        self.send(signal.SIGUSR1)
+        until((self._folder / "mosquitto.db").exists)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.process:
-            self.process.send_signal(number)
+            self.send(number)
             self.process.wait(20)
             self.process = None
 
@@ -188,6 +198,28 @@ def test_a_broker_that_is_back_is_found_again_with_nothing_to_tell(
     until(lambda: late.status() == "offline")
     late.close()
     assert [text.split()[0] for text in said] == ["connected", f"127.0.0.1:{mosquitto.port}:", "connected"]
+
+
+def test_a_broker_that_dies_in_the_middle_of_a_message_is_missed_at_once_and_gets_it_when_it_is_back(
+    mosquitto: Mosquitto, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    results, said = ResultFiles(tmp_path), []
+    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), results, said.append)
+    publisher.start()
+    until(lambda: subscriber.status() == "online")
+    mosquitto.save()
+    mosquitto.send(signal.SIGSTOP)
+    results.keep("a.png", {}, Stamp(1, 1), "x", deliver=True)
+    publisher.deliver(results.path("a.png"))
+    time.sleep(0.5)  # on its way, and not confirmed
+    assert len(said) == 1
+    mosquitto.stop(signal.SIGKILL)
+    until(lambda: len(said) == 2, 2)
+    assert "not reached" in said[1]
+    mosquitto.start()
+    until(lambda: subscriber.names() == ["a.png"])
+    assert publisher.close(5) == 0
+    assert results.undelivered() == []
 
 
 def test_what_cannot_be_marked_holds_the_next_back_and_is_not_sent_twice(
