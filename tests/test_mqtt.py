@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
 
 import pytest
@@ -86,6 +89,10 @@ class Subscriber:
     def status(self) -> str | None:
         told = [text for topic, text in self.got if topic.endswith("/status")]
         return told[-1] if told else None
+
+    def is_idle(self) -> bool:
+        """Whether nothing that was sent to it waits to be read."""
+        return not select.select([self._client.socket()], [], [], 0)[0]
 
     def close(self) -> None:
         self._client.disconnect()
@@ -179,6 +186,54 @@ def test_killed_in_the_middle_the_next_start_delivers_the_rest(
         process.communicate(timeout=120)
     until(lambda: set(names) <= set(map(str, subscriber.names())))
     assert len(subscriber.names()) <= len(names) + 1  # the one that was confirmed and not yet marked
+
+
+def test_through_kills_of_the_broker_and_of_the_watcher_all_arrive_and_at_most_one_a_kill_twice(
+    mosquitto: Mosquitto, subscriber: Subscriber, inbox: Callable[..., Path]
+) -> None:
+    folder, names, chance, enough = inbox(), [], random.Random(0), threading.Event()
+
+    def arrive() -> None:
+        while not enough.wait(0.05):
+            name = f"{len(names):03}.png"
+            os.rename(inbox(f".{name}") / f".{name}", folder / name)  # whole at once
+            names.append(name)
+
+    def more(things: Callable[[], Sized]) -> None:
+        there = len(things())
+        until(lambda: len(things()) >= there + 3)
+        time.sleep(chance.uniform(0, 0.2))
+
+    def kill_the_broker() -> None:
+        """Halted first, so that a message is on its way, and what was confirmed is read: a dead broker owes nothing."""
+        mosquitto.send(signal.SIGSTOP)
+        more(lambda: kept(folder))
+        until(subscriber.is_idle)
+        mosquitto.stop(signal.SIGKILL)
+
+    mosquitto.save()  # it knows its subscriber after each kill, and keeps for it what comes before it is back
+    arriving = threading.Thread(target=arrive)
+    arriving.start()
+    try:
+        options = (folder, "--settle", "0.1", "--mqtt", f"127.0.0.1:{mosquitto.port}")
+        for _ in range(3):
+            with watching(*options) as process:
+                more(subscriber.names)
+                kill_the_broker()
+                more(lambda: kept(folder))
+                mosquitto.start()
+                more(subscriber.names)
+                process.send_signal(signal.SIGKILL)
+                process.wait(30)
+    finally:
+        enough.set()
+        arriving.join()
+    with watching(*options, "--once") as process:
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert [result["delivered"] for result in kept(folder)] == [True] * len(names)
+    until(lambda: set(names) <= set(map(str, subscriber.names())))
+    assert len(subscriber.names()) <= len(names) + 6  # kills
 
 
 def test_a_broker_that_is_back_is_found_again_with_nothing_to_tell(
