@@ -214,9 +214,7 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
         InputError: a folder holds no radiograph, or part of it cannot be searched.
     """
     from .cases import SUFFIXES
-    from .report import DICOM_RESULTS, EVIDENCE
-
-    ours = (EVIDENCE, *DICOM_RESULTS)
+    from .report import OURS
 
     def unreadable(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be searched ({error.strerror}); allow it or name the files")
@@ -226,7 +224,7 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
             yield _standard_input()
         elif os.path.isdir(path):
             files = [os.path.join(folder, n) for folder, _, names in os.walk(path, onerror=unreadable) for n in names]
-            found = sorted(f for f in files if Path(f).suffix.lower() in SUFFIXES and not f.endswith(ours))
+            found = sorted(f for f in files if Path(f).suffix.lower() in SUFFIXES and not f.endswith(OURS))
             if not found:
                 raise InputError(f"{path}: holds no radiograph ({', '.join(sorted(SUFFIXES))})")
             yield from found

@@ -100,3 +100,27 @@ def check_folder(folder: str | Path) -> None:
         raise OutputError(
             f"{folder}: cannot be written to ({error.strerror or error}); choose another folder"
         ) from error
+
+
+def claim(folder: str | Path, taken: str) -> int:
+    """Has a folder for this process alone, among those of this machine that ask; :func:`os.close` gives it up.
+
+    The folder itself is locked: nothing is left behind, and the lock is gone with the process, however that ends.
+
+    Raises:
+        OutputError: another process has it, as ``taken`` says; or it cannot be locked.
+    """
+    import fcntl
+
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(opened)
+            raise
+    except BlockingIOError:
+        raise OutputError(taken) from None
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be locked ({error.strerror or error}); choose another folder") from error
+    return opened

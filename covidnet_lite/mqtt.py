@@ -14,8 +14,8 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,12 +155,12 @@ class Publisher:
         pause, reached = FIRST_PAUSE, True
         while not self._is_over():
             try:
-                async with self._client() as client:
-                    await self._tell(client, ONLINE)
+                async with self._client() as client, _connection(client) as connection:
+                    await self._tell(connection, ONLINE)
                     self._say(f"connected to {self._broker}")
                     pause, reached = FIRST_PAUSE, True
-                    await self._send(client)
-                    await self._tell(client, OFFLINE)
+                    await self._send(connection)
+                    await self._tell(connection, OFFLINE)
             except (aiomqtt.MqttError, OSError) as error:  # OSError: no such host, TLS
                 if reached:
                     self._say(f"{self._broker}: not reached ({error}); results wait, and it is tried again")
@@ -181,26 +181,23 @@ class Publisher:
             logger=logging.getLogger("covidnet_lite.mqtt"),
         )
 
-    async def _tell(self, client: Any, status: str) -> None:
-        await client.publish(f"{self._broker.topic}/status", status, qos=1, retain=True)
+    async def _tell(self, connection: _Connection, status: str) -> None:
+        await connection.publish(f"{self._broker.topic}/status", status, retain=True)
 
-    async def _send(self, client: Any) -> None:
+    async def _send(self, connection: _Connection) -> None:
         """Until the end; raises where the broker goes away."""
-        lost = asyncio.ensure_future(_lost(client))
-        try:
-            told = time.monotonic()
-            while not self._is_over():
-                if time.monotonic() - told >= HEARTBEAT:  # the will of a connection lost before may come late
-                    await self._tell(client, ONLINE)
-                    told = time.monotonic()
-                if path := next(iter(self._waiting), None):
-                    await self._deliver(client, path)
-                else:
-                    await self._wait_for_news(lost, told + HEARTBEAT)
-        finally:
-            lost.cancel()
+        told = time.monotonic()
+        while not self._is_over():
+            if time.monotonic() - told >= HEARTBEAT:  # the will of a connection lost before may come late
+                await self._tell(connection, ONLINE)
+                told = time.monotonic()
+            if path := next(iter(self._waiting), None):
+                await self._deliver(connection, path)
+            else:
+                await connection.first(self._news.wait(), told + HEARTBEAT - time.monotonic())
+                self._news.clear()
 
-    async def _deliver(self, client: Any, path: Path) -> None:
+    async def _deliver(self, connection: _Connection, path: Path) -> None:
         told = b""
         try:
             data = path.read_bytes()
@@ -214,7 +211,7 @@ class Publisher:
         if not told:  # taken away, or another program's by now: there is nothing to tell any more
             self._waiting.pop(path)
             return
-        await client.publish(f"{self._broker.topic}/result", told, qos=1)  # returns when it is confirmed
+        await connection.publish(f"{self._broker.topic}/result", told)
         await self._mark(path, data)
 
     async def _mark(self, path: Path, sent: bytes) -> None:
@@ -233,14 +230,6 @@ class Publisher:
                 return
             await self._rest(FIRST_PAUSE)
 
-    async def _wait_for_news(self, lost: asyncio.Future[Any], until: float) -> None:
-        news: asyncio.Future[Any] = asyncio.ensure_future(self._news.wait())
-        await asyncio.wait({news, lost}, timeout=until - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
-        news.cancel()
-        self._news.clear()
-        if lost.done():
-            lost.result()
-
     async def _rest(self, seconds: float) -> None:
         """Sleeps; where the end comes, no longer than is left."""
         if self._end is None:
@@ -248,6 +237,40 @@ class Publisher:
                 await asyncio.wait_for(self._ending.wait(), seconds)
         else:
             await asyncio.sleep(min(seconds, max(0.0, self._end - time.monotonic())))
+
+
+class _Connection:
+    """A client that is connected; what waits for an answer ends as soon as the broker is lost."""
+
+    def __init__(self, client: Any, lost: asyncio.Future[None]) -> None:
+        self._client, self._lost = client, lost
+
+    async def publish(self, topic: str, told: str | bytes, retain: bool = False) -> None:
+        """Returns when the broker has confirmed it."""
+        # aiomqtt itself waits for a confirmation that cannot come any more, until its time is over.
+        await self.first(self._client.publish(topic, told, qos=1, retain=retain))
+
+    async def first(self, action: Awaitable[Any], seconds: float | None = None) -> None:
+        """Returns when something is done, or the time is over; raises when it fails, or the broker is lost."""
+        doing = asyncio.ensure_future(action)
+        try:
+            await asyncio.wait({doing, self._lost}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                doing.result()
+            elif self._lost.done():
+                self._lost.result()
+        finally:
+            doing.cancel()
+
+
+@asynccontextmanager
+async def _connection(client: Any) -> AsyncIterator[_Connection]:
+    lost = asyncio.ensure_future(_lost(client))
+    try:
+        yield _Connection(client, lost)
+    finally:
+        lost.cancel()
+        await asyncio.gather(lost, return_exceptions=True)  # or asyncio complains of an error that nobody looked at
 
 
 async def _lost(client: Any) -> None:

@@ -14,6 +14,7 @@ Result = Prediction | Failure
 
 EVIDENCE = ".evidence.png"  # ends the name of every picture with an evidence map
 DICOM_RESULTS = (".sr.dcm", ".sc.dcm")  # end the names of reports and captures
+OURS = (EVIDENCE, *DICOM_RESULTS)  # what is named so is a result, and no radiograph
 
 
 class Writer(Protocol):

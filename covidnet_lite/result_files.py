@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -31,16 +32,18 @@ class Stamp:
 
 
 def stamp_of(path: str | Path) -> Stamp | None:
-    """The state of a file; ``None`` where there is none."""
+    """The state of a file; ``None`` where there is none: pipes and devices are no files."""
     try:
-        stat = os.stat(path)
+        found = os.stat(path)
     except OSError:
         return None
-    return Stamp(stat.st_size, stat.st_mtime_ns)
+    return Stamp(found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
 
 def load(path: Path) -> dict[str, Any] | None:
     """A result; ``None`` where there is none, or another program's file."""
+    if stamp_of(path) is None:  # to open a pipe would block
+        return None
     try:
         kept = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -120,7 +123,7 @@ class ResultFiles:
 
 def _holds_something(path: Path) -> bool:
     stamp = stamp_of(path)
-    return stamp is not None and stamp.size > 0
+    return os.path.lexists(path) if stamp is None else stamp.size > 0
 
 
 def _text(kept: dict[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ from . import files
 from .cases import SUFFIXES
 from .errors import BackendError, InputError, MissingExtraError, OutputError
 from .prediction import Failure, Prediction
-from .report import EVIDENCE, printable
+from .report import EVIDENCE, OURS, printable
 from .result_files import ResultFiles, Stamp, stamp_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Folder:
     heatmap: bool = False
 
     def candidates(self, unseen: Say) -> Iterator[tuple[str, Stamp]]:
-        """``path below root, stamp`` of all that may be one by its name; hidden files and folders are left alone.
+        """``path below root, stamp`` of all files that may be one by name; hidden files and folders are left alone.
 
         ``unseen`` is told of each folder in it that cannot be looked into.
 
@@ -64,7 +64,7 @@ class Folder:
         for folder, below, names in os.walk(self.root, onerror=closed):
             below[:] = sorted(name for name in below if not name.startswith("."))
             for name in sorted(names):
-                if name.startswith(".") or name.endswith(EVIDENCE) or name.upper() == DICOMDIR:
+                if name.startswith(".") or name.endswith(OURS) or name.upper() == DICOMDIR:
                     continue
                 if _is_named_so(name) or _is_bare(name):
                     path = os.path.join(folder, name)

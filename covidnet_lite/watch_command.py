@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -58,22 +59,32 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the folder is not there, or the broker's address cannot be used.
         MissingExtraError: MQTT was asked for, and aiomqtt is not installed.
-        OutputError: results cannot be written where they should.
+        OutputError: results cannot be written where they should, or another watcher writes its own there.
         ModelError, BackendError: the network cannot be used.
     """
-    import signal
-    import threading
-
-    from . import files, mqtt, watch
-    from .classifier import Classifier
+    from . import files
     from .errors import InputError
-    from .quiet import silent_runtime
-    from .result_files import ResultFiles
 
     if not args.folder.is_dir():
         raise InputError(f"{args.folder}: no such folder; make it, or mount what it is on")
     out = args.out or args.folder
     files.check_folder(out)
+    claim = files.claim(out, f"another watcher is at work in {out}; stop it, or choose another folder with --out")
+    try:
+        return _watch(args, out)
+    finally:
+        os.close(claim)
+
+
+def _watch(args: argparse.Namespace, out: Path) -> int:
+    import signal
+    import threading
+
+    from . import mqtt, watch
+    from .classifier import Classifier
+    from .quiet import silent_runtime
+    from .result_files import ResultFiles
+
     folder, results = watch.Folder(args.folder, args.settle, args.heatmap), ResultFiles(out)
     results.tidy()
     stop = threading.Event()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
 
 import pytest
@@ -28,10 +32,10 @@ class Mosquitto:
     """A broker that can be stopped and started again; it keeps what a subscriber who is away is owed."""
 
     def __init__(self, folder: Path, *lines: str) -> None:
-        self.port, self._config = free_port(), folder / "mosquitto.conf"
+        self.port, self._folder, self._config = free_port(), folder, folder / "mosquitto.conf"
         folder.mkdir(exist_ok=True)
         lines = lines or ("allow_anonymous true",)
-        common = ("persistence true", f"persistence_location {folder}/", "autosave_interval 1", "user root")
+        common = ("persistence true", f"persistence_location {folder}/", "autosave_interval 0", "user root")
         self._config.write_text("\n".join([f"listener {self.port} 127.0.0.1", *common, *lines, ""]))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -43,9 +47,18 @@ class Mosquitto:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def send(self, number: signal.Signals) -> None:
+        assert self.process
+        self.process.send_signal(number)
+
+    def save(self) -> None:
+        """Has it remember its subscribers; else it does so when it ends, and not when it is killed."""
+        self.send(signal.SIGUSR1)
+        until((self._folder / "mosquitto.db").exists)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.process:
-            self.process.send_signal(number)
+            self.send(number)
             self.process.wait(20)
             self.process = None
 
@@ -76,6 +89,10 @@ class Subscriber:
     def status(self) -> str | None:
         told = [text for topic, text in self.got if topic.endswith("/status")]
         return told[-1] if told else None
+
+    def is_idle(self) -> bool:
+        """Whether nothing that was sent to it waits to be read."""
+        return not select.select([self._client.socket()], [], [], 0)[0]
 
     def close(self) -> None:
         self._client.disconnect()
@@ -171,6 +188,54 @@ def test_killed_in_the_middle_the_next_start_delivers_the_rest(
     assert len(subscriber.names()) <= len(names) + 1  # the one that was confirmed and not yet marked
 
 
+def test_through_kills_of_the_broker_and_of_the_watcher_all_arrive_and_at_most_one_a_kill_twice(
+    mosquitto: Mosquitto, subscriber: Subscriber, inbox: Callable[..., Path]
+) -> None:
+    folder, names, chance, enough = inbox(), [], random.Random(0), threading.Event()
+
+    def arrive() -> None:
+        while not enough.wait(0.05):
+            name = f"{len(names):03}.png"
+            os.rename(inbox(f".{name}") / f".{name}", folder / name)  # whole at once
+            names.append(name)
+
+    def more(things: Callable[[], Sized]) -> None:
+        there = len(things())
+        until(lambda: len(things()) >= there + 3)
+        time.sleep(chance.uniform(0, 0.2))
+
+    def kill_the_broker() -> None:
+        """Halted first, so that a message is on its way, and what was confirmed is read: a dead broker owes nothing."""
+        mosquitto.send(signal.SIGSTOP)
+        more(lambda: kept(folder))
+        until(subscriber.is_idle)
+        mosquitto.stop(signal.SIGKILL)
+
+    mosquitto.save()  # it knows its subscriber after each kill, and keeps for it what comes before it is back
+    arriving = threading.Thread(target=arrive)
+    arriving.start()
+    try:
+        options = (folder, "--settle", "0.1", "--mqtt", f"127.0.0.1:{mosquitto.port}")
+        for _ in range(3):
+            with watching(*options) as process:
+                more(subscriber.names)
+                kill_the_broker()
+                more(lambda: kept(folder))
+                mosquitto.start()
+                more(subscriber.names)
+                process.send_signal(signal.SIGKILL)
+                process.wait(30)
+    finally:
+        enough.set()
+        arriving.join()
+    with watching(*options, "--once") as process:
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert [result["delivered"] for result in kept(folder)] == [True] * len(names)
+    until(lambda: set(names) <= set(map(str, subscriber.names())))
+    assert len(subscriber.names()) <= len(names) + 6  # kills
+
+
 def test_a_broker_that_is_back_is_found_again_with_nothing_to_tell(
     mosquitto: Mosquitto, subscriber: Subscriber, tmp_path: Path
 ) -> None:
@@ -188,6 +253,28 @@ def test_a_broker_that_is_back_is_found_again_with_nothing_to_tell(
     until(lambda: late.status() == "offline")
     late.close()
     assert [text.split()[0] for text in said] == ["connected", f"127.0.0.1:{mosquitto.port}:", "connected"]
+
+
+def test_a_broker_that_dies_in_the_middle_of_a_message_is_missed_at_once_and_gets_it_when_it_is_back(
+    mosquitto: Mosquitto, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    results, said = ResultFiles(tmp_path), []
+    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), results, said.append)
+    publisher.start()
+    until(lambda: subscriber.status() == "online")
+    mosquitto.save()
+    mosquitto.send(signal.SIGSTOP)
+    results.keep("a.png", {}, Stamp(1, 1), "x", deliver=True)
+    publisher.deliver(results.path("a.png"))
+    time.sleep(0.5)  # on its way, and not confirmed
+    assert len(said) == 1
+    mosquitto.stop(signal.SIGKILL)
+    until(lambda: len(said) == 2, 2)
+    assert "not reached" in said[1]
+    mosquitto.start()
+    until(lambda: subscriber.names() == ["a.png"])
+    assert publisher.close(5) == 0
+    assert results.undelivered() == []
 
 
 def test_what_cannot_be_marked_holds_the_next_back_and_is_not_sent_twice(

@@ -4,9 +4,12 @@ import errno
 import json
 import os
 import shutil
+import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,22 @@ from covidnet_lite import files, radiograph, watch
 from covidnet_lite.errors import InputError, OutputError
 from covidnet_lite.result_files import ResultFiles
 from covidnet_lite.watch import Folder, Look, Settled, Stamp, Watch
+
+
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Ends what blocks for ever."""
+
+    def end(*_: object) -> None:
+        raise RuntimeError("it blocks")  # no OSError, which may be taken for one of a file
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +53,12 @@ def test_radiographs_in_all_folders_are_found_and_nothing_else(tmp_path: Path) -
     found = dict(Folder(tmp_path).candidates(print))
     assert sorted(found) == ["a.png", "deep/er/b.DCM"]
     assert found["a.png"].size == 3
+
+
+def test_results_of_this_program_are_left_alone(tmp_path: Path) -> None:
+    for name in ("a.dcm", "a.12345678.sr.dcm", "a.12345678.sc.dcm", "a.dcm.evidence.png"):
+        (tmp_path / name).touch()
+    assert [name for name, _ in Folder(tmp_path).candidates(print)] == ["a.dcm"]
 
 
 def test_a_folder_that_is_away_is_told() -> None:
@@ -202,6 +227,26 @@ def test_dicom_without_a_suffix_is_known_by_its_head(
     assert seen.look(1) == Look(0, 0, 0)
     shutil.copy(film, tmp_path / "empty")  # it was still to be written
     assert seen.look(2) == Look(1, 0, 0)
+
+
+def test_pipes_and_sockets_are_left_alone_and_never_opened(
+    classifier: covidnet_lite.Classifier, film_png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, sent = film_png.parent, []
+    for name in ("pipe.png", "IM000001", "film.png.json", "other.json"):
+        os.mkfifo(root / name)
+    (root / "link.png").symlink_to(root / "pipe.png")
+    monkeypatch.chdir(root)  # the address of a socket must be short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.png")
+    with time_limit(20):  # whoever opens a pipe to read waits for ever
+        assert ResultFiles(root).undelivered() == []
+        seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print, sent.append)
+        assert seen.look(0) == Look(0, 0, 1)
+    assert len(sent) == 1
+    assert "film.png.json: is no result of this program" in sent[0]
+    (root / "film.png.json").unlink()
+    assert seen.look(1 + watch.RETRY) == Look(1, 0, 0)
 
 
 def test_an_odd_name_is_no_trouble(classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path) -> None:

@@ -58,6 +58,23 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_done_twice(film_png
     assert len([p for p in root.iterdir() if p.name.startswith(".")]) <= 1  # what was being written; tidied later
 
 
+def test_two_watchers_cannot_have_one_folder_and_a_kill_lets_the_next_have_it(film_png: Path, tmp_path: Path) -> None:
+    root = film_png.parent
+    with watching(root) as first:
+        line_of(first.stderr, "watching")
+        with watching(root, "--once") as second:
+            _, err = second.communicate(timeout=60)
+        assert second.returncode == 2
+        assert f"another watcher is at work in {root}" in err.splitlines()[-1]
+        with watching(root, "--once", "--out", tmp_path / "out") as elsewhere:
+            elsewhere.communicate(timeout=60)
+        assert elsewhere.returncode == 0
+        first.kill()
+    with watching(root, "--once") as third:
+        _, err = third.communicate(timeout=60)
+    assert third.returncode == 0, err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -82,7 +82,7 @@ class Queue:
             files.check_folder(part)
         self._adding = threading.Lock()
         self.arrived, self.ready = threading.Event(), threading.Event()
-        self._claim = _claim(folder / "lock")
+        self._claim = files.claim(folder, f"{folder}: another node works on this queue; stop it, or name another")
         _on_disk(folder, self._recover)
 
     def close(self) -> None:
@@ -293,19 +293,3 @@ def _on_disk(path: Path, action: Callable[[], T]) -> T:
         return action()
     except OSError as error:
         raise OutputError(f"{path}: cannot be changed ({error.strerror or error}); check disk and owner") from error
-
-
-def _claim(path: Path) -> int:
-    """The lock that says whose queue this is; gone with the process, however it ends."""
-    import fcntl
-
-    def open_and_lock() -> int:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise OutputError(f"{path.parent}: another node works on this queue; stop it, or name another") from None
-        return lock
-
-    return _on_disk(path, open_and_lock)
