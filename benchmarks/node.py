@@ -63,7 +63,8 @@ class NodeProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns when it listens."""
+        """Returns when it listens; one that still runs is killed first."""
+        self.kill()
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(self._command, cwd=ROOT, stderr=log)
         until = time.monotonic() + 60

@@ -102,13 +102,17 @@ def check_folder(folder: str | Path) -> None:
         ) from error
 
 
-def claim(folder: str | Path, taken: str) -> int:
+def claim(folder: str | Path, taken: str, must: bool = True) -> int:
     """Has a folder for this process alone, among those of this machine that ask; :func:`os.close` gives it up.
 
     The folder itself is locked: nothing is left behind, and the lock is gone with the process, however that ends.
 
+    Args:
+        taken: what to say where another process has it.
+        must: whether it is an error that a folder knows no locks, as on some network shares.
+
     Raises:
-        OutputError: another process has it, as ``taken`` says; or it cannot be locked.
+        OutputError: another process has it, or it cannot be locked and must be.
     """
     import fcntl
 
@@ -116,9 +120,10 @@ def claim(folder: str | Path, taken: str) -> int:
         opened = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(opened)
-            raise
+        except OSError as error:
+            if must or isinstance(error, BlockingIOError):
+                os.close(opened)
+                raise
     except BlockingIOError:
         raise OutputError(taken) from None
     except OSError as error:

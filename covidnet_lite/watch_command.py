@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.folder}: no such folder; make it, or mount what it is on")
     out = args.out or args.folder
     files.check_folder(out)
-    claim = files.claim(out, f"another watcher is at work in {out}; stop it, or choose another folder with --out")
+    taken = f"another watcher is at work in {out}; stop it, or choose another folder with --out"
+    claim = files.claim(out, taken, must=False)
     try:
         return _watch(args, out)
     finally:
