@@ -6,14 +6,13 @@ chest radiograph, and no pixel of it is looked at.
 
 from __future__ import annotations
 
-import contextlib
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from . import examination, jpeg
+from . import dicom_pixels, examination
 from .errors import InputError, MissingExtraError, NotAChestRadiograph
 from .examination import Examination
 from .radiograph import DAMAGED, MAX_PIXELS, reduction
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # a transfer syntax
+PIXEL_DATA = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")  # its tag, in either byte order
 # What a preamble begins with that makes the file another one too: programs, scripts, archives, pages and pictures.
 # TIFF is what the standard has in mind for it, and harmless.
 # fmt: off
@@ -51,20 +51,21 @@ def read(
         examined = examination.read(data)
         if examined.objection:
             raise NotAChestRadiograph(f"{name}: {examined.objection}")
-        _check_picture(data, name)
-        stored = _pixels(data, name)
+        _check_picture(data, file, name)
+        stored = dicom_pixels.read(file, data, name, at_least)
     except damaged() as error:
         raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
 
     size = (int(data.Columns), int(data.Rows))
     colour = int(data.get("SamplesPerPixel", 1) or 1) == 3  # a secondary capture
-    if stored.shape != (size[1], size[0], 3)[: 3 if colour else 2]:
+    factor = 1 if colour else reduction(size, at_least)
+    if stored.shape != (size[1] // factor, size[0] // factor, 3)[: 3 if colour else 2]:
         raise InputError(f"{name}: its pixels {stored.shape} contradict its header; export it again")
     if colour:
         if stored.dtype == np.uint8:
             return Image.fromarray(np.ascontiguousarray(stored)).convert("L"), size, examined
         stored = (stored[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(stored.dtype)
-    stored = reduce(stored, at_least)
+    stored = dicom_pixels.reduce(stored, at_least)  # what was in colour
     # Rescaling and windowing are functions of one stored value: done once a level, not once a pixel.
     low, high = int(stored.min()), int(stored.max())
     levels, index = np.arange(low, high + 1), stored.astype(np.int32) - low
@@ -100,7 +101,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def header(file: IO[bytes], name: str) -> Dataset:
-    """A DICOM file's elements; large values are read when they are asked for.
+    """A DICOM file's elements before its pixels, where the file then stands.
 
     Raises:
         InputError: this is no DICOM file, it is damaged, or it hides something.
@@ -119,7 +120,7 @@ def header(file: IO[bytes], name: str) -> Dataset:
         raise InputError(f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax")
     file.seek(0)
     try:
-        return pydicom.dcmread(file)
+        return pydicom.dcmread(file, stop_before_pixels=True)
     except damaged() as error:
         raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
 
@@ -131,9 +132,12 @@ def damaged() -> tuple[type[Exception], ...]:
     return (*DAMAGED, AttributeError, InvalidDicomError, BytesLengthException)
 
 
-def _check_picture(data: Dataset, name: str) -> None:
+def _check_picture(data: Dataset, file: IO[bytes], name: str) -> None:
     """Whether there is one picture, of gray levels or colours, and of a size that is decoded."""
-    if "PixelData" not in data or "Rows" not in data or "Columns" not in data:
+    start = file.tell()
+    tag = file.read(4)
+    file.seek(start)
+    if tag not in PIXEL_DATA or "Rows" not in data or "Columns" not in data:
         raise InputError(f"{name}: holds no picture; give the image file of the study")
     frames = int(data.get("NumberOfFrames", 1) or 1)
     if frames > 1 or "SharedFunctionalGroupsSequence" in data or "PerFrameFunctionalGroupsSequence" in data:
@@ -153,41 +157,3 @@ def _check_picture(data: Dataset, name: str) -> None:
     pixels = int(data.Rows) * int(data.Columns)
     if pixels > MAX_PIXELS:
         raise InputError(f"{name}: claims {pixels // 10**6} million pixels; no radiograph has so many")
-
-
-def _pixels(data: Dataset, name: str) -> npt.NDArray[Any]:
-    """The stored values, ``(height, width)`` or ``(height, width, 3)``."""
-    from pydicom.encaps import get_frame
-    from pydicom.pixels import get_decoder
-    from pydicom.uid import RLELossless
-
-    syntax = data.file_meta.TransferSyntaxUID
-    if not (syntax.is_compressed and syntax.is_encapsulated):
-        return np.asarray(data.pixel_array)
-    samples, frame = int(data.get("SamplesPerPixel", 1) or 1), get_frame(data.PixelData, 0, number_of_frames=1)
-    claim = (int(data.Columns), int(data.Rows), samples)
-    if syntax != RLELossless and jpeg.claimed(frame) != claim:
-        raise ValueError(f"its picture claims {jpeg.claimed(frame)}, its header {claim}")
-    if syntax in jpeg.SYNTAXES and samples == 1:
-        with contextlib.suppress(ImportError):
-            return jpeg.decode(frame, int(data.BitsStored), bool(data.PixelRepresentation))
-    if not get_decoder(syntax).is_available:
-        raise MissingExtraError(
-            f"{name}: no decoder for {syntax.name} is installed; pip install 'covidnet-lite[dicom]' brings those "
-            "for JPEG, JPEG-LS, JPEG 2000 and RLE; else export it uncompressed"
-        )
-    return np.asarray(data.pixel_array)
-
-
-def reduce(stored: npt.NDArray[Any], at_least: tuple[int, int] | None) -> npt.NDArray[Any]:
-    """Averages whole blocks of pixels, so that neither side falls below ``at_least``; the number type stays."""
-    height, width = stored.shape
-    factor = reduction((width, height), at_least)
-    if factor == 1:
-        return stored
-    rows, columns = height // factor, width // factor
-    blocks = stored[: rows * factor, : columns * factor].reshape(rows, factor, columns * factor)
-    # Rows first: whole lines are added, which is what the memory likes.
-    wide = np.int64 if stored.dtype.itemsize > 2 else np.int32
-    sums = blocks.sum(axis=1, dtype=wide).reshape(rows, columns, factor).sum(axis=2)
-    return np.asarray(sums // (factor * factor)).astype(stored.dtype)

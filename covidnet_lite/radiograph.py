@@ -28,6 +28,7 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | I
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 MAX_PIXELS = 100_000_000  # about twice the largest detector; a 50,000 x 50,000 header stops here
 MIN_SIDE = 64  # pixels; below this there is no radiograph to read
+LINES = 32  # stretched together: few enough for a processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,14 +270,16 @@ def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
     if high == low:
         return Image.new("L", array.shape[::-1], 0)
     scale = 255.0 / (high - low)
-    if array.dtype.kind in "uib" and array.dtype.itemsize <= 2:
-        # Few levels: a table is faster than arithmetic and needs no float image.
-        levels = np.arange(low, high + 1)
-        table = np.rint((levels - low) * scale).astype(np.uint8)
-        return Image.fromarray(table[array.astype(np.int32) - int(low)])
+    # Few levels: a table is faster than arithmetic.
+    few = array.dtype.kind in "uib" and array.dtype.itemsize <= 2
+    table = np.rint((np.arange(low, high + 1) - low) * scale).astype(np.uint8) if few else None
     gray = np.empty(array.shape, np.uint8)
-    for row in range(0, len(array), 256):  # in parts: eight bytes a pixel would be much for a small machine
-        gray[row : row + 256] = np.rint((array[row : row + 256].astype(np.float64) - low) * scale)
+    for row in range(0, len(array), LINES):
+        part = array[row : row + LINES]
+        if table is not None:
+            gray[row : row + LINES] = table[part.astype(np.int32) - int(low)]
+        else:
+            gray[row : row + LINES] = np.rint((part.astype(np.float64) - low) * scale)
     return Image.fromarray(gray)
 
 

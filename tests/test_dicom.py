@@ -12,7 +12,7 @@ import pytest
 from dicoms import compressed, dataset, made, stored, written
 from PIL import Image
 
-from covidnet_lite import dicom, jpeg, radiograph
+from covidnet_lite import jpeg, radiograph
 from covidnet_lite.errors import CovidNetLiteError, InputError, MissingExtraError, NotAChestRadiograph
 
 pydicom = pytest.importorskip("pydicom")
@@ -130,16 +130,6 @@ def test_a_large_picture_is_reduced_but_never_below_what_is_needed(at_least):
     assert read.image.height >= at_least[1]
     if at_least == (224, 224):
         assert read.image.size == (501, 402)
-
-
-def test_reducing_averages_whole_blocks_and_keeps_the_number_type():
-    top = 65535
-    array = np.array([[1, 3, 10, 10, 9], [5, 7, 20, 20, 9], [0, 0, top, top, 9], [0, 0, top, top, 9]], np.uint16)
-    reduced = dicom.reduce(array, (2, 2))
-    assert reduced.dtype == np.uint16
-    np.testing.assert_array_equal(reduced, [[4, 15], [0, top]])
-    assert dicom.reduce(array, None) is array
-    assert dicom.reduce(array, (3, 2)) is array
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")

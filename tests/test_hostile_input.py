@@ -219,9 +219,9 @@ def test_32_bit_full_range_needs_little_memory():
 
 
 def test_32_bit_reduce_overflows():
-    from covidnet_lite import dicom
+    from covidnet_lite import dicom_pixels
 
-    assert dicom.reduce(np.full((4, 4), 2**30, np.uint32), (2, 2)).max() == 2**30
+    assert dicom_pixels.reduce(np.full((4, 4), 2**30, np.uint32), (2, 2)).max() == 2**30
 
 
 # --- the rest
