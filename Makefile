@@ -53,7 +53,7 @@ wheelhouse-arm64:
 	mv $(WHEELHOUSE).part $(WHEELHOUSE)
 	ls -l $(WHEELHOUSE)
 
-# On emulated Raspberry Pis; needs Debian, and root where qemu-user is not installed. ARGS=--write renews the reference.
+# On emulated Raspberry Pis; needs Debian on x86-64, and root where gcc is not installed. ARGS=--write renews the reference.
 pi: $(PI)/.done
 	$(PI)/bin/python -m benchmarks.raspberry_pi $(ARGS)
 
@@ -62,7 +62,7 @@ $(DEMO)/.done: WANTED := -e '.[dicom]' pydicom-data==1.0.0
 $(TEST)/.done: WANTED := -e '.[test]'
 $(BENCH)/.done: WANTED := -e '.[bench]'
 $(PEERS)/.done: WANTED := -e '.[peers]'
-$(PI)/.done: WANTED := -r benchmarks/raspberry_pi/requirements.txt 'setuptools>=77'
+$(PI)/.done: WANTED := -r benchmarks/raspberry_pi/requirements.txt 'setuptools>=77' 'pydicom>=3.0' pydicom-data==1.0.0
 
 $(PI)/.done: benchmarks/raspberry_pi/requirements.txt
 $(DEMO)/.done $(TEST)/.done $(BENCH)/.done $(PEERS)/.done: setup.py

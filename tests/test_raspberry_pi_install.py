@@ -167,6 +167,16 @@ def test_little_memory_is_a_warning_and_no_refusal(tmp_path: Path) -> None:
     assert "371 MB of memory is little" in done.stderr
 
 
+def test_which_dicom_files_32_bits_cannot_read_is_told_to_who_asks_for_dicom(tmp_path: Path) -> None:
+    board = Board(tmp_path / "a", machine="armv7l", bits=32)
+    assert "DICOM" not in board.install("--dry-run").stderr
+    told = board.install("--dry-run", "--dicom")
+    assert told.returncode == 0
+    for words in ("only those in RLE", "JPEG 2000", "64-bit", "gdcmconv --raw"):
+        assert words in told.stderr
+    assert not Board(tmp_path / "b").install("--dry-run", "--dicom").stderr
+
+
 @pytest.mark.parametrize("changes", [{"pip": 1}, {"doctor": "ai-edge-litert 2.3.0 cannot be loaded"}])
 def test_a_step_that_fails_leaves_nothing(changes: dict[str, object], tmp_path: Path) -> None:
     board = Board(tmp_path, **changes)  # type: ignore[arg-type]

@@ -41,6 +41,7 @@ class Agreement:
 
     Attributes:
         answers: how many there are.
+        classified: how many of them were not refused, so that every network ran.
         apart: those that differ in status or label, and runs that only one machine made.
         borderline: those that one machine answered and the other was unsure of, with confidences a little apart.
         values: outputs compared.
@@ -50,6 +51,7 @@ class Agreement:
     """
 
     answers: int
+    classified: int
     apart: tuple[str, ...]
     borderline: tuple[str, ...]
     values: int
@@ -62,6 +64,8 @@ class Agreement:
         wrong = list(self.apart)
         if not self.values:
             wrong.append("no outputs to compare")
+        if not self.classified:
+            wrong.append("no picture was classified to the end: all were refused")
         if self.furthest > steps:
             wrong.append(f"an output is {self.furthest} steps of int8 off; allowed: {steps}")
         if self.drift > drift:
@@ -95,6 +99,7 @@ def compare(ours: Answers, theirs: Answers, slack: float = 0.0) -> Agreement:
     all_steps = np.concatenate(steps) if steps else np.zeros(0, np.int64)
     return Agreement(
         len(theirs.told),
+        sum(told["status"] != "refused" for told in ours.told.values()),
         tuple(apart),
         tuple(borderline),
         all_steps.size,

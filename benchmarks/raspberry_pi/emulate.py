@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import roots
 from .systems import HERE, EmulationError, Processor, System
 
 INSIDE = HERE / "inside.py"
@@ -36,12 +37,12 @@ def here(package: Path) -> Machine:
 
 
 def emulated(system: System, processor: Processor, package: Path, plugin: Path | None = None) -> Machine:
-    """A system on a processor, which have been made ready; ``plugin`` watches all that is executed."""
+    """A system on a processor, made by ``roots.prepare`` and :func:`view`; ``plugin`` watches what it executes."""
     root = system.folder / "root"
     libraries = root / "usr/lib/arm-linux-gnueabihf"
     numpys = ["-E", f"LD_LIBRARY_PATH={libraries}/blas:{libraries}/lapack"] if system.pinned else []
     watched = ["-plugin", str(plugin)] if plugin else []
-    qemu = [system.emulator, "-cpu", processor.name, "-L", str(_view(system, processor)), *numpys, *watched]
+    qemu = [*roots.emulator(system), "-cpu", processor.name, "-L", str(_root(system, processor)), *numpys, *watched]
     python = str(root / f"usr/bin/python{system.python}")
     return Machine(f"{system.name}, {processor.name}", (*qemu, python), (package, system.folder / "site"))
 
@@ -70,12 +71,18 @@ def run(machine: Machine, arguments: Sequence[object]) -> subprocess.CompletedPr
     return done
 
 
-def _view(system: System, processor: Processor) -> Path:
-    """The root as one processor sees it: the same but for ``/proc/cpuinfo``, which names the processor."""
-    view = system.folder / processor.name
-    (view / "proc").mkdir(parents=True, exist_ok=True)
-    (view / "proc/cpuinfo").write_text(processor.cpuinfo())
+def _root(system: System, processor: Processor) -> Path:
+    return system.folder / processor.name
+
+
+def view(system: System, processor: Processor) -> Path:
+    """Makes the root as one processor sees it: the same but for what names the processor. What is not in it qemu takes
+    from the host."""
+    folder = _root(system, processor)
+    for name, text in processor.files().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
     for name in LINKED:
-        if not (view / name).is_symlink():
-            (view / name).symlink_to(f"../root/{name}")
-    return view
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"../root/{name}")
+    return folder

@@ -1,13 +1,18 @@
-"""Fixed inputs that may lie anywhere: drawn chests, from a seed, as the files a person would have."""
+"""Fixed inputs: drawn chests, from a seed, as the files a person would have, and a real radiograph."""
 
 from __future__ import annotations
 
 import csv
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from covidnet_lite import files, radiograph
+
+from .systems import EmulationError
 
 Plane = npt.NDArray[np.float64]
 
@@ -43,6 +48,20 @@ def draw(folder: Path) -> list[Path]:
     for name, drawn in DRAWN.items():
         chest(*drawn).save(folder / name, quality=90)
     return [folder / name for name in DRAWN]
+
+
+def film(folder: Path) -> Path:
+    """Writes the chest film of pydicom-data as a PNG, which needs no pydicom. The guard refuses every drawn chest, so
+    this is what is classified to the end.
+
+    Raises:
+        EmulationError: pydicom-data is not installed.
+    """
+    spec = find_spec("data_store")
+    if spec is None or not spec.submodule_search_locations:
+        raise EmulationError("the film that is classified is in the package pydicom-data: run this by `make pi`")
+    stored = Path(next(iter(spec.submodule_search_locations))) / "data/RG1_UNCR.dcm"
+    return files.write_png(folder / "film.png", radiograph.read(stored).image)
 
 
 def films(data: Path, each: int = 1) -> list[Path]:

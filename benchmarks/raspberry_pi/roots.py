@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -10,9 +11,9 @@ from pathlib import Path
 
 from covidnet_lite import files
 
-from .systems import EmulationError, System
+from .systems import QEMU, EmulationError, System
 
-TOOLS = {"qemu-aarch64": "qemu-user", "qemu-arm": "qemu-user", "cc": "gcc libc6-dev", "dpkg-deb": "dpkg"}
+TOOLS = {"cc": "gcc libc6-dev", "dpkg-deb": "dpkg"}
 PYTHON = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
 PICTURES = ("python3-numpy", "python3-pil")  # where PyPI has no wheels of them
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -38,11 +39,13 @@ def run(command: Sequence[object], what: str, env: dict[str, str] | None = None)
 
 
 def install_tools() -> None:
-    """Installs qemu-user and a C compiler where they are missing.
+    """Installs a C compiler where it is missing.
 
     Raises:
-        EmulationError: they are missing, and this is not root on a Debian with a connection.
+        EmulationError: it is missing, and this is not root on a Debian with a connection; or this is no x86-64.
     """
+    if platform.machine() != "x86_64":
+        raise EmulationError(f"emulated Pis are compared with x86-64, so on an x86-64; this is {platform.machine()}")
     missing = sorted({word for tool, p in TOOLS.items() if shutil.which(tool) is None for word in p.split()})
     if missing:
         if shutil.which("apt-get") is None or os.geteuid() != 0:
@@ -58,46 +61,65 @@ def install_tools() -> None:
         raise EmulationError("an emulated Pi is unpacked from Debian's packages by apt-get, which is not here")
 
 
-def prepare(system: System) -> Path:
-    """The root of a system, made if it is not there or was made of other packages.
+def prepare(system: System) -> None:
+    """Makes the root of a system.
 
     Raises:
         EmulationError: Debian's packages cannot be had.
     """
     packages = [*PYTHON, *(PICTURES if system.pinned else ())]
-    root, stamp = system.folder / "root", system.folder / "root.txt"
+    _unpack(system.folder, system.suite, system.architecture, packages)
+
+
+def prepare_emulators() -> None:
+    """Makes a root of qemu-user and its libraries.
+
+    Raises:
+        EmulationError: Debian's packages cannot be had.
+    """
+    _unpack(QEMU, "bookworm", "amd64", ["qemu-user"])
+
+
+def emulator(system: System) -> list[str]:
+    """The command of qemu for a system. It is bookworm's wherever this runs, for trixie's takes no plugin."""
+    libraries = QEMU / "root/usr/lib/x86_64-linux-gnu"
+    loader, program = libraries / "ld-linux-x86-64.so.2", QEMU / "root/usr/bin" / system.emulator
+    return [str(loader), "--library-path", str(libraries), str(program)]
+
+
+def _unpack(folder: Path, suite: str, architecture: str, packages: Sequence[str]) -> None:
+    """Debian's packages and all they depend on in ``folder/root``, if it is not there or was made of others."""
+    root, stamp, name = folder / "root", folder / "root.txt", folder.name
     made_of = f"{MIRROR} {' '.join(packages)}\n"
     if stamp.is_file() and stamp.read_text() == made_of:
-        return root
-    shutil.rmtree(system.folder, ignore_errors=True)
-    apt = _apt_of_its_own(system)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    apt = _apt_of_its_own(folder / "apt", suite, architecture)
     env = {"APT_CONFIG": str(apt / "apt.conf")}
-    run(["apt-get", "update", "-qq"], f"{system.name}: looking for packages", env)
-    run(["apt-get", "install", "-y", "-qq", "--download-only", *packages], f"{system.name}: downloading Python", env)
-    for folder in ("bin", "sbin", "lib"):  # /usr is merged, and packages count on the links being there
-        (root / "usr" / folder).mkdir(parents=True)
-        (root / folder).symlink_to(f"usr/{folder}")
+    run(["apt-get", "update", "-qq"], f"{name}: looking for packages", env)
+    run(["apt-get", "install", "-y", "-qq", "--download-only", *packages], f"{name}: downloading", env)
+    for merged in ("bin", "sbin", "lib"):  # /usr is merged, and packages count on the links being there
+        (root / "usr" / merged).mkdir(parents=True)
+        (root / merged).symlink_to(f"usr/{merged}")
     for package in sorted(apt.glob("archives/*.deb")):
         script = 'dpkg-deb --fsys-tarfile "$1" | tar -x --keep-directory-symlink -C "$2"'
-        run(["bash", "-o", "pipefail", "-c", script, "_", package, root], f"{system.name}: unpacking {package.name}")
+        run(["bash", "-o", "pipefail", "-c", script, "_", package, root], f"{name}: unpacking {package.name}")
     shutil.rmtree(apt)
     files.write(stamp, made_of)
-    return root
 
 
-def _apt_of_its_own(system: System) -> Path:
-    """A folder with a configuration of apt that knows nothing of this machine's packages."""
+def _apt_of_its_own(apt: Path, suite: str, architecture: str) -> Path:
+    """Makes a folder with a configuration of apt that knows nothing of this machine's packages."""
     if not Path(KEYRING).is_file():
         raise EmulationError(f"{KEYRING} is missing: run `apt-get install debian-archive-keyring` as root")
-    apt = system.folder / "apt"
     for folder in ("lists/partial", "archives/partial", "sources"):
         (apt / folder).mkdir(parents=True)
     (apt / "status").touch()
     (apt / "sources/debian.sources").write_text(
-        f"Types: deb\nURIs: {MIRROR}\nSuites: {system.suite}\nComponents: main\nSigned-By: {KEYRING}\n"
+        f"Types: deb\nURIs: {MIRROR}\nSuites: {suite}\nComponents: main\nSigned-By: {KEYRING}\n"
     )
     options = {
-        "APT::Architecture": system.architecture,
+        "APT::Architecture": architecture,
         "APT::Sandbox::User": "root",  # which may read this folder, wherever it lies
         "APT::Install-Recommends": "false",
         "Acquire::Retries": "3",
@@ -110,6 +132,6 @@ def _apt_of_its_own(system: System) -> Path:
         "Dir::Etc::sourceparts": apt / "sources",
     }
     lines = [f'{key} "{value}";' for key, value in options.items()]
-    lines.append(f'APT::Architectures {{ "{system.architecture}"; }};')
+    lines.append(f'APT::Architectures {{ "{architecture}"; }};')
     (apt / "apt.conf").write_text("\n".join(lines) + "\n")
     return apt

@@ -9,7 +9,9 @@ from covidnet_lite.errors import CovidNetLiteError
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+CORES = 4  # of every board
 CACHE = ROOT / ".venv/pi"  # all that is downloaded or made; delete it to begin anew
+QEMU = CACHE / "qemu"
 
 
 class EmulationError(CovidNetLiteError):
@@ -25,11 +27,15 @@ class Processor:
         part: its number in ``/proc/cpuinfo``.
         features: the line there. XNNPACK chooses its kernels by them, so they must be this core's: with those of an
             A76 an emulated A72 is sent dot products and dies.
+        cache: its second-level cache, in KiB.
+        mhz: how fast it is at most.
     """
 
     name: str
     part: str
     features: str
+    cache: int
+    mhz: int
     architecture: int = 8
 
     def cpuinfo(self) -> str:
@@ -37,15 +43,34 @@ class Processor:
         return "".join(
             f"processor\t: {core}\nFeatures\t: {self.features}\nCPU implementer\t: 0x41\n"
             f"CPU architecture: {self.architecture}\nCPU variant\t: 0x0\nCPU part\t: {self.part}\nCPU revision\t: 3\n\n"
-            for core in range(4)
+            for core in range(CORES)
         )
+
+    def files(self) -> dict[str, str]:
+        """All that a runtime reads to learn about the processor: path -> text. Without ``/sys``, or with another
+        machine's, LiteRT takes other kernels."""
+        cpus, everyone = "sys/devices/system/cpu", f"0-{CORES - 1}"
+        told = {"kernel_max": CORES - 1, **dict.fromkeys(("online", "possible", "present"), everyone)}
+        for core in range(CORES):
+            told |= {
+                f"cpu{core}/cache/index2/level": 2,
+                f"cpu{core}/cache/index2/shared_cpu_list": everyone,
+                f"cpu{core}/cache/index2/size": f"{self.cache}K",
+                f"cpu{core}/cpufreq/cpuinfo_max_freq": self.mhz * 1000,
+                f"cpu{core}/cpufreq/cpuinfo_min_freq": 600_000,
+                f"cpu{core}/topology/cluster_cpus_list": everyone,
+                f"cpu{core}/topology/core_siblings_list": everyone,
+                f"cpu{core}/topology/physical_package_id": 0,
+            }
+        return {"proc/cpuinfo": self.cpuinfo(), **{f"{cpus}/{name}": f"{value}\n" for name, value in told.items()}}
 
 
 _ARMV8 = "fp asimd evtstrm crc32 cpuid"
-A53 = Processor("cortex-a53", "0xd03", _ARMV8)
-A72 = Processor("cortex-a72", "0xd08", _ARMV8)
-A76 = Processor("cortex-a76", "0xd0b", f"{_ARMV8} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp")
-A7 = Processor("cortex-a7", "0xc07", "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae", 7)
+_ARMV7 = "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae"
+A53 = Processor("cortex-a53", "0xd03", _ARMV8, 512, 1400)
+A72 = Processor("cortex-a72", "0xd08", _ARMV8, 1024, 1500)
+A76 = Processor("cortex-a76", "0xd0b", f"{_ARMV8} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp", 512, 2400)
+A7 = Processor("cortex-a7", "0xc07", _ARMV7, 512, 900, architecture=7)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ usage: install.sh [--prefix DIR] [--wheelhouse DIR] [--python PYTHON] [--dicom] 
   --prefix DIR      the virtual environment (default: /opt/covidnet-lite for root, else ~/covidnet-lite)
   --wheelhouse DIR  install from wheels in DIR, without a connection (make wheelhouse-arm64)
   --python PYTHON   the Python to use (default: python3)
-  --dicom           read DICOM files too
+  --dicom           read DICOM files too (on a 32-bit system: not those compressed, but for RLE)
   --dry-run         say what would be done, and stop
   --yes             do not ask
 
@@ -113,6 +113,11 @@ fi
 [ "$venv" = yes ] || refuse "$python has no venv module: sudo apt-get install python3-venv"
 if [ "$bits" = 32 ] && [ "$pictures" = no ]; then
     refuse "PyPI has no numpy and no Pillow for 32-bit ARM: sudo apt-get install python3-numpy python3-pil"
+fi
+if [ "$bits" = 32 ] && [ -n "$dicom" ]; then
+    echo "warning: of compressed DICOM files only those in RLE can be read here: the decoders of JPEG," \
+        "JPEG-LS and JPEG 2000 have no wheels for 32-bit ARM. Take a 64-bit system, or uncompress files first:" \
+        "gdcmconv --raw IN OUT" >&2
 fi
 if [ "$memory" -lt 400 ]; then
     echo "warning: $memory MB of memory is little: a classification takes up to about 60 MB, the installation more;" \

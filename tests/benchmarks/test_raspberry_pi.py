@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import covidnet_lite
 from benchmarks.raspberry_pi import __main__ as pi
-from benchmarks.raspberry_pi import agreement, modelled, pictures, reference
+from benchmarks.raspberry_pi import agreement, emulate, modelled, pictures, reference, roots, systems
 from benchmarks.raspberry_pi.agreement import Answers
 from benchmarks.raspberry_pi.reference import Row
-from benchmarks.raspberry_pi.systems import A72, A76, SYSTEMS, EmulationError
+from benchmarks.raspberry_pi.systems import A72, A76, SYSTEMS, EmulationError, System
 from covidnet_lite import model, radiograph
 
 ROW = Row("cortex-a72", "base", "0123456789ab", "ba9876543210", "invoke", 100_000_000)
@@ -155,7 +156,15 @@ def test_a_confidence_further_off_is_a_complaint() -> None:
 
 def test_what_one_machine_left_out_is_a_complaint() -> None:
     assert agreement.compare(Answers({}, {}, {}), answers()).apart
-    assert "no outputs to compare" in agreement.compare(Answers({}, {}, {}), Answers({}, {}, {})).complaints(0, 0)
+    nothing = Answers({}, {}, {})
+    assert "no outputs to compare" in agreement.compare(nothing, nothing).complaints(0, 0)
+
+
+def test_a_board_that_refused_every_picture_has_not_been_tried() -> None:
+    refused = answers(status="refused", label=None)
+    (wrong,) = agreement.compare(refused, refused).complaints(steps=0, drift=0.0)
+    assert "classified to the end" in wrong
+    assert agreement.compare(answers(), answers()).classified == 1
 
 
 # What is emulated.
@@ -165,6 +174,34 @@ def test_an_a72_is_not_said_to_have_the_dot_products_of_an_a76() -> None:
     assert "asimddp" in A76.cpuinfo()
     assert "asimddp" not in A72.cpuinfo()
     assert A72.cpuinfo().count("processor\t") == 4
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+def test_a_board_tells_of_its_own_four_cores_whatever_the_host_has(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systems, "CACHE", tmp_path)
+    for processor in system.processors:
+        view = emulate.view(system, processor)
+        told = view / "sys/devices/system/cpu"
+        assert (view / "proc/cpuinfo").read_text().count(processor.part) == 4
+        assert {(told / name).read_text() for name in ("possible", "present", "online")} == {"0-3\n"}
+        assert len(list(told.glob("cpu[0-3]/cache/index2/size"))) == 4
+        assert (view / "usr").readlink() == Path("../root/usr")
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+def test_nothing_but_the_plugin_and_the_program_is_the_hosts(system: System, tmp_path: Path) -> None:
+    machine = emulate.emulated(system, system.processors[0], tmp_path, tmp_path / "count.so")
+    paths = [word for word in machine.command if "/" in word]
+    assert [word for word in paths if str(systems.CACHE) not in word] == [str(tmp_path / "count.so")]
+    assert Path(machine.command[0]).is_relative_to(systems.QEMU)  # no qemu of the host's, which may take no plugin
+
+
+def test_another_processor_than_what_is_compared_with_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(EmulationError, match="this is aarch64"):
+        roots.install_tools()
 
 
 def test_both_word_sizes_and_both_releases_are_tried_with_fast_and_plain_kernels() -> None:
@@ -184,3 +221,8 @@ def test_drawn_chests_are_the_same_each_time_and_can_be_read(tmp_path: Path) -> 
     for one, other in zip(first, second):
         assert one.read_bytes() == other.read_bytes()
         assert radiograph.read(one).width >= 280
+
+
+@pytest.mark.parametrize("network", sorted(model.shipped()))
+def test_every_network_has_a_picture_that_it_classifies_to_the_end(network: str, film: Path, tmp_path: Path) -> None:
+    assert covidnet_lite.classify(pictures.film(tmp_path), model=network).status in ("answered", "unsure")
