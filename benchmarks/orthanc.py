@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sysconfig
 import time
 import urllib.request
 from pathlib import Path
@@ -18,10 +17,9 @@ AE_TITLE = "ORTHANC"
 
 
 def program(name: str) -> str | None:
-    """Where Debian's program lies: pynetdicom puts namesakes of dcmtk's into an environment, which may be active."""
-    ours = sysconfig.get_path("scripts")
-    folders = [f for f in os.get_exec_path() if os.path.abspath(f) != os.path.abspath(ours)]
-    return shutil.which(name, path=os.pathsep.join(folders))
+    """Where Debian's program lies: pynetdicom puts scripts of the names of dcmtk's into environments, maybe active."""
+    found = (shutil.which(name, path=folder) for folder in os.get_exec_path())
+    return next((path for path in found if path and Path(path).read_bytes()[:2] != b"#!"), None)
 
 
 def missing() -> str | None:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from .errors import InputError
 from .examination import Examination
@@ -218,6 +218,8 @@ def _upright(image: Image.Image, name: str, size: tuple[int, int] | None = None)
     try:
         image.load()
         if image.getexif().get(_ORIENTATION, 1) != 1:
+            from PIL import ImageOps  # few need it, and it takes its time to load
+
             size = size[::-1] if _lies_on_its_side(image) else size
             image = ImageOps.exif_transpose(image)
     except DAMAGED as error:
