@@ -32,7 +32,8 @@ TRAINING = [
     "tomli>=2; python_version < '3.11'",
 ]
 MQTT = ["aiomqtt>=2.3"]
-WEB = ["starlette>=0.46", "uvicorn>=0.34", "python-multipart>=0.0.20"]
+# Starlette 1.6: an upload that is refused half-way is let go at once.
+WEB = ["starlette>=1.6", "uvicorn>=0.34", "python-multipart>=0.0.20"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
 NODE = [*DICOM_OUT, "pynetdicom>=3.0", "tomli>=2; python_version < '3.11'"]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.

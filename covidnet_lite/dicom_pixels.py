@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 Values = npt.NDArray[Any]
+PIXEL_GROUP = 0x7FE0
+LATE = "elements that belong before its pixels stand after them"
 AT_ONCE = 2**18  # bytes of lines read together: what a processor keeps at hand
 
 
@@ -38,32 +40,49 @@ def read(file: IO[bytes], header: Dataset, name: str, at_least: tuple[int, int] 
         MissingExtraError: a decoder is not installed.
         OSError, ValueError, ...: what pydicom raises on damaged files.
     """
-    values = _by_lines(file, header, at_least)
-    if values is not None:
-        return values
+    start = file.tell()
+    if _stands_at_lines(file, header):
+        return _by_lines(file, header, at_least)
     import pydicom
 
     file.seek(0)
-    values = _decoded(pydicom.dcmread(file), name)
+    data = pydicom.dcmread(file)
+    elements = [data.get_item(tag) for tag in data.keys() if 0 < tag.group < PIXEL_GROUP]
+    if any(getattr(e, "value_tell", getattr(e, "file_tell", 0)) > start for e in elements):
+        raise ValueError(LATE)
+    values = _decoded(data, name)
     return reduce(values, at_least) if values.shape == (header.Rows, header.Columns) else values
 
 
-def _by_lines(file: Any, header: Dataset, at_least: tuple[int, int] | None) -> Values | None:
-    """Where they are uncompressed, one sample a pixel, little endian and all there; else ``None``."""
+def _stands_at_lines(file: IO[bytes], header: Dataset) -> bool:
+    """Whether pixels are uncompressed, one sample each, little endian and all there; the file then stands at the first.
+
+    Raises:
+        ValueError: something follows that should have come before.
+    """
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    syntax = header.file_meta.TransferSyntaxUID
-    rows, columns, allocated = int(header.Rows), int(header.Columns), int(header.BitsAllocated)
-    plain = syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) and int(header.get("SamplesPerPixel", 0)) == 1
-    if not plain or allocated not in (8, 16) or min(rows, columns) < 1:
-        return None
-    tag = file.read(12 if syntax == ExplicitVRLittleEndian else 8)  # with VR or without, and the length
-    start, size = file.tell(), rows * columns * allocated // 8
-    as_usual = len(tag) == 8 or tag[4:6] in (b"OB", b"OW")
-    length = int.from_bytes(tag[-4:], "little")
-    if not as_usual or length - size not in (0, 1) or file.seek(0, os.SEEK_END) < start + size:
-        return None
+    syntax, allocated = header.file_meta.TransferSyntaxUID, int(header.BitsAllocated)
+    one = header.get("SamplesPerPixel") == 1 and int(header.get("NumberOfFrames", 1) or 1) == 1
+    told = header.get("PixelRepresentation") in (0, 1) and allocated in (8, 16)
+    if not (syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian) and one and told):
+        return False
+    implicit = syntax == ImplicitVRLittleEndian
+    element = file.read(8 if implicit else 12)  # tag, VR or none, length
+    start, length = file.tell(), int.from_bytes(element[-4:], "little")
+    as_told = (element[4:8] in (b"OB\0\0", b"OW\0\0")) != implicit  # some write otherwise than their syntax says
+    size = int(header.Rows) * int(header.Columns) * allocated // 8
+    if not as_told or size < 1 or length - size not in (0, 1) or file.seek(0, os.SEEK_END) < start + size:
+        return False
+    file.seek(start + length)
+    if 0 < int.from_bytes(file.read(2), "little") < PIXEL_GROUP:
+        raise ValueError(LATE)
     file.seek(start)
+    return True
+
+
+def _by_lines(file: Any, header: Dataset, at_least: tuple[int, int] | None) -> Values:
+    rows, columns, allocated = int(header.Rows), int(header.Columns), int(header.BitsAllocated)
     kind = np.dtype(f"<{'i' if header.PixelRepresentation else 'u'}{allocated // 8}")
     factor, unused = reduction((columns, rows), at_least), allocated - int(header.BitsStored)
     values = np.empty((rows // factor, columns // factor), kind)

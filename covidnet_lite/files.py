@@ -102,30 +102,23 @@ def check_folder(folder: str | Path) -> None:
         ) from error
 
 
-def claim(folder: str | Path, taken: str, must: bool = True) -> int:
+def claim(folder: str | Path, taken: str) -> int:
     """Has a folder for this process alone, among those of this machine that ask; :func:`os.close` gives it up.
 
     The folder itself is locked: nothing is left behind, and the lock is gone with the process, however that ends.
 
-    Args:
-        taken: what to say where another process has it.
-        must: whether it is an error that a folder knows no locks, as on some network shares.
-
     Raises:
-        OutputError: another process has it, or it cannot be locked and must be.
+        OutputError: another process has it, as ``taken`` says.
+        OSError: it cannot be locked, as on some network shares.
     """
     import fcntl
 
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if must or isinstance(error, BlockingIOError):
-                os.close(opened)
-                raise
-    except BlockingIOError:
-        raise OutputError(taken) from None
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be locked ({error.strerror or error}); choose another folder") from error
+        os.close(opened)
+        if isinstance(error, BlockingIOError):
+            raise OutputError(taken) from None
+        raise
     return opened

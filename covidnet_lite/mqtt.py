@@ -275,8 +275,11 @@ async def _connection(client: Any) -> AsyncIterator[_Connection]:
 
 async def _lost(client: Any) -> None:
     """Raises when the connection breaks; nothing was subscribed to, so nothing comes."""
+    import aiomqtt
+
     async for _ in client.messages:
         pass
+    raise aiomqtt.MqttError("the connection has ended")
 
 
 def payload(data: bytes) -> bytes:

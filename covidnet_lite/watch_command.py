@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from . import options
@@ -70,11 +71,10 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or args.folder
     files.check_folder(out)
     taken = f"another watcher is at work in {out}; stop it, or choose another folder with --out"
-    claim = files.claim(out, taken, must=False)
-    try:
+    with ExitStack() as stack:
+        with suppress(OSError):  # a share that knows no locks, a folder that may not be listed
+            stack.callback(os.close, files.claim(out, taken))
         return _watch(args, out)
-    finally:
-        os.close(claim)
 
 
 def _watch(args: argparse.Namespace, out: Path) -> int:

@@ -75,6 +75,43 @@ def test_big_endian_is_read_as_a_whole():
     np.testing.assert_array_equal(read(film(syntax=BIG)), read(film(syntax=EXPLICIT)))
 
 
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+def test_an_encoding_that_contradicts_the_syntax_is_read_as_it_is(syntax):
+    """Read by its syntax, the VR would be taken for the length, which fits a film of this size: four bytes off."""
+    other = EXPLICIT if syntax == IMPLICIT else IMPLICIT
+    source = film(syntax=syntax, side=(75, 149)).replace(
+        syntax.encode().ljust(20, b"\0"), other.encode().ljust(20, b"\0"), 1
+    )
+    assert pydicom.dcmread(io.BytesIO(source)).file_meta.TransferSyntaxUID in (syntax, other)
+    np.testing.assert_array_equal(read(source, None), pydicom.dcmread(io.BytesIO(source)).pixel_array)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
+def test_what_belongs_before_the_pixels_is_not_overlooked_behind_them(syntax):
+    """A lateral view would be taken for a frontal one."""
+    late = dataset(None, ViewPosition="LL")
+    buffer = pydicom.filebase.DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = syntax != BIG, syntax == IMPLICIT
+    pydicom.filewriter.write_data_element(buffer, late["ViewPosition"])
+    with pytest.raises(ValueError, match="stand after them"):
+        read(film(syntax=syntax) + buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    "behind", [bytes(1000), b"\xe1\x7f\x10\x00OB\0\0\x02\0\0\0xx", b"\xfc\xff\xfc\xffOB\0\0\0\0\0\0"]
+)
+def test_what_may_stand_behind_the_pixels_does_no_harm(behind):
+    """Zeros up to the end of a block, private groups, trailing padding."""
+    np.testing.assert_array_equal(read(film() + behind), read(film()))
+
+
+@pytest.mark.parametrize("value", [7, [0, 0]])
+def test_a_header_that_says_neither_signed_nor_unsigned_is_damaged(value):
+    source = film(PixelRepresentation=value)
+    with pytest.raises(Exception, match="Pixel Representation"):
+        read(source)
+
+
 def test_what_is_missing_at_the_end_is_told_even_if_only_of_lines_left_out():
     with pytest.raises(Exception, match="less than the expected|bytes"):
         read(film()[:-2])

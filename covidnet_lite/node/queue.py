@@ -82,7 +82,8 @@ class Queue:
             files.check_folder(part)
         self._adding = threading.Lock()
         self.arrived, self.ready = threading.Event(), threading.Event()
-        self._claim = files.claim(folder, f"{folder}: another node works on this queue; stop it, or name another")
+        taken = f"{folder}: another node works on this queue; stop it, or name another"
+        self._claim = _on_disk(folder, lambda: files.claim(folder, taken))
         _on_disk(folder, self._recover)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .settings import MB
 
 MOST = 1024 * MB  # bytes that are read and thrown away
+SILENCE = 5.0  # seconds for which a refused client may say nothing
 
 
 class HearingOut:
@@ -45,7 +46,10 @@ class HearingOut:
             with anyio.move_on_after(self.seconds):
                 left = MOST
                 while not heard and left > 0:
-                    left -= len((await hearing()).get("body", b""))
+                    with anyio.move_on_after(SILENCE) as silence:
+                        left -= len((await hearing()).get("body", b""))
+                    if silence.cancelled_caught:
+                        break
             await send({"type": "http.response.body"})
 
         await self.app(scope, hearing, answering)

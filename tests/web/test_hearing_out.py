@@ -110,5 +110,7 @@ def test_the_answer_is_sent_at_once_and_ended_when_the_request_has_ended() -> No
 def test_a_client_that_leaves_falls_silent_or_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(answered([part(True), {"type": "http.disconnect"}])) == 3
     assert len(answered([part(True)], seconds=0.1)) == 3
+    monkeypatch.setattr(hearing_out, "SILENCE", 0.1)
+    assert len(answered([part(True)], seconds=3600)) == 3
     monkeypatch.setattr(hearing_out, "MOST", 30)
     assert answered([part(True)] * 5)[3:] == [part(True)] * 2  # never read
