@@ -13,6 +13,7 @@ OLD_PYTHON ?= $(shell for p in $(PYTHON) python3.11 python3.10; do \
 # All that a 64-bit Raspberry Pi needs, without a connection there: PY=3.11 is for bookworm, PY=3.13 for trixie.
 PY ?= 3.11
 WHEELHOUSE := wheelhouse/arm64-$(PY)
+EXTRAS ?= dicom
 ARM64 := $(addprefix --platform manylinux_2_,28_aarch64 27_aarch64 17_aarch64) --platform manylinux2014_aarch64
 PIP := .venv/wheelhouse/bin/python -m pip --quiet --disable-pip-version-check
 
@@ -46,7 +47,7 @@ wheelhouse-arm64:
 	rm -rf build $(WHEELHOUSE).part
 	$(PIP) wheel --no-deps --wheel-dir $(WHEELHOUSE).part .
 	$(PIP) download --only-binary=:all: $(ARM64) --python-version $(PY) --implementation cp \
-	    --dest $(WHEELHOUSE).part "$$(echo $(WHEELHOUSE).part/covidnet_lite-*.whl)[dicom]"
+	    --dest $(WHEELHOUSE).part "$$(echo $(WHEELHOUSE).part/covidnet_lite-*.whl)[$(EXTRAS)]"
 	cp examples/raspberry_pi/* $(WHEELHOUSE).part
 	cd $(WHEELHOUSE).part && sha256sum * > SHA256SUMS
 	rm -rf $(WHEELHOUSE)

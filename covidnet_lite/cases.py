@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from . import files
 from .errors import DatasetError
 
+DICOMDIR = "DICOMDIR"  # the table of contents of a disk with DICOM files
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
 
 
@@ -108,3 +110,25 @@ def _from_folder(folder: Path) -> list[Case]:
         split = parts[0] if len(parts) > 1 and parts[0] in ("train", "val", "test") else ""
         cases.append(Case(path, label=parts[-1] if parts else "", split=split))
     return cases
+
+
+def may_be_radiograph(name: str) -> bool:
+    """Whether a file is one by its name, or has no suffix, as on a disk with DICOM files: ``IM000001``, a UID."""
+    return _is_named_so(name) or not (os.path.splitext(name)[1].strip(".0123456789") or name.upper() == DICOMDIR)
+
+
+def is_radiograph(path: str) -> bool:
+    """Whether a file is one by its name, or DICOM by its head; one that cannot be opened is to be told of."""
+    if _is_named_so(path):
+        return True
+    if not os.path.isfile(path):  # to open a pipe would block
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return True
+
+
+def _is_named_so(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES

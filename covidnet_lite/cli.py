@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .prediction import Prediction
 
 ANSWERED, BAD_FILE, USAGE, ABSTAINED = 0, 1, 2, 3
+CLEAR = "\r\033[K"  # the line that tells the progress
 
 EXIT_CODES = """exit codes:
   0  every image was answered
@@ -104,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="also print the time of each stage in the table (other formats always have it)",
     )
     classify.add_argument("--exact", action="store_true", help="decode JPEG files in full before they are reduced")
-    classify.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    classify.add_argument("--quiet", action="store_true", help="no progress on the terminal")
     options.threads(classify)
     options.network(classify)
     classify.set_defaults(run=_classify)
@@ -173,14 +174,16 @@ def _classify(args: argparse.Namespace) -> int:
         dicom_results.require()
     for folder in filter(None, (args.heatmap, args.dicom_out)):
         files.check_folder(folder)
-    code, progress = ANSWERED, not args.quiet and len(paths) > 1
+    code, progress = ANSWERED, not args.quiet and len(paths) > 1 and sys.stderr is not None and sys.stderr.isatty()
     with silent_runtime() as err:
         classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
         writer = report.writer(args.format, sys.stdout, classifier.labels, args.timings)
         for i, result in enumerate(classifier.classify_many(paths)):
+            if progress:
+                print(CLEAR, end="", file=err, flush=True)
             writer.add(result)
             if args.dicom_out and isinstance(result, Prediction) and (why := _no_dicom(result, args.dicom_out)):
-                print(f"{chr(10) if progress else ''}covidnet-lite: error: {why}", file=err)
+                print(f"covidnet-lite: error: {why}", file=err)
                 code = BAD_FILE
             if args.heatmap and isinstance(result, Prediction) and result.evidence is not None:
                 files.write_png(args.heatmap / heatmaps[i], result.heatmap())
@@ -189,9 +192,9 @@ def _classify(args: argparse.Namespace) -> int:
             elif result.status != "answered" and code == ANSWERED:
                 code = ABSTAINED
             if progress:
-                print(f"\r{i + 1}/{len(paths)}", end="", file=err, flush=True)
+                print(f"{i + 1}/{len(paths)}", end="", file=err, flush=True)
         if progress:
-            print(file=err)
+            print(CLEAR, end="", file=err, flush=True)
     writer.close()
     return code
 
@@ -224,12 +227,18 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
             yield _standard_input()
         elif os.path.isdir(path):
             files = [os.path.join(folder, n) for folder, _, names in os.walk(path, onerror=unreadable) for n in names]
-            found = sorted(f for f in files if Path(f).suffix.lower() in SUFFIXES and not f.endswith(OURS))
+            found = sorted(f for f in files if not f.endswith(OURS) and _is_radiograph(f))
             if not found:
-                raise InputError(f"{path}: holds no radiograph ({', '.join(sorted(SUFFIXES))})")
+                raise InputError(f"{path}: holds no radiograph ({', '.join(sorted(SUFFIXES))}, DICOM without a suffix)")
             yield from found
         else:
             yield path
+
+
+def _is_radiograph(path: str) -> bool:
+    from . import cases
+
+    return cases.may_be_radiograph(os.path.basename(path)) and cases.is_radiograph(path)
 
 
 def _standard_input() -> IO[bytes]:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import files
-from .cases import SUFFIXES
+from . import cases, files
 from .errors import BackendError, InputError, MissingExtraError, OutputError
 from .prediction import Failure, Prediction
 from .report import EVIDENCE, OURS, printable
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 RETRY = 60.0  # seconds until what went wrong, and may go well another time, is tried again
 FULL = (errno.ENOSPC, errno.EDQUOT)
-DICOMDIR = "DICOMDIR"  # the table of contents of a disk with DICOM files
 Say = Callable[[str], None]
 
 
@@ -64,33 +62,13 @@ class Folder:
         for folder, below, names in os.walk(self.root, onerror=closed):
             below[:] = sorted(name for name in below if not name.startswith("."))
             for name in sorted(names):
-                if name.startswith(".") or name.endswith(OURS) or name.upper() == DICOMDIR:
+                if name.startswith(".") or name.endswith(OURS):
                     continue
-                if _is_named_so(name) or _is_bare(name):
+                if cases.may_be_radiograph(name):
                     path = os.path.join(folder, name)
                     stamp = stamp_of(path)
                     if stamp:
                         yield os.path.relpath(path, self.root), stamp
-
-
-def _is_named_so(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def _is_bare(name: str) -> bool:
-    """Whether a name has no suffix, as those on a disk with DICOM files: ``IM000001``, or a UID."""
-    return not os.path.splitext(name)[1].strip(".0123456789")
-
-
-def _is_radiograph(path: str) -> bool:
-    """Whether a file is one by its name, or DICOM by its head; one that cannot be opened is to be told of."""
-    if _is_named_so(path):
-        return True
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return os.path.isfile(path)
 
 
 class Settled:
@@ -160,7 +138,7 @@ class Watch:
         for name in self._settled.whole(new, now):
             if name in self._later and now < self._later[name][0]:
                 continue
-            if _is_radiograph(os.path.join(self._folder.root, name)):
+            if cases.is_radiograph(os.path.join(self._folder.root, name)):
                 due.append(name)
             else:
                 self._done[name] = new.pop(name)
@@ -202,7 +180,7 @@ class Watch:
     def _keep(self, name: str, stamp: Stamp | None, result: Prediction | Failure) -> None:
         told: dict[str, Any] = result.to_dict()
         if result.reason:
-            told["reason"] = result.reason.replace(str(self._folder.root), "..")
+            told["reason"] = result.reason.replace(os.path.join(self._folder.root, name), name)
         path = self._results.path(name)
         if self._folder.heatmap and isinstance(result, Prediction) and result.evidence is not None:
             files.write_png(path.with_name(Path(name).name + EVIDENCE), result.heatmap())

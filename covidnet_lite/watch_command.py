@@ -44,7 +44,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     watch.add_argument(
         "--topic",
-        default="covidnet-lite",
         help="results go to TOPIC/result, who is there to TOPIC/status (default: covidnet-lite)",
     )
     watch.add_argument("--tls", action="store_true", help="encrypt; trust what the system trusts")
@@ -66,8 +65,12 @@ def run(args: argparse.Namespace) -> int:
     from . import files
     from .errors import InputError
 
+    if args.folder.is_file():
+        raise InputError(f"{args.folder}: is a file; give the folder to watch, or use: covidnet-lite classify")
     if not args.folder.is_dir():
         raise InputError(f"{args.folder}: no such folder; make it, or mount what it is on")
+    if not args.mqtt and (args.topic or args.tls or args.ca):
+        raise InputError("--topic, --tls and --ca say how to reach a broker; name it with --mqtt HOST")
     out = args.out or args.folder
     files.check_folder(out)
     taken = f"another watcher is at work in {out}; stop it, or choose another folder with --out"
@@ -97,7 +100,8 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
 
         publisher = None
         if args.mqtt:
-            publisher = mqtt.Publisher(mqtt.broker(args.mqtt, args.topic, args.tls, args.ca), results, say)
+            broker = mqtt.broker(args.mqtt, args.topic or mqtt.TOPIC, args.tls, args.ca)
+            publisher = mqtt.Publisher(broker, results, say)
             publisher.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
@@ -106,7 +110,7 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
         well = watch.run(seen, say, stop, args.interval, args.once)
         left = publisher.close(60.0 if args.once else PATIENCE) if publisher else 0
         if left:
-            say(f"{left} results were not delivered; the next start delivers them")
+            say(f"{left} result{'s were' if left > 1 else ' was'} not delivered; the next start delivers what is left")
     return LEFT if args.once and (left or not well) else OK
 
 

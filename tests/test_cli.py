@@ -4,8 +4,12 @@ import argparse
 import csv
 import io
 import json
+import os
+import pty
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +94,7 @@ def test_json_jsonl_and_csv_can_be_parsed(film_png: Path, tmp_path: Path) -> Non
         assert "bad.png" in rows[1]["reason"]
 
 
-def test_folders_are_searched_and_progress_goes_to_standard_error(film_png: Path, tmp_path: Path) -> None:
+def test_folders_are_searched(film_png: Path, tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     film_png.rename(tmp_path / "deep/a.png")
     Image.fromarray(np.full((99, 99), 5, np.uint8)).save(tmp_path / "b.tif")
@@ -100,10 +104,6 @@ def test_folders_are_searched_and_progress_goes_to_standard_error(film_png: Path
     assert [Path(r["name"]).name for r in rows] == ["b.tif", "a.png"]
     assert rows[0]["status"] == "refused"
     assert done.returncode == cli.ABSTAINED
-    assert b"2/2" in done.stderr
-    assert (
-        run("classify", tmp_path, "--quiet").stderr == b"" or b"/2" not in run("classify", tmp_path, "--quiet").stderr
-    )
 
 
 def test_many_at_a_time_leave_standard_error_to_us(film_png: Path) -> None:
@@ -117,6 +117,37 @@ def test_standard_input(film_png: Path) -> None:
     empty = run("classify", "-", stdin=b"")
     assert empty.returncode == cli.BAD_FILE
     assert b"empty" in empty.stdout
+
+
+def test_a_folder_is_searched_for_dicom_without_a_suffix_too(film: Path, film_png: Path, tmp_path: Path) -> None:
+    """As it lies on a disk from a modality; what else has no suffix is no radiograph."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for name in ("IM000001", "1.2.840.17"):
+        shutil.copy(film, disk / name)
+    shutil.copy(film_png, disk / "a.png")
+    for name in ("README", "DICOMDIR", "notes.txt"):
+        (disk / name).write_bytes(b"x" * 200)
+    os.mkfifo(disk / "PIPE")
+    found = [Path(str(path)).name for path in cli.find([str(disk)])]
+    assert found == ["1.2.840.17", "IM000001", "a.png"]
+
+
+def test_progress_is_shown_on_a_terminal_alone_and_leaves_no_trace_in_the_table(film_png: Path) -> None:
+    for terminal, more in ((True, []), (False, []), (True, ["--quiet"])):
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "covidnet_lite", "classify", str(film_png), str(film_png), *more]
+        done = subprocess.Popen(command, stdout=theirs, stderr=theirs if terminal else subprocess.DEVNULL, cwd=ROOT)
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # what Linux says at the end of a terminal
+            while got := os.read(ours, 4096):
+                shown += got
+        done.wait(60)
+        os.close(ours)
+        assert (b"2/2" in shown) is (terminal and not more)
+        rows = [line.rsplit(cli.CLEAR.encode(), 1)[-1] for line in shown.split(b"\n")]
+        assert [row.split()[0] for row in rows if b"film" in row] == [b"unsure"] * 2, shown
 
 
 def test_heat_maps_are_written_under_different_names(film_png: Path, tmp_path: Path) -> None:

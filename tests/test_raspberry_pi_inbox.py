@@ -123,3 +123,29 @@ def test_a_missing_folder_is_told_with_what_to_do(folder: Path) -> None:
     done = run(folder)
     assert done.returncode != 0
     assert "docs/raspberry_pi.md" in done.stderr
+
+
+def test_a_command_that_cannot_be_started_costs_no_film(folder: Path) -> None:
+    put(folder / "inbox/a.png")
+    (folder / "command").write_text("#!/nowhere/at/all\n")  # as where its environment was taken away
+    done = run(folder)
+    assert done.returncode == 2
+    assert (folder / "working/a.png").is_file()
+    (folder / "command").unlink()
+    assert (run(folder).returncode, "missing" in run(folder).stderr) == (2, True)
+    (folder / "command").write_text(COMMAND)
+    (folder / "command").chmod(0o755)
+    assert run(folder).returncode == 0
+    assert rows(folder) == ["name,status", "a.png,answered"]
+
+
+def test_a_command_is_found_from_where_one_stands(folder: Path) -> None:
+    put(folder / "inbox/a.png")
+    done = subprocess.run(
+        ["sh", SCRIPT, folder, "./command"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COVIDNET_LITE_SETTLED": "0 seconds"},
+    )
+    assert (done.returncode, done.stdout) == (0, "name,status\na.png,answered\n"), done.stderr

@@ -308,3 +308,16 @@ def test_trouble_is_told_once_and_what_was_to_be_done_is_done_when_it_is_over(
     assert watch.run(seen, said.append, stop, interval=0.01)
     assert said == ["the disk is full"]
     assert sorted(results(film_png.parent)) == ["film.png.json"]
+
+
+@pytest.mark.parametrize("root", ["a", "pneumonia", ".", "./w/"])
+def test_a_reason_names_the_file_below_the_folder_and_keeps_its_words(
+    root: str, classifier: covidnet_lite.Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(root)
+    monkeypatch.chdir(tmp_path)
+    (folder / "ward").mkdir(parents=True)
+    (folder / "ward/a.png").write_bytes(b"")
+    Watch(Folder(folder, 0), ResultFiles(tmp_path / "out"), classifier, print).look(0)
+    reason = "ward/a.png: the file is empty; copy it again from where it came"
+    assert results(tmp_path / "out")["ward/a.png.json"]["reason"] == reason

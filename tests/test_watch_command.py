@@ -82,6 +82,9 @@ def test_two_watchers_cannot_have_one_folder_and_a_kill_lets_the_next_have_it(fi
         ([".", "--mqtt", "host:port"], "HOST:PORT"),
         ([".", "--mqtt", "host", "--topic", "a/#"], "topic"),
         ([".", "--mqtt", "host", "--ca", "/nowhere.pem"], "PEM"),
+        ([".", "--topic", "a"], "--mqtt HOST"),
+        ([".", "--ca", "/nowhere.pem"], "--mqtt HOST"),
+        (["setup.py"], "is a file"),
         ([".", "--interval", "0"], "seconds"),
     ],
 )

@@ -20,7 +20,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--ae-title", metavar="AE", help="our own AE title (default: COVIDNET)")
     parser.add_argument("--host", metavar="ADDRESS", help="the address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, metavar="N", help="the port to listen on (default: 11112; 0: any)")
-    parser.add_argument("--check", action="store_true", help="try settings, queue, network and port, and stop")
+    parser.add_argument(
+        "--check", action="store_true", help="try settings, queue, neural network, port and PACS, and stop"
+    )
     parser.set_defaults(run=run)
 
 
@@ -53,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         if args.check:
             node.close()
             print(f"can run: {node.description}")
+            if why := node.objection:
+                print(f"but {why}: until it takes them, results wait")
             return ANSWERED
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

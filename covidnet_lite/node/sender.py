@@ -98,17 +98,7 @@ class Sender:
         """Makes sure of an association."""
         if self._connected:
             return True
-        try:
-            self._association = self._entity.associate(
-                self._pacs.host,
-                self._pacs.port,
-                contexts=[build_context(kind, SYNTAXES) for kind in RESULTS],
-                ae_title=self._pacs.ae_title,
-                tls_args=self._tls,
-            )
-            why = _objection(self._association)
-        except OSError as error:  # its name is not known
-            self._association, why = None, str(error.strerror or error)
+        why = self._associate()
         if why is None:
             if self._away.length:
                 log.info("%s is back", self._name)
@@ -118,6 +108,26 @@ class Sender:
         self._away = self._away.longer()
         log.warning("%s %s; %d to send, trying again in %.0f s", self._name, why, waiting, self._away.length)
         return False
+
+    def objection(self) -> str | None:
+        """What keeps the PACS from taking results now, or ``None``; nothing is sent."""
+        why = self._associate()
+        self._hang_up()
+        return f"{self._name} {why}" if why else None
+
+    def _associate(self) -> str | None:
+        try:
+            self._association = self._entity.associate(
+                self._pacs.host,
+                self._pacs.port,
+                contexts=[build_context(kind, SYNTAXES) for kind in RESULTS],
+                ae_title=self._pacs.ae_title,
+                tls_args=self._tls,
+            )
+        except OSError as error:  # its name is not known
+            self._association = None
+            return str(error.strerror or error)
+        return _objection(self._association)
 
     def _hang_up(self) -> None:
         if self._connected:

@@ -49,6 +49,11 @@ class Node:
             f"{counts['received']} films to classify, {counts['outgoing']} to send, {counts['failed']} set aside"
         )
 
+    @property
+    def objection(self) -> str | None:
+        """What keeps the PACS from taking results now, or ``None``."""
+        return self._sender.objection()
+
     def run(self, stop: threading.Event) -> None:
         """Works until ``stop`` is set: then takes no more, ends what it has in hand, and returns.
 

@@ -174,7 +174,10 @@ def _fill(kind: type[T], table: dict[str, Any], folder: Path, where: str) -> T:
     needed = (dataclasses.MISSING, dataclasses.MISSING)
     for name, f in fields.items():
         if (f.default, f.default_factory) == needed and name not in table:
-            raise SettingsError(f"{where}{name}: is missing; name it (docs/node.md has an example)")
+            raise SettingsError(
+                f"{where}{name}: is missing; name it (docs/node.md has an example)"
+                + (", or give --pacs AE@HOST:PORT" if name == "pacs" else "")
+            )
     return kind(**{name: _value(hints[name], value, folder, where + name) for name, value in table.items()})
 
 

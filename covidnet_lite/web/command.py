@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HOST, PORT = "127.0.0.1", 8017
 SHORTEST_TOKEN = 16  # characters
+MAKE_TOKEN = "(umask 077; python3 -c 'import secrets; print(secrets.token_urlsafe())' > FILE)"
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -115,10 +116,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     _check_certificate(args.certificate, args.key)
     token = _read_token(args.token_file) if args.token_file else None
     if token is None and not is_local(args.host):
-        raise SettingsError(
-            f"--host {args.host} lets others in, which needs --token-file FILE; make one: "
-            "(umask 077; python3 -c 'import secrets; print(secrets.token_urlsafe())' > FILE)"
-        )
+        raise SettingsError(f"--host {args.host} lets others in, which needs --token-file FILE; make one: {MAKE_TOKEN}")
     names = {name.lower() for name in args.allow_host} | {args.host.lower()}
     return Settings(
         token, frozenset(names), args.max_upload * MB, args.max_files, args.waiting, args.timeout,
@@ -145,7 +143,8 @@ def _read_token(path: Path) -> str:
         token = path.read_text().strip()
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: the token cannot be read ({error})") from error
+        why = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{path}: the token cannot be read ({why}); make one: {MAKE_TOKEN}") from error
     if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
         raise SettingsError(f"{path}: must hold one word of {SHORTEST_TOKEN} or more letters, digits and signs")
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):

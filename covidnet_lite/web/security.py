@@ -71,7 +71,8 @@ class Guarded:
             return _no(403, "the request comes from another site's page; open this server's own page")
         public = path in OPEN or path.startswith("/static/")
         if self.settings.token is not None and not public and not self._shown(headers.get("authorization", "")):
-            return _no(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+            why = "that token is not the right one" if "authorization" in headers else "a token is needed"
+            return _no(401, f"{why}: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
         return None
 
     def _shown(self, authorization: str) -> bool:

@@ -75,6 +75,9 @@ async def _read(request: Request, settings: Settings) -> Upload:
     except TimeoutError:
         raise HTTPException(408, f"the upload took more than {settings.seconds:.0f} s; try again") from None
     except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            most = settings.most_files
+            raise HTTPException(400, f"Too many files; send {most} at most, or raise --max-files") from None
         raise HTTPException(400, f"the form cannot be read: {error.message}") from None
     files: list[tuple[str, bytes]] = []
     fields: dict[str, str] = {}

@@ -9,6 +9,12 @@ command=${2:-/opt/covidnet-lite/bin/covidnet-lite}
 settled=${COVIDNET_LITE_SETTLED:-10 seconds} # a file unchanged for so long is taken to be whole
 batch=16
 
+case $command in
+    /*) ;;
+    */*) command=$PWD/$command ;; # below, it is started in another folder
+esac
+command -v "$command" >/dev/null || { echo "$command is missing: nothing was done" >&2 && exit 2; }
+
 cd "$dir"
 for folder in inbox working failed "done"; do
     [ -d $folder ] || { echo "$dir/$folder is missing: make it as docs/raspberry_pi.md says" >&2 && exit 1; }
@@ -33,7 +39,7 @@ answer() {
             if [ -s results.csv ]; then sed 1d "$rows"; else cat "$rows"; fi
             for file; do put "working/$file" done/; done
             ;;
-        2) exit 2 ;; # nothing can be classified; the files stay for the next run
+        2 | 126 | 127) exit 2 ;; # nothing can be classified, or started; the files stay for the next run
         *)
             if [ $# -gt 1 ]; then
                 for file; do answer "$file"; done

@@ -154,6 +154,18 @@ def test_check_says_what_would_run_and_takes_nothing(tmp_path: Path) -> None:
     done = run("--pacs", "ORTHANC@127.0.0.1:4242", "--queue", tmp_path / "q", "--port", 0, "--check")
     assert done.returncode == 0, done.stderr
     assert re.match(r"can run: COVIDNET on 127\.0\.0\.1 port \d+, results to ORTHANC@127\.0\.0\.1:4242", done.stdout)
+    assert "but PACS ORTHANC@127.0.0.1:4242 cannot be reached: until it takes them, results wait" in done.stdout
+
+
+@real_clients
+def test_check_asks_the_pacs(tmp_path: Path) -> None:
+    with Orthanc(tmp_path / "pacs") as pacs:
+        done = run("--pacs", f"ORTHANC@127.0.0.1:{pacs.port}", "--queue", tmp_path / "q", "--port", 0, "--check")
+        held = pacs.results()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("can run: ")
+    assert "but" not in done.stdout
+    assert held == []
 
 
 def test_options_go_before_the_file(tmp_path: Path) -> None:

@@ -30,6 +30,12 @@ def test_the_least_that_must_be_told(tmp_path: Path) -> None:
     assert [str(network) for network in told.senders.networks] == ["127.0.0.0/8", "::1/128"]
 
 
+def test_the_example_beside_the_unit_can_be_used() -> None:
+    told = settings.build(settings.read(ROOT / "examples/node/node.toml"), Path("/etc/covidnet-lite"))
+    assert told.queue == Path("/var/lib/covidnet-lite")  # the unit's StateDirectory
+    assert (told.host, told.tls) == ("0.0.0.0", None)
+
+
 def test_a_file_says_all(tmp_path: Path) -> None:
     path = tmp_path / "node.toml"
     path.write_text("""
