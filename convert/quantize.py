@@ -29,6 +29,7 @@ from convert.scheme import SCHEMES
 from covidnet_lite import files, model
 from covidnet_lite.errors import CovidNetLiteError
 from covidnet_lite.model import SHIPPED
+from covidnet_lite.quiet import silent_runtime
 
 CHECKPOINT = ROOT / "training/checkpoints/base.keras"  # others beside it are shipped too
 
@@ -165,7 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = options(args)
     shipped = chosen.out.resolve().parent == SHIPPED.resolve() and args.out is None
     try:
-        done = convert(replace(chosen, force=True) if shipped else chosen)
+        with silent_runtime():  # TensorFlow tells which GPU it has not found
+            done = convert(replace(chosen, force=True) if shipped else chosen)
         if shipped:
             pinned = {**model.shipped(), chosen.out.stem: done.candidates[0].model.sha256}
             sums = "".join(f"{digest}  {name}.tflite\n" for name, digest in sorted(pinned.items()))
