@@ -19,13 +19,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import modality
+from benchmarks import modality, pictures
 from benchmarks.orthanc import AE_TITLE, Orthanc, free_port, missing
 
 
@@ -151,10 +150,11 @@ def main() -> int:
     parser.add_argument("--films", type=int, default=1000, metavar="N", help="how many (default: 1000)")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="keep films, queue, logs and Orthanc's storage here")
     args = parser.parse_args()
-    spec = find_spec("data_store")
-    if why := missing() or (None if spec else "needs pydicom-data"):
+    film = pictures.film()
+    if why := missing():
         parser.error(why)
-    film = Path(next(iter(spec.submodule_search_locations))) / "data/RG1_UNCR.dcm"
+    if film is None:
+        parser.error("needs pydicom-data")
     with tempfile.TemporaryDirectory() as folder:
         outcome = trial(film, args.folder or Path(folder), args.films)
     rows = {

@@ -19,7 +19,12 @@ AE_TITLE = "ORTHANC"
 def program(name: str) -> str | None:
     """Where Debian's program lies: pynetdicom puts scripts of the names of dcmtk's into environments, maybe active."""
     found = (shutil.which(name, path=folder) for folder in os.get_exec_path())
-    return next((path for path in found if path and Path(path).read_bytes()[:2] != b"#!"), None)
+    return next((path for path in found if path and not _is_script(path)), None)
+
+
+def _is_script(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(2) == b"#!"
 
 
 def missing() -> str | None:

@@ -105,7 +105,7 @@ def _from_row(folder: Path, row: dict[str, str]) -> Case:
 
 def _from_folder(folder: Path) -> list[Case]:
     cases = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if _is_named_so(p.name) and p.is_file()):
         parts = path.relative_to(folder).parts[:-1]
         split = parts[0] if len(parts) > 1 and parts[0] in ("train", "val", "test") else ""
         cases.append(Case(path, label=parts[-1] if parts else "", split=split))
@@ -121,7 +121,7 @@ def is_radiograph(path: str) -> bool:
     """Whether a file is one by its name, or DICOM by its head; one that cannot be opened is to be told of."""
     if _is_named_so(path):
         return True
-    if not os.path.isfile(path):  # to open a pipe would block
+    if not (may_be_radiograph(os.path.basename(path)) and os.path.isfile(path)):  # to open a pipe would block
         return False
     try:
         with open(path, "rb") as file:

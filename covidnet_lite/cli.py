@@ -216,7 +216,7 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
     Raises:
         InputError: a folder holds no radiograph, or part of it cannot be searched.
     """
-    from .cases import SUFFIXES
+    from . import cases
     from .report import OURS
 
     def unreadable(error: OSError) -> None:
@@ -227,18 +227,14 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
             yield _standard_input()
         elif os.path.isdir(path):
             files = [os.path.join(folder, n) for folder, _, names in os.walk(path, onerror=unreadable) for n in names]
-            found = sorted(f for f in files if not f.endswith(OURS) and _is_radiograph(f))
+            found = sorted(f for f in files if not f.endswith(OURS) and cases.is_radiograph(f))
             if not found:
-                raise InputError(f"{path}: holds no radiograph ({', '.join(sorted(SUFFIXES))}, DICOM without a suffix)")
+                raise InputError(
+                    f"{path}: holds no radiograph ({', '.join(sorted(cases.SUFFIXES))}, DICOM without a suffix)"
+                )
             yield from found
         else:
             yield path
-
-
-def _is_radiograph(path: str) -> bool:
-    from . import cases
-
-    return cases.may_be_radiograph(os.path.basename(path)) and cases.is_radiograph(path)
 
 
 def _standard_input() -> IO[bytes]:

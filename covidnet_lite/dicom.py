@@ -64,8 +64,8 @@ def read(
     if colour:
         if stored.dtype == np.uint8:
             return Image.fromarray(np.ascontiguousarray(stored)).convert("L"), size, examined
-        stored = (stored[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(stored.dtype)
-    stored = dicom_pixels.reduce(stored, at_least)  # what was in colour
+        gray_values = (stored[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(stored.dtype)
+        stored = dicom_pixels.reduce(gray_values, at_least)
     # Rescaling and windowing are functions of one stored value: done once a level, not once a pixel.
     low, high = int(stored.min()), int(stored.max())
     levels, index = np.arange(low, high + 1), stored.astype(np.int32) - low

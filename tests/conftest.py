@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from benchmarks import pictures
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,10 +36,10 @@ def photographs() -> list[Path]:
 @pytest.fixture(scope="session")
 def film() -> Path:
     """The real PA chest radiograph of pydicom-data."""
-    spec = find_spec("data_store")
-    if spec is None or not spec.submodule_search_locations:
+    found = pictures.film()
+    if found is None:
         pytest.skip("needs pydicom-data")
-    return Path(next(iter(spec.submodule_search_locations))) / "data/RG1_UNCR.dcm"
+    return found
 
 
 @pytest.fixture(scope="session")

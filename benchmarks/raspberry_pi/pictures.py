@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from benchmarks import pictures
 from covidnet_lite import files, radiograph
 
 from .systems import EmulationError
@@ -57,10 +57,9 @@ def film(folder: Path) -> Path:
     Raises:
         EmulationError: pydicom-data is not installed.
     """
-    spec = find_spec("data_store")
-    if spec is None or not spec.submodule_search_locations:
+    stored = pictures.film()
+    if stored is None:
         raise EmulationError("the film that is classified is in the package pydicom-data: run this by `make pi`")
-    stored = Path(next(iter(spec.submodule_search_locations))) / "data/RG1_UNCR.dcm"
     return files.write_png(folder / "film.png", radiograph.read(stored).image)
 
 

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         if args.check:
             node.close()
             print(f"can run: {node.description}")
-            if why := node.objection:
+            if why := node.objection():
                 print(f"but {why}: until it takes them, results wait")
             return ANSWERED
         stop = threading.Event()

@@ -49,9 +49,8 @@ class Node:
             f"{counts['received']} films to classify, {counts['outgoing']} to send, {counts['failed']} set aside"
         )
 
-    @property
     def objection(self) -> str | None:
-        """What keeps the PACS from taking results now, or ``None``."""
+        """Asks the PACS: what keeps it from taking results now, or ``None``."""
         return self._sender.objection()
 
     def run(self, stop: threading.Event) -> None:
