@@ -142,13 +142,14 @@ def test_a_side_too_small_for_opacities_is_refused(download: Download, capsys: p
 
 
 def test_nothing_of_a_header_is_in_a_name_or_in_the_manifest(download: Download) -> None:
-    download.add("a", PatientID="Doe-1950", SOPInstanceUID="1.2.840.99", AccessionNumber="ACC7")
+    download.add("d5ba6ad9", PatientID="Doe-1950", SOPInstanceUID="1.2.840.99", AccessionNumber="ACC7")
     assert convert(download) == 0
     written = [path.relative_to(out(download)).as_posix() for path in out(download).rglob("*")]
     everything = " ".join(written) + (out(download) / "manifest.csv").read_text()
-    for secret in ("Doe", "1950", "1.2.840", "1.2.3.4", "ACC7", "study-a"):
+    for secret in ("Doe", "1950", "1.2.840", "1.2.3.4", "ACC7", "study-d"):
         assert secret not in everything
-    with Image.open(out(download) / manifest(download)["a"]["file"]) as film:
+    assert "d5ba6ad9" not in " ".join(written)  # the challenge names an image by its SOPInstanceUID
+    with Image.open(out(download) / manifest(download)["d5ba6ad9"]["file"]) as film:
         assert not film.getexif()
         assert "comment" not in film.info
 
@@ -216,7 +217,7 @@ def test_a_film_without_a_box_in_a_study_with_opacities_is_left_out(
 def test_a_patient_is_in_one_split_with_three_films_at_most(download: Download) -> None:
     for i in range(40):
         for j in range(1 + i % 5):
-            download.add(f"{i:02d}{j}", GRADES[i % 2], BOX if i % 2 else "", PatientID=f" patient-{i} ")
+            download.add(f"{i:02d}{j}", GRADES[i % 2], BOX if i % 2 else "", PatientID=" " * j + f"patient-{i}")
     assert convert(download) == 0
     splits: dict[str, list[str]] = defaultdict(list)
     for row in manifest(download).values():
