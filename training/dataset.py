@@ -3,8 +3,7 @@
 DATA is a manifest.csv or a folder (``LABEL/image`` or ``SPLIT/LABEL/image``). Prints
 counts, problems, labels that a source gives away, copies, films that look wrong,
 and how much of the label the source tells; a file that cannot be read costs only
-itself. ``--page`` shows
-the films, ``--split-into`` deals them into train, val and test.
+itself. ``--page`` shows the films, ``--split-into`` deals them into train, val and test.
 """
 
 from __future__ import annotations

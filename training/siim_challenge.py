@@ -39,7 +39,7 @@ from training.duplicates import near_duplicates
 STUDIES, IMAGES = "train_study_level.csv", "train_image_level.csv"
 SOURCE = "siim_bimcv"
 LICENCE = "BIMCV-COVID19 Research Use Agreement"
-LEAST_SIDE = 256  # pixels; the boxes lose their meaning below
+LEAST_SIDE = 256  # pixels; small opacities are lost below
 QUALITY = 95  # of the JPEGs
 COMPARED = 128  # pixels of a film's shorter side while copies are looked for
 LIKENESS = 0.95  # of copies; two films of one patient in one posture were seen to reach 0.91
@@ -199,7 +199,7 @@ def _column(row: dict[str, str]) -> str | None:
 def _boxes(text: str) -> tuple[Box, ...]:
     try:
         sides = [[float(box[key]) for key in ("x", "y", "width", "height")] for box in ast.literal_eval(text or "[]")]
-    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError) as error:
+    except (ValueError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError, RecursionError) as error:
         raise InputError(f"its boxes cannot be read ({error}); take the table that the challenge gives") from error
     if not all(math.isfinite(value) for box in sides for value in box):
         raise InputError("its boxes hold values that are no numbers; take the table that the challenge gives")
@@ -263,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=2020, help="of the splits (default: 2020)")
     args = parser.parse_args(argv)
     if args.side < LEAST_SIDE:
-        parser.error(f"--side {args.side}: at least {LEAST_SIDE} pixels are needed to see an opacity")
+        parser.error(f"--side {args.side}: small opacities are lost below {LEAST_SIDE} pixels")
     try:
         return _run(args.download, args.folder, args.side, args.seed)
     except CovidNetLiteError as error:
