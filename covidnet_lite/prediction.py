@@ -88,9 +88,14 @@ class Prediction:
         return self.label if len(self.labels) < 2 else f"not {self.negative}; {' or '.join(self.labels)}"
 
     @property
+    def is_positive(self) -> bool:
+        """Whether the answer is surely not ``negative``; never where the network does not say what that is."""
+        return bool(self.labels) and self.negative is not None and self.negative not in self.labels
+
+    @property
     def findings(self) -> tuple[str, ...]:
         """What is told beside a positive answer, in words: how much of the lungs, and where. Else nothing."""
-        if not self.labels or self.negative is None or self.negative in self.labels:
+        if not self.is_positive:
             return ()
         extent = f"opacity in about {percent(self.extent or 0, 0)} of the lungs" if self.extent is not None else ""
         if extent and self.extent_error is not None:
