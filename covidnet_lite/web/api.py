@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import anyio
+import numpy.typing as npt
 from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -141,13 +142,13 @@ def only_file(upload: Upload) -> tuple[str, bytes]:
 def strengths(result: Prediction | Failure) -> dict[str, dict[str, Any]] | None:
     """Whose evidence -> ``strength``, ``(h, w)`` rows of 0 to 1, and ``most``, the logits that 1 stands for.
 
-    Of each label, where it outweighs the others; and of "not NEGATIVE", where all others together outweigh the negative,
-    if the network says which that is. ``None`` where there is no map.
+    Of each label, where it outweighs the others; and of "not NEGATIVE", where all others together outweigh the
+    negative, if the network says which that is. ``None`` where there is no map.
     """
     if isinstance(result, Failure) or result.evidence is None:
         return None
     names = list(result.probabilities)
-    maps = [(label, result.evidence, i) for i, label in enumerate(names)]
+    maps: list[tuple[str, npt.NDArray[Any], int]] = [(label, result.evidence, i) for i, label in enumerate(names)]
     if result.negative is not None:
         maps.append((f"not {result.negative}", merged(result.evidence, names.index(result.negative)), 1))
     return {
