@@ -102,7 +102,7 @@ def test_a_narrowed_answer_is_told_with_extent_zone_and_track_record(
         assert told["place"]["main"] in page.inner_text("#findings")
         assert "right on 94% of films; 29% of films get no answer" in page.inner_text("#record")
         assert page.input_value("#evidence-label") == "not normal"
-        assert page.inner_text("#map-legend").startswith("Evidence for not normal, logits above the mean: 0")
+        assert page.inner_text("#map-legend").startswith("Evidence for not normal, logits: 0")
         assert page.inner_text("#rows td.word") == "not normal"
         assert float(page.inner_text("#map-most")) > 0
 

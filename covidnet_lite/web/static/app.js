@@ -186,7 +186,7 @@ function showLegend() {
   byId("map-legend").hidden = !map;
   if (!map) return;
   const answered = Boolean(onScreen?.result?.labels?.length);
-  byId("map-label").textContent = `Evidence for ${label}${answered ? "" : " (no answer)"}, logits above the mean:`;
+  byId("map-label").textContent = `Evidence for ${label}${answered ? "" : " (no answer)"}, logits:`;
   byId("map-most").textContent = Math.max(0, map.most).toFixed(1);
 }
 
