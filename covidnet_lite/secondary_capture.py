@@ -55,7 +55,7 @@ def build(prediction: Prediction, origin: Dataset, source: Source) -> Dataset:
 def lines(prediction: Prediction) -> list[str]:
     """What is written under the picture of an answer."""
     if prediction.label is None:
-        answer = f"{str(prediction.answer).capitalize()} (training classes)"
+        answer = f"N{str(prediction.answer)[1:]} (training classes)"
     else:
         share = percent(prediction.probabilities[prediction.label])
         answer = f"Resembles training class: {prediction.label} ({share})"

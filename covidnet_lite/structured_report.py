@@ -151,7 +151,7 @@ def _explanation(prediction: Prediction) -> str:
         )
     if prediction.status == "narrowed":
         return (
-            f"{str(prediction.answer).capitalize()}: the radiograph does not resemble the training class "
+            f"N{str(prediction.answer)[1:]}: the radiograph does not resemble the training class "
             f"{prediction.negative}, and which of the others it resembles is open. "
             f"This is no diagnosis: another disease, or none, can look alike.{told}"
         )
