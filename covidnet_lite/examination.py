@@ -7,6 +7,7 @@ ones, DX machines the others. A code of a vendor's own is not judged.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ _CLASSES = (
     "1.2.840.10008.5.1.4.1.1.1.1.1",
     "1.2.840.10008.5.1.4.1.1.7",
 )
-_CHEST = ("CHEST", "THORAX", "TORAX", "LUNG", "RIB", "CLAVICLE", "HEART", "MEDIASTIN")
+_CHEST = ("CHEST", "THORAX", "TORAX", "TORACE", "PECHO", "LUNG", "RIB", "CLAVICLE", "HEART", "MEDIASTIN")
 # Chest, thoracic structure, thoracic cavity, lung, rib, clavicle, heart, mediastinum, sternum; chest with neighbours.
 _CHEST_CODES = frozenset(
     "816094009 51185008 43799004 39607008 113197003 51299004 80891009 72410000 56873002 "
@@ -106,7 +107,9 @@ def _body_parts(header: Dataset) -> list[tuple[str, bool]]:
 
 
 def _is_chest(words: str) -> bool:
-    return any(part in words for part in _CHEST)
+    """Also where a letter has an accent, or lost it to a wrong character set: ``TÓRAX``, ``T?RAX``."""
+    plain = unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode()
+    return any(part in plain for part in _CHEST) or bool(re.search(r"\bT[^A-Z\d]{1,2}RAX", words))
 
 
 def _views(header: Dataset) -> list[str]:
