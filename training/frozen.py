@@ -69,7 +69,7 @@ def look(
     seed: int,
     folder: Path,
 ) -> Frozen:
-    """What ``network``, the frozen layers, makes of variants of all films; from ``folder`` where it is there already."""
+    """What ``network``, the frozen layers, makes of variants of all films; read from ``folder`` where it is kept."""
     kept, covered_file = folder / "frozen.npy", folder / "covered.npy"
     if not (kept.is_file() and covered_file.is_file()):
         below, count = Below(network), len(films.images)

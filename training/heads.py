@@ -1,8 +1,8 @@
 """The end of a network: features -> evidence map -> logits, so that the map is the reason for the answer.
 
-The evidence map has a stride of 16 pixels (14 x 14 places for 224 pixels). Coarser features, which see more of the lungs, are
-enlarged and join those of the map's own stride, as in a feature pyramid (Lin et al., CVPR 2017). The logits are a
-linear function of six numbers: the mean of each class's evidence, and the mean over the four quadrants of its
+The evidence map has a stride of 16 pixels (14 x 14 places for 224 pixels). Coarser features, which see more of the
+lungs, are enlarged and join those of the map's own stride, as in a feature pyramid (Lin et al., CVPR 2017). The logits
+are a linear function of six numbers: the mean of each class's evidence, and the mean over the four quadrants of its
 strongest place, so that a small opacity is not averaged away.
 """
 
@@ -40,9 +40,8 @@ def with_evidence(network: keras.Model, taps: Sequence[str], labels: Sequence[st
     maps = [known[name] for name in taps]
     cells = maps[0].shape[1]
     if cells % 2 or any(cells % values.shape[1] for values in maps):
-        raise ModelError(
-            f"taps: grids of {', '.join(str(m.shape[1]) for m in maps)} do not divide one another; change side"
-        )
+        grids = ", ".join(str(values.shape[1]) for values in maps)
+        raise ModelError(f"taps: grids of {grids} do not divide one another; change side")
     joined: Any = None
     for name, values in zip(taps, maps):
         x = layers.Conv2D(FEATURES, 1, name=f"{name}_lateral")(values)

@@ -96,7 +96,7 @@ def check(cases: Sequence[Case], sources: Mapping[str, Source], labels: Sequence
     """Refuses what would reward a contrast between sources.
 
     Raises:
-        DatasetError: a source is not in the data, its films mean an unknown class, or a hospital teaches one class only.
+        DatasetError: a source is not in the data, its films mean an unknown class, or a hospital teaches one class.
     """
     present = {case.source for case in cases}
     if lacking := sorted(set(sources) - present):
@@ -116,8 +116,9 @@ def check(cases: Sequence[Case], sources: Mapping[str, Source], labels: Sequence
     for hospital, classes in taught.items():
         if len(classes) < 2:
             raise DatasetError(
-                f"sources of {hospital or 'no source'} teach {' or '.join(next(iter(classes)))} and nothing else: the network would learn "
-                "the hospital. Add another class of the same hospital, rank its films, or leave it out"
+                f"sources of {hospital or 'no source'} teach {' or '.join(next(iter(classes)))} and nothing else: the "
+                "network would learn the hospital. Add another class of the same hospital, rank its films, or leave it "
+                "out"
             )
 
 

@@ -119,9 +119,8 @@ def resolution(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
     small = max(48, round(side * float(np.exp(-rng.uniform(0, 0.9) * scale))))
     down = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(3)]
     up = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(2)]
-    return np.asarray(
-        cv2.resize(cv2.resize(pixels, (small, small), interpolation=down), (side, side), interpolation=up)
-    )
+    reduced = cv2.resize(pixels, (small, small), interpolation=down)
+    return np.asarray(cv2.resize(reduced, (side, side), interpolation=up))
 
 
 def sharpness(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
