@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ class Examination:
         view: ``PA``, ``AP``, or whatever else the header says, in capitals.
         laterality: ``L``, ``R``, ``B`` (both) or ``U`` (unpaired).
         objection: why it is no frontal chest radiograph, or ``""``.
+        orientation: to which side of the patient rows and columns run, as ``L\\F``, in capitals.
     """
 
     modality: str = ""
@@ -56,10 +58,12 @@ class Examination:
     view: str = ""
     laterality: str = ""
     objection: str = ""
+    orientation: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """What the header says, without what it does not and without the objection."""
-        return {name: value for name, value in asdict(self).items() if value and name != "objection"}
+        """What the header says of the examination, without what it does not."""
+        told = ("modality", "body_part", "view", "laterality")
+        return {name: value for name, value in asdict(self).items() if value and name in told}
 
 
 def read(header: Dataset) -> Examination:
@@ -77,6 +81,7 @@ def read(header: Dataset) -> Examination:
         views[0] if views else "",
         _text(header, "ImageLaterality") or _text(header, "Laterality"),
         f"{OBJECTION} {objections[0]}" if objections else "",
+        _orientation(header),
     )
 
 
@@ -117,6 +122,15 @@ def _views(header: Dataset) -> list[str]:
     if not named and re.match("[AP]", _text(header, "PatientOrientation")):
         named = ["LATERAL"]
     return named
+
+
+def _orientation(header: Dataset) -> str:
+    r"""``ROW\COLUMN``, or nothing where the header does not say both."""
+    value = header.get("PatientOrientation")
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != 2:
+        return ""
+    both = [str(one).strip().upper() for one in value]
+    return "\\".join(both) if all(both) else ""
 
 
 def _codes(header: Dataset, keyword: str) -> list[tuple[str, str, str]]:

@@ -39,7 +39,7 @@ def test_several_files_are_answered_in_order_and_a_bad_one_costs_only_itself(
 
 def test_evidence_comes_when_it_is_asked_for(server: Server, film: Path) -> None:
     (result,) = server.classify(film, params={"evidence": "1"}).json()["results"]
-    grid = np.array(result["evidence"]["covid"])
+    grid = np.array(result["evidence"]["covid"]["strength"])
     assert grid.shape == (12, 12)
     assert (grid >= 0).all()
     assert (grid <= 1).all()
