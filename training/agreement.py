@@ -8,6 +8,7 @@ import numpy.typing as npt
 from covidnet_lite import metrics
 from training.contrasts import Contrast, has_both, sides
 from training.figure import Figure, drawn, mean, missing, rate
+from training.pointing import has_boxes, hits
 from training.reading import Reading
 
 
@@ -31,6 +32,9 @@ def agreement(int8: Reading, floating: Reading, contrast: Contrast) -> dict[str,
         row["AUROC, int8 less float"] = drawn(_apart, positive, scores, others, groups=part.patients)
     if int8.local is not None and floating.local is not None and int8.local.shape == floating.local.shape:
         row["map moves by"] = mean(np.abs(int8.local - floating.local).mean(axis=(1, 2)), patients)
+        if (boxed := has_boxes(int8)).any():
+            ours, theirs = (hits(one.of(boxed), one.local[boxed])[0].astype(float) for one in (int8, floating))
+            row["pointing, int8 less float"] = mean(ours - theirs, patients[boxed])
     return row
 
 

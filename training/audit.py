@@ -34,7 +34,7 @@ from training.films import Films, read_films, read_sources
 from training.network import Network
 from training.outputs import outputs
 from training.pictures import frame
-from training.pointing import pointing
+from training.pointing import has_boxes, pointing
 from training.reading import Reading, read
 from training.reliability import bins, calibration
 from training.trifles import baselines
@@ -188,7 +188,9 @@ def audit(
         "called": lambda: _called(told),
         "severity": lambda: _severity(told),
         "by_extent": lambda: _by_extent(told),
-        "pointing": lambda: {name: row for name, part in told.hospitals() if (row := pointing(part)) or name == TEST},
+        "pointing": lambda: {
+            name: pointing(part) for name, part in told.hospitals() if name == TEST or has_boxes(part).any()
+        },
         "statuses": lambda: {name: statuses(part) for name, part in _groups(told)},
         "calibration": lambda: {name: calibration(part) for name, part in told.hospitals() if has_both(part, AWAY[0])},
         "agreement": lambda: _agreement(told, floating, films, folder),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.figure import Figure, auroc, missing, within
+from training.figure import LEAST, Figure, auroc, missing, within
 from training.reading import NORMAL, Reading
 
 PNEUMONIA, COVID, INDETERMINATE, OPACITY = "pneumonia", "covid", "indeterminate", "opacity"
@@ -52,15 +52,15 @@ AWAY = (
 def sides(reading: Reading, contrast: Contrast) -> tuple[Reading, npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
     """The films of either side, which of them are positive, and their scores."""
     part = reading.of(reading.labelled(*contrast.positive, *contrast.negative))
-    knows = set(contrast.positive + contrast.negative) & set(part.manifest.labels)
-    scores = part.share(COVID) if contrast.kind and COVID in knows else part.ill
+    scores = part.share(COVID) if contrast.kind and COVID in part.manifest.labels else part.ill
     return part, part.labelled(*contrast.positive), scores
 
 
 def area(reading: Reading, contrast: Contrast) -> Figure:
     """AUROC of a contrast over all pairs."""
     part, positive, scores = sides(reading, contrast)
-    return auroc(positive, scores, part.patients, (contrast.name.split(" v ")[0], contrast.name.split(" v ")[1]))
+    positives, _, negatives = contrast.name.partition(" v ")
+    return auroc(positive, scores, part.patients, (positives, negatives))
 
 
 def area_within_matrix(reading: Reading, contrast: Contrast) -> Figure:
@@ -81,5 +81,6 @@ def hospitals(reading: Reading) -> Iterator[tuple[str, Reading]]:
 
 
 def has_both(reading: Reading, contrast: Contrast) -> bool:
-    """Whether there are films on either side."""
-    return bool(reading.labelled(*contrast.positive).any() and reading.labelled(*contrast.negative).any())
+    """Whether there are films enough on either side to say anything."""
+    counts = (reading.labelled(*labels).sum() for labels in (contrast.positive, contrast.negative))
+    return bool(min(counts) >= LEAST)

@@ -41,13 +41,15 @@ def rate(chosen: Array, groups: Array) -> Figure:
     if count in (0, total):
         patients = len(np.unique(groups))
         return {**share(count, total), "interval": share(patients * (count > 0), patients)["interval"]}
-    return {**share(count, total), **_drawn(lambda values: float(values.mean()), chosen, groups=groups)}
+    return {**share(count, total), **_mean(chosen, groups)}
 
 
 def drawn(statistic: Callable[..., float], *arrays: Array, groups: Array) -> Figure:
     """Any number, with an interval that draws whole groups; ``groups`` has as many entries as each array."""
     if len(groups) < LEAST:
         return missing(f"only {len(groups)} images")
+    if math.isnan(statistic(*arrays)):
+        return missing("all images are alike")
     return {"kind": "number", **_drawn(statistic, *arrays, groups=groups)}
 
 
@@ -120,7 +122,16 @@ def _small(sides: dict[str, Array]) -> Figure | None:
 
 def mean(values: Array, groups: Array) -> Figure:
     """Mean of shares over images, with an interval that draws whole groups."""
-    return {"kind": "percent", **_drawn(lambda v: float(v.mean()), values, groups=groups)}
+    return {"kind": "percent", **_mean(values, groups)}
+
+
+def _mean(values: Array, groups: Array) -> dict[str, Any]:
+    """As :func:`_drawn` of the mean, from the sums of the groups, which is a hundred times as fast."""
+    unit = np.unique(groups, return_inverse=True)[1].ravel()
+    sums, sizes = np.bincount(unit, values), np.bincount(unit)
+    chosen = np.random.default_rng(0).integers(0, len(sums), (1000, len(sums)))
+    low, high = np.percentile(sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1), [2.5, 97.5])
+    return {"value": float(values.mean()), "interval": [float(low), float(high)]}
 
 
 def _drawn(statistic: Callable[..., float], *arrays: Array, groups: Array) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from covidnet_lite.cases import Case
 from covidnet_lite.fit import Box
 from training.figure import Figure, mean, missing, rate
 from training.reading import Reading
@@ -19,31 +20,29 @@ COLUMNS = ("opacity_boxes", "boxes")  # of the manifests
 
 def pointing(reading: Reading) -> dict[str, Figure]:
     """How often the hottest place of "not normal" lies in a box, and a random place, over the films with boxes."""
-    if reading.local is None:
-        return {"hottest place in a box": missing("the network gives no evidence map")}
-    boxes = [opacities(reading, i) for i in range(len(reading.cases))]
-    boxed = np.array([bool(found) for found in boxes], bool)
-    if not boxed.any():
-        return {"hottest place in a box": missing("no film has boxes")}
-    part, drawn = reading.of(boxed), [found for found in boxes if found]
-    height, width = reading.local.shape[1:]
-    inside = np.stack([covered(found, view, height, width) for found, view in zip(drawn, part.views)])
-    return {
-        "hottest place in a box": rate(hits(part.local, inside), part.patients),
-        "random place in a box": mean(inside.mean(axis=(1, 2)), part.patients),
-    }
+    boxed = reading.of(has_boxes(reading))
+    if boxed.local is None or not boxed.cases:
+        return {"hottest place in a box": missing("no evidence map" if boxed.cases else "no film has boxes")}
+    hit, chance = hits(boxed, boxed.local)
+    return {"hottest place in a box": rate(hit, boxed.patients), "random place in a box": mean(chance, boxed.patients)}
 
 
-def hits(local: npt.NDArray[np.float64] | None, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """``(n,)``: whether the hottest of the places ``(n, h, w)`` is inside."""
-    assert local is not None
+def hits(boxed: Reading, local: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """``(n,)``: whether the hottest place of each map ``(n, h, w)`` is in a box, and the share of places that is."""
+    height, width = local.shape[1:]
+    inside = [covered(opacities(case), view, height, width) for case, view in zip(boxed.cases, boxed.views)]
+    places = np.stack(inside).reshape(len(inside), -1)
     hottest = local.reshape(len(local), -1).argmax(axis=1)
-    return np.asarray(inside.reshape(len(inside), -1)[np.arange(len(inside)), hottest])
+    return places[np.arange(len(places)), hottest], places.mean(axis=1)
 
 
-def opacities(reading: Reading, index: int) -> tuple[Box, ...]:
+def has_boxes(reading: Reading) -> npt.NDArray[np.bool_]:
+    """Which films have boxes around opacities."""
+    return np.array([bool(opacities(case)) for case in reading.cases], bool)
+
+
+def opacities(case: Case) -> tuple[Box, ...]:
     """The boxes of a film, in fractions of its sides."""
-    case = reading.cases[index]
     return next((found for column in COLUMNS if (found := read_boxes(case, column))), ())
 
 
