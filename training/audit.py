@@ -46,6 +46,7 @@ GRADES = {"normal": "negative", "covid": "typical", "indeterminate": "indetermin
 # Sources whose ill films are judged together; the labels of the others were mined from reports, or are of children.
 ILL = ("ralo_stonybrook", "hannover_covid19", "covid_image_data_collection")
 TEST, UNSEEN_NORMAL, UNSEEN_ILL = "own hospitals, test split", "unseen normal films", "unseen ill films"
+MIXED = "unseen normal and ill films of different hospitals"
 
 Rows = dict[str, dict[str, Figure]]  # row -> column -> figure
 
@@ -288,7 +289,7 @@ def _unseen(told: Readings) -> Iterator[tuple[str, Reading]]:
     if told.away:
         both = told.away.of(~told.away.is_ill | told.away.of_source(*ILL))
         if both.is_ill.any() and not both.is_ill.all():
-            yield "unseen normal films and unseen ill films", both
+            yield MIXED, both
 
 
 def _groups(told: Readings) -> Iterator[tuple[str, Reading]]:

@@ -14,14 +14,18 @@ LEAST = 5  # films in a bin, below which a point says nothing
 
 
 def draw(figures: dict[str, Any]) -> dict[str, bytes]:
-    """File name -> PNG; the same bytes for the same figures.
+    """File name -> PNG, of what was measured; the same bytes for the same figures.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    pictures = {"operating_curve.png": _operating_curve(figures), "calibration.png": _calibration(figures)}
+    pictures = {}
     if rows := _areas(figures):
-        pictures = {"aurocs.png": _forest(rows)} | pictures
+        pictures["aurocs.png"] = _forest(rows)
+    if figures["curves"]:
+        pictures["operating_curve.png"] = _operating_curve(figures)
+    if figures["bins"]:
+        pictures["calibration.png"] = _calibration(figures)
     if figures["extents"]:
         pictures["extent.png"] = _extent(figures["extents"])
     return pictures

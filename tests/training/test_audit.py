@@ -73,6 +73,8 @@ def test_every_figure_comes_in_plain_types(films: Films, tmp_path: Path) -> None
     assert set(sections["statuses"]) >= {audit.TEST, audit.UNSEEN_NORMAL, audit.UNSEEN_ILL}
     assert set(sections["calibration"]) == {audit.TEST, "ralo_stonybrook"}
     assert sections["agreement"]["ralo_stonybrook"]["same class"]["value"] == 1
+    # Of the six lines of the README only those of NIH are not to be had here.
+    assert audit_table.summary(figures).count("| - |") == 2
 
 
 def test_a_network_alone_in_its_own_hospitals(films: Films, tmp_path: Path) -> None:
@@ -88,7 +90,8 @@ def test_labels_of_another_kind_do_not_fail(chests: Path, tmp_path: Path) -> Non
     network = sided_network(("clear", "clouded"), None)
     figures = audit.audit(network, None, read_films([chests], network.labels, {}), tmp_path / "out")
     assert figures["sections"]["films"][audit.TEST]["films"]["value"] == 12
-    assert audit_table.report(figures, list(audit_plots.draw(figures)))
+    assert audit_plots.draw(figures) == {}
+    assert "Not measured: the data have nothing for it." in audit_table.report(figures, [])
 
 
 def test_every_picture_is_drawn_and_the_same_again(films: Films, tmp_path: Path) -> None:
