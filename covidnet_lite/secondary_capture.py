@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from . import dicom_origin
 from .percent import percent
 from .prediction import Prediction
+from .report import capitalised
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -55,7 +56,7 @@ def build(prediction: Prediction, origin: Dataset, source: Source) -> Dataset:
 def lines(prediction: Prediction) -> list[str]:
     """What is written under the picture of an answer."""
     if prediction.label is None:
-        answer = f"{str(prediction.answer).capitalize()} (training classes)"
+        answer = f"{capitalised(str(prediction.answer))} (training classes)"
     else:
         share = percent(prediction.probabilities[prediction.label])
         answer = f"Resembles training class: {prediction.label} ({share})"

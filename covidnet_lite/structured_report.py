@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__, dicom_origin
 from .place import OUTSIDE
 from .prediction import DISCLAIMER, Prediction
-from .report import printable
+from .report import capitalised, printable
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -122,7 +122,7 @@ def _zones(prediction: Prediction) -> list[tuple[Any, Any]]:
         return []
     name = _ours("EVIDENCE-ZONE", "Zone of the lungs with evidence")
     zones = [(zone, f"{zone} zone") for zone in prediction.place.named] or [(prediction.place.main,) * 2]
-    return [(name, _ours(zone.upper().replace(" ", "-")[:16], words.capitalize())) for zone, words in zones]
+    return [(name, _ours(zone.upper().replace(" ", "-")[:16], capitalised(words))) for zone, words in zones]
 
 
 def _probabilities(prediction: Prediction) -> list[Any]:
@@ -143,7 +143,7 @@ def _extent(prediction: Prediction) -> list[Any]:
 
 
 def _explanation(prediction: Prediction) -> str:
-    told = "".join(f" {line[0].upper()}{line[1:]}." for line in (*prediction.findings, prediction.track_record) if line)
+    told = "".join(f" {capitalised(line)}." for line in (*prediction.findings, prediction.track_record) if line)
     if prediction.status == "answered":
         return (
             f"Of the network's training classes the radiograph resembles {prediction.label} most. "
@@ -151,7 +151,7 @@ def _explanation(prediction: Prediction) -> str:
         )
     if prediction.status == "narrowed":
         return (
-            f"{str(prediction.answer).capitalize()}: the radiograph does not resemble the training class "
+            f"{capitalised(str(prediction.answer))}: the radiograph does not resemble the training class "
             f"{prediction.negative}, and which of the others it resembles is open. "
             f"This is no diagnosis: another disease, or none, can look alike.{told}"
         )

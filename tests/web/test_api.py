@@ -113,6 +113,21 @@ def test_answers_are_as_the_description_says(server: Server, film: Path) -> None
     Draft202012Validator(schema).validate(server.classify(film, params={"evidence": "1"}).json())
 
 
+def test_a_narrowed_answer_is_as_the_description_says(film: Path, narrowing: Path) -> None:
+    from jsonschema import Draft202012Validator
+
+    with serving("--model", narrowing) as server:
+        described = server.client.get("/openapi.json").json()
+        told = server.classify(film, params={"evidence": "1"}).json()
+        for name, said in (("Results", told), ("About", server.client.get("/v1/about").json())):
+            schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+            Draft202012Validator(schema).validate(said)
+    (result,) = told["results"]
+    assert (result["status"], result["labels"]) == ("narrowed", ["pneumonia", "covid"])
+    assert set(result["evidence"]) == {"normal", "pneumonia", "covid", "not normal"}
+    assert result["evidence"]["not normal"]["most"] > 0
+
+
 def test_metrics_can_be_scraped_and_count(server: Server, film_png: Path) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
