@@ -27,17 +27,18 @@ from covidnet_lite import files, model
 from covidnet_lite.errors import CovidNetLiteError, MissingExtraError, ModelError
 from training import audit_plots, audit_table, network, severity
 from training.agreement import agreement
-from training.answers import called, curve, statuses
 from training.contrasts import ANY, AWAY, HOME, TYPICAL, area, area_within_matrix, has_both, hospitals
 from training.figure import Figure, count
-from training.films import Films, read_films, read_sources
+from training.films import Films, read_films
 from training.network import Network
 from training.outputs import outputs
 from training.pictures import frame
 from training.pointing import has_boxes, pointing
 from training.reading import Reading, read
+from training.recipe import read_recipe
 from training.reliability import bins, calibration
 from training.trifles import baselines
+from training.verdicts import called, curve, statuses
 
 CHECKPOINTS = ROOT / "training/checkpoints"
 README, CARD = ROOT / "README.md", ROOT / "MODEL_CARD.md"
@@ -105,7 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ModelError(f"--publish: {args.model} is no shipped network; these are {', '.join(model.shipped())}")
         files.check_folder(args.out)
         shipped, floating = load(args.model, args.float or _default(args.model, ".keras"))
-        sources = read_sources(args.recipe or _default(args.model, ".toml"))
+        recipe = args.recipe or _default(args.model, ".toml")
+        sources = read_recipe(recipe).sources if recipe else {}
         films = read_films(args.data, shipped.labels, sources, args.wrong)
         figures = audit(shipped, floating, films, args.out / "outputs", _progress)
         plots = audit_plots.draw(figures)
@@ -163,8 +165,7 @@ def load(name: str, floating: Path | None) -> tuple[Network, Network | None]:
             f"{floating}: its SHA-256 is {before.sha256}, but {name} was made from a network with {stated}; "
             "give that one as --float, or make the .tflite again with convert/quantize.py"
         )
-    # What int8 shifts the logits by is corrected in int8 alone.
-    return shipped, replace(before, manifest=replace(shipped.manifest, correction=()))
+    return shipped, replace(before, manifest=shipped.manifest)
 
 
 def audit(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,6 @@ from pathlib import Path
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import DatasetError
 from training.supervision import Source, trained_on
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 # Labels that are no class -> the classes that are right for them.
 OPEN = {"indeterminate": ("pneumonia", "covid"), "opacity": ("pneumonia", "covid")}
@@ -68,21 +62,6 @@ def read_films(
     if not any(case.split == "test" for case in home):
         raise DatasetError(f"{manifests[0]}: no film labelled {', '.join(labels)} is in the test split; check --data")
     return Films(taught, home, away)
-
-
-def read_sources(recipe: Path | None) -> dict[str, Source]:
-    """The sources that a recipe trains on, and which part of their patients.
-
-    Raises:
-        DatasetError: the recipe cannot be read.
-    """
-    if recipe is None:
-        return {}
-    try:
-        named = tomllib.loads(recipe.read_text(encoding="utf-8")).get("sources", {})
-        return {name: Source(patients=float(given.get("patients", 0))) for name, given in named.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{recipe}: cannot be read as a recipe ({error}); check --recipe") from error
 
 
 def _taught(case: Case, sources: Mapping[str, Source]) -> bool:

@@ -105,17 +105,17 @@ def test_every_picture_is_drawn_and_the_same_again(films: Films, tmp_path: Path)
 
 def test_a_float_network_is_read_as_the_int8_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = sided_network()
-    corrected = replace(shipped.manifest, temperature=2.0, correction=(0.1, 0.2, 0.3))
+    tempered = replace(shipped.manifest, temperature=2.0)
 
     def known(stated: str, floating: Network) -> Any:
-        manifest = replace(corrected, provenance={"network_sha256": stated})
+        manifest = replace(tempered, provenance={"network_sha256": stated})
         made = {"net.tflite": replace(shipped, manifest=manifest), "net.keras": floating}
         monkeypatch.setattr(audit, "network", SimpleNamespace(load=made.__getitem__))
         return audit.load("net.tflite", Path("net.keras"))
 
-    _, floating = known("0" * 64, shipped)
-    assert (floating.manifest.temperature, floating.manifest.correction) == (2.0, ())
-    assert floating.manifest.operating_point == shipped.manifest.operating_point
+    int8, floating = known("0" * 64, shipped)
+    assert floating.manifest is int8.manifest
+    assert floating.manifest.temperature == 2
     other = replace(shipped, sha256="1" * 64)
     with pytest.raises(ModelError, match="was made from a network with 000"):
         known("0" * 64, other)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from covidnet_lite.errors import DatasetError
-from training.films import means, read_films, read_sources
+from training.films import means, read_films
 from training.supervision import Source
 
 LABELS = ("normal", "pneumonia", "covid")
@@ -77,15 +77,3 @@ def test_without_a_test_split_there_is_nothing_to_judge(away: Path, tmp_path: Pa
     bare = manifest(tmp_path / "bare", ["a.png,normal,a,own,train"])
     with pytest.raises(DatasetError, match="is in the test split"):
         read_films([bare, away], LABELS, {})
-
-
-def test_the_recipe_says_which_sources_were_trained_on(tmp_path: Path) -> None:
-    recipe = tmp_path / "net.toml"
-    recipe.write_text('name = "net"\n[sources.own]\nboxes = "b"\n[sources.graded]\npatients = 0.6\n')
-    assert read_sources(recipe) == {"own": Source(), "graded": Source(patients=0.6)}
-    recipe.write_text('name = "net"\n')
-    assert read_sources(recipe) == read_sources(None) == {}
-    for text in ("name = ", "[sources]\nown = 3\n"):
-        recipe.write_text(text)
-        with pytest.raises(DatasetError, match="net.toml: cannot be read as a recipe"):
-            read_sources(recipe)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from judged import cases, reading, told
 
-from training.answers import called, curve, statuses
+from training.verdicts import called, curve, statuses
 
 NARROWED, UNSURE = [0.1, 0.45, 0.45], [0.5, 0.25, 0.25]
 
