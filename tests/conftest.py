@@ -67,7 +67,8 @@ def film_png(film_image: Image.Image, tmp_path: Path) -> Path:
 
 
 def with_rules(folder: Path, network: str = "nano", **fields: Any) -> Path:
-    """A shipped network with thresholds of a test's own in its manifest; the network itself is as it was."""
+    """A shipped network with rules of a test's own in its manifest, and none else; the network itself is as it was."""
+    fields = {"operating_point": None, "extent": None, **fields}
     shipped = model.load(network)
     with zipfile.ZipFile(io.BytesIO(shipped.data)) as archive:
         graph = shipped.data[: min(entry.header_offset for entry in archive.infolist())]
