@@ -79,8 +79,18 @@ def with_rules(folder: Path, network: str = "nano", **fields: Any) -> Path:
 
 @pytest.fixture(scope="session")
 def answering(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`nano`, which answers whatever it does not refuse."""
-    return with_rules(tmp_path_factory.mktemp("answering"), threshold=0.0)
+    """`nano`, which answers with "pneumonia" or "covid" whatever it does not refuse."""
+    always = {"pneumonia": 1e-6, "covid": 1e-6}
+    point = OperatingPoint("normal", 1.01, 1e-6, always, inside_from=0.0)
+    return with_rules(tmp_path_factory.mktemp("answering"), operating_point=point)
+
+
+@pytest.fixture(scope="session")
+def abstaining(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`nano`, which abstains from whatever it does not refuse."""
+    never = {"pneumonia": 1.01, "covid": 1.01}
+    point = OperatingPoint("normal", 1.01, 1.01, never)
+    return with_rules(tmp_path_factory.mktemp("abstaining"), operating_point=point)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import with_rules
 from PIL import Image
 
 from covidnet_lite.percent import percent
@@ -108,9 +107,9 @@ def test_a_narrowed_answer_is_told_with_extent_zone_and_track_record(
 
 
 def test_an_abstention_shows_no_map_and_no_numbers_until_somebody_asks(
-    opened: Callable[..., Any], film: Path, tmp_path: Path
+    opened: Callable[..., Any], film: Path, abstaining: Path
 ) -> None:
-    with serving("--model", with_rules(tmp_path, threshold=1.01)) as server:
+    with serving("--model", abstaining) as server:
         page = opened(server.url)
         load(page, film)
         assert page.inner_text("#verdict") == "No answer"
