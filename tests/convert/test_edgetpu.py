@@ -5,6 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -383,7 +384,7 @@ def test_what_cannot_be_compiled_is_an_error_that_says_what_to_change() -> None:
 def test_the_command_reports_and_exits_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = Net()
     t = [net.tensor(1, 4) for _ in range(3)]
-    for x, y in zip(t, t[1:]):
+    for x, y in pairwise(t):
         net.op("RELU", [x], [y])
     path = tmp_path / "mine.tflite"
     path.write_bytes(net.bytes(t[:1], t[2:]))
