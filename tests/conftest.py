@@ -32,6 +32,15 @@ def cxr() -> Path:
 
 
 @pytest.fixture(scope="session")
+def siim() -> Path:
+    """The folder of films of the network's own hospitals, in radiologists' grades; not part of the repository either."""
+    folder = Path(os.environ.get("COVIDNET_LITE_SIIM", ROOT.parent / "shared/data/siim"))
+    if not (folder / "manifest.csv").is_file():
+        pytest.skip(f"needs graded radiographs: no {folder / 'manifest.csv'} (set COVIDNET_LITE_SIIM)")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def photographs() -> list[Path]:
     """Coral's photographs, which are no radiographs either."""
     folder = Path(os.environ.get("COVIDNET_LITE_PHOTOGRAPHS", ROOT.parent / "shared/data/coral"))
