@@ -58,7 +58,11 @@ def convert(options: Options, say: Callable[[str], Any] = print) -> report.Repor
         CovidNetLiteError: something is missing, wrong, or not good enough; the message says what to do.
     """
     check_places(options)
-    net = network.load(options.network, options.labels, options.input_range, options.equalise)
+    net = network.load(
+        options.network, options.labels, options.input_range, options.equalise, options.scaled, options.colour
+    )
+    for assumption in net.assumed:
+        say(f"assumed, not checked: {assumption}")
     where = options.data or (options.calibration if options.calibration_is_on_disk else None)
     cases = read_cases(where) if where else []
     given, chosen = _material(options, net)
@@ -88,6 +92,7 @@ def convert(options: Options, say: Callable[[str], Any] = print) -> report.Repor
         calibration.digest(given.pictures) if given is not None and given.pictures is not None else "",
         images.what if images else "nothing",
         plain.provenance["packages"],
+        net.assumed,
     )
     say(report.to_text(told, len(net.tflite)))
     if recorded and "int8" in options.schemes:

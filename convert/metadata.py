@@ -118,6 +118,10 @@ def _description(manifest: Manifest) -> str:
 
 def _input(spec: InputSpec) -> Table:
     description = "A gray radiograph" + (", the same in all three channels" if spec.channels == 3 else "")
+    if spec.in_colour:
+        description = "A picture in colour"
+    if spec.colour == "bgr":
+        description += ". Its channels are blue, green and red in this order, which this metadata cannot express"
     first = [
         *(["crop it to the lungs, which lungs.tflite in the archive finds"] if spec.lungs else []),
         *(["equalise its gray levels"] if spec.equalise else []),

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert import keras_network, tflite_network
+from convert import keras_network, scaling, tflite_network
 from convert.editor import Editor
 from convert.keras_network import OUTPUTS
+from convert.scaling import Scaling
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.fit import InputSpec, normalise
 from covidnet_lite.lungs import load_finder
@@ -34,11 +35,12 @@ class FloatNetwork:
     Attributes:
         tflite: the flatbuffer.
         labels: in the order of the logits.
-        spec: how the radiograph is prepared.
+        spec: how the picture is prepared.
         outputs: name -> position among the graph's outputs.
         output_tensors: name -> the tensor's name in the flatbuffer.
         facts: what the training left in the file, for the manifest.
         model: the ``keras.Model`` it was made from, or ``None``.
+        assumed: what was taken for granted and nothing in the file could confirm, in words.
     """
 
     tflite: bytes
@@ -48,6 +50,7 @@ class FloatNetwork:
     output_tensors: dict[str, str]
     facts: dict[str, Any]
     model: Any = None
+    assumed: tuple[str, ...] = ()
 
 
 def load(
@@ -55,6 +58,8 @@ def load(
     labels: tuple[str, ...] | None = None,
     input_range: tuple[float, float] | None = None,
     equalise: bool | None = None,
+    scaled: Scaling | None = None,
+    colour: str = "",
 ) -> FloatNetwork:
     """Loads a ``.keras``, ``.h5``, SavedModel or float ``.tflite``, the first three by way of TensorFlow.
 
@@ -63,6 +68,8 @@ def load(
         labels: names of the classes, in the order of the outputs.
         input_range: what black and white are to the network, such as ``(0, 1)`` or ``(-1, 1)``.
         equalise: whether gray levels are equalised first.
+        scaled: the same as ``input_range``, channel by channel.
+        colour: ``gray``, ``rgb`` or ``bgr``; empty for what the network says, else ``rgb`` for three channels.
 
     Raises:
         ConversionError: the file cannot be loaded, or the network is no image classifier.
@@ -86,14 +93,15 @@ def load(
         raise ConversionError(
             f"{path}: does not say what its classes are called; pass --labels a,b,c in the order of its outputs"
         )
-    height, width, channels = shape
-    spec = _spec(path, (height, width, channels), facts, input_range, equalise)
     _check_logits(ends, labels, path)
     if model is not None:
         ready = tflite_network.canonical(keras_network.to_tflite(model, path), str(path))
+    height, width, channels = shape
+    told = scaling.of_range(*input_range) if input_range is not None else scaled
+    spec, assumed = _spec(path, (height, width, channels), facts, told, equalise, colour, ready)
     positions, tensors = _outputs(ready, spec, path)
     kept = {k: v for k, v in facts.items() if k not in ("labels", "input", "lungs")}
-    return FloatNetwork(ready, labels, spec, positions, tensors, kept, model)
+    return FloatNetwork(ready, labels, spec, positions, tensors, kept, model, assumed)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -138,35 +146,48 @@ def _spec(
     path: Path,
     shape: tuple[int, int, int],
     facts: dict[str, Any],
-    input_range: tuple[float, float] | None,
+    told: Scaling | None,
     equalise: bool | None,
-) -> InputSpec:
+    colour: str,
+    tflite: bytes,
+) -> tuple[InputSpec, tuple[str, ...]]:
+    """How the picture is prepared, and what of that was taken for granted."""
     height, width, channels = shape
     known = facts.get("input")
-    if equalise is None and isinstance(known, dict):
-        equalise = known.get("equalise") is True
-    if known is not None and input_range is None:
+    if isinstance(known, dict):
+        equalise = known.get("equalise") is True if equalise is None else equalise
+        colour = colour or known.get("colour", "gray")
+    if known is not None and told is None:
         try:
-            spec = InputSpec.from_dict({**known, "equalise": equalise}, facts.get("lungs", b""))
+            spec = InputSpec.from_dict({**known, "equalise": equalise, "colour": colour}, facts.get("lungs", b""))
             if (spec.height, spec.width, spec.channels) != shape:
                 raise ValueError(f"{(spec.height, spec.width, spec.channels)}, but the network takes {shape}")
             load_finder(spec, None, str(path))
-            return spec
+            return spec, ()
         except (ValueError, TypeError, AttributeError) as error:
             raise ConversionError(f"{path}: what it says of its input is wrong ({error}); save it again") from error
-    if input_range is None:
-        raise ConversionError(
-            f"{path}: does not say how gray levels are scaled; pass --input-range LOW HIGH, what black and white "
-            "are to the network: '-1 1' for MobileNet, '0 255' for EfficientNet, '0 1' after division by 255"
+    assumed = []
+    if told is None and (told := scaling.of_first_layers(tflite)):
+        assumed.append(
+            f"its first layers scale pictures of 0 to {255 / told.std[0]:g} themselves, so it is given those; "
+            "--input-range says otherwise"
         )
-    black, white = input_range
-    if not white > black:
-        raise ConversionError(f"--input-range: white ({white}) must be above black ({black})")
-    if not (np.isfinite([black, white]).all() and 1e-3 <= white - black <= 1e6):
-        raise ConversionError(f"--input-range: {black} to {white} is no range of gray levels")
-    std = 255.0 / (white - black)
-    mean, lungs = -black * std, facts.get("lungs", b"")  # what else was done to the pictures still holds
-    return InputSpec(height, width, channels, (mean,) * channels, (std,) * channels, bool(equalise), lungs)
+    if told is None:
+        raise ConversionError(
+            f"{path}: does not say how levels of 0 to 255 are scaled; pass --input-range LOW HIGH, what black and "
+            "white are to the network ('-1 1' for MobileNet, '0 255' for EfficientNet, '0 1' after division by 255), "
+            f"--mean and --std, or --preset {'|'.join(scaling.PRESETS)}"
+        )
+    colour = colour or ("gray" if channels == 1 or equalise else told.colour)
+    if not colour:
+        colour = "rgb"
+        assumed.append("its channels are red, green and blue in this order; --colour bgr or gray says otherwise")
+    mean, std = told.of_channels(channels)
+    lungs = facts.get("lungs", b"")  # what else was done to the pictures still holds
+    try:
+        return InputSpec(height, width, channels, mean, std, bool(equalise), lungs, colour), tuple(assumed)
+    except ValueError as error:
+        raise ConversionError(f"{path}: its pictures cannot be prepared so: {error}") from error
 
 
 def _check_logits(ends: set[tuple[int, ...]], labels: tuple[str, ...], path: Path) -> None:
@@ -210,7 +231,8 @@ def _outputs(tflite: bytes, spec: InputSpec, path: Path) -> tuple[dict[str, int]
 def _answers(interpreter: Any, spec: InputSpec) -> list[list[npt.NDArray[Any]]]:
     """Every output for some pictures of noise."""
     found = []
-    for picture in np.random.default_rng(0).integers(0, 256, (3, spec.height, spec.width), np.uint8):
+    shape = (3, spec.height, spec.width, *([3] if spec.in_colour else []))
+    for picture in np.random.default_rng(0).integers(0, 256, shape, np.uint8):
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], normalise(picture[None], spec))
         interpreter.invoke()
         found.append([interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from convert import edgetpu_compiler
 from convert.material import SYNTHETIC
+from convert.scaling import Scaling
 from covidnet_lite import files
 from covidnet_lite.errors import ConversionError
 
@@ -27,7 +28,7 @@ class Options:
         report: a folder to write a report to.
         record: keep numbers beside the network, so that no image is needed next time.
         force: write over files that are there.
-        labels, input_range, equalise: see :func:`convert.network.load`.
+        labels, input_range, equalise, scaled, colour: see :func:`convert.network.load`.
         name, version, licence: for the manifest.
         target_error: share of wrong answers allowed before the network abstains.
         edgetpu: lint for the Edge TPU, and compile where the compiler is installed.
@@ -47,6 +48,8 @@ class Options:
     labels: tuple[str, ...] | None = None
     input_range: tuple[float, float] | None = None
     equalise: bool | None = None
+    scaled: Scaling | None = None
+    colour: str = ""
     name: str = ""
     version: str = ""
     licence: str = ""
