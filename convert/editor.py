@@ -83,6 +83,14 @@ class Editor:
                 if entry.tensorIndex == old:
                     entry.tensorIndex = new
 
+    def sign(self, outputs: list[str]) -> None:
+        """Names the graph's outputs, in order, in a signature of its own."""
+        tables = self._schema
+        entries = [tables.TensorMapT(name=name.encode(), tensorIndex=i) for name, i in zip(outputs, self.outputs)]
+        image = tables.TensorMapT(name=b"radiograph", tensorIndex=self.inputs[0])
+        signature = tables.SignatureDefT(inputs=[image], outputs=entries, signatureKey=b"serving_default")
+        self._model.signatureDefs = [signature]
+
     def is_constant(self, tensor: int) -> bool:
         """Whether a tensor is part of the file and not computed."""
         return len(self._buffer(tensor)) > 0
@@ -124,6 +132,21 @@ class Editor:
         self._add(tensor)
         self.set_constant(len(self.tensors) - 1, values)
         return len(self.tensors) - 1
+
+    def add_activation(self, shape: tuple[int, ...], name: str) -> int:
+        """A new tensor of float32 that an operation is to write; returns its index."""
+        self._add(
+            self._schema.TensorT(
+                shape=list(shape), type=self._schema.TensorType.FLOAT32, name=name.encode(), hasRank=True
+            )
+        )
+        return len(self.tensors) - 1
+
+    def add_operation(self, kind: str, inputs: list[int], outputs: list[int], options: Any) -> None:
+        """A new operation behind all others; ``options`` is an object of the schema."""
+        operator = self._schema.OperatorT(outputs=np.array(outputs, np.int32))
+        self.replace_operation(operator, kind, inputs, options)
+        self.operators.append(operator)
 
     def replace_operation(self, operator: Any, kind: str, inputs: list[int], options: Any) -> None:
         """Makes an operation another one, with the same outputs; ``options`` is an object of the schema."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,14 +85,29 @@ def of_numbers(mean: Sequence[float], std: Sequence[float]) -> Scaling:
     return Scaling(tuple(mean), tuple(std))
 
 
-def of_first_layers(tflite: bytes) -> Scaling | None:
-    """What pictures a float network takes, where it begins with scaling of its own; ``None`` where that says nothing.
+@dataclass(frozen=True)
+class Step:
+    """One operation with a constant that a network begins with.
+
+    Attributes:
+        kind: ``MUL``, ``ADD``, ``SUB`` or ``DIV``.
+        constant: one value, or one a channel.
+        is_first: whether the constant is the first operand.
+    """
+
+    kind: str
+    constant: npt.NDArray[Any]
+    is_first: bool
+
+
+def of_steps(steps: Sequence[Step], channels: int) -> Scaling | None:
+    """What pictures a network takes, by what it does to them first; ``None`` where that says nothing.
 
     Rescaling, Normalization and ``preprocess_input`` inside a network are products and sums with constants. If they
     bring 0..255 to a range of a few units, or take ImageNet's mean off it, the network takes 0..255; if they do so
     with 0..1, it takes that.
     """
-    factor, shift = _affine(Editor(tflite))
+    factor, shift = _affine(steps, channels)
     if (factor == 1).all() and (shift == 0).all():
         return None
     for taken, wide in ((RAW, 255.0), (TO_ONE, 1.0)):
@@ -106,30 +122,40 @@ def _is_a_few_units(span: Floats, shift: Floats) -> bool:
     return bool(((np.abs(span) > 0.4) & (np.abs(span) < 12) & (ends < 12)).all())
 
 
-def _affine(editor: Editor) -> tuple[Floats, Floats]:
-    """``factor`` and ``shift``, per channel, of the operations that only scale, from the input on."""
-    (tensor,) = editor.inputs
-    channels = editor.shape(tensor)[-1]
+def _affine(steps: Sequence[Step], channels: int) -> tuple[Floats, Floats]:
+    """``factor`` and ``shift``, per channel, of as many steps as only scale."""
     factor, shift = np.ones(channels), np.zeros(channels)
+    for step in steps:
+        value = step.constant.astype(np.float64).ravel()
+        if value.size not in (1, channels) or (step.kind == "DIV" and step.is_first):
+            break
+        if step.kind == "MUL":
+            factor, shift = factor * value, shift * value
+        elif step.kind == "DIV":
+            factor, shift = factor / value, shift / value
+        elif step.kind == "ADD":
+            shift = shift + value
+        elif step.is_first:
+            factor, shift = -factor, value - shift
+        else:
+            shift = shift - value
+    return factor, shift
+
+
+def steps_of_tflite(tflite: bytes) -> list[Step]:
+    """What is done first in a float flatbuffer; a converter may have folded it into the first convolution."""
+    editor = Editor(tflite)
+    (tensor,) = editor.inputs
+    steps: list[Step] = []
     while len(readers := editor.readers(tensor)) == 1:
         (operator,) = readers
-        kind, inputs = editor.kind(operator), [int(i) for i in operator.inputs]
-        if kind not in ("MUL", "ADD", "SUB", "DIV") or editor.activation(operator) != "NONE":
+        kind, output = editor.kind(operator), int(operator.outputs[0])
+        if kind in ("MUL", "ADD", "SUB", "DIV") and editor.activation(operator) == "NONE":
+            known = [int(i) for i in operator.inputs if editor.is_constant(int(i))]
+            if len(known) != 1:
+                break
+            steps.append(Step(kind, editor.constant(known[0]), int(operator.inputs[0]) == known[0]))
+        elif kind not in ("STRIDED_SLICE", "REVERSE_V2") or editor.shape(output) != editor.shape(tensor):
             break
-        known = [i for i in inputs if editor.is_constant(i)]
-        if len(known) != 1 or editor.constant(known[0]).size not in (1, channels):
-            break
-        value = editor.constant(known[0]).astype(np.float64).ravel()
-        first = inputs[0] == known[0]
-        if kind == "MUL":
-            factor, shift = factor * value, shift * value
-        elif kind == "DIV" and not first:
-            factor, shift = factor / value, shift / value
-        elif kind == "ADD":
-            shift = shift + value
-        elif kind == "SUB":
-            factor, shift = (-factor, value - shift) if first else (factor, shift - value)
-        else:
-            break
-        tensor = int(operator.outputs[0])
-    return factor, shift
+        tensor = output
+    return steps
