@@ -142,11 +142,14 @@ class Editor:
         )
         return len(self.tensors) - 1
 
-    def add_operation(self, kind: str, inputs: list[int], outputs: list[int], options: Any) -> None:
-        """A new operation behind all others; ``options`` is an object of the schema."""
+    def add_operation(
+        self, kind: str, inputs: list[int], outputs: list[int], options: Any, before: Any | None = None
+    ) -> None:
+        """A new operation before another, or behind all; ``options`` is an object of the schema."""
         operator = self._schema.OperatorT(outputs=np.array(outputs, np.int32))
         self.replace_operation(operator, kind, inputs, options)
-        self.operators.append(operator)
+        at = len(self.operators) if before is None else next(i for i, o in enumerate(self.operators) if o is before)
+        self.operators.insert(at, operator)
 
     def replace_operation(self, operator: Any, kind: str, inputs: list[int], options: Any) -> None:
         """Makes an operation another one, with the same outputs; ``options`` is an object of the schema."""
@@ -164,6 +167,22 @@ class Editor:
         quantization = self.tensors[tensor].quantization
         scale = None if quantization is None else quantization.scale
         return np.array([] if scale is None else scale, np.float64)
+
+    def range(self, tensor: int) -> tuple[float, float] | None:
+        """The lowest and highest value that a tensor with one scale can hold; ``None`` where it has none or many."""
+        scales, raw = self.scales(tensor), self.tensors[tensor]
+        if len(scales) != 1:
+            return None
+        limits = np.iinfo(self._types[raw.type].lower())
+        zero = int(raw.quantization.zeroPoint[0]) if raw.quantization.zeroPoint is not None else 0
+        return float((limits.min - zero) * scales[0]), float((limits.max - zero) * scales[0])
+
+    def set_8_bits(self, tensor: int, scale: float, zero_point: int) -> None:
+        """Makes an activation one of int8."""
+        self.tensors[tensor].type = self._schema.TensorType.INT8
+        self.tensors[tensor].quantization = self._schema.QuantizationParametersT(
+            scale=np.array([scale], np.float32), zeroPoint=np.array([zero_point], np.int64)
+        )
 
     def _add(self, tensor: Any) -> None:
         self.tensors.append(tensor)

@@ -8,6 +8,7 @@ from pathlib import Path
 from convert import edgetpu_compiler
 from convert.material import SYNTHETIC
 from convert.scaling import Scaling
+from convert.scope import EVERYTHING, Scope
 from covidnet_lite import files
 from covidnet_lite.errors import ConversionError
 
@@ -25,6 +26,8 @@ class Options:
         count: how many representative pictures.
         data: labelled radiographs to fit and judge on.
         min_agreement: share of the held-out images on which int8 must name float's class.
+        write_best: write the best there is, marked, where none reaches that share.
+        scope: layers kept off 8 bits.
         report: a folder to write a report to.
         record: keep numbers beside the network, so that no image is needed next time.
         force: write over files that are there.
@@ -42,6 +45,8 @@ class Options:
     count: int | None = None
     data: Path | None = None
     min_agreement: float = 0.99
+    write_best: bool = False
+    scope: Scope = EVERYTHING
     report: Path | None = None
     record: bool = False
     force: bool = False

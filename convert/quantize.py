@@ -27,6 +27,7 @@ from convert.judgement import beside
 from convert.options import Options, stem_of
 from convert.scaling import PRESETS, of_numbers
 from convert.scheme import SCHEMES
+from convert.scope import Scope
 from covidnet_lite import files, model
 from covidnet_lite.errors import ConversionError, CovidNetLiteError
 from covidnet_lite.fit import COLOURS
@@ -92,6 +93,24 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="top-1 agreement with float on held-out images below which finer ways to quantise are tried, and in the "
         "end nothing is written (default: 0.99)",
+    )
+    parser.add_argument(
+        "--write-best",
+        action="store_true",
+        help="where none agrees well enough, write the best there is; its manifest and the report say so",
+    )
+    for kind, what in (("float", "float"), ("int16", "16 bits, slower than float on a CPU")):
+        parser.add_argument(
+            f"--keep-{kind}",
+            action="append",
+            default=[],
+            metavar="LAYER",
+            help=f"keep a layer in {what}, by its name in the report or a pattern such as 'block_1*'; may be repeated",
+        )
+    parser.add_argument(
+        "--allow-int16",
+        action="store_true",
+        help="in the end also try to keep the noisiest layers in 16 bits, which is slower than float on a CPU",
     )
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="write what was done and what it cost: JSON, Markdown and plots"
@@ -211,6 +230,7 @@ def options(args: argparse.Namespace) -> Options:
         raise ConversionError("--input-range, --preset, and --mean with --std say the same; give one of them")
     if (args.mean is None) != (args.std is None):
         raise ConversionError("--mean and --std belong together; give both, in levels of 0 to 255")
+    args.scope = Scope(tuple(args.keep_float), tuple(args.keep_int16), args.allow_int16)
     args.scaled = of_numbers(args.mean, args.std) if args.mean else PRESETS.get(args.preset)
     given = {field.name: getattr(args, field.name) for field in fields(Options)}
     stem = stem_of(args.network)

@@ -159,6 +159,7 @@ def to_markdown(report: Report, pictures: Sequence[str]) -> str:
         f"# {Path(report.network).name} in {', '.join(c.scheme for c in report.candidates)}",
         "Research use only; not a medical device.",
         *([_assumed(report)] if report.assumed else []),
+        *(f"**{c.scheme} is below the bar: it {below}.**" for c in report.candidates if (below := _below(c))),
         _summary(report),
         "## Schemes",
         _schemes(report),
@@ -175,6 +176,10 @@ def to_markdown(report: Report, pictures: Sequence[str]) -> str:
         parts += [f"## Images on which float and {first.scheme} disagree", listed]
     parts += ["## What it was made with", _made_with(report)]
     return "\n\n".join(parts) + "\n"
+
+
+def _below(candidate: Candidate) -> str:
+    return str(candidate.model.manifest.provenance.get("below_the_bar", ""))
 
 
 def _assumed(report: Report) -> str:

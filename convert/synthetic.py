@@ -187,11 +187,9 @@ def _fitted(pictures: Floats, spec: InputSpec) -> npt.NDArray[np.uint8]:
 
 
 def _targets(model: Any, statistics: Statistics) -> list[_Target]:
-    import keras
-
     targets, unused = [], dict(statistics)
     for layer in _layers(model):
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if hasattr(layer, "moving_variance"):  # batch normalisation, of Keras 3 or 2
             variance = np.asarray(layer.moving_variance)
             std = np.sqrt(variance / (variance + layer.epsilon))
             mean = np.asarray(layer.beta) if layer.center else np.zeros_like(std)

@@ -104,6 +104,16 @@ def of_shape(*shape: int, kind: str = "FLOAT32", signature: Any = None) -> bytes
     return net.bytes([net.image], [net.dense(net.image)])
 
 
+@pytest.mark.parametrize("sigmoid", [False, True])
+def test_one_output_becomes_two_logits_that_say_the_same(sigmoid: bool) -> None:
+    net = Floats()
+    logit = net.dense(net.image, classes=1)
+    plain = net.bytes([net.image], [logit])
+    made = canonical(net.bytes([net.image], [net.then("LOGISTIC", [logit], 1, 1)]) if sigmoid else plain, "net")
+    np.testing.assert_array_equal(answers(made)[0], [[0, answers(plain)[0][0, 0]]])
+    assert kinds(made) == ["FULLY_CONNECTED", "MUL"]
+
+
 def with_sigmoid() -> bytes:
     net = Floats()
     return net.bytes([net.image], [net.then("LOGISTIC", [net.dense(net.image)], 1, 2)])
