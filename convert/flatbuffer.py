@@ -38,7 +38,6 @@ INT8_VERSIONS = {
     "RELU6": 2,
     "SOFTMAX": 2,
     "SUB": 2,
-    "TILE": 3,
 }
 
 
