@@ -143,13 +143,20 @@ class Editor:
         return len(self.tensors) - 1
 
     def add_operation(
-        self, kind: str, inputs: list[int], outputs: list[int], options: Any, before: Any | None = None
+        self,
+        kind: str,
+        inputs: list[int],
+        outputs: list[int],
+        options: Any,
+        before: Any | None = None,
+        behind: Any | None = None,
     ) -> None:
-        """A new operation before another, or behind all; ``options`` is an object of the schema."""
+        """A new operation before or behind another, or behind all; ``options`` is an object of the schema."""
         operator = self._schema.OperatorT(outputs=np.array(outputs, np.int32))
         self.replace_operation(operator, kind, inputs, options)
-        at = len(self.operators) if before is None else next(i for i, o in enumerate(self.operators) if o is before)
-        self.operators.insert(at, operator)
+        beside = behind if before is None else before
+        at = next((i for i, o in enumerate(self.operators) if o is beside), len(self.operators))
+        self.operators.insert(at + 1 if behind is not None else at, operator)
 
     def replace_operation(self, operator: Any, kind: str, inputs: list[int], options: Any) -> None:
         """Makes an operation another one, with the same outputs; ``options`` is an object of the schema."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def load(path: Path) -> tuple[Any, Frozen]:
 
 
 def _load(path: Path) -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tf_keras
     from tf_keras.src.saving import serialization_lib
 

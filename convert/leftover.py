@@ -70,7 +70,7 @@ class _Work:
         if self._editor.kind(operator) in SAME_SCALE:
             span = self._span(read[0]) if len(read) == 1 else self._together([*read, *written])
         operator.inputs = np.array([self._input(t, span, operator) if t in read else t for t in inputs], np.int32)
-        operator.outputs = np.array([self._output(t, span) if t in written else t for t in outputs], np.int32)
+        operator.outputs = np.array([self._output(t, span, operator) if t in written else t for t in outputs], np.int32)
         self.converted += 1
 
     def tidy(self) -> None:
@@ -123,15 +123,16 @@ class _Work:
         known = span or self._span(tensor) or (0.0, 0.0)
         if stored is not None and self._fits(stored, known):
             return stored
-        if stored is None:  # the picture itself, or what another operation is still to write
+        if stored is None and tensor in editor.inputs:
             editor.set_8_bits(tensor, *parameters(known))
             return tensor
         made = editor.add_activation(editor.shape(tensor), f"{editor.name(tensor)}_rescaled")
         editor.set_8_bits(made, *parameters(known))
-        editor.add_operation("QUANTIZE", [stored], [made], flatbuffer.schema().QuantizeOptionsT(), before=reader)
+        source = tensor if stored is None else stored  # what is float by another's wish, or of another scale
+        editor.add_operation("QUANTIZE", [source], [made], flatbuffer.schema().QuantizeOptionsT(), before=reader)
         return made
 
-    def _output(self, tensor: int, span: Range | None) -> int:
+    def _output(self, tensor: int, span: Range | None, writer: Any) -> int:
         """What to write in place of a float tensor."""
         editor = self._editor
         readers = editor.readers(tensor)
@@ -140,9 +141,18 @@ class _Work:
             if self._is_int8(target) and (span is None or self._fits(target, span)):
                 editor.operators.remove(readers[0])
                 return target
-        known = span or self._span(tensor) or (0.0, 0.0)
-        editor.set_8_bits(tensor, *parameters(known))  # a QUANTIZE that reads it changes the scale then
-        return tensor
+        known = parameters(span or self._span(tensor) or (0.0, 0.0))
+        if tensor in editor.outputs:
+            editor.set_8_bits(tensor, *known)
+            return tensor
+        made = editor.add_activation(editor.shape(tensor), f"{editor.name(tensor)}_8_bits")
+        editor.set_8_bits(made, *known)
+        for reader in readers:
+            if editor.kind(reader) == "QUANTIZE":  # which changes the scale then
+                reader.inputs = np.array([made], np.int32)
+        # For those that stay in float; where there are none, it is taken out again.
+        editor.add_operation("DEQUANTIZE", [made], [tensor], flatbuffer.schema().DequantizeOptionsT(), behind=writer)
+        return made
 
     def _fits(self, tensor: int, span: Range) -> bool:
         low, high = self._editor.range(tensor) or (0.0, 0.0)

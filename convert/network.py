@@ -115,8 +115,9 @@ class _Source:
 
 def _source(path: Path) -> _Source:
     if path.suffix == ".tflite":
-        ready = tflite_network.canonical(_read(path), str(path))
-        editor = Editor(ready, str(path))
+        given = _read(path)
+        ready = tflite_network.canonical(given, str(path))
+        editor = Editor(given, str(path))
         height, width, channels = editor.shape(editor.inputs[0])[1:]
         ends = {editor.shape(i) for i in editor.outputs}
         return _Source((height, width, channels), ends, lambda: ready, lambda: scaling.steps_of_tflite(ready))

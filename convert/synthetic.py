@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from convert.frozen import only
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.fit import InputSpec, fit, normalise
 
@@ -290,6 +291,7 @@ def _answers(out: Any) -> Any:
     """Logits or probabilities among a network's outputs, ``(n, classes)``."""
     import tensorflow as tf
 
+    out = only(out)
     if isinstance(out, dict):
         out = out.get("logits", next(iter(out.values())))
     return out if len(out.shape) == 2 else tf.reduce_mean(out, axis=list(range(1, len(out.shape) - 1)))

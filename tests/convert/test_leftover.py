@@ -11,7 +11,7 @@ import pytest
 from float_networks import answers, decibels, image, known, of_keras, ranges, unequal
 from keras import layers
 
-from convert import flatbuffer, scheme
+from convert import activations, flatbuffer, scheme
 from convert.leftover import complete, parameters
 
 
@@ -49,6 +49,16 @@ def test_what_tflite_has_in_int8_is_int8_and_answers_as_float(inside: str) -> No
     graph = flatbuffer.read(quantised, "net")
     assert {t.type for node in graph.nodes for t in node.activations} <= {"INT8", "BOOL", "INT32"}
     assert "DEQUANTIZE" not in [node.name for node in graph.nodes]
+    (expected,), (found,) = answers(net), answers(net, quantised)
+    assert decibels(expected - expected.mean(), found - expected.mean()) > 15
+
+
+def test_what_a_person_keeps_in_float_stays_so_beside_it() -> None:
+    net = of_keras(with_inside(lambda x: layers.ELU(name="kept")(layers.LeakyReLU(0.2, name="leaky")(x))))
+    (kept,) = (t for t, layer in activations.layers_of(list(known(net)), net).items() if layer == "kept")
+    quantised = scheme.quantise(net.tflite, "int8", ranges(known(net)), floats=[kept])
+    kinds = {node.name: node.outputs[0].type for node in flatbuffer.read(quantised, "net").nodes}
+    assert (kinds["LEAKY_RELU"], kinds["ELU"], kinds["CONV_2D"]) == ("INT8", "FLOAT32", "INT8")
     (expected,), (found,) = answers(net), answers(net, quantised)
     assert decibels(expected - expected.mean(), found - expected.mean()) > 15
 
