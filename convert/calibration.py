@@ -125,7 +125,7 @@ def gather(items: Sequence[T], make: Callable[[T], R]) -> list[R]:
     with ThreadPoolExecutor() as pool:
         made = list(pool.map(one, items))
     if broken := [m for m in made if isinstance(m, str)]:
-        raise DatasetError("these radiographs cannot be read:\n  " + "\n  ".join(broken[:SHOWN]))
+        raise DatasetError("these images cannot be read:\n  " + "\n  ".join(broken[:SHOWN]))
     return [m[0] for m in made if not isinstance(m, str)]
 
 

@@ -50,7 +50,7 @@ def from_cases(network: FloatNetwork, chosen: Sequence[Case]) -> Material:
         ConversionError: the network cannot be run.
     """
     pictures = calibration.pixels(chosen, network.spec)
-    return _of_pictures(network, pictures, f"{len(pictures)} representative radiographs")
+    return _of_pictures(network, pictures, _representative(len(pictures), network))
 
 
 def from_npz(network: FloatNetwork, path: Path, count: int) -> Material:
@@ -60,7 +60,7 @@ def from_npz(network: FloatNetwork, path: Path, count: int) -> Material:
         DatasetError: it is no such archive.
     """
     pictures = calibration.read_npz(path, count, network.spec)
-    return _of_pictures(network, pictures, f"{len(pictures)} representative radiographs")
+    return _of_pictures(network, pictures, _representative(len(pictures), network))
 
 
 def from_itself(network: FloatNetwork, path: Path, count: int) -> Material:
@@ -74,6 +74,10 @@ def from_itself(network: FloatNetwork, path: Path, count: int) -> Material:
     made = synthetic.make(network.model, network.spec, count, statistics=synthetic.read_statistics(path))
     how = f"matching the statistics of {made.matched} layers" if made.matched else "no statistics to match"
     return _of_pictures(network, made.images, f"{len(made.images)} synthetic pictures, {how}")
+
+
+def _representative(count: int, network: FloatNetwork) -> str:
+    return f"{count} representative {'pictures' if network.spec.in_colour else 'radiographs'}"
 
 
 def _of_pictures(network: FloatNetwork, pictures: npt.NDArray[np.uint8], origin: str) -> Material:

@@ -110,8 +110,9 @@ def describe(manifest: Manifest, graph: Graph) -> Table:
 
 
 def _description(manifest: Manifest) -> str:
+    shown = "picture" if manifest.input.in_colour else "frontal chest radiograph"
     return (
-        f"Which of these classes a frontal chest radiograph resembles: {', '.join(manifest.labels)}. "
+        f"Which of these classes a {shown} resembles: {', '.join(manifest.labels)}. "
         f"{manifest.intended_use} How to judge the scores stands in manifest.json, in the archive at the file's end."
     )
 

@@ -120,7 +120,7 @@ def _source(path: Path) -> _Source:
         editor = Editor(given, str(path))
         height, width, channels = editor.shape(editor.inputs[0])[1:]
         ends = {editor.shape(i) for i in editor.outputs}
-        return _Source((height, width, channels), ends, lambda: ready, lambda: scaling.steps_of_tflite(ready))
+        return _Source((height, width, channels), ends, lambda: given, lambda: scaling.steps_of_tflite(ready))
     if path.is_dir():
         return _of_function(saved_model.load(path), path)
     if keras2_network.reads(path):

@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--calibration",
         type=Path,
         metavar="FOLDER|MANIFEST|NPZ|synthetic",
-        help="representative radiographs, from which activation ranges are recorded; 'synthetic' makes pictures from "
+        help="representative images, from which activation ranges are recorded; 'synthetic' makes pictures from "
         "the network itself, for those who may show it none",
     )
     source.add_argument(
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--count",
         type=_count,
-        help=f"how many representative radiographs to take (default: {COUNT}; {SYNTHETIC_COUNT} synthetic ones)",
+        help=f"how many representative images to take (default: {COUNT}; {SYNTHETIC_COUNT} synthetic ones)",
     )
     parser.add_argument(
         "--data",

@@ -144,7 +144,7 @@ REFUSED = {
     "two channels": (lambda: of_shape(1, 4, 2, 2), r"takes FLOAT32 of \(1, 4, 2, 2\)"),
     "eight pictures": (lambda: of_shape(8, 4, 4, 1), r"takes FLOAT32 of \(8, 4, 4, 1\)"),
     "any size": (lambda: of_shape(1, 1, 1, 1, signature=[-1, -1, -1, 1]), r"images of any size \(-1, -1, 1\)"),
-    "a sigmoid": (with_sigmoid, "ends in a sigmoid"),
+    "a sigmoid": (with_sigmoid, "ends in 2 sigmoids"),
     "nothing": (lambda: b"", "is no TFLite file; give a float .tflite"),
     "garbage": (lambda: b"\x1c\0\0\0TFL3" + bytes(500), "net: "),
 }  # fmt: skip
