@@ -96,6 +96,6 @@ def test_a_legend_stands_below_the_picture_and_hides_nothing_of_it(width):
     assert told.height > 80
     np.testing.assert_array_equal(np.asarray(told)[:80], np.asarray(shown))
     band = np.asarray(told, int)[80:]
-    assert band.max() > 200
+    assert band.max() > 90  # letters and colours, however small
     other = with_legend(shown, "evidence for normal", 6.0)
     assert width < 100 or np.asarray(other)[80:].tolist() != band.tolist()

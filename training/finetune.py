@@ -99,7 +99,7 @@ def run(
     write_manifest(folder / "manifest.csv", cases)  # so that what was held out stays held out
     say = (lambda _: None) if quiet else (lambda line: print(line, flush=True))
     teachers = [_float_stage(recipe, recipe.seed + i, splits, spec, folder, say) for i in range(max(1, recipe.seeds))]
-    network = _mean_weights(teachers)
+    network = _copy(teachers[-1])
     statistics = None  # batch normalisation keeps them until it is folded
     if recipe.quantisation_aware.epochs:
         calibration = _calibration_images(splits["train"].films, spec, recipe)
@@ -291,13 +291,11 @@ def _groups(trained: keras.Model, recipe: Recipe, count: int) -> list[tuple[list
     return [(variables, optimizer(rates[which])) for which, variables in split.items() if variables]
 
 
-def _mean_weights(networks: Sequence[keras.Model]) -> keras.Model:
-    """The first of them, with the mean of all their weights (Wortsman et al., Model soups, ICML 2022)."""
-    if len(networks) == 1:
-        return networks[0]
-    mean = keras.models.clone_model(networks[0])
-    mean.set_weights([np.mean(parts, axis=0) for parts in zip(*(n.get_weights() for n in networks))])
-    return mean
+def _copy(network: keras.Model) -> keras.Model:
+    """The same network with weights of its own."""
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    return copy
 
 
 def _int8_stage(

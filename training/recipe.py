@@ -48,7 +48,7 @@ class Recipe:
     lungs: bool = False  # whether radiographs are cropped to the lungs; see locate_lungs.py
     decode_side: int = 320
     seed: int = 2020
-    seeds: int = 1  # networks trained in the first stage; their mean teaches the second
+    seeds: int = 1  # networks trained in the first stage; together they teach the second, which begins as the last
     epochs: int = 8
     batch_size: int = 32  # where no source says what a batch holds
     learning_rate: float = 2e-4

@@ -180,7 +180,7 @@ def graded(tmp_path: Path) -> Path:
     return path
 
 
-def test_open_labels_boxes_and_grades_teach_two_seeds_whose_mean_is_kept(graded: Path, tmp_path: Path) -> None:
+def test_open_labels_boxes_and_grades_teach_two_seeds_that_teach_int8(graded: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(GRADED.format(epochs=1))
     network = finetune.run([graded], read_recipe(recipe), recipe, tmp_path / "runs", quiet=True)
