@@ -209,9 +209,7 @@ def _strided_slice(node: Node) -> str:
 def _tile(node: Node) -> str:
     """Not in the table, but seen to be mapped: features of 1 x 1 spread over a picture."""
     times = node.input(1)
-    if times is None or times.values is None:
-        return "how often it repeats is not constant"
-    return "repeats the batch" if len(times.values) > 3 and times.values[0] != 1 else ""
+    return "" if times is not None and times.constant else "how often it repeats is not constant"
 
 
 def _lstm(node: Node) -> str:

@@ -18,6 +18,7 @@ from covidnet_lite.errors import ConversionError
 
 # Of TensorFlow's operations: those that pass a picture on, and those that scale it.
 _PASSING = ("Identity", "StridedSlice", "ReverseV2", "EnsureShape")
+_SHAPING = ("Identity", "Cast", "Squeeze", "Reshape", "ExpandDims")  # what may lie between a constant and its reader
 _SCALING = {"Mul": "MUL", "AddV2": "ADD", "Add": "ADD", "BiasAdd": "ADD", "Sub": "SUB", "RealDiv": "DIV"}
 
 
@@ -118,28 +119,43 @@ def first_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip()
-    inside = text.rsplit("Exception encountered: ", 1)[-1].strip()
+    inside = text.rsplit("Exception encountered: ", 1)[-1].split("Full object config:")[0].strip()
     return (inside.splitlines() or [type(error).__name__])[0]
 
 
 def steps(frozen: Frozen) -> list[Step]:
     """What is done to a picture first; see :func:`convert.scaling.of_steps`."""
-    from tensorflow import make_ndarray
-
     operations = frozen.function.graph.get_operations()
     (tensor,) = frozen.function.inputs
     found: list[Step] = []
     while True:
-        readers = [o for o in operations if any(t is tensor for t in o.inputs)]
-        if len(readers) != 1:
+        reader = _reader(operations, tensor)
+        if reader is None:
             return found
-        (reader,) = readers
         if reader.type in _SCALING:
-            others = [t.op for t in reader.inputs if t is not tensor]
-            if len(others) != 1 or others[0].type != "Const":
+            constants = [_constant(t.op) for t in reader.inputs if t is not tensor]
+            if len(constants) != 1 or constants[0] is None:
                 return found
-            constant = make_ndarray(others[0].get_attr("value"))
-            found.append(Step(_SCALING[reader.type], constant, reader.inputs[0] is not tensor))
-        elif reader.type not in _PASSING or reader.outputs[0].shape != tensor.shape:
+            found.append(Step(_SCALING[reader.type], constants[0], reader.inputs[0] is not tensor))
+        elif reader.type not in (*_PASSING, "Pack") or reader.outputs[0].shape != tensor.shape:
             return found
         tensor = reader.outputs[0]
+
+
+def _reader(operations: list[Any], tensor: Any) -> Any:
+    """What alone reads a tensor, or puts its slices together again, as the exchange of red and blue does."""
+    readers = [o for o in operations if any(t is tensor for t in o.inputs)]
+    if len(readers) > 1 and all(o.type == "StridedSlice" for o in readers):
+        slices = [o.outputs[0] for o in readers]
+        packs = [o for o in operations if any(t is s for t in o.inputs for s in slices)]
+        return packs[0] if len(packs) == 1 and packs[0].type == "Pack" else None
+    return readers[0] if len(readers) == 1 else None
+
+
+def _constant(operation: Any) -> Any:
+    """The array behind an operand; ``None`` where it depends on the picture."""
+    from tensorflow import make_ndarray
+
+    while operation.type in _SHAPING:
+        operation = operation.inputs[0].op
+    return make_ndarray(operation.get_attr("value")) if operation.type == "Const" else None

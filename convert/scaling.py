@@ -147,15 +147,24 @@ def steps_of_tflite(tflite: bytes) -> list[Step]:
     editor = Editor(tflite)
     (tensor,) = editor.inputs
     steps: list[Step] = []
-    while len(readers := editor.readers(tensor)) == 1:
-        (operator,) = readers
+    while (operator := _reader(editor, tensor)) is not None:
         kind, output = editor.kind(operator), int(operator.outputs[0])
         if kind in ("MUL", "ADD", "SUB", "DIV") and editor.activation(operator) == "NONE":
             known = [int(i) for i in operator.inputs if editor.is_constant(int(i))]
             if len(known) != 1:
                 break
             steps.append(Step(kind, editor.constant(known[0]), int(operator.inputs[0]) == known[0]))
-        elif kind not in ("STRIDED_SLICE", "REVERSE_V2") or editor.shape(output) != editor.shape(tensor):
+        elif kind not in ("STRIDED_SLICE", "REVERSE_V2", "PACK") or editor.shape(output) != editor.shape(tensor):
             break
         tensor = output
     return steps
+
+
+def _reader(editor: Editor, tensor: int) -> Any:
+    """What alone reads a tensor, or puts its slices together again, as the exchange of red and blue does."""
+    readers = editor.readers(tensor)
+    if len(readers) > 1 and all(editor.kind(o) == "STRIDED_SLICE" for o in readers):
+        packs = {id(o): o for s in readers for o in editor.readers(int(s.outputs[0]))}
+        only = next(iter(packs.values()), None)
+        return only if len(packs) == 1 and editor.kind(only) == "PACK" else None
+    return readers[0] if len(readers) == 1 else None

@@ -65,7 +65,10 @@ def test_what_spreads_features_over_a_picture_maps_as_the_real_compiler_says() -
     assert [op.name for op in found.on_cpu] == [kind for kind, _ in left]
 
 
-@pytest.mark.parametrize(("times", "why"), [((1, 4, 4, 1), ""), ((2, 1, 1, 1), "repeats the batch")])
+@pytest.mark.parametrize(
+    ("times", "why"),
+    [((1, 4, 4, 1), ""), ((2, 1, 1, 1), "only the 3 innermost dimensions may be above 1, not [2, 1, 1, 8]")],
+)
 def test_a_tile_maps_unless_it_repeats_the_batch(times: tuple[int, ...], why: str) -> None:
     net = Net()
     image = net.tensor(1, 1, 1, 8)
