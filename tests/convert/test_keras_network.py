@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 from convert import keras_network
+from convert.frozen import only
 from covidnet_lite.errors import ConversionError
 
 SHAPE = (16, 16, 3)
@@ -101,7 +102,7 @@ def test_named_outputs_stay(tmp_path: Path) -> None:
 def test_an_only_output_may_come_in_a_list(tmp_path: Path) -> None:
     image, x = features()
     network = keras.Model([image], [steep(3, "softmax")(x)])
-    expected = np.asarray(network(pictures())[0])
+    expected = np.asarray(only(network(pictures())))
     np.testing.assert_allclose(softmax(logits(reload(network, tmp_path))), expected, atol=1e-5)
 
 
