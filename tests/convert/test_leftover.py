@@ -33,6 +33,7 @@ INSIDE: dict[str, Callable[[Any], Any]] = {
     "LeakyReLU": layers.LeakyReLU(0.2),
     "PReLU": layers.PReLU(alpha_initializer="random_uniform", shared_axes=[1, 2]),
     "ELU": layers.ELU(),
+    "an exponential": lambda x: keras.ops.exp(0.3 * x),
     "GlobalMaxPooling2D": layers.GlobalMaxPooling2D(),
     "UpSampling2D": layers.UpSampling2D(2),
     "UpSampling2D behind LeakyReLU": lambda x: layers.UpSampling2D(2)(layers.LeakyReLU(0.3)(x)),
