@@ -18,6 +18,7 @@ DICOM = [
 ]
 DICOM_OUT = [*DICOM, "highdicom>=0.27"]
 CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotlib>=3.8"]
+KERAS2 = [*CONVERT, "tf-keras>=2.19"]  # which follows TensorFlow's version
 FILM = [*DICOM, "pydicom-data==1.0.0"]
 BENCH = [*FILM, "pytest>=8", "pytest-benchmark>=5.1", "matplotlib>=3.8"]
 # MediaPipe brings OpenCV.
@@ -46,7 +47,7 @@ BROWSER = [
     "openapi-spec-validator>=0.7",
     "prometheus-client>=0.20",
 ]
-TEST = [*FILM, *NODE, *TRAINING, *RAY, *MQTT, *WEB, *BROWSER, "pytest>=8", "pytest-xdist>=3.6", "trustme>=1.2"]
+TEST = [*FILM, *NODE, *TRAINING, *KERAS2, *RAY, *MQTT, *WEB, *BROWSER, "pytest>=8", "pytest-xdist>=3.6", "trustme>=1.2"]
 
 setup(
     name="covidnet-lite",
@@ -74,6 +75,7 @@ setup(
         "dicom": DICOM,
         "dicom-out": DICOM_OUT,
         "convert": CONVERT,
+        "keras2": KERAS2,
         "training": TRAINING,
         "bench": BENCH,
         "peers": PEERS,

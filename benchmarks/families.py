@@ -28,6 +28,7 @@ from convert import ladder, material
 from convert.agreement import latencies
 from convert.calibration import choose, pixels
 from convert.network import FloatNetwork, load
+from convert.scope import Scope
 from covidnet_lite import files
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.fit import InputSpec, normalise
@@ -124,11 +125,14 @@ def climb(net: FloatNetwork, cases: list[Case]) -> tuple[list[ladder.Attempt], i
     def answers(graph: bytes) -> npt.NDArray[np.int64]:
         return outputs(verify(seal(graph, manifest), Path(manifest.name)), pictures)["logits"].argmax(1)
 
+    def judge(graph: bytes) -> float:
+        return float((answers(graph) == expected).mean())
+
     expected = answers(net.tflite)
     accuracy = float((expected == [net.labels.index(c.label) for c in test]).mean())
     given = material.from_cases(net, choose(known, CALIBRATION))
     try:
-        attempts = ladder.climb(net, given, lambda graph: float((answers(graph) == expected).mean()), ENOUGH)
+        attempts = ladder.climb(net, given, judge, ENOUGH, scope=Scope(allow_int16=True))
     except ladder.TooLittleAgreement as error:
         attempts = error.attempts
     return attempts, len(test), accuracy

@@ -262,15 +262,18 @@ def input_range(spec: InputSpec) -> Range:
 
 
 def tensors_of(tflite: bytes) -> dict[str, int]:
-    """Name -> index of the tensors that hold activations: the input, and what operations write, in order."""
+    """Name -> index of the tensors that hold activations: the input, and what operations write, in order.
+
+    What is no number, such as the answer of a comparison, is no activation.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=tflite)
     interpreter.allocate_tensors()
-    names = {d["index"]: d["name"] for d in interpreter.get_tensor_details()}
+    names = {d["index"]: d["name"] for d in interpreter.get_tensor_details() if d["dtype"] not in (np.bool_, np.bytes_)}
     written = [int(i) for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE" for i in op["outputs"]]
     inputs = [int(d["index"]) for d in interpreter.get_input_details()]
-    return {names[i]: i for i in dict.fromkeys([*inputs, *written])}
+    return {names[i]: i for i in dict.fromkeys([*inputs, *written]) if i in names}
 
 
 def all_tensors(tflite: bytes) -> Any:

@@ -21,7 +21,7 @@ from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import InputSpec, fit
 from covidnet_lite.guard import Change
 
-Pictures = npt.NDArray[np.uint8]  # (n, height, width), fitted
+Pictures = npt.NDArray[np.uint8]  # (n, height, width), or (n, height, width, 3) in colour; fitted
 T = TypeVar("T")
 R = TypeVar("R")
 SHOWN = 20  # unreadable files named in an error
@@ -61,7 +61,9 @@ def choose(cases: Sequence[Case], count: int, seed: int = 0) -> list[Case]:
 
 
 def pixels(cases: Sequence[Case], spec: InputSpec, change: Change | None = None) -> Pictures:
-    """``(n, height, width)`` uint8, read, perhaps changed, and fitted exactly as the device does.
+    """Pictures read, perhaps changed, and fitted exactly as the device does.
+
+    Returns ``(n, height, width)`` uint8, in colour ``(n, height, width, 3)``.
 
     Raises:
         DatasetError: at least one cannot be read; all such are named.
@@ -101,7 +103,7 @@ def read_npz(path: Path, count: int, spec: InputSpec) -> Pictures:
 def _fitted(sources: Sequence[tuple[str, Any]], spec: InputSpec, change: Change | None = None) -> Pictures:
     def one(named: tuple[str, Any]) -> Pictures:
         name, source = named
-        image = radiograph.read(source, spec.at_least, name).image
+        image = radiograph.read(source, spec.at_least, name, colour=spec.in_colour).image
         return fit(change(image) if change else image, spec)
 
     return np.stack(gather(sources, one))
@@ -123,7 +125,7 @@ def gather(items: Sequence[T], make: Callable[[T], R]) -> list[R]:
     with ThreadPoolExecutor() as pool:
         made = list(pool.map(one, items))
     if broken := [m for m in made if isinstance(m, str)]:
-        raise DatasetError("these radiographs cannot be read:\n  " + "\n  ".join(broken[:SHOWN]))
+        raise DatasetError("these images cannot be read:\n  " + "\n  ".join(broken[:SHOWN]))
     return [m[0] for m in made if not isinstance(m, str)]
 
 

@@ -22,8 +22,9 @@ def write(manifest: Manifest, scheme: str, what: str, figures: dict[str, Any]) -
     spec = manifest.input
     facts = {
         "labels": ", ".join(manifest.labels),
-        "input": f"one gray radiograph, {spec.height} x {spec.width}"
-        + (" in three equal channels" if spec.channels == 3 else "")
+        "input": f"one {'picture in colour' if spec.in_colour else 'gray radiograph'}, {spec.height} x {spec.width}"
+        + (f", channels in the order {spec.colour}" if spec.in_colour else "")
+        + (" in three equal channels" if spec.channels == 3 and not spec.in_colour else "")
         + (", cropped to the lungs by the network in lungs.tflite" if spec.lungs else "")
         + (", gray levels equalised" if spec.equalise else ""),
         "outputs": ", ".join(sorted(manifest.outputs)),

@@ -58,7 +58,11 @@ def convert(options: Options, say: Callable[[str], Any] = print) -> report.Repor
         CovidNetLiteError: something is missing, wrong, or not good enough; the message says what to do.
     """
     check_places(options)
-    net = network.load(options.network, options.labels, options.input_range, options.equalise)
+    net = network.load(
+        options.network, options.labels, options.input_range, options.equalise, options.scaled, options.colour
+    )
+    for assumption in net.assumed:
+        say(f"assumed, not checked: {assumption}")
     where = options.data or (options.calibration if options.calibration_is_on_disk else None)
     cases = read_cases(where) if where else []
     given, chosen = _material(options, net)
@@ -88,6 +92,7 @@ def convert(options: Options, say: Callable[[str], Any] = print) -> report.Repor
         calibration.digest(given.pictures) if given is not None and given.pictures is not None else "",
         images.what if images else "nothing",
         plain.provenance["packages"],
+        net.assumed,
     )
     say(report.to_text(told, len(net.tflite)))
     if recorded and "int8" in options.schemes:
@@ -173,18 +178,25 @@ def _make_all(
         how = SCHEMES[scheme]
         if scheme == "int8":
             assert given is not None
-            attempts = ladder.climb(net, given, agreement if images else None, options.min_agreement, say)
+            attempts = _climb(options, net, given, agreement if images else None, say)
             graph, last = attempts[-1].quantised, attempts[-1].rung
             as_recorded = last is ladder.RUNGS[0] and given.pictures is None and not given.rung
             how = "the ranges as they were recorded" if as_recorded else f"{last.name}: {last.what}"
+            how += f"; {options.scope.said}" if options.scope.said else ""
         else:
             graph = ladder.plain(net, scheme, given)
-        if images and agreement(graph) < options.min_agreement:
+        below = bool(images) and agreement(graph) < options.min_agreement
+        if below and not options.write_best:
             raise ConversionError(
                 f"{scheme}: agrees with float on {agreement(graph):.2%} of the held-out images, not on "
                 f"{options.min_agreement:.2%}; nothing was written. Lower --min-agreement, or leave this scheme out"
             )
         origin = {"calibration": given.origin} if given is not None and scheme in CALIBRATED else {}
+        if below:
+            origin["below_the_bar"] = (
+                f"agrees with float on {agreement(graph):.2%} of the held-out images, less than the "
+                f"{options.min_agreement:.2%} asked for"
+            )
         manifest = replace(plain, provenance={**plain.provenance, **origin, "quantised": how})
         if (scheme == "int8") not in fits:
             fits[scheme == "int8"] = _fit(options, net, plain, scheme, graph, cases)
@@ -197,6 +209,24 @@ def _make_all(
                 "fit it again with --data ... --record"
             ) from error
     return attempts, made
+
+
+def _climb(
+    options: Options,
+    net: FloatNetwork,
+    given: Material,
+    agreement: Callable[[bytes], float] | None,
+    say: Callable[[str], Any],
+) -> list[ladder.Attempt]:
+    """The rungs that int8 took; the one to keep comes last, which is the best where a person asked for that."""
+    try:
+        return ladder.climb(net, given, agreement, options.min_agreement, say, options.scope)
+    except ladder.TooLittleAgreement as error:
+        if not options.write_best:
+            raise
+        best = max(error.attempts, key=lambda a: a.agreement or 0)
+        say(f"{best.rung.name}: written as the best there is, below the bar")
+        return [*(a for a in error.attempts if a is not best), best]
 
 
 def _fit(
@@ -312,7 +342,7 @@ def _records(stem: Path, told: report.Report, given: Material | None, made: list
     contents: dict[Path, bytes | str] = {}
     if given is not None:
         last = told.attempts[-1] if told.attempts else None
-        how = (last.rung.name, last.clip, last.wide) if last else ("", "", ())
+        how = (last.rung.name, last.clip, last.wide, last.rung.base) if last else ("", "", ())
         used = last.material if last else given  # a rung may have learnt more from the images
         contents[beside(stem, ".ranges.json")] = material.to_json(used, *how)
     kept = next((i for i, m in enumerate(made) if m.scheme == "int8"), 0)

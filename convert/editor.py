@@ -83,6 +83,14 @@ class Editor:
                 if entry.tensorIndex == old:
                     entry.tensorIndex = new
 
+    def sign(self, outputs: list[str]) -> None:
+        """Names the graph's outputs, in order, in a signature of its own."""
+        tables = self._schema
+        entries = [tables.TensorMapT(name=name.encode(), tensorIndex=i) for name, i in zip(outputs, self.outputs)]
+        image = tables.TensorMapT(name=b"radiograph", tensorIndex=self.inputs[0])
+        signature = tables.SignatureDefT(inputs=[image], outputs=entries, signatureKey=b"serving_default")
+        self._model.signatureDefs = [signature]
+
     def is_constant(self, tensor: int) -> bool:
         """Whether a tensor is part of the file and not computed."""
         return len(self._buffer(tensor)) > 0
@@ -125,6 +133,31 @@ class Editor:
         self.set_constant(len(self.tensors) - 1, values)
         return len(self.tensors) - 1
 
+    def add_activation(self, shape: tuple[int, ...], name: str) -> int:
+        """A new tensor of float32 that an operation is to write; returns its index."""
+        self._add(
+            self._schema.TensorT(
+                shape=list(shape), type=self._schema.TensorType.FLOAT32, name=name.encode(), hasRank=True
+            )
+        )
+        return len(self.tensors) - 1
+
+    def add_operation(
+        self,
+        kind: str,
+        inputs: list[int],
+        outputs: list[int],
+        options: Any,
+        before: Any | None = None,
+        behind: Any | None = None,
+    ) -> None:
+        """A new operation before or behind another, or behind all; ``options`` is an object of the schema."""
+        operator = self._schema.OperatorT(outputs=np.array(outputs, np.int32))
+        self.replace_operation(operator, kind, inputs, options)
+        beside = behind if before is None else before
+        at = next((i for i, o in enumerate(self.operators) if o is beside), len(self.operators))
+        self.operators.insert(at + 1 if behind is not None else at, operator)
+
     def replace_operation(self, operator: Any, kind: str, inputs: list[int], options: Any) -> None:
         """Makes an operation another one, with the same outputs; ``options`` is an object of the schema."""
         builtin = getattr(self._schema.BuiltinOperator, kind)
@@ -141,6 +174,22 @@ class Editor:
         quantization = self.tensors[tensor].quantization
         scale = None if quantization is None else quantization.scale
         return np.array([] if scale is None else scale, np.float64)
+
+    def range(self, tensor: int) -> tuple[float, float] | None:
+        """The lowest and highest value that a tensor with one scale can hold; ``None`` where it has none or many."""
+        scales, raw = self.scales(tensor), self.tensors[tensor]
+        if len(scales) != 1:
+            return None
+        limits = np.iinfo(self._types[raw.type].lower())
+        zero = int(raw.quantization.zeroPoint[0]) if raw.quantization.zeroPoint is not None else 0
+        return float((limits.min - zero) * scales[0]), float((limits.max - zero) * scales[0])
+
+    def set_8_bits(self, tensor: int, scale: float, zero_point: int) -> None:
+        """Makes an activation one of int8."""
+        self.tensors[tensor].type = self._schema.TensorType.INT8
+        self.tensors[tensor].quantization = self._schema.QuantizationParametersT(
+            scale=np.array([scale], np.float32), zeroPoint=np.array([zero_point], np.int64)
+        )
 
     def _add(self, tensor: Any) -> None:
         self.tensors.append(tensor)

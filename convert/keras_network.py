@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from convert.frozen import converted, first_cause, only
+from convert.keras_file import OUTPUTS, UNLOADABLE, check_kinds, check_outputs, input_shape, named_as_hdf5, writer
 from covidnet_lite.errors import ConversionError, MissingExtraError
-
-OUTPUTS = ("logits", "evidence", "embedding")
-
-HALF_OR_DOUBLE = ("float16", "bfloat16", "float64")  # TFLite's convolutions know none of them
-
-# What Keras raises on files it cannot load.
-_UNLOADABLE = (
-    AttributeError,
-    EOFError,
-    ImportError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def load(path: Path) -> Any:
@@ -43,8 +22,8 @@ def load(path: Path) -> Any:
     """
     keras = _keras()
     keras.utils.clear_session()  # Keras numbers names as it goes; from zero, the file is the same every time
-    model = _saved_model(path) if path.is_dir() else _keras_model(keras, path)
-    return _with_fixed_shape(keras, model, _input_shape(model, path), path)
+    model = _keras_model(keras, path)
+    return _with_fixed_shape(keras, model, input_shape(list(model.inputs), path), path)
 
 
 def to_tflite(model: Any, path: Path) -> bytes:
@@ -54,25 +33,8 @@ def to_tflite(model: Any, path: Path) -> bytes:
         ConversionError: TensorFlow cannot convert it.
     """
     import tensorflow as tf
-    from tensorflow.lite.python.convert_phase import ConverterError
 
-    from convert.network import quiet
-
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    try:
-        with quiet():
-            return bytes(converter.convert())
-    except (ConverterError, ValueError, RuntimeError, TypeError) as error:
-        raise ConversionError(
-            f"{path}: TensorFlow cannot convert it; replace by layers that TFLite has, in float32: {_lacking(error)}"
-        ) from error
-
-
-def _lacking(error: Exception) -> str:
-    """The operations that TFLite lacks, out of pages of text; or its first line."""
-    named = re.findall(r'fused\["(\w+):", "([^"@]+)@', str(error))
-    lacking = dict.fromkeys(f"{kind} ({where})" for kind, where in named if not kind.endswith("PartitionedCall"))
-    return ", ".join([*lacking][:5]) or _first_line(str(error).strip())
+    return converted(tf.lite.TFLiteConverter.from_keras_model(model), path)
 
 
 def _keras() -> Any:
@@ -86,29 +48,26 @@ def _keras() -> Any:
     return keras
 
 
-def _saved_model(path: Path) -> Path:
-    if not (path / "saved_model.pb").is_file():
-        raise ConversionError(f"{path}: is a folder without saved_model.pb, so no SavedModel")
-    return path  # called through its signature, see _with_fixed_shape
-
-
 def _keras_model(keras: Any, path: Path) -> Any:
     try:
-        model = keras.models.load_model(path, compile=False)
-    except _UNLOADABLE as error:
-        why = str(error).strip()
-        if "weights" in path.name or "no model config" in why.lower():
+        with named_as_hdf5(path) as known:
+            model = keras.models.load_model(known, compile=False)
+    except UNLOADABLE as error:
+        why, told = first_cause(error), str(error)
+        if "weights" in path.name or "no model config" in told.lower():
             hint = "it holds weights alone; save the whole model with model.save('NAME.keras')"
-        elif "lambda" in why.lower():
+        elif "lambda" in told.lower():
             hint = "it has a Lambda layer, whose code a file cannot hold safely; write it with Keras' own layers"
-        elif "custom" in why.lower() or "Could not locate class" in why:
+        elif "custom" in told.lower() or "Could not locate class" in told:
             hint = (
                 "it has a layer of your own, which Keras knows only where its code is; "
                 "export it there with model.export('FOLDER') and give the SavedModel"
             )
         else:
             hint = "is it a whole Keras model?"
-        raise ConversionError(f"{path}: Keras cannot load it: {hint} ({_first_line(why)})") from error
+        if writer(path).startswith("2."):
+            hint = "Keras 2 wrote it; pip install 'covidnet-lite[keras2]', which can read all of it, and try again"
+        raise ConversionError(f"{path}: Keras cannot load it: {hint} ({why})") from error
     try:
         # A Sequential knows its input and output no longer once it is saved.
         ready = keras.Model(model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else model
@@ -118,77 +77,19 @@ def _keras_model(keras: Any, path: Path) -> Any:
         raise ConversionError(
             f"{path}: does not say what it takes; begin it with keras.Input((height, width, 3)) and save it again"
         ) from error
-    _check_kinds(kinds, path)
+    check_kinds(kinds, path)
     return ready
-
-
-def _check_kinds(kinds: list[str], path: Path) -> None:
-    for kind in kinds:
-        if kind in HALF_OR_DOUBLE:
-            raise ConversionError(
-                f"{path}: computes in {kind}; build it again under keras.config.set_dtype_policy('float32') "
-                "and copy the weights"
-            )
-
-
-def _first_line(text: str) -> str:
-    return (text.splitlines() or [""])[0][:300]
-
-
-def _input_shape(model: Any, path: Path) -> tuple[int, int, int]:
-    if isinstance(model, Path):
-        inputs = list(_signature(model).structured_input_signature[1].values())
-    else:
-        inputs = list(model.inputs)
-    if len(inputs) != 1:
-        raise ConversionError(f"{path}: has {len(inputs)} inputs; only networks of one image can be converted")
-    (tensor,) = inputs
-    shape = () if getattr(tensor.shape, "rank", 4) is None else tuple(tensor.shape)[1:]
-    if None in shape:
-        raise ConversionError(
-            f"{path}: takes images of any size {shape}; int8 needs one: build it again with a fixed input, "
-            "such as keras.Input((224, 224, 3)), and copy the weights"
-        )
-    if len(shape) != 3 or shape[2] not in (1, 3):
-        raise ConversionError(f"{path}: takes {shape}; an image classifier takes (height, width, 1 or 3)")
-    kind = getattr(tensor.dtype, "name", tensor.dtype)
-    _check_kinds([kind], path)
-    if kind != "float32":
-        raise ConversionError(f"{path}: takes {kind}; an image classifier takes float32, scaled as --input-range says")
-    if tensor.shape[0] not in (None, 1):
-        raise ConversionError(
-            f"{path}: takes {tensor.shape[0]} images at a time; build it again with the batch left open "
-            "and copy the weights"
-        )
-    return shape
-
-
-def _signature(path: Path) -> Any:
-    import tensorflow as tf
-
-    try:
-        return tf.saved_model.load(str(path)).signatures["serving_default"]
-    except (*_UNLOADABLE, tf.errors.OpError) as error:
-        raise ConversionError(
-            f"{path}: cannot be served; make it with model.export('FOLDER') ({_first_line(str(error))})"
-        ) from error
 
 
 def _with_fixed_shape(keras: Any, model: Any, shape: tuple[int, int, int], path: Path) -> Any:
     """One image at a time (accelerators want no -1 in a shape), outputs by name, logits at the end."""
     image = keras.Input(batch_shape=(1, *shape), name="radiograph")
-    if isinstance(model, Path):
-        out = keras.layers.TFSMLayer(str(model), call_endpoint="serving_default")(image)
-    else:
-        out = _without_softmax(keras, model, path)(image)
-    if isinstance(out, dict) and len(out) == 1:
-        out = next(iter(out.values()))
+    out = only(_without_softmax(keras, model, path)(image))
     if isinstance(out, (list, tuple)):
         raise ConversionError(f"{path}: has {len(out)} unnamed outputs; name them with a dict: {', '.join(OUTPUTS)}")
     if not isinstance(out, dict):
         out = {"logits": out}
-    if "logits" not in out or not set(out) <= set(OUTPUTS):
-        raise ConversionError(f"{path}: has outputs {', '.join(out)}; expected logits and maybe evidence and embedding")
+    check_outputs(list(out), path)
     fixed = keras.Model(image, out)
     _check_weights(fixed, path)
     return fixed
@@ -201,8 +102,8 @@ def _without_softmax(keras: Any, model: Any, path: Path) -> Any:
     if isinstance(last, keras.layers.Softmax):
         return keras.Model(model.input, last.input)
     name = getattr(getattr(last, "activation", None), "__name__", "linear")
-    if name == "sigmoid" and last.output.shape[-1] == 1:
-        return _with_two_logits(keras, model, path)
+    if name == "sigmoid" and last.output.shape[-1] == 1:  # behind another layer: see convert.tflite_network
+        return _with_two_logits(keras, model) if isinstance(last, keras.layers.Dense) else model
     if name == "sigmoid":
         raise ConversionError(
             f"{path}: ends in {last.output.shape[-1]} sigmoids, one answer each; "
@@ -215,11 +116,9 @@ def _without_softmax(keras: Any, model: Any, path: Path) -> Any:
     return model
 
 
-def _with_two_logits(keras: Any, model: Any, path: Path) -> Any:
+def _with_two_logits(keras: Any, model: Any) -> Any:
     """A binary classifier's one unit ``z`` becomes the logits ``(0, z)``: their softmax is the sigmoid of ``z``."""
     last = model.outputs[0]._keras_history.operation
-    if not isinstance(last, keras.layers.Dense):
-        raise ConversionError(f"{path}: ends in a sigmoid behind {last.name}; let the sigmoid be that of a Dense layer")
     two = keras.layers.Dense(2, name=f"{last.name}_two")
     logits = two(last.input)
     kernel, *bias = last.get_weights()

@@ -17,6 +17,7 @@ from convert.editor import Editor
 from convert.equalise import equalise
 from convert.material import Material
 from convert.network import FloatNetwork
+from convert.scope import EVERYTHING, Scope, matching
 from covidnet_lite.errors import ConversionError
 
 PROBES = 32  # pictures for finding the noisiest layers
@@ -34,6 +35,7 @@ class Rung:
         corrected: whether biases are corrected.
         equalised: whether channels are equalised first.
         wide: share of the activations, the noisiest, that keep 16 bits.
+        base: name of the rung that a wide one goes on from, the best so far; else empty.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Rung:
     corrected: bool = False
     equalised: bool = False
     wide: float = 0.0
+    base: str = ""
 
 
 RUNGS = (
@@ -50,9 +53,10 @@ RUNGS = (
     Rung("mse", "activations clipped where rounding loses least", "mse"),
     Rung("bias", "the best of these, and biases corrected for the rounding of weights", corrected=True),
     Rung("equalised", "cross-layer equalisation and bias correction", corrected=True, equalised=True),
-    Rung("int16 10 %", "as before, the noisiest tenth of the layers in 16 bits", "", True, True, 0.10),
-    Rung("int16 25 %", "as before, the noisiest quarter of the layers in 16 bits", "", True, True, 0.25),
+    Rung("int16 10 %", "the best of these, and the noisiest tenth of the layers in 16 bits", wide=0.10),
+    Rung("int16 25 %", "the best of these, and the noisiest quarter of the layers in 16 bits", wide=0.25),
 )
+OLD_BASE = "equalised"  # of wide rungs recorded by versions that did not say it
 
 
 class TooLittleAgreement(ConversionError):
@@ -92,6 +96,7 @@ def climb(
     judge: Callable[[bytes], float] | None,
     least: float,
     say: Callable[[str], Any] = print,
+    scope: Scope = EVERYTHING,
 ) -> list[Attempt]:
     """Tries rung after rung until one agrees well enough; the last attempt is the one to keep.
 
@@ -101,19 +106,23 @@ def climb(
         judge: an int8 flatbuffer -> its top-1 agreement with float on held-out images; ``None`` where there are none.
         least: agreement that is enough.
         say: told of each rung but a first one that is enough.
+        scope: layers kept off 8 bits.
 
     Raises:
         TooLittleAgreement: no rung agrees well enough.
     """
-    recorded = (i for i, rung in enumerate(RUNGS) if rung.name == material.rung and not _lacking(rung, material))
+    recorded = (i for i, rung in enumerate(RUNGS) if rung.name == material.rung and not _lacking(rung, material, scope))
     start = next(recorded, 0)
     attempts: list[Attempt] = []
     for rung in RUNGS[start:]:
-        lacking = _lacking(rung, material)
+        lacking = _lacking(rung, material, scope)
         if lacking:
             say(f"{rung.name}: not tried, {lacking}")
             continue
-        attempt = _try(rung, network, material, judge, _best_clip(attempts) or material.clip or RUNGS[0].clip)
+        best = max(attempts, key=lambda a: a.agreement or 0) if attempts else None
+        clip = best.clip if best else material.clip or RUNGS[0].clip
+        base = best.rung if best else _named(material.base or OLD_BASE)
+        attempt = _try(_upon(rung, base), network, material, judge, clip, scope)
         attempts.append(attempt)
         if attempt.agreement is None:
             return attempts
@@ -125,8 +134,10 @@ def climb(
     best = max(attempts, key=lambda a: a.agreement or 0)
     raise TooLittleAgreement(
         f"no way to int8 reaches the agreement asked for, {least:.2%}: the best is {best.rung.name!r} with "
-        f"{best.agreement:.2%}; nothing was written. Calibrate on more or better representative images, fine-tune with "
-        "int8 imitated (training/finetune.py), take --schemes int16 or float16, or lower --min-agreement",
+        f"{best.agreement:.2%}; nothing was written. Calibrate on more or better representative images, keep the "
+        "noisiest layers of the report in float (--keep-float NAME), "
+        + ("" if scope.allow_int16 else "pass --allow-int16 (slower than float on a CPU), ")
+        + "take --schemes float16, write the best of them all the same (--write-best), or lower --min-agreement",
         attempts,
     )
 
@@ -143,32 +154,48 @@ def plain(network: FloatNetwork, scheme_name: str, material: Material | None) ->
     return scheme.quantise(network.tflite, scheme_name, {name: a.range(RUNGS[0].clip) for name, a in known.items()})
 
 
-def _lacking(rung: Rung, material: Material) -> str:
+def _named(name: str) -> Rung:
+    return next((rung for rung in RUNGS if rung.name == name), RUNGS[0])
+
+
+def _upon(rung: Rung, base: Rung) -> Rung:
+    """A wide rung does all that the best one so far does."""
+    if not rung.wide:
+        return rung
+    return replace(rung, corrected=base.corrected, equalised=base.equalised, base=base.base or base.name)
+
+
+def _lacking(rung: Rung, material: Material, scope: Scope) -> str:
     """What a rung would need and there is not; empty when it can be tried."""
     full = all(a.is_full for layer, a in material.activations.items() if layer != acts.INPUT)
     if rung.name != RUNGS[0].name and not full:
         return "the ranges say no more than lowest and highest; pass --calibration, or record them again"
+    if rung.wide and not scope.allow_int16 and not _recorded_wide(rung, material):
+        return "16 bits are slower than float on a CPU; pass --allow-int16 to take them all the same"
     if rung.wide and material.pictures is None and not _recorded_wide(rung, material):
         return "which layers are noisiest is seen on images alone; pass --calibration"
     return ""
 
 
-def _best_clip(attempts: Sequence[Attempt]) -> str:
-    return max(attempts, key=lambda a: a.agreement or 0).clip if attempts else ""
-
-
 def _try(
-    rung: Rung, network: FloatNetwork, material: Material, judge: Callable[[bytes], float] | None, best: str
+    rung: Rung,
+    network: FloatNetwork,
+    material: Material,
+    judge: Callable[[bytes], float] | None,
+    best: str,
+    scope: Scope,
 ) -> Attempt:
     clip, known = rung.clip or best, acts.by_tensor(material.activations, network)
     if rung.equalised:
         network, material, known = _equalised(network, material, clip)
     ranges = {name: a.range(clip) for name, a in known.items()}
-    quantised = _quantise(rung, network, known, ranges)
+    floats, always = _kept(network, scope)
+    quantised = _quantise(rung, network, known, ranges, always, floats)
     wide: tuple[str, ...] = ()
     if rung.wide:
         wide = _recorded_wide(rung, material) or _noisiest(network, quantised, material.pictures, rung.wide)
-        quantised = _quantise(rung, network, known, ranges, _operations(network, wide))
+        more = [name for name in _operations(network, wide) if name not in (*always, *floats)]
+        quantised = _quantise(rung, network, known, ranges, [*always, *more], floats)
     return Attempt(rung, clip, network, material, quantised, judge(quantised) if judge else None, wide)
 
 
@@ -200,9 +227,19 @@ def _quantise(
     known: Activations,
     ranges: dict[str, acts.Range],
     wide: Sequence[str] = (),
+    floats: Sequence[str] = (),
 ) -> bytes:
-    quantised = scheme.quantise(network.tflite, "int8", ranges, wide)
+    quantised = scheme.quantise(network.tflite, "int8", ranges, wide, floats)
     return correct_biases(quantised, network.tflite, known) if rung.corrected else quantised
+
+
+def _kept(network: FloatNetwork, scope: Scope) -> tuple[list[str], list[str]]:
+    """The operations that stay in float, and those that stay in 16 bits, told by the tensor that they write."""
+    named = acts.layers_of(list(acts.tensors_of(network.tflite)), network)
+    floats = matching(scope.keep_float, named.values(), "--keep-float")
+    wide = matching(scope.keep_int16, named.values(), "--keep-int16")
+    kept = [tensor for tensor, layer in named.items() if layer in floats and layer != acts.INPUT]
+    return kept, [name for name in _operations(network, wide) if name not in kept] if wide else []
 
 
 def _noisiest(network: FloatNetwork, quantised: bytes, pictures: Any, share: float) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ class Material:
         activations: by layer.
         origin: where they come from, in words, for the manifest.
         pictures: fitted representative images, ``(n, height, width)`` uint8, or ``None`` where there are numbers only.
-        rung, clip, wide: how the network was quantised when the numbers were recorded; see :mod:`convert.ladder`.
+        rung, clip, wide, base: how the network was quantised when the numbers were recorded; see :mod:`convert.ladder`.
     """
 
     activations: Activations
@@ -39,6 +39,7 @@ class Material:
     rung: str = ""
     clip: str = ""
     wide: tuple[str, ...] = ()
+    base: str = ""
 
 
 def from_cases(network: FloatNetwork, chosen: Sequence[Case]) -> Material:
@@ -49,7 +50,7 @@ def from_cases(network: FloatNetwork, chosen: Sequence[Case]) -> Material:
         ConversionError: the network cannot be run.
     """
     pictures = calibration.pixels(chosen, network.spec)
-    return _of_pictures(network, pictures, f"{len(pictures)} representative radiographs")
+    return _of_pictures(network, pictures, _representative(len(pictures), network))
 
 
 def from_npz(network: FloatNetwork, path: Path, count: int) -> Material:
@@ -59,7 +60,7 @@ def from_npz(network: FloatNetwork, path: Path, count: int) -> Material:
         DatasetError: it is no such archive.
     """
     pictures = calibration.read_npz(path, count, network.spec)
-    return _of_pictures(network, pictures, f"{len(pictures)} representative radiographs")
+    return _of_pictures(network, pictures, _representative(len(pictures), network))
 
 
 def from_itself(network: FloatNetwork, path: Path, count: int) -> Material:
@@ -73,6 +74,10 @@ def from_itself(network: FloatNetwork, path: Path, count: int) -> Material:
     made = synthetic.make(network.model, network.spec, count, statistics=synthetic.read_statistics(path))
     how = f"matching the statistics of {made.matched} layers" if made.matched else "no statistics to match"
     return _of_pictures(network, made.images, f"{len(made.images)} synthetic pictures, {how}")
+
+
+def _representative(count: int, network: FloatNetwork) -> str:
+    return f"{count} representative {'pictures' if network.spec.in_colour else 'radiographs'}"
 
 
 def _of_pictures(network: FloatNetwork, pictures: npt.NDArray[np.uint8], origin: str) -> Material:
@@ -98,6 +103,7 @@ def read(path: Path) -> Material:
             rung=str(how.get("rung", "")),
             clip=str(how.get("clip", "")),
             wide=wide,
+            base=str(how.get("base", "")),
         )
     except FileNotFoundError:
         raise ConversionError(
@@ -107,12 +113,13 @@ def read(path: Path) -> Material:
         raise ConversionError(f'{path}: holds no ranges ({error}); they look like {{"layer": [low, high]}}') from error
 
 
-def to_json(material: Material, rung: str, clip: str, wide: Sequence[str]) -> str:
+def to_json(material: Material, rung: str, clip: str, wide: Sequence[str], base: str = "") -> str:
     """A file for :func:`read`: numbers instead of images, and how they were used."""
     table = activations.to_table(material.activations)
     lines = ",\n".join(f"  {json.dumps(layer)}: {json.dumps(entry)}" for layer, entry in table.items())
     if not any(a.is_full for a in material.activations.values()):
         return "{\n" + lines.replace("  ", " ", 1).replace("\n  ", "\n ") + "\n}\n"
     facts = {"calibration": material.origin, "rung": rung, "clip": clip, "wide": list(wide)}
+    facts |= {"base": base} if base else {}
     how = "".join(f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in facts.items())
     return "{\n" + how + ' "activations": {\n' + lines + "\n }\n}\n"

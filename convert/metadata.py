@@ -110,14 +110,19 @@ def describe(manifest: Manifest, graph: Graph) -> Table:
 
 
 def _description(manifest: Manifest) -> str:
+    shown = "picture" if manifest.input.in_colour else "frontal chest radiograph"
     return (
-        f"Which of these classes a frontal chest radiograph resembles: {', '.join(manifest.labels)}. "
+        f"Which of these classes a {shown} resembles: {', '.join(manifest.labels)}. "
         f"{manifest.intended_use} How to judge the scores stands in manifest.json, in the archive at the file's end."
     )
 
 
 def _input(spec: InputSpec) -> Table:
     description = "A gray radiograph" + (", the same in all three channels" if spec.channels == 3 else "")
+    if spec.in_colour:
+        description = "A picture in colour"
+    if spec.colour == "bgr":
+        description += ". Its channels are blue, green and red in this order, which this metadata cannot express"
     first = [
         *(["crop it to the lungs, which lungs.tflite in the archive finds"] if spec.lungs else []),
         *(["equalise its gray levels"] if spec.equalise else []),

@@ -8,7 +8,7 @@ import json
 import logging
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert import keras_network, tflite_network
+from convert import frozen, keras2_network, keras_network, saved_model, scaling, tflite_network
 from convert.editor import Editor
-from convert.keras_network import OUTPUTS
+from convert.frozen import Frozen
+from convert.keras_file import OUTPUTS
+from convert.scaling import Scaling, Step
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.fit import InputSpec, normalise
 from covidnet_lite.lungs import load_finder
@@ -34,11 +36,12 @@ class FloatNetwork:
     Attributes:
         tflite: the flatbuffer.
         labels: in the order of the logits.
-        spec: how the radiograph is prepared.
+        spec: how the picture is prepared.
         outputs: name -> position among the graph's outputs.
         output_tensors: name -> the tensor's name in the flatbuffer.
         facts: what the training left in the file, for the manifest.
         model: the ``keras.Model`` it was made from, or ``None``.
+        assumed: what was taken for granted and nothing in the file could confirm, in words.
     """
 
     tflite: bytes
@@ -48,6 +51,7 @@ class FloatNetwork:
     output_tensors: dict[str, str]
     facts: dict[str, Any]
     model: Any = None
+    assumed: tuple[str, ...] = ()
 
 
 def load(
@@ -55,6 +59,8 @@ def load(
     labels: tuple[str, ...] | None = None,
     input_range: tuple[float, float] | None = None,
     equalise: bool | None = None,
+    scaled: Scaling | None = None,
+    colour: str = "",
 ) -> FloatNetwork:
     """Loads a ``.keras``, ``.h5``, SavedModel or float ``.tflite``, the first three by way of TensorFlow.
 
@@ -63,6 +69,8 @@ def load(
         labels: names of the classes, in the order of the outputs.
         input_range: what black and white are to the network, such as ``(0, 1)`` or ``(-1, 1)``.
         equalise: whether gray levels are equalised first.
+        scaled: the same as ``input_range``, channel by channel.
+        colour: ``gray``, ``rgb`` or ``bgr``; empty for what the network says, else ``rgb`` for three channels.
 
     Raises:
         ConversionError: the file cannot be loaded, or the network is no image classifier.
@@ -71,29 +79,72 @@ def load(
     if not path.exists():
         raise ConversionError(f"{path}: no such network; give a .keras, .h5 or float .tflite file, or a SavedModel")
     facts = read_facts(path)
-    ready, model = b"", None
-    if path.suffix == ".tflite":
-        ready = tflite_network.canonical(_read(path), str(path))
-        editor = Editor(ready, str(path))
-        shape = tuple(int(n) for n in editor.tensors[editor.inputs[0]].shape[1:])
-        ends = {tuple(int(n) for n in editor.tensors[i].shape) for i in editor.outputs}
-    else:
-        model = keras_network.load(path)
-        shape = tuple(model.input.shape[1:])
-        ends = {tuple(model.output["logits"].shape)}
+    source = _source(path)
     labels = labels or tuple(facts.get("labels", ()))
     if not labels:
         raise ConversionError(
             f"{path}: does not say what its classes are called; pass --labels a,b,c in the order of its outputs"
         )
-    height, width, channels = shape
-    spec = _spec(path, (height, width, channels), facts, input_range, equalise)
-    _check_logits(ends, labels, path)
-    if model is not None:
-        ready = tflite_network.canonical(keras_network.to_tflite(model, path), str(path))
+    assumed = _check_logits(source.ends, labels, path)
+    told = scaling.of_range(*input_range) if input_range is not None else scaled
+    spec, guessed = _spec(path, source, facts, told, equalise, colour)
+    ready = tflite_network.canonical(source.make(), str(path))
     positions, tensors = _outputs(ready, spec, path)
     kept = {k: v for k, v in facts.items() if k not in ("labels", "input", "lungs")}
-    return FloatNetwork(ready, labels, spec, positions, tensors, kept, model)
+    return FloatNetwork(ready, labels, spec, positions, tensors, kept, source.model, (*assumed, *guessed))
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A network as it was found, before it is made a flatbuffer.
+
+    Attributes:
+        shape: ``(height, width, channels)`` of the picture.
+        ends: shapes of what may be the logits.
+        make: gives the float flatbuffer.
+        steps: gives what is done to a picture first.
+        model: of Keras, where it is one.
+    """
+
+    shape: tuple[int, int, int]
+    ends: set[tuple[int, ...]]
+    make: Callable[[], bytes]
+    steps: Callable[[], list[Step]]
+    model: Any = None
+
+
+def _source(path: Path) -> _Source:
+    if path.suffix == ".tflite":
+        given = _read(path)
+        ready = tflite_network.canonical(given, str(path))
+        editor = Editor(given, str(path))
+        height, width, channels = editor.shape(editor.inputs[0])[1:]
+        ends = {editor.shape(i) for i in editor.outputs}
+        return _Source((height, width, channels), ends, lambda: given, lambda: scaling.steps_of_tflite(ready))
+    if path.is_dir():
+        return _of_function(saved_model.load(path), path)
+    if keras2_network.reads(path):
+        model, function = keras2_network.load(path)
+        return _of_function(function, path, model)
+    model = keras_network.load(path)
+    height, width, channels = model.input.shape[1:]
+
+    def steps() -> list[Step]:
+        return frozen.steps(frozen.freeze(model, (height, width, channels), path))
+
+    ends = {tuple(model.output["logits"].shape)}
+    return _Source((height, width, channels), ends, lambda: keras_network.to_tflite(model, path), steps, model)
+
+
+def _of_function(function: Frozen, path: Path, model: Any = None) -> _Source:
+    height, width, channels = function.function.inputs[0].shape[1:]
+    return _Source(
+        (height, width, channels),
+        {function.outputs["logits"]},
+        lambda: frozen.to_tflite(function, path),
+        lambda: frozen.steps(function),
+        model,
+    )
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -136,50 +187,69 @@ def _read(path: Path) -> bytes:
 
 def _spec(
     path: Path,
-    shape: tuple[int, int, int],
+    source: _Source,
     facts: dict[str, Any],
-    input_range: tuple[float, float] | None,
+    told: Scaling | None,
     equalise: bool | None,
-) -> InputSpec:
-    height, width, channels = shape
+    colour: str,
+) -> tuple[InputSpec, tuple[str, ...]]:
+    """How the picture is prepared, and what of that was taken for granted."""
+    height, width, channels = source.shape
     known = facts.get("input")
-    if equalise is None and isinstance(known, dict):
-        equalise = known.get("equalise") is True
-    if known is not None and input_range is None:
+    if isinstance(known, dict):
+        equalise = known.get("equalise") is True if equalise is None else equalise
+        colour = colour or known.get("colour", "gray")
+    if known is not None and told is None:
         try:
-            spec = InputSpec.from_dict({**known, "equalise": equalise}, facts.get("lungs", b""))
-            if (spec.height, spec.width, spec.channels) != shape:
-                raise ValueError(f"{(spec.height, spec.width, spec.channels)}, but the network takes {shape}")
+            spec = InputSpec.from_dict({**known, "equalise": equalise, "colour": colour}, facts.get("lungs", b""))
+            if (spec.height, spec.width, spec.channels) != source.shape:
+                raise ValueError(f"{(spec.height, spec.width, spec.channels)}, but the network takes {source.shape}")
             load_finder(spec, None, str(path))
-            return spec
+            return spec, ()
         except (ValueError, TypeError, AttributeError) as error:
             raise ConversionError(f"{path}: what it says of its input is wrong ({error}); save it again") from error
-    if input_range is None:
-        raise ConversionError(
-            f"{path}: does not say how gray levels are scaled; pass --input-range LOW HIGH, what black and white "
-            "are to the network: '-1 1' for MobileNet, '0 255' for EfficientNet, '0 1' after division by 255"
+    assumed = []
+    if told is None and (told := scaling.of_steps(source.steps(), channels)):
+        assumed.append(
+            f"its first layers scale pictures of 0 to {255 / told.std[0]:g} themselves, so it is given those; "
+            "--input-range says otherwise"
         )
-    black, white = input_range
-    if not white > black:
-        raise ConversionError(f"--input-range: white ({white}) must be above black ({black})")
-    if not (np.isfinite([black, white]).all() and 1e-3 <= white - black <= 1e6):
-        raise ConversionError(f"--input-range: {black} to {white} is no range of gray levels")
-    std = 255.0 / (white - black)
-    mean, lungs = -black * std, facts.get("lungs", b"")  # what else was done to the pictures still holds
-    return InputSpec(height, width, channels, (mean,) * channels, (std,) * channels, bool(equalise), lungs)
+    if told is None:
+        raise ConversionError(
+            f"{path}: does not say how levels of 0 to 255 are scaled; pass --input-range LOW HIGH, what black and "
+            "white are to the network ('-1 1' for MobileNet, '0 255' for EfficientNet, '0 1' after division by 255), "
+            f"--mean and --std, or --preset {'|'.join(scaling.PRESETS)}"
+        )
+    colour = colour or ("gray" if channels == 1 or equalise else told.colour)
+    if not colour:
+        colour = "rgb"
+        assumed.append("its channels are red, green and blue in this order; --colour bgr or gray says otherwise")
+    mean, std = told.of_channels(channels)
+    lungs = facts.get("lungs", b"")  # what else was done to the pictures still holds
+    try:
+        return InputSpec(height, width, channels, mean, std, bool(equalise), lungs, colour), tuple(assumed)
+    except ValueError as error:
+        raise ConversionError(f"{path}: its pictures cannot be prepared so: {error}") from error
 
 
-def _check_logits(ends: set[tuple[int, ...]], labels: tuple[str, ...], path: Path) -> None:
+def _check_logits(ends: set[tuple[int, ...]], labels: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """Whether there is one output a class; what one output alone is taken for."""
+    if (1, len(labels)) in ends:
+        return ()
+    if (1, 1) in ends and len(labels) == 2:
+        return (
+            f"its one output is the logit or the probability of {labels[1]!r}, and the rest that of {labels[0]!r}; "
+            "--labels in the other order says otherwise",
+        )
     if ends == {(1, 1)}:
         raise ConversionError(
-            f"{path}: ends in one unit that is no Dense layer with a sigmoid at the end of a Keras file; "
-            "end it so, or in one output a class"
+            f"{path}: has one output, which tells two classes apart, but {len(labels)} labels ({', '.join(labels)}); "
+            "pass both, that of a low output first: --labels no,yes"
         )
-    if (1, len(labels)) not in ends:
-        found = " and ".join(map(str, sorted(ends)))
-        raise ConversionError(
-            f"{path}: has outputs of shape {found} but {len(labels)} labels ({', '.join(labels)}); they must match"
-        )
+    found = " and ".join(map(str, sorted(ends)))
+    raise ConversionError(
+        f"{path}: has outputs of shape {found} but {len(labels)} labels ({', '.join(labels)}); they must match"
+    )
 
 
 def _outputs(tflite: bytes, spec: InputSpec, path: Path) -> tuple[dict[str, int], dict[str, str]]:
@@ -210,7 +280,8 @@ def _outputs(tflite: bytes, spec: InputSpec, path: Path) -> tuple[dict[str, int]
 def _answers(interpreter: Any, spec: InputSpec) -> list[list[npt.NDArray[Any]]]:
     """Every output for some pictures of noise."""
     found = []
-    for picture in np.random.default_rng(0).integers(0, 256, (3, spec.height, spec.width), np.uint8):
+    shape = (3, spec.height, spec.width, *([3] if spec.in_colour else []))
+    for picture in np.random.default_rng(0).integers(0, 256, shape, np.uint8):
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], normalise(picture[None], spec))
         interpreter.invoke()
         found.append([interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()])

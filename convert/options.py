@@ -7,6 +7,8 @@ from pathlib import Path
 
 from convert import edgetpu_compiler
 from convert.material import SYNTHETIC
+from convert.scaling import Scaling
+from convert.scope import EVERYTHING, Scope
 from covidnet_lite import files
 from covidnet_lite.errors import ConversionError
 
@@ -24,10 +26,12 @@ class Options:
         count: how many representative pictures.
         data: labelled radiographs to fit and judge on.
         min_agreement: share of the held-out images on which int8 must name float's class.
+        write_best: write the best there is, marked, where none reaches that share.
+        scope: layers kept off 8 bits.
         report: a folder to write a report to.
         record: keep numbers beside the network, so that no image is needed next time.
         force: write over files that are there.
-        labels, input_range, equalise: see :func:`convert.network.load`.
+        labels, input_range, equalise, scaled, colour: see :func:`convert.network.load`.
         name, version, licence: for the manifest.
         target_error: share of wrong answers allowed before the network abstains.
         edgetpu: lint for the Edge TPU, and compile where the compiler is installed.
@@ -41,12 +45,16 @@ class Options:
     count: int | None = None
     data: Path | None = None
     min_agreement: float = 0.99
+    write_best: bool = False
+    scope: Scope = EVERYTHING
     report: Path | None = None
     record: bool = False
     force: bool = False
     labels: tuple[str, ...] | None = None
     input_range: tuple[float, float] | None = None
     equalise: bool | None = None
+    scaled: Scaling | None = None
+    colour: str = ""
     name: str = ""
     version: str = ""
     licence: str = ""

@@ -25,9 +25,12 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 from convert.conversion import COUNT, SYNTHETIC_COUNT, convert
 from convert.judgement import beside
 from convert.options import Options, stem_of
+from convert.scaling import PRESETS, of_numbers
 from convert.scheme import SCHEMES
+from convert.scope import Scope
 from covidnet_lite import files, model
-from covidnet_lite.errors import CovidNetLiteError
+from covidnet_lite.errors import ConversionError, CovidNetLiteError
+from covidnet_lite.fit import COLOURS
 from covidnet_lite.model import SHIPPED
 from covidnet_lite.quiet import silent_runtime
 
@@ -66,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--calibration",
         type=Path,
         metavar="FOLDER|MANIFEST|NPZ|synthetic",
-        help="representative radiographs, from which activation ranges are recorded; 'synthetic' makes pictures from "
+        help="representative images, from which activation ranges are recorded; 'synthetic' makes pictures from "
         "the network itself, for those who may show it none",
     )
     source.add_argument(
@@ -75,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--count",
         type=_count,
-        help=f"how many representative radiographs to take (default: {COUNT}; {SYNTHETIC_COUNT} synthetic ones)",
+        help=f"how many representative images to take (default: {COUNT}; {SYNTHETIC_COUNT} synthetic ones)",
     )
     parser.add_argument(
         "--data",
@@ -92,6 +95,24 @@ def build_parser() -> argparse.ArgumentParser:
         "end nothing is written (default: 0.99)",
     )
     parser.add_argument(
+        "--write-best",
+        action="store_true",
+        help="where none agrees well enough, write the best there is; its manifest and the report say so",
+    )
+    for kind, what in (("float", "float"), ("int16", "16 bits, slower than float on a CPU")):
+        parser.add_argument(
+            f"--keep-{kind}",
+            action="append",
+            default=[],
+            metavar="LAYER",
+            help=f"keep a layer in {what}, by its name in the report or a pattern such as 'block_1*'; may be repeated",
+        )
+    parser.add_argument(
+        "--allow-int16",
+        action="store_true",
+        help="in the end also try to keep the noisiest layers in 16 bits, which is slower than float on a CPU",
+    )
+    parser.add_argument(
         "--report", type=Path, metavar="DIR", help="write what was done and what it cost: JSON, Markdown and plots"
     )
     parser.add_argument(
@@ -106,6 +127,26 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         metavar=("BLACK", "WHITE"),
         help="what black and white are to the network, e.g. -1 1",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help="instead of --input-range: how keras.applications or torchvision scaled the pictures",
+    )
+    for name, what in (("mean", "mean taken off"), ("std", "standard deviation they are then divided by")):
+        parser.add_argument(
+            f"--{name}",
+            nargs="+",
+            type=float,
+            metavar="LEVEL",
+            help=f"instead of --input-range: the {what}, in levels of 0 to 255, one or one a channel",
+        )
+    parser.add_argument(
+        "--colour",
+        choices=COLOURS,
+        default="",
+        help="what a network of three channels sees: colours in this order, or a gray picture three times (default: "
+        "what the network or --preset says, else rgb; gray with --equalise)",
     )
     parser.add_argument("--equalise", action="store_true", default=None, help="equalise gray levels before the network")
     parser.add_argument("--name", help="name in the manifest (default: the network's)")
@@ -163,9 +204,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
-    chosen = options(args)
-    shipped = chosen.out.resolve().parent == SHIPPED.resolve() and args.out is None
     try:
+        chosen = options(args)
+        shipped = chosen.out.resolve().parent == SHIPPED.resolve() and args.out is None
         with silent_runtime():  # TensorFlow tells which GPU it has not found
             done = convert(replace(chosen, force=True) if shipped else chosen)
         if shipped:
@@ -179,7 +220,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def options(args: argparse.Namespace) -> Options:
-    """Parsed arguments -> options."""
+    """Parsed arguments -> options.
+
+    Raises:
+        ConversionError: they say twice, or half, how pictures are scaled.
+    """
+    ways = [args.input_range, args.preset, args.mean or args.std]
+    if sum(way is not None for way in ways) > 1:
+        raise ConversionError("--input-range, --preset, and --mean with --std say the same; give one of them")
+    if (args.mean is None) != (args.std is None):
+        raise ConversionError("--mean and --std belong together; give both, in levels of 0 to 255")
+    args.scope = Scope(tuple(args.keep_float), tuple(args.keep_int16), args.allow_int16)
+    args.scaled = of_numbers(args.mean, args.std) if args.mean else PRESETS.get(args.preset)
     given = {field.name: getattr(args, field.name) for field in fields(Options)}
     stem = stem_of(args.network)
     checkpoint = CHECKPOINT.parent / f"{stem.name}{CHECKPOINT.suffix}"

@@ -33,6 +33,7 @@ class Report:
         calibration_sha256: of the pictures, whatever their order; empty where there were none.
         judged: what the figures are about.
         packages: name -> version.
+        assumed: what was taken for granted and nothing in the network's file could confirm.
     """
 
     network: str
@@ -44,6 +45,7 @@ class Report:
     calibration_sha256: str
     judged: str
     packages: dict[str, str]
+    assumed: Sequence[str] = ()
 
     def contents(self) -> dict[str, bytes | str]:
         """File name -> content of the whole report.
@@ -78,6 +80,7 @@ def to_json(report: Report) -> str:
     fields = {
         "network": report.network,
         "network_sha256": report.network_sha256,
+        "assumed": list(report.assumed),
         "calibration": report.calibration,
         "calibration_sha256": report.calibration_sha256,
         "judged": report.judged,
@@ -155,6 +158,8 @@ def to_markdown(report: Report, pictures: Sequence[str]) -> str:
     parts = [
         f"# {Path(report.network).name} in {', '.join(c.scheme for c in report.candidates)}",
         "Research use only; not a medical device.",
+        *([_assumed(report)] if report.assumed else []),
+        *(f"**{c.scheme} is below the bar: it {below}.**" for c in report.candidates if (below := _below(c))),
         _summary(report),
         "## Schemes",
         _schemes(report),
@@ -171,6 +176,14 @@ def to_markdown(report: Report, pictures: Sequence[str]) -> str:
         parts += [f"## Images on which float and {first.scheme} disagree", listed]
     parts += ["## What it was made with", _made_with(report)]
     return "\n\n".join(parts) + "\n"
+
+
+def _below(candidate: Candidate) -> str:
+    return str(candidate.model.manifest.provenance.get("below_the_bar", ""))
+
+
+def _assumed(report: Report) -> str:
+    return "**Assumed, not checked:**\n\n" + "\n".join(f"* {assumption}" for assumption in report.assumed)
 
 
 def _summary(report: Report) -> str:

@@ -13,6 +13,7 @@ from convert.activations import Range
 from convert.editor import Editor
 from convert.equalise import CONVOLUTIONS
 from convert.flatbuffer import portable, read
+from convert.leftover import complete
 from convert.network import quiet
 from covidnet_lite.errors import ConversionError
 
@@ -27,7 +28,13 @@ NARROWEST = 1e-9  # range that the quantiser gives to an activation; a narrower 
 CALIBRATED = ("int8", "int16")  # those that need the range of every activation
 
 
-def quantise(tflite: bytes, scheme: str, ranges: dict[str, Range] | None = None, wide: Collection[str] = ()) -> bytes:
+def quantise(
+    tflite: bytes,
+    scheme: str,
+    ranges: dict[str, Range] | None = None,
+    wide: Collection[str] = (),
+    floats: Collection[str] = (),
+) -> bytes:
     """The flatbuffer of a float network in one scheme, readable by old and new readers.
 
     Args:
@@ -35,6 +42,7 @@ def quantise(tflite: bytes, scheme: str, ranges: dict[str, Range] | None = None,
         scheme: a key of ``SCHEMES``.
         ranges: by tensor, for int8 and int16.
         wide: for int8, the tensors whose operations keep 16 bits.
+        floats: for int8, the tensors whose operations stay in float.
 
     Raises:
         ConversionError: an operation has no kernel in this scheme.
@@ -47,7 +55,7 @@ def quantise(tflite: bytes, scheme: str, ranges: dict[str, Range] | None = None,
     if scheme in CALIBRATED:
         tflite = _with_room_for_biases(tflite, ranges or {}, None if scheme == "int16" else wide)
         statistics = {name: _statistics(low, high) for name, (low, high) in (ranges or {}).items()}
-    worker = quantizer.Quantizer(tflite, _recipe(scheme, wide))
+    worker = quantizer.Quantizer(tflite, _recipe(scheme, wide, floats))
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # casts of tensors it then replaces
         warnings.simplefilter("ignore", UserWarning)  # that it keeps all tensors
@@ -55,9 +63,12 @@ def quantise(tflite: bytes, scheme: str, ranges: dict[str, Range] | None = None,
             done = worker.quantize(statistics, enable_progress_report=False, enable_progress_bar=False)
         except (ValueError, RuntimeError, KeyError, TypeError, IndexError, NotImplementedError) as error:
             raise ConversionError(f"{scheme}: the quantiser does not take this network ({error})") from error
-    result = portable(bytes(done.quantized_model), "the quantised network")
+    quantised = bytes(done.quantized_model)
+    if scheme == "int8":
+        quantised = complete(quantised, ranges or {}, floats)
+    result = portable(quantised, "the quantised network")
     if scheme in CALIBRATED:
-        _check_full_integer(result, scheme)
+        _check_full_integer(result, scheme, floats)
     return result
 
 
@@ -102,7 +113,7 @@ def _statistics(low: float, high: float) -> dict[str, Any]:
     return {end: np.float32(value).reshape(1, 1, 1, 1) for end, value in ends.items()}
 
 
-def _recipe(scheme: str, wide: Collection[str]) -> Any:
+def _recipe(scheme: str, wide: Collection[str], floats: Collection[str]) -> Any:
     from litert_quantizer import algorithm_manager, qtyping, recipe, recipe_manager
 
     if scheme == "int16":
@@ -121,11 +132,14 @@ def _recipe(scheme: str, wide: Collection[str]) -> Any:
     rules.add_static_config(".*", every, activation_num_bits=8, weight_num_bits=8)
     for name in sorted(wide):
         rules.add_static_config(f"^{re.escape(name)};", every, activation_num_bits=16, weight_num_bits=8)
+    for name in sorted(floats):
+        key = algorithm_manager.AlgorithmName.NO_QUANTIZE
+        rules.add_quantization_config(f"^{re.escape(name)};", every, algorithm_key=key)
     return rules.get_quantization_recipe()
 
 
-def _check_full_integer(data: bytes, scheme: str) -> None:
-    """Names the layers that would be computed in float.
+def _check_full_integer(data: bytes, scheme: str, floats: Collection[str]) -> None:
+    """Names the layers that would be computed in float though nobody asked for it.
 
     Raises:
         ConversionError: there are any.
@@ -134,12 +148,14 @@ def _check_full_integer(data: bytes, scheme: str) -> None:
     left = [
         node
         for node in graph.nodes
-        if node.name not in ("QUANTIZE", "DEQUANTIZE") and any(t.type == "FLOAT32" for t in node.activations)
+        if node.name not in ("QUANTIZE", "DEQUANTIZE")
+        and any(t.type == "FLOAT32" for t in node.activations)
+        and not any(t.name in floats for t in node.outputs)
     ]
     if left:
         named = ", ".join(f"{node.name} ({node.outputs[0].name.split(';')[0]})" for node in left[:5])
         raise ConversionError(
             f"{scheme}: there is no {scheme} kernel for {len(left)} operation{'s' * (len(left) > 1)}: {named}; "
-            "replace these layers (convolutions with ReLU or ReLU6, additions, average pooling and sigmoid have one), "
-            "or convert with --schemes dynamic or float16"
+            "keep these layers in float with --keep-float NAME, replace them (convolutions with ReLU or ReLU6, "
+            "additions, pooling and sigmoid have one), or convert with --schemes dynamic or float16"
         )

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from convert.frozen import only
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.fit import InputSpec, fit, normalise
 
@@ -38,6 +39,7 @@ BATCH = 16  # images optimised together: memory, and statistics that one batch c
 STEP = 8.0  # gray levels, at first
 CONFIDENCE = 0.99  # in its class, which each image is given in turn
 WEIGHT = 1.5  # of the class against the statistics
+TINT = 0.4  # of the colours against what all three share
 SLOPE = 1.5  # amplitude ~ 1 / frequency ** SLOPE, as in mammograms (Burgess et al., Medical Physics 2001)
 
 
@@ -46,7 +48,8 @@ class Synthetic:
     """Images, and how well the network takes them for its training images.
 
     Attributes:
-        images: ``(count, height, width)`` uint8, as :func:`convert.calibration.pixels` returns radiographs.
+        images: ``(count, height, width)`` uint8, in colour ``(count, height, width, 3)``, as
+            :func:`convert.calibration.pixels` returns pictures.
         matched: how many tensors' statistics were matched; 0 where the network keeps none.
         before, after: mean square deviation of channels' means and standard deviations, in units of the latter.
     """
@@ -83,7 +86,7 @@ def make(
         ConversionError: the statistics belong to another network.
     """
     rng = np.random.default_rng(seed)
-    pictures = np.stack([_noise(rng, spec.height, spec.width) for _ in range(count)])
+    pictures = np.stack([_planes(rng, spec) for _ in range(count)])
     targets = _targets(model, statistics or {}) if model is not None else []
     if not targets:
         return Synthetic(_fitted(pictures, spec))
@@ -157,22 +160,37 @@ def _noise(rng: np.random.Generator, height: int, width: int) -> Floats:
     """One smooth random picture with level gray levels, ``(height, width)`` within 0..255."""
     amplitudes = _amplitudes(height, width)
     coefficients = rng.normal(size=amplitudes.shape) + 1j * rng.normal(size=amplitudes.shape)
-    rank = np.fft.irfft2(coefficients * amplitudes, (height, width)).ravel().argsort().argsort()
-    return np.asarray((rank.reshape(height, width) + 0.5) / rank.size * 255, np.float32)
+    return _levelled(np.fft.irfft2(coefficients * amplitudes, (height, width)))
+
+
+def _levelled(values: npt.NDArray[Any]) -> Floats:
+    """The same order of pixels from dark to bright, with every gray level equally often."""
+    rank = values.ravel().argsort().argsort()
+    return np.asarray((rank.reshape(values.shape) + 0.5) / rank.size * 255, np.float32)
+
+
+def _planes(rng: np.random.Generator, spec: InputSpec) -> Floats:
+    """One random picture, ``(1, height, width)``, in colour ``(3, height, width)``: mostly gray, as photographs are."""
+    shared = _noise(rng, spec.height, spec.width)
+    if not spec.in_colour:
+        return shared[None]
+    mixed = ((1 - TINT) * shared + TINT * _noise(rng, spec.height, spec.width) for _ in range(3))
+    return np.stack([_levelled(plane) for plane in mixed])
 
 
 def _fitted(pictures: Floats, spec: InputSpec) -> npt.NDArray[np.uint8]:
-    """Gray levels -> what the device would make of such a radiograph, were it all lungs."""
+    """``(n, 1 or 3, height, width)`` levels -> what the device would make of such pictures, were they all lungs."""
+    levels = np.rint(pictures).astype(np.uint8)
+    if spec.in_colour:
+        return np.moveaxis(levels, 1, -1)
     spec = replace(spec, lungs=b"")
-    return np.stack([fit(Image.fromarray(np.rint(picture).astype(np.uint8)), spec) for picture in pictures])
+    return np.stack([fit(Image.fromarray(plane), spec) for (plane,) in levels])
 
 
 def _targets(model: Any, statistics: Statistics) -> list[_Target]:
-    import keras
-
     targets, unused = [], dict(statistics)
     for layer in _layers(model):
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if hasattr(layer, "moving_variance"):  # batch normalisation, of Keras 3 or 2
             variance = np.asarray(layer.moving_variance)
             std = np.sqrt(variance / (variance + layer.epsilon))
             mean = np.asarray(layer.beta) if layer.center else np.zeros_like(std)
@@ -224,21 +242,21 @@ def _match(model: Any, targets: list[_Target], pictures: Floats, spec: InputSpec
     if not spec.equalise:  # which would undo it
         amplitudes[0, 0] = amplitudes.max()  # brightness may change too
     shift, scale = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
-    change = keras.Variable(np.zeros((2, len(pictures), *amplitudes.shape), np.float32))
+    change = keras.Variable(np.zeros((2, *pictures.shape[:2], *amplitudes.shape), np.float32))
     adam = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(STEP, STEPS))
     adam.build([change])
 
     first = np.asarray(_answers(model(normalise(_fitted(pictures[:1], spec), spec), training=False)))
     probabilities = bool((first >= 0).all() and abs(first.sum() - 1) < 1e-4)
 
-    def gray() -> Any:
+    def seen() -> Any:
         coefficients = tf.complex(change.value[0], change.value[1]) * amplitudes
         return tf.clip_by_value(pictures + tf.signal.irfft2d(coefficients, (spec.height, spec.width)), 0.0, 255.0)
 
     def step() -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(change.value)
-            inputs = (gray()[..., None] - shift) / scale
+            inputs = (tf.transpose(seen(), (0, 2, 3, 1)) - shift) / scale
             distance, surprise = _distance(model, targets, inputs, probabilities)
             loss = distance + WEIGHT * surprise
         adam.apply([tape.gradient(loss, change.value, unconnected_gradients="zero")])
@@ -246,7 +264,7 @@ def _match(model: Any, targets: list[_Target], pictures: Floats, spec: InputSpec
 
     fast = tf.function(step, autograph=False)
     distances = [float(fast()) for _ in range(STEPS)]
-    return np.asarray(gray()), distances[0], distances[-1]
+    return np.asarray(seen()), distances[0], distances[-1]
 
 
 def _distance(model: Any, targets: list[_Target], inputs: Any, probabilities: bool) -> tuple[Any, Any]:
@@ -273,6 +291,7 @@ def _answers(out: Any) -> Any:
     """Logits or probabilities among a network's outputs, ``(n, classes)``."""
     import tensorflow as tf
 
+    out = only(out)
     if isinstance(out, dict):
         out = out.get("logits", next(iter(out.values())))
     return out if len(out.shape) == 2 else tf.reduce_mean(out, axis=list(range(1, len(out.shape) - 1)))

@@ -23,6 +23,7 @@ def canonical(data: bytes, name: str) -> bytes:
     _name_each_apart(editor)
     _fix_batch(editor, name)
     _strip_softmax(editor)
+    _two_logits(editor)
     _multiply_instead_of_negate(editor)
     _multiply_instead_of_relu6(editor)
     return editor.finish()
@@ -54,9 +55,11 @@ def _check(graph: flatbuffer.Graph, name: str) -> None:
             "itself; replace that layer by one that TFLite has and convert it again"
         )
     ends = {t.index for t in graph.outputs}
-    if any(node.name == "LOGISTIC" and node.outputs[0].index in ends for node in graph.nodes):
+    sigmoids = [node.outputs[0] for node in graph.nodes if node.name == "LOGISTIC" and node.outputs[0].index in ends]
+    if any(tuple(t.shape)[-1] != 1 for t in sigmoids):
         raise ConversionError(
-            f"{name}: ends in a sigmoid; only networks that choose one class (softmax or logits) can be converted"
+            f"{name}: ends in {sigmoids[0].shape[-1]} sigmoids, one answer each; "
+            "only networks that choose one class (softmax or logits, or one sigmoid) can be converted"
         )
 
 
@@ -101,6 +104,25 @@ def _strip_softmax(editor: Editor) -> None:
         if operator.builtinOptions.beta == 1 and not editor.readers(int(operator.outputs[0])):
             editor.operators.remove(operator)
             editor.rename_output(int(operator.outputs[0]), int(operator.inputs[0]))
+
+
+def _two_logits(editor: Editor) -> None:
+    """One output for two classes, a logit ``z`` or its sigmoid, becomes the logits ``(0, z)``.
+
+    Their softmax is the sigmoid of ``z``.
+    """
+    for end in editor.outputs:
+        if editor.shape(end) != (1, 1):
+            continue
+        writer = editor.producer(end)
+        one = end
+        if writer is not None and editor.kind(writer) == "LOGISTIC" and not editor.readers(end):
+            editor.operators.remove(writer)
+            one = int(writer.inputs[0])
+        second = editor.add_constant(np.array([[0.0, 1.0]], np.float32), "second_class")
+        both = editor.add_activation((1, 2), "two_logits")
+        editor.add_operation("MUL", [one, second], [both], flatbuffer.schema().MulOptionsT())
+        editor.rename_output(end, both)
 
 
 def _multiply_instead_of_negate(editor: Editor) -> None:

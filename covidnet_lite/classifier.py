@@ -18,7 +18,7 @@ from . import model as models
 from . import radiograph
 from .errors import CovidNetLiteError, NotAChestRadiograph
 from .examination import Examination
-from .fit import WHOLE, Box, gray_table, look_up, resize
+from .fit import WHOLE, Box, gray_table, levels, look_up, resize
 from .guard import is_blank
 from .interpreter import Interpreter, available_cores
 from .lungs import inside, load_finder, view
@@ -151,13 +151,15 @@ class Classifier:
         if hasattr(img, "read") and not isinstance(img, os.PathLike):
             img = radiograph.read_all(img, name)  # a stream is read once, but may be needed for the heat map
         try:
-            found = radiograph.read(img, self.manifest.input.at_least, name, self._exact)
+            spec = self.manifest.input
+            found = radiograph.read(img, spec.at_least, name, self._exact, spec.in_colour)
         except NotAChestRadiograph as objection:
             return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection).removeprefix(f"{name}: "))
         image, examined = found.image, found.examination
         read, start = _ms(start), time.perf_counter()
-        spec = self.manifest.input
-        seen, blank = WHOLE, "the image is blank: it has next to no contrast" if is_blank(image) else None
+        # A radiograph without contrast shows nothing; another picture may be of one colour and say much.
+        blank = "the image is blank: it has next to no contrast" if not spec.in_colour and is_blank(image) else None
+        seen = WHOLE
         if spec.lungs and not blank:
             seen = view(image, spec, self._interpreter.runtime)
         small = resize(image, spec, seen)
@@ -167,7 +169,7 @@ class Classifier:
             return _Prepared(name, img, {"read": read, "fit": _ms(start)}, None, blank, seen, examined)
         # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
         tables = self._interpreter.tables[:, gray_table(small, spec)]
-        values = look_up(tables, np.asarray(small))
+        values = look_up(tables, levels(small, spec))
         return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, view=seen, examination=examined)
 
     def _run(self, values: npt.NDArray[Any], wait: bool = True) -> Outputs:

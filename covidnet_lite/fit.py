@@ -1,4 +1,4 @@
-"""A radiograph of any size -> the bytes a network takes.
+"""A radiograph, or a colour picture, of any size -> the bytes a network takes.
 
 One resize, one look-up table. Nothing here ever touches a float image: the
 histogram equalisation, the network's normalisation and the quantisation of its
@@ -20,19 +20,22 @@ from PIL import Image
 Table = npt.NDArray[Any]  # 256 entries: gray byte -> value the network takes
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in fractions of the sides
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+COLOURS = ("gray", "rgb", "bgr")
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How a network wants its radiograph.
+    """How a network wants its picture.
 
     Attributes:
         height, width: pixels.
-        channels: 1, or 3 for a network that expects a gray picture three times.
-        mean, std: per channel, in gray levels; the network sees ``(gray - mean) / std``.
+        channels: 1, or 3 for a network that expects three colours, or a gray picture three times.
+        mean, std: per channel in the network's order, in levels of 0 to 255; the network sees
+            ``(level - mean) / std``.
         equalise: whether gray levels are equalised first (see :func:`equalisation`).
         lungs: a ``.tflite`` that finds the lungs, to which the radiograph is cropped (see
             :mod:`covidnet_lite.lungs`); empty where the network sees all of it.
+        colour: ``gray``, or the order in which the network takes three colours, ``rgb`` or ``bgr``.
     """
 
     height: int
@@ -42,6 +45,7 @@ class InputSpec:
     std: tuple[float, ...] = (128.0,)
     equalise: bool = False
     lungs: bytes = field(default=b"", repr=False)
+    colour: str = "gray"
 
     def __post_init__(self) -> None:
         if type(self.height) is not int or type(self.width) is not int or min(self.height, self.width) < 1:
@@ -57,6 +61,17 @@ class InputSpec:
             raise ValueError(f"std must be positive, not {self.std}")
         if not isinstance(self.lungs, bytes):
             raise ValueError(f"lungs must be the bytes of a .tflite, not {type(self.lungs).__name__}")
+        if self.colour not in COLOURS:
+            raise ValueError(f"colour must be one of {', '.join(COLOURS)}, not {self.colour!r}")
+        if self.in_colour and (self.channels != 3 or self.equalise or self.lungs):
+            raise ValueError(
+                f"colour {self.colour} needs 3 channels, and neither equalise nor lungs, which are for gray radiographs"
+            )
+
+    @property
+    def in_colour(self) -> bool:
+        """Whether the network sees the colours of a colour picture."""
+        return self.colour != "gray"
 
     @property
     def at_least(self) -> tuple[int, int]:
@@ -71,6 +86,8 @@ class InputSpec:
         """Plain types, for JSON; of the network that finds the lungs, the SHA-256."""
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         del values["lungs"]
+        if not self.in_colour:  # older readers know gray networks only
+            del values["colour"]
         return {**values, "lungs": hashlib.sha256(self.lungs).hexdigest()} if self.lungs else values
 
     @classmethod
@@ -87,7 +104,7 @@ class InputSpec:
 
 
 def resize(image: Image.Image, spec: InputSpec, view: Box = WHOLE) -> Image.Image:
-    """A view of an 8-bit gray image of any size -> the network's height and width, antialiased."""
+    """A view of an 8-bit image of any size -> the network's height and width, antialiased."""
     size = (spec.width, spec.height)
     if view == WHOLE:
         return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
@@ -139,29 +156,47 @@ def input_tables(spec: InputSpec, dtype: np.dtype[Any], scale: float, zero_point
 
 
 def look_up(tables: Table, pixels: npt.NDArray[np.uint8]) -> Table:
-    """``(channels, 256)`` tables and ``(height, width)`` gray bytes -> ``(1, height, width, channels)``, contiguous."""
+    """``(channels, 256)`` tables and bytes -> ``(1, height, width, channels)``, contiguous.
+
+    The bytes are ``(height, width)`` of a gray picture, or ``(height, width, channels)`` in the network's order.
+    """
+    if pixels.ndim == 3:
+        return np.stack([table[pixels[..., i]] for i, table in enumerate(tables)], axis=-1)[None]
     if len(tables) == 1:
         return np.asarray(tables[0][pixels][None, ..., None])
     return np.ascontiguousarray(np.moveaxis(tables[:, pixels], 0, -1)[None])
 
 
 def fit(image: Image.Image, spec: InputSpec, seen: Box | None = None) -> npt.NDArray[np.uint8]:
-    """An 8-bit gray image -> ``(height, width)`` uint8 as the network will see it.
+    """An 8-bit image -> ``(height, width)`` uint8 as the network will see it, ``(height, width, 3)`` in colour.
 
     ``seen`` is its view, where that was found beforehand.
     """
     from .lungs import view  # which runs a network, and so stands on this module
 
     small = resize(image, spec, seen or view(image, spec))
-    pixels: npt.NDArray[np.uint8] = np.asarray(small)
+    pixels = levels(small, spec)
+    if spec.in_colour:
+        return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
     return np.asarray(gray_table(small, spec)[pixels]) if spec.equalise else pixels
+
+
+def levels(image: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
+    """A fitted image -> ``(height, width)`` uint8 where it is gray, else ``(height, width, 3)`` in the network's order.
+
+    A gray image stays gray for a network in colour too, which :func:`look_up` spreads over the channels.
+    """
+    pixels: npt.NDArray[np.uint8] = np.asarray(image)
+    return pixels[..., ::-1] if pixels.ndim == 3 and spec.colour == "bgr" else pixels
 
 
 def normalise(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
     """``(..., height, width)`` uint8 from :func:`fit` -> ``(..., height, width, channels)`` float32.
 
+    A network in colour takes ``(..., height, width, 3)``.
+
     The float network's view, for training and calibration; the runtime never
     makes it.
     """
-    gray = pixels[..., None].astype(np.float32)
-    return np.asarray((gray - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32), np.float32)
+    values = (pixels if spec.in_colour else pixels[..., None]).astype(np.float32)
+    return np.asarray((values - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32), np.float32)

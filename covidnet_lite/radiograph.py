@@ -1,4 +1,4 @@
-"""Anything a person has -> one 8-bit gray radiograph.
+"""Anything a person has -> one 8-bit gray radiograph, or a colour picture for a network of colours.
 
 A path, bytes, a binary file, a PIL image, an array or a DICOM file comes in; a
 :class:`Radiograph` goes out. Training, calibration and the device all read
@@ -36,7 +36,8 @@ class Radiograph:
     """One radiograph, ready to be fitted to a network.
 
     Attributes:
-        image: 8-bit gray (PIL mode ``L``), bright is dense; maybe already reduced.
+        image: 8-bit gray (PIL mode ``L``), bright is dense; maybe already reduced. Mode ``RGB`` where colour was asked
+            for and there is any.
         name: what the user would call it (a file name, ``<bytes>``, ``<array>``).
         width, height: pixels of the original.
         examination: what a DICOM header says was examined, else ``None``.
@@ -62,7 +63,11 @@ def name_of(img: Source) -> str:
 
 
 def read(
-    img: Source, at_least: tuple[int, int] | None = None, name: str | None = None, exact: bool = False
+    img: Source,
+    at_least: tuple[int, int] | None = None,
+    name: str | None = None,
+    exact: bool = False,
+    colour: bool = False,
 ) -> Radiograph:
     """Reads one radiograph.
 
@@ -76,13 +81,14 @@ def read(
             neither side falls below this. ``None`` leaves it as large as it is.
         name: what to call it; ``None`` for :func:`name_of`.
         exact: decode a JPEG in full before it is reduced, which takes longer and is hardly another picture.
+        colour: keep the colours of a colour picture, which may then be as small as it likes.
 
     Raises:
         InputError: there is no readable radiograph in ``img``.
         NotAChestRadiograph: a DICOM file that says it is something else.
         MissingExtraError: a DICOM file, and pydicom is not installed.
     """
-    radiograph = _read(img, at_least, name or name_of(img), exact)
+    radiograph = _read(img, at_least, name or name_of(img), exact, colour)
     factor = reduction(radiograph.image.size, at_least)
     # All that follows costs a fraction: the search for the lungs, the crop, the look at whether there is anything.
     return replace(radiograph, image=radiograph.image.reduce(factor)) if factor > 1 else radiograph
@@ -97,13 +103,13 @@ def reduction(size: tuple[int, int], at_least: tuple[int, int] | None) -> int:
     return 1 << (max(1, factor).bit_length() - 1)
 
 
-def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool) -> Radiograph:
+def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool, colour: bool) -> Radiograph:
     if isinstance(img, np.ndarray):
-        image = _from_array(img, name)
-        return _checked(image, name, image.size)
+        image = _from_array(img, name, colour)
+        return _checked(image, name, image.size, colour)
     if isinstance(img, Image.Image):
-        _check_size(img.size, name)
-        return _upright(img, name)
+        _check_size(img.size, name, colour)
+        return _upright(img, name, colour)
     with opened(img, name) as data:
         try:
             head = data.read(132)
@@ -119,7 +125,7 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
             return replace(_checked(image, name, size), examination=examined)
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
             raise InputError(f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file")
-        return _decode(data, name, None if exact else at_least)
+        return _decode(data, name, None if exact else at_least, colour)
 
 
 def read_all(file: Any, name: str) -> bytes:
@@ -166,19 +172,19 @@ def opened(img: Any, name: str) -> IO[bytes]:
     return io.BytesIO(read_all(img, name))
 
 
-def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Radiograph:
+def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None, colour: bool) -> Radiograph:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, below
             image: Image.Image = Image.open(data, formats=FORMATS)
-        _check_size(image.size, name)
+        _check_size(image.size, name, colour)
         frames = getattr(image, "n_frames", 1)
         if frames > 1:
             raise InputError(f"{name}: holds {frames} pictures; save the one to be read")
         size = image.size
         if at_least is not None and image.format == "JPEG":
-            # libjpeg decodes at 1/2, 1/4 or 1/8 scale, luminance only, when asked before loading.
-            image.draft("L", at_least[::-1] if _lies_on_its_side(image) else at_least)
+            # libjpeg decodes at 1/2, 1/4 or 1/8 scale, and luminance only, when asked before loading.
+            image.draft(None if colour else "L", at_least[::-1] if _lies_on_its_side(image) else at_least)
     except UnidentifiedImageError:
         raise InputError(
             f"{name}: not a picture this package reads; convert it to {', '.join(FORMATS)} or DICOM"
@@ -187,7 +193,7 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Rad
         raise _bomb(name) from None
     except DAMAGED as error:
         raise _damaged(name, error) from error
-    return _upright(image, name, size)
+    return _upright(image, name, colour, size)
 
 
 # What Pillow's decoders raise on damaged files.
@@ -212,7 +218,7 @@ def _lies_on_its_side(image: Image.Image) -> bool:
     return bool(image.getexif().get(_ORIENTATION, 1) >= 5)
 
 
-def _upright(image: Image.Image, name: str, size: tuple[int, int] | None = None) -> Radiograph:
+def _upright(image: Image.Image, name: str, colour: bool, size: tuple[int, int] | None = None) -> Radiograph:
     """Loads a picture, turned as its EXIF tag says; ``size`` is that of the original, before turning."""
     size = size or image.size
     try:
@@ -224,25 +230,28 @@ def _upright(image: Image.Image, name: str, size: tuple[int, int] | None = None)
             image = ImageOps.exif_transpose(image)
     except DAMAGED as error:
         raise _damaged(name, error) from error
-    return _checked(_to_gray(image, name), name, size)
+    return _checked(_to_8_bits(image, name, colour), name, size, colour)
 
 
 def _damaged(name: str, error: Exception) -> InputError:
     return InputError(f"{name}: damaged or cut short ({error}); copy it again from where it came")
 
 
-def _to_gray(image: Image.Image, name: str) -> Image.Image:
+def _to_8_bits(image: Image.Image, name: str, colour: bool) -> Image.Image:
+    """Gray; or red, green and blue where colour is asked for and the picture has any."""
     if image.mode == "L":
         return image
     if image.mode.startswith("I") or image.mode == "F":
         return stretch(np.asarray(image), name)
     try:
+        if colour and image.mode not in ("1", "LA", "La"):
+            return image.convert("RGB")
         return image.convert("RGB").convert("L") if image.mode in ("CMYK", "LAB", "HSV") else image.convert("L")
     except (OSError, ValueError) as error:
         raise InputError(f"{name}: cannot be turned to gray ({error})") from error
 
 
-def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
+def _from_array(array: npt.NDArray[Any], name: str, colour: bool) -> Image.Image:
     if array.size == 0:
         raise InputError(f"{name}: the array is empty (shape {array.shape})")
     if array.dtype.kind not in "uifb":
@@ -251,7 +260,9 @@ def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
         array = array[:, :, 0]
     if array.ndim == 3 and array.shape[2] in (3, 4):
         if array.dtype == np.uint8:
-            return Image.fromarray(np.ascontiguousarray(array)).convert("L")
+            return Image.fromarray(np.ascontiguousarray(array)).convert("RGB" if colour else "L")
+        if colour:
+            return stretch(array[:, :, :3], name)
         array = array[:, :, :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     if array.ndim != 2:
         raise InputError(f"{name}: shape {array.shape} is no picture; give (height, width) or (height, width, 1|3|4)")
@@ -261,7 +272,7 @@ def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
 
 
 def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
-    """``(height, width)`` of any number type -> 8-bit gray, darkest to 0 and brightest to 255.
+    """``(height, width)``, or ``(height, width, 3)``, of any number type -> 8 bits, darkest to 0, brightest to 255.
 
     Raises:
         InputError: the values are not finite.
@@ -270,7 +281,7 @@ def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
     if not np.isfinite(high - low):
         raise InputError(f"{name}: holds NaN or infinite values; replace them first")
     if high == low:
-        return Image.new("L", array.shape[::-1], 0)
+        return Image.fromarray(np.zeros(array.shape, np.uint8))
     scale = 255.0 / (high - low)
     # Few levels: a table is faster than arithmetic.
     few = array.dtype.kind in "uib" and array.dtype.itemsize <= 2
@@ -285,13 +296,13 @@ def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
     return Image.fromarray(gray)
 
 
-def _checked(image: Image.Image, name: str, size: tuple[int, int]) -> Radiograph:
-    _check_size(size, name)
+def _checked(image: Image.Image, name: str, size: tuple[int, int], colour: bool = False) -> Radiograph:
+    _check_size(size, name, colour)
     return Radiograph(image, name, size[0], size[1])
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
-    if min(size) < MIN_SIDE:
+def _check_size(size: tuple[int, int], name: str, colour: bool = False) -> None:
+    if not colour and min(size) < MIN_SIDE:
         raise InputError(
             f"{name}: {size[0]} x {size[1]} pixels is too small; at least {MIN_SIDE} x {MIN_SIDE} are needed"
         )

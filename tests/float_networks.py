@@ -26,7 +26,7 @@ def of_keras(model: keras.Model) -> FloatNetwork:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "own.keras"
         model.save(path)
-        return network.load(path, tuple("abcdefghij"[: ends.shape[-1]]), (-2.0, 2.0))
+        return network.load(path, tuple("abcdefghij"[: ends.shape[-1]]), (-2.0, 2.0), colour="gray")
 
 
 def pictures(count: int = 6, seed: int = 0) -> Any:

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite.fit import InputSpec, equalisation, fit, gray_table, input_tables, normalise, resize
+from covidnet_lite.fit import (
+    InputSpec,
+    equalisation,
+    fit,
+    gray_table,
+    input_tables,
+    levels,
+    look_up,
+    normalise,
+    resize,
+)
 
 PLAIN = InputSpec(96, 128)
 EQUALISED = InputSpec(96, 128, equalise=True)
@@ -178,3 +188,51 @@ def test_fitting_resizes_and_only_equalises_when_asked():
 def test_brightness_and_contrast_do_not_survive_equalisation():
     dark, bright = fit(gradient(20, 120), EQUALISED), fit(gradient(100, 240), EQUALISED)
     assert np.abs(dark.astype(int) - bright).max() <= 4
+
+
+RGB = InputSpec(2, 3, 3, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), colour="rgb")
+BGR = InputSpec(2, 3, 3, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), colour="bgr")
+
+
+def painted():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (2, 3, 3), np.uint8))
+
+
+@pytest.mark.parametrize("spec", [RGB, BGR])
+def test_the_order_of_colours_survives_json_and_gray_is_not_told(spec):
+    assert InputSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert "colour" not in COLOUR.to_dict()  # as it always was: the shipped files stay the same to the byte
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"colour": "cmyk"}, "colour must be one of gray, rgb, bgr, not 'cmyk'"),
+        ({"colour": "rgb"}, "colour rgb needs 3 channels"),
+        ({"colour": "bgr", "channels": 3, "mean": (0.0,) * 3, "std": (1.0,) * 3, "equalise": True}, "neither equalise nor lungs"),
+    ],
+)  # fmt: skip
+def test_colours_that_cannot_be_are_refused(fields, words):
+    with pytest.raises(ValueError, match=words):
+        InputSpec(**{"height": 8, "width": 8, **fields})
+
+
+def test_a_colour_picture_is_fitted_in_the_order_of_the_network():
+    image = painted()
+    np.testing.assert_array_equal(fit(image, RGB), np.asarray(image))
+    np.testing.assert_array_equal(fit(image, BGR), np.asarray(image)[..., ::-1])
+
+
+def test_a_gray_picture_is_the_same_in_all_colours():
+    gray = painted().convert("L")
+    np.testing.assert_array_equal(fit(gray, RGB), np.stack([np.asarray(gray)] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("spec", [RGB, BGR])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_tables_and_the_float_view_say_the_same_in_colour(spec, mode):
+    image = painted().convert(mode)
+    tables = input_tables(spec, np.dtype(np.float32), 0.0, 0)
+    found = look_up(tables, levels(image, spec))
+    assert found.flags.c_contiguous
+    np.testing.assert_allclose(found, normalise(fit(image, spec)[None], spec), rtol=1e-5, atol=1e-6)

@@ -350,3 +350,35 @@ def test_bytes_damaged_anywhere_are_read_or_refused_but_never_crash():
                 assert read(broken.tobytes()).image.mode == "L"
             except CovidNetLiteError as error:
                 assert str(error).startswith("<bytes>: ")  # noqa: PT017
+
+
+def red(mode="RGB", size=(30, 20)):
+    return Image.new("RGB", size, (200, 0, 0)).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr"])
+def test_colours_are_kept_when_asked_for(mode):
+    image = read(red(mode), colour=True).image
+    assert image.mode == "RGB"
+    np.testing.assert_allclose(image.getpixel((0, 0)), (200, 0, 0), atol=6)
+    assert read(red(mode, (80, 80))).image.mode == "L"
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_a_file_keeps_its_colours_and_is_reduced_all_the_same(form):
+    file = io.BytesIO()
+    red(size=(600, 400)).save(file, form)
+    image = read(file.getvalue(), (64, 64), colour=True).image
+    assert (image.mode, image.size) == ("RGB", (150, 100))
+    np.testing.assert_allclose(image.getpixel((0, 0)), (200, 0, 0), atol=3)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA", "I;16", "F"])
+def test_what_is_gray_stays_gray_when_colour_is_asked_for(mode):
+    assert read(Image.new(mode, (70, 70)), colour=True).image.mode == "L"
+
+
+def test_wider_numbers_are_stretched_over_all_three_colours_alike():
+    values = np.zeros((70, 70, 3), np.float32)
+    values[..., 0], values[..., 1] = 2.0, 1.0
+    assert read(values, colour=True).image.getpixel((0, 0)) == (255, 128, 0)

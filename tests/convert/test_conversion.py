@@ -303,7 +303,7 @@ def test_recorded_numbers_make_the_same_file_on_every_rung(
         return attempt if one.name == rung or attempt.agreement is None else replace(attempt, agreement=next(worse))
 
     monkeypatch.setattr(ladder, "_try", tried)
-    argv = command(given, "--calibration", folder, "--record", "--min-agreement", "0.2")
+    argv = command(given, "--calibration", folder, "--record", "--min-agreement", "0.2", "--allow-int16")
     assert quantize.main(argv) == 0
     recorded = json.loads((tmp_path / "own.ranges.json").read_text())
     assert recorded["rung"] == rung

@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 from convert import keras_network
+from convert.frozen import only
 from covidnet_lite.errors import ConversionError
 
 SHAPE = (16, 16, 3)
@@ -98,10 +99,20 @@ def test_named_outputs_stay(tmp_path: Path) -> None:
     assert set(reload(network, tmp_path).output) == {"logits", "embedding"}
 
 
-def test_a_saved_model_is_called_through_its_signature(tmp_path: Path) -> None:
+def test_an_only_output_may_come_in_a_list(tmp_path: Path) -> None:
+    image, x = features()
+    network = keras.Model([image], [steep(3, "softmax")(x)])
+    expected = np.asarray(only(network(pictures())))
+    np.testing.assert_allclose(softmax(logits(reload(network, tmp_path))), expected, atol=1e-5)
+
+
+def test_hdf5_under_another_name_is_read(tmp_path: Path) -> None:
     network = ending(steep(3))
-    network.export(tmp_path / "net", verbose=False)
-    np.testing.assert_allclose(logits(keras_network.load(tmp_path / "net")), np.asarray(network(pictures())), atol=1e-5)
+    network.save(tmp_path / "net.h5")
+    (tmp_path / "net.h5").rename(tmp_path / "net.keras")
+    np.testing.assert_allclose(
+        logits(keras_network.load(tmp_path / "net.keras")), np.asarray(network(pictures())), atol=1e-5
+    )
 
 
 def test_the_flatbuffer_is_the_same_network_and_the_same_every_time(tmp_path: Path) -> None:
@@ -124,7 +135,6 @@ def with_dtype(policy: str) -> keras.Model:
 
 REFUSED = {
     "sigmoids": (lambda: ending(steep(3, "sigmoid")), "ends in 3 sigmoids"),
-    "a sigmoid of its own": (lambda: ending(steep(1), layers.Activation("sigmoid")), "ends in a sigmoid behind"),
     "two outputs": (lambda: keras.Model((f := features())[0], [steep(3)(f[1]), f[1]]), "has 2 unnamed outputs"),
     "other names": (lambda: keras.Model((f := features())[0], {"scores": steep(3)(f[1]), "x": f[1]}), "has outputs scores, x"),
     "one layer in float16": (lambda: with_dtype("mixed_float16"), "computes in float16"),

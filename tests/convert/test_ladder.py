@@ -13,9 +13,11 @@ from convert.flatbuffer import read
 from convert.ladder import RUNGS, Attempt, TooLittleAgreement, climb
 from convert.material import Material
 from convert.network import FloatNetwork
+from convert.scope import Scope
 from covidnet_lite.errors import ConversionError
 
 NAMES = [rung.name for rung in RUNGS]
+WIDE = Scope(allow_int16=True)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,9 @@ def scores(*values: float) -> Callable[[bytes], float]:
 def numbers_only(given: Material, attempt: Attempt, folder: Path) -> Material:
     """What is recorded of an attempt, read again."""
     path = folder / "n.ranges.json"
-    path.write_text(material.to_json(attempt.material, attempt.rung.name, attempt.clip, attempt.wide))
+    path.write_text(
+        material.to_json(attempt.material, attempt.rung.name, attempt.clip, attempt.wide, attempt.rung.base)
+    )
     return material.read(path)
 
 
@@ -71,7 +75,7 @@ def test_the_best_way_to_clip_is_carried_on(net: FloatNetwork, given: Material) 
 
 
 def test_each_rung_does_what_it_says(net: FloatNetwork, given: Material) -> None:
-    attempts = climb(net, given, scores(*[0.5] * 6, 1.0), 0.95, silent)
+    attempts = climb(net, given, scores(*[0.5] * 4, 0.6, 0.5, 1.0), 0.95, silent, WIDE)
     by_name = {a.rung.name: a for a in attempts}
     assert [a.network is net for a in attempts] == [True] * 4 + [False] * 3
     assert len({a.quantised for a in attempts}) == len(attempts)
@@ -97,7 +101,7 @@ def test_when_nothing_is_good_enough_the_best_is_named_with_the_ways_out(net: Fl
     with pytest.raises(
         TooLittleAgreement, match=r"98.00%: the best is 'bias' with 97.00%; nothing was written.*--min-agreement"
     ) as told:
-        climb(net, given, scores(0.1, 0.2, 0.3, 0.97, 0.5, 0.6, 0.7), 0.98, silent)
+        climb(net, given, scores(0.1, 0.2, 0.3, 0.97, 0.5, 0.6, 0.7), 0.98, silent, WIDE)
     assert [a.rung.name for a in told.value.attempts] == NAMES
     assert isinstance(told.value, ConversionError)
 
@@ -114,7 +118,7 @@ def test_recorded_numbers_make_the_same_bytes_without_pictures(
     until: int, best: str, net: FloatNetwork, given: Material, tmp_path: Path
 ) -> None:
     values = [0.6 if RUNGS[i].clip == best else 0.5 for i in range(until - 1)]
-    kept = climb(net, given, scores(*values, 1.0), 0.95, silent)[-1]
+    kept = climb(net, given, scores(*values, 1.0), 0.95, silent, WIDE)[-1]
     recorded = numbers_only(given, kept, tmp_path)
     assert recorded.pictures is None
     for judge in (None, scores(1.0)):
@@ -140,7 +144,7 @@ def test_with_ranges_alone_the_finer_rungs_are_not_tried_and_it_says_why(net: Fl
 def test_with_numbers_alone_no_layer_is_widened_and_it_says_why(net: FloatNetwork, given: Material) -> None:
     said: list[str] = []
     with pytest.raises(TooLittleAgreement) as told:
-        climb(net, replace(given, pictures=None), scores(*[0.5] * 5), 0.99, said.append)
+        climb(net, replace(given, pictures=None), scores(*[0.5] * 5), 0.99, said.append, WIDE)
     assert [a.rung.name for a in told.value.attempts] == NAMES[:5]
     assert ["seen on images alone; pass --calibration" in line for line in said] == [False] * 5 + [True] * 2
 
@@ -153,7 +157,7 @@ def test_from_recorded_numbers_it_goes_on_upwards_but_not_with_another_rung_s_la
     assert [(a.rung.name, a.clip) for a in attempts] == [("bias", "mse"), ("equalised", "mse")]
     said: list[str] = []
     with pytest.raises(TooLittleAgreement):
-        climb(net, replace(recorded, rung="int16 10 %", wide=("two",)), scores(0.5), 0.99, said.append)
+        climb(net, replace(recorded, rung="int16 10 %", wide=("two",)), scores(0.5), 0.99, said.append, WIDE)
     assert "int16 25 %: not tried" in said[-1]
 
 
@@ -189,3 +193,38 @@ def test_where_an_equalised_activation_is_clipped_is_seen_on_the_pictures(net: F
     for layer, a in kept.material.activations.items():
         assert a.ranges[activations.EQUALISED] == seen[layer].range("mse")
     assert activations.EQUALISED not in given.activations["one"].ranges
+
+
+@pytest.mark.parametrize(("best", "equalised"), [(2, False), (3, False), (4, True)])
+def test_sixteen_bits_go_on_from_the_best_rung_so_far(
+    best: int, equalised: bool, net: FloatNetwork, given: Material
+) -> None:
+    values = [0.6 if i == best else 0.5 for i in range(5)]
+    last = climb(net, given, scores(*values, 1.0), 0.95, silent, WIDE)[-1]
+    assert (last.rung.base, last.rung.equalised) == (RUNGS[best].name, equalised)
+    assert (last.network is net) == (not equalised)
+
+
+def test_sixteen_bits_are_not_taken_unasked(net: FloatNetwork, given: Material) -> None:
+    said: list[str] = []
+    with pytest.raises(TooLittleAgreement, match="pass --allow-int16") as told:
+        climb(net, given, scores(*[0.5] * 5), 0.99, said.append)
+    assert [a.rung.name for a in told.value.attempts] == NAMES[:5]
+    assert "16 bits are slower than float on a CPU" in said[-1]
+
+
+def test_a_layer_kept_by_name_stays_off_8_bits(net: FloatNetwork, given: Material) -> None:
+    def kinds(**kept: tuple[str, ...]) -> dict[str, str]:
+        (attempt,) = climb(net, given, scores(1.0), 0.9, silent, Scope(**kept))
+        graph = read(attempt.quantised, "n")
+        assert (graph.inputs[0].type, graph.outputs[0].type) == ("INT8", "INT8")
+        assert decibels(answers(net)[0], answers(net, attempt.quantised)[0]) > 10
+        return {n.name: n.outputs[0].type for n in graph.nodes if n.name not in ("QUANTIZE", "DEQUANTIZE")}
+
+    assert set(kinds().values()) == {"INT8"}
+    kept = kinds(keep_float=("dep*",))
+    assert kept.pop("DEPTHWISE_CONV_2D") == "FLOAT32"
+    assert set(kept.values()) == {"INT8"}
+    assert kinds(keep_int16=("depth",))["DEPTHWISE_CONV_2D"] == "INT16"
+    with pytest.raises(ConversionError, match="--keep-float dpeth: there is no such layer; there are depth"):
+        climb(net, given, None, 0.9, silent, Scope(keep_float=("dpeth",)))

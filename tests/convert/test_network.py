@@ -134,15 +134,24 @@ def test_a_keras_file_of_ours_that_is_cut_short_is_no_crash(cut: float, tmp_path
     [
         (dense(softmax=True), "puts out probabilities by something else than a softmax at its very end"),
         (dense(weight=3e38), "answers NaN or infinity to noise"),
-        (dense((0.5,)), "ends in one unit"),
         (dense((0.1, 0.2, 0.3)), r"shape \(1, 3\) but 2 labels"),
     ],
-    ids=["probabilities", "infinity", "one unit", "three classes"],
+    ids=["probabilities", "infinity", "three classes"],
 )
 def test_answers_that_are_no_logits_are_refused(data: bytes, message: str, given: Path) -> None:
     given.write_bytes(data)
     with pytest.raises(ConversionError, match=message):
         network.load(given, ("a", "b"), (0, 1))
+
+
+def test_one_output_is_two_classes_and_needs_their_names(given: Path) -> None:
+    given.write_bytes(dense((0.5,)))
+    assert (
+        "its one output is the logit or the probability of 'yes'"
+        in network.load(given, ("no", "yes"), (0, 1)).assumed[0]
+    )
+    with pytest.raises(ConversionError, match="--labels no,yes"):
+        network.load(given, ("a", "b", "c"), (0, 1))
 
 
 @pytest.mark.parametrize("ends", [(1, 0), (0, 0), (0, float("inf")), (float("nan"), 1), (0, 1e-9), (0, 1e300)])

@@ -114,6 +114,13 @@ ENDS = {
     "softmax in a .tflite": lambda d: content("given.tflite", to_tflite(classifier("softmax")))(d),
     "softmax of a network in the network": lambda d: saved(nested())(d),
     "one sigmoid": lambda d: saved(classifier("sigmoid", 1))(d),
+    "one sigmoid in a .tflite": lambda d: content("given.tflite", to_tflite(classifier("sigmoid", 1)))(d),
+    "one sigmoid in a SavedModel": lambda d: exported(classifier("sigmoid", 1))(d),
+    "one logit, not a sigmoid": lambda d: saved(classifier(units=1))(d),
+    "one logit, not a sigmoid, in a .tflite": lambda d: content("given.tflite", to_tflite(classifier(units=1)))(d),
+    "one sigmoid behind a layer": lambda d: saved(
+        keras.Sequential([keras.Input((48, 48, 3)), classifier(units=1), layers.Activation("sigmoid")])
+    )(d),
     "one sigmoid of a Sequential": lambda d: saved(
         keras.Sequential([keras.Input((48, 48, 3)), *classifier("sigmoid", 1).layers[1:]])
     )(d),
@@ -342,9 +349,7 @@ NETWORKS = {
     "NaN weights": (lambda d: saved(not_finite())(d), "conv2d/kernel hold NaN"),
     "float64": (in_policy("float64"), "computes in float64"),
     "mixed float16": (in_policy("mixed_float16"), "computes in float16"),
-    "one linear unit": (lambda d: saved(classifier(units=1))(d), "ends in one unit"),
     "two sigmoid units": (lambda d: saved(classifier("sigmoid"))(d), "ends in 2 sigmoids"),
-    "a sigmoid behind a layer": (lambda d: saved(keras.Sequential([keras.Input((48, 48, 3)), classifier(units=1), layers.Activation("sigmoid")]))(d), "ends in a sigmoid behind"),
     "three classes": (lambda d: saved(classifier(units=3))(d), "has outputs of shape (1, 3) but 2 labels (clear, clouded)"),
 }  # fmt: skip
 
@@ -442,8 +447,7 @@ LITE = {
     "NaN weights": (lambda d: to_tflite(not_finite()), "hold NaN"),
     "two inputs": (lambda d: to_tflite(two_inputs()), "2 inputs"),
     "images of any size": (lambda d: to_tflite(of_any_size()), "images of any size (-1, -1, 3)"),
-    "a sigmoid": (lambda d: to_tflite(classifier("sigmoid", 1)), "ends in a sigmoid"),
-    "one linear unit": (lambda d: to_tflite(classifier(units=1)), "ends in one unit"),
+    "two sigmoids": (lambda d: to_tflite(classifier("sigmoid")), "ends in 2 sigmoids"),
     "outputs without names": (lambda d: to_tflite(of_two_outputs()), "has 2 outputs, none called logits"),
     "a softmax that is read on": (lambda d: to_tflite(read_on(classifier("softmax"))), "puts out probabilities"),
 }  # fmt: skip

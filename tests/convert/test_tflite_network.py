@@ -104,6 +104,16 @@ def of_shape(*shape: int, kind: str = "FLOAT32", signature: Any = None) -> bytes
     return net.bytes([net.image], [net.dense(net.image)])
 
 
+@pytest.mark.parametrize("sigmoid", [False, True])
+def test_one_output_becomes_two_logits_that_say_the_same(sigmoid: bool) -> None:
+    net = Floats()
+    logit = net.dense(net.image, classes=1)
+    plain = net.bytes([net.image], [logit])
+    made = canonical(net.bytes([net.image], [net.then("LOGISTIC", [logit], 1, 1)]) if sigmoid else plain, "net")
+    np.testing.assert_array_equal(answers(made)[0], [[0, answers(plain)[0][0, 0]]])
+    assert kinds(made) == ["FULLY_CONNECTED", "MUL"]
+
+
 def with_sigmoid() -> bytes:
     net = Floats()
     return net.bytes([net.image], [net.then("LOGISTIC", [net.dense(net.image)], 1, 2)])
@@ -134,7 +144,7 @@ REFUSED = {
     "two channels": (lambda: of_shape(1, 4, 2, 2), r"takes FLOAT32 of \(1, 4, 2, 2\)"),
     "eight pictures": (lambda: of_shape(8, 4, 4, 1), r"takes FLOAT32 of \(8, 4, 4, 1\)"),
     "any size": (lambda: of_shape(1, 1, 1, 1, signature=[-1, -1, -1, 1]), r"images of any size \(-1, -1, 1\)"),
-    "a sigmoid": (with_sigmoid, "ends in a sigmoid"),
+    "a sigmoid": (with_sigmoid, "ends in 2 sigmoids"),
     "nothing": (lambda: b"", "is no TFLite file; give a float .tflite"),
     "garbage": (lambda: b"\x1c\0\0\0TFL3" + bytes(500), "net: "),
 }  # fmt: skip
