@@ -55,6 +55,7 @@ class Examination:
     view: str = ""
     laterality: str = ""
     objection: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, str]:
         """What the header says, without what it does not and without the objection."""

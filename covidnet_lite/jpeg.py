@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 # Transfer syntaxes: extended (12 bits), lossless of any predictor, lossless of the first.
 SYNTAXES = ("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+JPEG_2000 = b"\xff\x4f\xff\x51"  # how its codestream begins
 _START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # F7: JPEG-LS
 
 
@@ -26,10 +27,24 @@ def claimed(frame: bytes) -> tuple[int, int, int]:
         struct.error: it ends within it.
     """
     start = _codestream(frame)
-    if frame.startswith(b"\xff\x4f\xff\x51", start):  # JPEG 2000
+    if frame.startswith(JPEG_2000, start):
         right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
         (components,) = struct.unpack_from(">H", frame, start + 40)
         return right - left, bottom - top, components
+    height, width, components = struct.unpack_from(">HHB", frame, _start_of_frame(frame) + 5)
+    return width, height, components
+
+
+def precision(frame: bytes) -> int:
+    """The bits of a sample, by the same head and with the same errors."""
+    start = _codestream(frame)
+    if frame.startswith(JPEG_2000, start):
+        return (frame[start + 42] & 0x7F) + 1
+    return frame[_start_of_frame(frame) + 4]
+
+
+def _start_of_frame(frame: bytes) -> int:
+    """Where that marker of a JPEG or JPEG-LS frame is."""
     if not frame.startswith(b"\xff\xd8"):
         raise ValueError("its picture is neither JPEG, JPEG-LS nor JPEG 2000")
     at = 2
@@ -40,8 +55,7 @@ def claimed(frame: bytes) -> tuple[int, int, int]:
         if marker == 0xFF:  # filling
             at += 1
         elif marker in _START_OF_FRAME:
-            height, width, components = struct.unpack_from(">HHB", frame, at + 5)
-            return width, height, components
+            return at
         else:
             at += 2 + length
 

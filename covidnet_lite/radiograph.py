@@ -22,13 +22,15 @@ from PIL import Image, UnidentifiedImageError
 
 from .errors import InputError
 from .examination import Examination
+from .reduction import reduce, reduction
+from .stretch import stretch
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 MAX_PIXELS = 100_000_000  # about twice the largest detector; a 50,000 x 50,000 header stops here
 MIN_SIDE = 64  # pixels; below this there is no radiograph to read
-LINES = 32  # stretched together: few enough for a processor's cache
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow has it
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,7 @@ class Radiograph:
         name: what the user would call it (a file name, ``<bytes>``, ``<array>``).
         width, height: pixels of the original.
         examination: what a DICOM header says was examined, else ``None``.
+        notes: what was left aside in reading it, in words.
     """
 
     image: Image.Image
@@ -47,6 +50,7 @@ class Radiograph:
     width: int
     height: int
     examination: Examination | None = None
+    notes: tuple[str, ...] = ()
 
 
 def name_of(img: Source) -> str:
@@ -88,15 +92,6 @@ def read(
     return replace(radiograph, image=radiograph.image.reduce(factor)) if factor > 1 else radiograph
 
 
-def reduction(size: tuple[int, int], at_least: tuple[int, int] | None) -> int:
-    """By how much a picture can be reduced, neither side falling below ``at_least``.
-
-    A power of two, as libjpeg has it: so a film is the same to a network as JPEG, PNG or DICOM.
-    """
-    factor = min(side // least for side, least in zip(size, at_least)) if at_least else 1
-    return 1 << (max(1, factor).bit_length() - 1)
-
-
 def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool) -> Radiograph:
     if isinstance(img, np.ndarray):
         image = _from_array(img, name)
@@ -115,8 +110,8 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
         if head[128:132] == b"DICM":
             from . import dicom
 
-            image, size, examined = dicom.read(data, name, at_least)
-            return replace(_checked(image, name, size), examination=examined)
+            film = dicom.read(data, name, at_least)
+            return replace(_checked(film.image, name, film.size), examination=film.examination, notes=film.notes)
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
             raise InputError(f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file")
         return _decode(data, name, None if exact else at_least)
@@ -252,37 +247,12 @@ def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
     if array.ndim == 3 and array.shape[2] in (3, 4):
         if array.dtype == np.uint8:
             return Image.fromarray(np.ascontiguousarray(array)).convert("L")
-        array = array[:, :, :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        array = array[:, :, :3].astype(np.float32) @ LUMINANCE
     if array.ndim != 2:
         raise InputError(f"{name}: shape {array.shape} is no picture; give (height, width) or (height, width, 1|3|4)")
     if array.dtype == np.uint8:
         return Image.fromarray(np.ascontiguousarray(array))
     return stretch(array, name)
-
-
-def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
-    """``(height, width)`` of any number type -> 8-bit gray, darkest to 0 and brightest to 255.
-
-    Raises:
-        InputError: the values are not finite.
-    """
-    low, high = float(array.min()), float(array.max())
-    if not np.isfinite(high - low):
-        raise InputError(f"{name}: holds NaN or infinite values; replace them first")
-    if high == low:
-        return Image.new("L", array.shape[::-1], 0)
-    scale = 255.0 / (high - low)
-    # Few levels: a table is faster than arithmetic.
-    few = array.dtype.kind in "uib" and array.dtype.itemsize <= 2
-    table = np.rint((np.arange(low, high + 1) - low) * scale).astype(np.uint8) if few else None
-    gray = np.empty(array.shape, np.uint8)
-    for row in range(0, len(array), LINES):
-        part = array[row : row + LINES]
-        if table is not None:
-            gray[row : row + LINES] = table[part.astype(np.int32) - int(low)]
-        else:
-            gray[row : row + LINES] = np.rint((part.astype(np.float64) - low) * scale)
-    return Image.fromarray(gray)
 
 
 def _checked(image: Image.Image, name: str, size: tuple[int, int]) -> Radiograph:
