@@ -41,6 +41,7 @@ class _Prepared:
     refusal: str | None = None
     view: Box = WHOLE
     examination: Examination | None = None
+    notes: tuple[str, ...] = ()
 
 
 Outputs = list[npt.NDArray[Any]]  # as stored
@@ -163,11 +164,11 @@ class Classifier:
         if seen != WHOLE and is_blank(small):
             blank = "what was taken for the lungs is blank: next to no contrast"
         if blank:
-            return _Prepared(name, img, {"read": read, "fit": _ms(start)}, None, blank, seen, examined)
+            return _Prepared(name, img, {"read": read, "fit": _ms(start)}, None, blank, seen, examined, found.notes)
         # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
         tables = self._interpreter.tables[:, gray_table(small, spec)]
         values = look_up(tables, np.asarray(small))
-        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, view=seen, examination=examined)
+        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, None, seen, examined, found.notes)
 
     def _run(self, values: npt.NDArray[Any], wait: bool = True) -> Outputs:
         """The network's outputs; while another thread has it, waits, or runs a spare one with one thread."""
@@ -205,6 +206,7 @@ class Classifier:
                 source=prepared.source,
                 view=prepared.view,
                 examination=prepared.examination,
+                notes=prepared.notes,
             )
         start = time.perf_counter()
         outputs = self._run(prepared.values, wait)
@@ -219,6 +221,7 @@ class Classifier:
         return Prediction(
             name, status, label, reason, probabilities, timings, self.model.name, self.model.sha256,
             evidence, distance, prepared.source, prepared.view, prepared.examination,
+            prepared.notes,
         )  # fmt: skip
 
 

@@ -77,7 +77,9 @@ def _white_is_low(header: Elements) -> bool:
     low = header.text("PhotometricInterpretation") == "MONOCHROME1"
     shape = {"INVERSE": True, "IDENTITY": False}.get(header.text("PresentationLUTShape"), low)
     if shape != low:
-        header.notes.append("PhotometricInterpretation and PresentationLUTShape contradict each other; the latter holds")
+        header.notes.append(
+            "PhotometricInterpretation and PresentationLUTShape contradict each other; the latter holds"
+        )
     return shape
 
 

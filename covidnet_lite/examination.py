@@ -1,7 +1,8 @@
 """What a DICOM header says was examined, and what speaks against a frontal chest radiograph.
 
-The plain fields and the code sequences are both asked: older machines fill the
-ones, DX machines the others. A code of a vendor's own is not judged.
+Only what is known to be something else is an objection; a word that nobody here knows is none, and is noted: the
+picture itself is judged. The plain fields and the code sequences are both asked: older machines fill the ones, DX
+machines the others. An objection names what was understood, and quotes nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +11,20 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from . import anatomy
+from .elements import text, values
+
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 OBJECTION = "its header says"  # how an objection begins
 PROJECTION = ("CR", "DX", "RG")  # computed, digital and digitised film radiography
+# Modalities that are something else (PS3.3, C.7.3.1.1.1). Not among them: OT, and DR, XR or SC, which some write for DX.
+OTHER_MODALITIES = frozenset(
+    "CT MR US NM PT MG IO PX XA RF XC BI BMD BDUS CD CF CP CS DD DF DG DM DS EC ECG EEG EMG EOG EPS ES FA FS GM HD IVOCT "
+    "IVUS KER LEN LP LS MA MS OAM OCT OP OPM OPT OPTBSV OPTENF OPV PA POS RESP RTDOSE RTIMAGE RTPLAN RTRECORD "
+    "RTSTRUCT SEG SM SMR SRF SR ST TG VA VF KO PR DOC AU M3D REG FID PLAN STAIN TEXTUREMAP".split()
+)
 # The classes of objects such a picture may come in: CR, DX, secondary capture.
 _CLASSES = (
     "1.2.840.10008.5.1.4.1.1.1",
@@ -22,20 +32,9 @@ _CLASSES = (
     "1.2.840.10008.5.1.4.1.1.1.1.1",
     "1.2.840.10008.5.1.4.1.1.7",
 )
-_CHEST = ("CHEST", "THORAX", "TORAX", "LUNG", "RIB", "CLAVICLE", "HEART", "MEDIASTIN")
-# Chest, thoracic structure, thoracic cavity, lung, rib, clavicle, heart, mediastinum, sternum; chest with neighbours.
-_CHEST_CODES = frozenset(
-    "816094009 51185008 43799004 39607008 113197003 51299004 80891009 72410000 56873002 "
-    "416550000 416775004 417437006 416319003 416152001 "
-    "T-D3000 T-28000 T-11300 T-12310 T-32000 T-D3300 T-11210 R-FAB55".split()
-)
-# SNOMED CT, and the identifiers of SNOMED RT that DICOM used before.
-_VIEW_CODES = {
-    "272479007": "PA", "399348003": "AP", "399033003": "FRONTAL",
-    "R-40888": "PA", "R-10214": "PA", "R-10206": "AP", "R-10202": "FRONTAL",
-}  # fmt: skip
-_FRONTAL = ("PA", "AP", "FRONTAL")
-_STANDARD = ("SCT", "SRT", "SNM3", "99SDM", "DCM", "RADLEX")  # schemes whose codes are judged
+NO_CHEST = "its header does not name the chest"
+NO_FRONTAL = "its header does not name a frontal view (PA or AP)"
+NO_RADIOGRAPH = "its header does not name a radiograph (modality CR or DX)"
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class Examination:
         view: ``PA``, ``AP``, or whatever else the header says, in capitals.
         laterality: ``L``, ``R``, ``B`` (both) or ``U`` (unpaired).
         objection: why it is no frontal chest radiograph, or ``""``.
+        notes: what the header does not say of the three things that matter, in words.
     """
 
     modality: str = ""
@@ -58,75 +58,77 @@ class Examination:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, str]:
-        """What the header says, without what it does not and without the objection."""
-        return {name: value for name, value in asdict(self).items() if value and name != "objection"}
+        """What the header says, without what it does not, the objection and the notes."""
+        told = ("modality", "body_part", "view", "laterality")
+        return {name: value for name, value in asdict(self).items() if value and name in told}
 
 
 def read(header: Dataset) -> Examination:
     """What the elements of a DICOM file say of the examination."""
-    modality = _text(header, "Modality")
-    parts, views = _body_parts(header), _views(header)
+    modality, part, view = text(header, "Modality"), text(header, "BodyPartExamined"), text(header, "ViewPosition")
+    chest, others, names = _body_parts(header, part)
+    frontal, elsewhere = _views(header, view)
     objections = [
         *_wrong_kind(header, modality),
-        *(f"body part {part}, not chest" for part, chest in parts if not chest),
-        *(f"view {view}, not frontal (PA or AP)" for view in views if view not in _FRONTAL),
+        *(f"body part {other}, not chest" for other in others),
+        *(f"view {other}, not frontal (PA or AP)" for other in elsewhere),
+    ]
+    notes = [
+        *([] if chest else [NO_CHEST]),
+        *([] if frontal else [NO_FRONTAL]),
+        *([] if modality in PROJECTION else [NO_RADIOGRAPH]),
     ]
     return Examination(
         modality,
-        parts[0][0] if parts else "",
-        views[0] if views else "",
-        _text(header, "ImageLaterality") or _text(header, "Laterality"),
+        part or next(iter(names), ""),
+        next(iter((*frontal, *elsewhere)), view),
+        text(header, "ImageLaterality") or text(header, "Laterality"),
         f"{OBJECTION} {objections[0]}" if objections else "",
+        () if objections else tuple(notes),
     )
 
 
 def _wrong_kind(header: Dataset, modality: str) -> list[str]:
-    if modality and modality not in PROJECTION:
+    if modality in OTHER_MODALITIES:
         return [f"modality {modality}, not a projection radiograph (CR, DX)"]
-    kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    kind = next(iter(values(header, "SOPClassUID") or values(header.file_meta, "MediaStorageSOPClassUID") or ()), None)
     # Multi-frame secondary captures are not told apart here: they are turned away for their frames.
-    if kind and kind.type == "SOP Class" and kind not in _CLASSES and not kind.startswith(f"{_CLASSES[-1]}."):
+    known = kind is not None and getattr(kind, "type", "") == "SOP Class"
+    if known and kind not in _CLASSES and not kind.startswith(f"{_CLASSES[-1]}."):
         return [f"{kind.name}, not a projection radiograph (CR, DX)"]
     return []
 
 
-def _body_parts(header: Dataset) -> list[tuple[str, bool]]:
-    """Each body part that is named, and whether it belongs to the chest."""
-    plain = _text(header, "BodyPartExamined")
-    named = [(plain, _is_chest(plain))] if plain else []
-    for code, scheme, meaning in _codes(header, "AnatomicRegionSequence"):
-        chest = code in _CHEST_CODES or _is_chest(meaning)
-        if chest or scheme in _STANDARD:
-            named.append((meaning, chest))
-    return named
+def _body_parts(header: Dataset, plain: str) -> tuple[bool, list[str], list[str]]:
+    """Whether the chest is named; the names of other parts that are; and the meanings of codes, as they stand."""
+    chest, others, names = False, [], []
+    for code, meaning in (("", plain), *_codes(header, "AnatomicRegionSequence")):
+        words = anatomy.folded(meaning)
+        if code and meaning:
+            names.append(meaning)
+        if code in anatomy.CHEST_CODES or anatomy.names_chest(words):
+            chest = True
+        elif other := anatomy.OTHER_CODES.get(code) or anatomy.other_part(words):
+            others.append(other)
+    return chest, others, names
 
 
-def _is_chest(words: str) -> bool:
-    return any(part in words for part in _CHEST)
+def _views(header: Dataset, plain: str) -> tuple[list[str], list[str]]:
+    """Frontal and other views that are named; if none, lateral where the film runs from the patient's front to back."""
+    frontal, others = [], []
+    for code, meaning in (("", plain), *_codes(header, "ViewCodeSequence")):
+        known = anatomy.VIEW_CODES.get(code, "")
+        front, other = anatomy.view_of([known] if known in anatomy.FRONTAL_VIEWS else anatomy.folded(meaning))
+        if known and known not in anatomy.FRONTAL_VIEWS:
+            front, other = "", known
+        frontal += [front] if front and not other else []
+        others += [other] if other else []
+    if not frontal and not others and re.match("[AP]", text(header, "PatientOrientation")):
+        others = ["LATERAL"]
+    return frontal, others
 
 
-def _views(header: Dataset) -> list[str]:
-    """Each view that is named; failing that, lateral if the film runs from the patient's front to the back."""
-    plain = re.sub(r"[^A-Z0-9 ]", "", _text(header, "ViewPosition"))
-    named = [plain] if plain else []
-    for code, scheme, meaning in _codes(header, "ViewCodeSequence"):
-        if code in _VIEW_CODES or scheme in _STANDARD:
-            named.append(_VIEW_CODES.get(code, meaning))
-    if not named and re.match("[AP]", _text(header, "PatientOrientation")):
-        named = ["LATERAL"]
-    return named
-
-
-def _codes(header: Dataset, keyword: str) -> list[tuple[str, str, str]]:
-    """``(code, scheme, meaning)`` of each item, in capitals."""
-    items = header.get(keyword) or []
-    fields = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
-    return [(_text(item, fields[0]), _text(item, fields[1]), _text(item, fields[2])) for item in items]
-
-
-def _text(data: Dataset, keyword: str) -> str:
-    """An element as text in capitals; of several values the first."""
-    value = data.get(keyword)
-    if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
-        value = value[0] if value else ""
-    return " ".join(str(value or "").upper().split())
+def _codes(header: Dataset, keyword: str) -> list[tuple[str, str]]:
+    """``(code, meaning)`` of each item, in capitals."""
+    items = [item for item in values(header, keyword) or () if hasattr(item, "get")]
+    return [(text(item, "CodeValue"), text(item, "CodeMeaning")) for item in items]

@@ -41,6 +41,7 @@ class Prediction:
         timings: milliseconds for ``read``, ``fit``, ``run`` and ``judge``.
         model, sha256: which network said so.
         examination: what a DICOM header says of modality, body part, view and laterality, else ``None``.
+        notes: what was left aside in reading the file, or its header does not say, in words.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Prediction:
     source: Source | None = field(default=None, repr=False)
     view: Box = WHOLE
     examination: Examination | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def most_likely(self) -> str | None:
@@ -111,6 +113,7 @@ class Prediction:
             "model": self.model,
             "sha256": self.sha256,
             **({"examination": self.examination.to_dict()} if self.examination else {}),
+            "notes": list(self.notes),
             "note": DISCLAIMER,
         }
 

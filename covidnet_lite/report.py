@@ -74,6 +74,8 @@ class _Table:
         print(f"{result.label or result.status:<12}{shares}  {printable(result.name)}", file=self.out)
         if result.reason:
             print(f"{'':<12}  {printable(result.reason)}", file=self.out)
+        for note in getattr(result, "notes", ()):
+            print(f"{'':<12}  note: {printable(note)}", file=self.out)
         if self.timings and isinstance(result, Prediction):
             print(f"{'':<12}  " + "  ".join(f"{k} {v:.2f} ms" for k, v in result.timings.items()), file=self.out)
         self.out.flush()

@@ -138,7 +138,7 @@ def test_a_large_picture_is_reduced_but_never_below_what_is_needed(at_least):
     [
         ({"Modality": "MR"}, "modality MR, not a projection radiograph"),
         ({"BodyPartExamined": "HAND"}, "body part HAND, not chest"),
-        ({"ViewPosition": "LL"}, "view LL, not frontal"),
+        ({"ViewPosition": "LL"}, "view LATERAL, not frontal"),
         ({"ViewPosition": "lateral"}, "view LATERAL, not frontal"),
     ],
 )
@@ -313,7 +313,10 @@ BROKEN = {
     ),
     "raw": (made(stored(), PresentationIntentType="FOR PROCESSING"), "raw data .* give the image FOR PRESENTATION"),
     "palette": (made(stored(), PhotometricInterpretation="PALETTE COLOR"), "pixels are PALETTE COLOR, not gray levels"),
-    "high bit": (made(stored(), BitsStored=12, HighBit=10), "the highest of 12 bits is number 10 of 16, which cannot be"),
+    "high bit": (
+        made(stored(), BitsStored=12, HighBit=10),
+        "the highest of 12 bits is number 10 of 16, which cannot be",
+    ),
     "32 bits": (made(stored().astype(np.uint32)), "stores 32 of 32 bits a pixel; 8 to 16 are read"),
     "7 bits": (made(stored(), BitsStored=7), "stores 7 of 16 bits a pixel; 8 to 16 are read"),
     "headless": (

@@ -40,7 +40,13 @@ def ramp(bits: int, signed: bool = False) -> Any:
 
 
 def film(
-    values: Any, bits: int, allocated: int = 16, high: int | None = None, signed: bool = False, dirt: int = 0, **fields: Any
+    values: Any,
+    bits: int,
+    allocated: int = 16,
+    high: int | None = None,
+    signed: bool = False,
+    dirt: int = 0,
+    **fields: Any,
 ) -> Any:
     """Values put where the header says they are; with ``dirt`` other things stand in the unused bits."""
     high = bits - 1 if high is None else high
@@ -148,7 +154,9 @@ def test_look_up_tables_of_any_depth_and_packing(dcm2pnm, step, packed, bits, fi
     data = film(ramp(12), 12, **{step: [lut(entries.round(), first, bits, packed)]})
     if step == "ModalityLUTSequence":
         data.ModalityLUTSequence[0].ModalityLUTType = "US"
-    assert np.abs(ours(data) - theirs(dcm2pnm, data, *(["+Wl", "1"] if step == "VOILUTSequence" else ["+Wm"]))).max() <= 1
+    assert (
+        np.abs(ours(data) - theirs(dcm2pnm, data, *(["+Wl", "1"] if step == "VOILUTSequence" else ["+Wm"]))).max() <= 1
+    )
 
 
 def test_a_voi_table_that_begins_below_zero(dcm2pnm):
@@ -164,7 +172,11 @@ def test_transfer_syntaxes(dcm2pnm, syntax, bits, signed):
     plain = film(ramp(bits, signed), bits, 8 if bits == 8 else 16, signed=signed)
     data = film(ramp(bits, signed), bits, 8 if bits == 8 else 16, signed=signed)
     if syntax == BIG:
-        data.PixelData = np.frombuffer(data.PixelData, f"<u{data.BitsAllocated // 8}").byteswap().tobytes() if bits > 8 else data.PixelData
+        data.PixelData = (
+            np.frombuffer(data.PixelData, f"<u{data.BitsAllocated // 8}").byteswap().tobytes()
+            if bits > 8
+            else data.PixelData
+        )
         data.file_meta.TransferSyntaxUID = BIG
         data["PixelData"].VR = "OW"
     elif syntax == IMPLICIT:

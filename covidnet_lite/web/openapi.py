@@ -158,6 +158,7 @@ def _schemas(labels: Sequence[str]) -> Node:
             "view": {"type": "array", "items": _SHARE, "minItems": 4, "maxItems": 4},
             "timings_ms": {"type": "object", "additionalProperties": _NUMBER},
             "examination": {"type": "object", "additionalProperties": _or_null(_TEXT)},
+            "notes": {"type": "array", "items": _TEXT},
             "model": _TEXT,
             "sha256": _DIGEST,
             "evidence": _or_null(_by_label(labels, grid)),

@@ -77,6 +77,7 @@ function facts(one, about) {
     ["Time", stages.length && `${total.toFixed(1)} ms: ${stages.map(([s, ms]) => `${s} ${ms.toFixed(1)}`).join(", ")}`],
     ["On screen", one.waited],
     ["Header", told],
+    ["Notes", (result.notes ?? []).join("; ")],
     [
       "Strangeness",
       result.distance != null && about.guard_limit != null &&
