@@ -7,7 +7,7 @@ C.11.2). Both are functions of one stored value, so they are worked out once a l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,8 @@ class Table:
 
     def look_up(self, found: Values) -> Values:
         """Entries for values; what lies beyond the table gets its first or last one."""
-        return self.entries[np.clip(np.rint(found) - self.first, 0, len(self.entries) - 1).astype(np.int64)]
+        at = np.clip(np.rint(found) - self.first, 0, len(self.entries) - 1).astype(np.int64)
+        return np.asarray(self.entries[at])
 
 
 def table(
@@ -98,14 +99,14 @@ def _rescaled(levels: npt.NDArray[np.int64], header: Elements) -> Values:
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
     if slope == 0:
         header.unusable("RescaleSlope")
-    return levels * (slope or 1.0) + (intercept or 0.0)
+    return np.asarray(levels * (slope or 1.0) + (intercept or 0.0), np.float64)
 
 
 def _windowed(found: Values, modality: Table | None, header: Elements) -> Values | None:
     """0 (black) to 1 (white) by the VOI table, or else by the first window that can be used; ``None`` without one."""
     voi = _table(header, "VOILUTSequence", signed=bool(found.min() < 0))
     if voi:
-        return voi.look_up(found) / ((1 << voi.bits) - 1)
+        return np.asarray(voi.look_up(found) / ((1 << voi.bits) - 1), np.float64)
     centres, widths = header.numbers("WindowCenter"), header.numbers("WindowWidth")
     function = header.text("VOILUTFunction")
     for centre, width in zip(centres, widths):

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 OBJECTION = "its header says"  # how an objection begins
 PROJECTION = ("CR", "DX", "RG")  # computed, digital and digitised film radiography
-# Modalities that are something else (PS3.3, C.7.3.1.1.1). Not among them: OT, and DR, XR or SC, which some write for DX.
+# Modalities that are something else (PS3.3, C.7.3.1.1.1). Not among them: OT, and DR, XR or SC, as some write for DX.
 OTHER_MODALITIES = frozenset(
-    "CT MR US NM PT MG IO PX XA RF XC BI BMD BDUS CD CF CP CS DD DF DG DM DS EC ECG EEG EMG EOG EPS ES FA FS GM HD IVOCT "
-    "IVUS KER LEN LP LS MA MS OAM OCT OP OPM OPT OPTBSV OPTENF OPV PA POS RESP RTDOSE RTIMAGE RTPLAN RTRECORD "
+    "CT MR US NM PT MG IO PX XA RF XC BI BMD BDUS CD CF CP CS DD DF DG DM DS EC ECG EEG EMG EOG EPS ES FA FS GM HD "
+    "IVOCT IVUS KER LEN LP LS MA MS OAM OCT OP OPM OPT OPTBSV OPTENF OPV PA POS RESP RTDOSE RTIMAGE RTPLAN RTRECORD "
     "RTSTRUCT SEG SM SMR SRF SR ST TG VA VF KO PR DOC AU M3D REG FID PLAN STAIN TEXTUREMAP".split()
 )
 # The classes of objects such a picture may come in: CR, DX, secondary capture.
@@ -93,8 +93,9 @@ def _wrong_kind(header: Dataset, modality: str) -> list[str]:
         return [f"modality {modality}, not a projection radiograph (CR, DX)"]
     kind = next(iter(values(header, "SOPClassUID") or values(header.file_meta, "MediaStorageSOPClassUID") or ()), None)
     # Multi-frame secondary captures are not told apart here: they are turned away for their frames.
-    known = kind is not None and getattr(kind, "type", "") == "SOP Class"
-    if known and kind not in _CLASSES and not kind.startswith(f"{_CLASSES[-1]}."):
+    if kind is None or getattr(kind, "type", "") != "SOP Class":
+        return []
+    if kind not in _CLASSES and not kind.startswith(f"{_CLASSES[-1]}."):
         return [f"{kind.name}, not a projection radiograph (CR, DX)"]
     return []
 

@@ -113,7 +113,7 @@ class Prediction:
             "model": self.model,
             "sha256": self.sha256,
             **({"examination": self.examination.to_dict()} if self.examination else {}),
-            "notes": list(self.notes),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "note": DISCLAIMER,
         }
 

@@ -14,8 +14,8 @@ Values = npt.NDArray[np.float64]
 
 LINES = 32  # stretched together: few enough for a processor's cache
 SAMPLE = 2**19  # pixels, of a larger picture, by which its darkest and brightest value are found
-# The darkest or the brightest value alone is a frame, a shutter or a label where so many pixels have it and it is so far
-# (in shares of the span of nearly all others) from nearly all others, and so many are left.
+# The darkest or the brightest value alone is a frame, a shutter or a label where so many pixels have it, it is so far
+# (in shares of the span of nearly all others) from nearly all others, and so many pixels are left.
 FRAME, APART, LEFT = 0.005, 0.02, 0.2
 # Values farther from the middle are no film: beyond the 5th and 95th percentile by more than their distance (labels),
 # and then beyond the 0.5th and 99.5th by a tenth of that (broken pixels). Where there are none, nothing is cut off.

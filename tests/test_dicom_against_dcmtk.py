@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicoms import compressed, dataset, stored, written
+from dicoms import compressed, dataset, written
 from PIL import Image
 
 from covidnet_lite import radiograph
