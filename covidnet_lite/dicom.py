@@ -18,7 +18,8 @@ from .dicom_pixels import Bits
 from .elements import Elements
 from .errors import InputError, MissingExtraError, NotAChestRadiograph
 from .examination import Examination
-from .radiograph import DAMAGED, LUMINANCE, MAX_PIXELS
+from .picture import DAMAGED, LUMINANCE
+from .radiograph import MAX_PIXELS
 from .reduction import reduce, reduction
 from .stretch import sample, stretch
 

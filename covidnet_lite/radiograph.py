@@ -10,9 +10,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import struct
-import warnings
-import zlib
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -20,17 +17,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from . import metadata, picture
 from .errors import InputError
 from .examination import Examination
-from .reduction import reduce, reduction
+from .picture import DAMAGED, LUMINANCE
+from .reduction import reduction
 from .stretch import stretch
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 MAX_PIXELS = 100_000_000  # about twice the largest detector; a 50,000 x 50,000 header stops here
 MIN_SIDE = 64  # pixels; below this there is no radiograph to read
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow has it
+METADATA = "what stands beside its pixels (EXIF, XMP, ICC, text) is broken or too large, and is left aside"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +112,8 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
             return replace(_checked(film.image, name, film.size), examination=film.examination, notes=film.notes)
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
             raise InputError(f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file")
+        if picture.is_heic(head):
+            return _from_heic(data, name)
         return _decode(data, name, None if exact else at_least)
 
 
@@ -161,23 +161,40 @@ def opened(img: Any, name: str) -> IO[bytes]:
     return io.BytesIO(read_all(img, name))
 
 
+class _Damaged(InputError):
+    """A picture that cannot be decoded; perhaps it can without its metadata."""
+
+
 def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Radiograph:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, below
-            image: Image.Image = Image.open(data, formats=FORMATS)
-        _check_size(image.size, name)
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            raise InputError(f"{name}: holds {frames} pictures; save the one to be read")
+        return _decoded(data, name, at_least)
+    except _Damaged as error:
+        data.seek(0)
+        bare = metadata.without(data.read())
+        if bare is None:
+            raise InputError(str(error)) from error.__cause__
+        try:
+            return replace(_decoded(io.BytesIO(bare), name, at_least), notes=(METADATA,))
+        except _Damaged:
+            raise InputError(str(error)) from error.__cause__
+
+
+def _decoded(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Radiograph:
+    try:
+        image = picture.open_picture(data)
+        picture.choose_page(image, getattr(image, "n_frames", 1), name)
         size = image.size
-        if at_least is not None and image.format == "JPEG":
+        _check_size(size, name)
+        if at_least is not None and image.format in ("JPEG", "MPO"):
             # libjpeg decodes at 1/2, 1/4 or 1/8 scale, luminance only, when asked before loading.
-            image.draft("L", at_least[::-1] if _lies_on_its_side(image) else at_least)
-    except UnidentifiedImageError:
-        raise InputError(
-            f"{name}: not a picture this package reads; convert it to {', '.join(FORMATS)} or DICOM"
-        ) from None
+            image.draft("L", at_least[::-1] if picture.orientation(image) >= 5 else at_least)
+        picture.mend_order(image)
+        deep = picture.deep_colours(image, data)
+        if deep:
+            image = _all_bits(image, deep, data, name)
+    except UnidentifiedImageError as error:
+        unknown = f"{name}: not a picture this package reads; convert it to {picture.NAMED} or DICOM"
+        raise _Damaged(unknown) from error
     except Image.DecompressionBombError:
         raise _bomb(name) from None
     except DAMAGED as error:
@@ -185,26 +202,37 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Rad
     return _upright(image, name, size)
 
 
-# What Pillow's decoders raise on damaged files.
-DAMAGED = (
-    ArithmeticError,
-    EOFError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-_ORIENTATION = 0x0112  # EXIF
+def _all_bits(image: Image.Image, deep: tuple[str, str], data: IO[bytes], name: str) -> Image.Image:
+    """A picture with 16 bits a channel as 8-bit gray, decoded twice: the upper bytes, and the lower."""
+    mode, raw = deep
+    if not mode:
+        raise InputError(f"{name}: its colours have 16 bits in a way that is not read; save it as gray")
+    turn = picture.orientation(image)
+    image.load()
+    data.seek(0)
+    low = picture.open_picture(data)
+    low.seek(image.tell())
+    low.tile = [  # type: ignore[attr-defined]
+        tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
+        for tile in low.tile  # type: ignore[attr-defined]
+    ]
+    low.load()
+    gray = stretch(picture.join_colours(image, low, raw), name)
+    if turn != 1 and image.format == "PNG":  # Pillow has turned a TIFF already
+        gray.getexif()[0x0112] = turn
+    return gray
 
 
-def _lies_on_its_side(image: Image.Image) -> bool:
-    return bool(image.getexif().get(_ORIENTATION, 1) >= 5)
+def _from_heic(data: IO[bytes], name: str) -> Radiograph:
+    """A HEIC file, which libheif turns upright."""
+    try:
+        opened_file = picture.open_heic(data, name)
+        _check_size(opened_file.size, name)
+        array = np.asarray(opened_file)
+    except DAMAGED as error:
+        raise _damaged(name, error) from error
+    image = _from_array(array, name)
+    return _checked(image, name, image.size)
 
 
 def _upright(image: Image.Image, name: str, size: tuple[int, int] | None = None) -> Radiograph:
@@ -212,29 +240,15 @@ def _upright(image: Image.Image, name: str, size: tuple[int, int] | None = None)
     size = size or image.size
     try:
         image.load()
-        if image.getexif().get(_ORIENTATION, 1) != 1:
-            from PIL import ImageOps  # few need it, and it takes its time to load
-
-            size = size[::-1] if _lies_on_its_side(image) else size
-            image = ImageOps.exif_transpose(image)
+        told = picture.orientation(image)
     except DAMAGED as error:
         raise _damaged(name, error) from error
-    return _checked(_to_gray(image, name), name, size)
+    gray = picture.to_gray(image, name)
+    return _checked(picture.turned(gray, told), name, size[::-1] if told >= 5 else size)
 
 
-def _damaged(name: str, error: Exception) -> InputError:
-    return InputError(f"{name}: damaged or cut short ({error}); copy it again from where it came")
-
-
-def _to_gray(image: Image.Image, name: str) -> Image.Image:
-    if image.mode == "L":
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return stretch(np.asarray(image), name)
-    try:
-        return image.convert("RGB").convert("L") if image.mode in ("CMYK", "LAB", "HSV") else image.convert("L")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name}: cannot be turned to gray ({error})") from error
+def _damaged(name: str, error: Exception) -> _Damaged:
+    return _Damaged(f"{name}: damaged or cut short ({error}); copy it again from where it came")
 
 
 def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
