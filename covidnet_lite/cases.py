@@ -13,7 +13,10 @@ from . import files
 from .errors import DatasetError
 
 DICOMDIR = "DICOMDIR"  # the table of contents of a disk with DICOM files
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
+SUFFIXES = frozenset(
+    ".png .jpg .jpeg .jpe .jfif .tif .tiff .bmp .webp .jp2 .j2k .j2c .avif .heic .heif .dcm .dicom".split()
+)
+APPLE = "._"  # how the names begin under which macOS keeps what other disks have no place for, beside the files
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,14 @@ def _from_folder(folder: Path) -> list[Case]:
 
 def may_be_radiograph(name: str) -> bool:
     """Whether a file is one by its name, or has no suffix, as on a disk with DICOM files: ``IM000001``, a UID."""
+    if name.startswith(APPLE):
+        return False
     return _is_named_so(name) or not (os.path.splitext(name)[1].strip(".0123456789") or name.upper() == DICOMDIR)
 
 
 def is_radiograph(path: str) -> bool:
     """Whether a file is one by its name, or DICOM by its head; one that cannot be opened is to be told of."""
-    if _is_named_so(path):
+    if _is_named_so(os.path.basename(path)):
         return True
     if not (may_be_radiograph(os.path.basename(path)) and os.path.isfile(path)):  # to open a pipe would block
         return False
@@ -131,4 +136,4 @@ def is_radiograph(path: str) -> bool:
 
 
 def _is_named_so(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(APPLE)

@@ -22,6 +22,7 @@ from .quiet import silent_runtime
 from .web import command as serve
 
 if TYPE_CHECKING:
+    from .archive import Member
     from .prediction import Prediction
 
 ANSWERED, BAD_FILE, USAGE, ABSTAINED = 0, 1, 2, 3
@@ -166,7 +167,7 @@ def _classify(args: argparse.Namespace) -> int:
     from .prediction import Prediction
 
     paths = list(find(args.paths))
-    names = [path if isinstance(path, str) else "stdin" for path in paths]
+    names = [path if isinstance(path, str) else path.name for path in paths]
     heatmaps = report.unique_names(names) if args.heatmap else []
     if args.dicom_out:
         from . import dicom_results
@@ -210,13 +211,13 @@ def _no_dicom(result: Prediction, folder: Path) -> str | None:
     return None
 
 
-def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
-    """Files as they are given, folders searched through, ``-`` as standard input.
+def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
+    """Files as they are given, folders and zip archives searched through, ``-`` as standard input.
 
     Raises:
         InputError: a folder holds no radiograph, or part of it cannot be searched.
     """
-    from . import cases
+    from . import archive, cases
     from .report import OURS
 
     def unreadable(error: OSError) -> None:
@@ -224,17 +225,30 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
 
     for path in paths:
         if path == "-":
-            yield _standard_input()
+            given = _standard_input()
+            packed = given.read(4) in archive.HEADS
+            given.seek(0)
+            yield from archive.members(given.read(), "<stdin>") if packed else [given]
         elif os.path.isdir(path):
             files = [os.path.join(folder, n) for folder, _, names in os.walk(path, onerror=unreadable) for n in names]
-            found = sorted(f for f in files if not f.endswith(OURS) and cases.is_radiograph(f))
+            found = sorted(f for f in files if not f.endswith(OURS) and (_is_zip(f) or cases.is_radiograph(f)))
             if not found:
                 raise InputError(
                     f"{path}: holds no radiograph ({', '.join(sorted(cases.SUFFIXES))}, DICOM without a suffix)"
                 )
-            yield from found
+            for file in found:
+                yield from archive.members(file) if _is_zip(file) else [file]
+        elif archive.is_archive(path):
+            yield from archive.members(path)
         else:
             yield path
+
+
+def _is_zip(path: str) -> bool:
+    from . import archive, cases
+
+    name = os.path.basename(path)
+    return name.lower().endswith(archive.SUFFIX) and not name.startswith(cases.APPLE) and archive.is_archive(path)
 
 
 def _standard_input() -> IO[bytes]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from . import dicom_origin, files, secondary_capture, structured_report
 from .errors import MissingExtraError
 from .prediction import Prediction
-from .report import DICOM_RESULTS
+from .report import DICOM_RESULTS, shortened
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -65,8 +65,11 @@ def write(prediction: Prediction, source: str | os.PathLike[str] | bytes, folder
         OutputError: the folder cannot be written to; none of the files is.
     """
     results = make(prediction, source)
-    name = f"{PurePath(prediction.name).stem.strip('<>') or 'image'}.{results[0].SOPInstanceUID[-8:]}"
-    contents = {Path(folder) / f"{name}{suffix}": encoded(data) for suffix, data in zip(DICOM_RESULTS, results)}
+    stem, number = PurePath(prediction.name).stem.strip("<>") or "image", results[0].SOPInstanceUID[-8:]
+    contents = {
+        Path(folder) / shortened(stem, f".{number}{suffix}"): encoded(data)
+        for suffix, data in zip(DICOM_RESULTS, results)
+    }
     files.write_all(contents)
     return list(contents)
 

@@ -12,6 +12,8 @@ from .prediction import DISCLAIMER, Failure, Prediction
 
 Result = Prediction | Failure
 
+LONGEST = 255  # bytes of a file's name
+
 EVIDENCE = ".evidence.png"  # ends the name of every picture with an evidence map
 DICOM_RESULTS = (".sr.dcm", ".sc.dcm")  # end the names of reports and captures
 OURS = (EVIDENCE, *DICOM_RESULTS)  # what is named so is a result, and no radiograph
@@ -42,12 +44,18 @@ def unique_names(paths: Sequence[str]) -> list[str]:
     names = []
     for path in paths:
         stem = PurePath(path).stem.strip("<>") or "image"
-        name, n = f"{stem}{EVIDENCE}", 2
+        name, n = shortened(stem, EVIDENCE), 2
         while name.casefold() in taken:  # some disks do not tell X from x
-            name, n = f"{stem}-{n}{EVIDENCE}", n + 1
+            name, n = shortened(stem, f"-{n}{EVIDENCE}"), n + 1
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def shortened(stem: str, suffix: str) -> str:
+    """A name that disks take (255 bytes): of one too long the end of the stem is left out."""
+    room = LONGEST - len(suffix.encode())
+    return stem.encode("utf-8", "surrogateescape")[:room].decode("utf-8", "ignore") + suffix
 
 
 def printable(text: str) -> str:

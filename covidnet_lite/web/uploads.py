@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from .. import archive
+from ..errors import InputError
 from ..report import printable
 from .settings import MB, Settings
 from .turnstile import Crowded, Turnstile
@@ -84,13 +86,29 @@ async def _read(request: Request, settings: Settings) -> Upload:
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if name == "file":
-                files.append((plain_name(value.filename or ""), await value.read()))
+                name, data = plain_name(value.filename or ""), await value.read()
+                files += _unpacked(name, data, settings) if archive.is_archive(data) else [(name, data)]
             await value.close()
         else:
             fields[name] = value
     if not files:
         raise HTTPException(400, "there is no file in the form; name its part: file")
     return Upload(files, fields)
+
+
+def _unpacked(name: str, data: bytes, settings: Settings) -> list[tuple[str, bytes]]:
+    """The films of a zip archive; together they may be as large as an upload. One that cannot be read is empty."""
+    found, room = [], settings.most_bytes
+    for member in archive.members(data, name):
+        if len(found) >= settings.most_files:
+            raise HTTPException(400, f"{name} holds more than {settings.most_files} files; send fewer at a time")
+        try:
+            film = member.read(room)
+        except InputError as error:
+            raise HTTPException(422, str(error)) from None
+        room -= len(film)
+        found.append((f"{name}/{plain_name(member.name)}", film))
+    return found
 
 
 def plain_name(name: str) -> str:
