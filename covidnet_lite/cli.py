@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     classify = commands.add_parser(
         "classify",
         help="classify radiographs",
-        description="Classifies radiographs: PNG, JPEG, TIFF, BMP, WebP or DICOM.",
+        description="Classifies radiographs: PNG, JPEG, TIFF, BMP, WebP, JPEG 2000, AVIF, HEIC or DICOM.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -112,6 +112,8 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
             return replace(_checked(film.image, name, film.size), examination=film.examination, notes=film.notes)
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
             raise InputError(f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file")
+        if head.startswith(b"PK"):
+            raise InputError(f"{name}: is a zip archive, or cannot be unpacked from one; give the films themselves")
         if picture.is_heic(head):
             return _from_heic(data, name)
         return _decode(data, name, None if exact else at_least)

@@ -110,3 +110,16 @@ def test_pictures_get_different_names_in_one_folder():
 def test_names_stay_in_the_order_of_the_paths():
     assert unique_names(["b.png", "a.png"]) == ["b.evidence.png", "a.evidence.png"]
     assert unique_names([]) == []
+
+
+def test_a_name_too_long_for_a_disk_is_shortened() -> None:
+    from covidnet_lite.report import shortened
+
+    for stem in ("a" * 300, "ä" * 200, "a" * 245):
+        name = shortened(stem, ".12345678.sr.dcm")
+        assert len(name.encode()) <= 255
+        assert name.endswith(".12345678.sr.dcm")
+    assert shortened("film", ".sr.dcm") == "film.sr.dcm"
+    long = unique_names(["x/" + "a" * 250 + ".png", "y/" + "a" * 250 + ".dcm"])
+    assert len({*long}) == 2
+    assert all(len(name) <= 255 for name in long)
