@@ -45,7 +45,20 @@ BROWSER = [
     "openapi-spec-validator>=0.7",
     "prometheus-client>=0.20",
 ]
-TEST = [*FILM, *HEIC, *NODE, *TRAINING, *RAY, *MQTT, *WEB, *BROWSER, "pytest>=8", "pytest-xdist>=3.6", "trustme>=1.2", "tifffile>=2024.8"]
+TEST = [
+    *FILM,
+    *HEIC,
+    *NODE,
+    *TRAINING,
+    *RAY,
+    *MQTT,
+    *WEB,
+    *BROWSER,
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "trustme>=1.2",
+    "tifffile>=2024.8",
+]
 
 setup(
     name="covidnet-lite",

@@ -13,8 +13,8 @@ import unicodedata
 # Stems within a word. Ribs, clavicles and the heart are looked at on films of the chest.
 CHEST = tuple(
     "CHEST THORA TORAX TORAC TORAK PECHO PEITO PETTO LUNG PULM PNEUMO POUMON POLMON BRUST BORST KLATK PLUC CXR "
-    "BABYGRAM RIBS COSTILLA COSTELA COSTOLA RIPPE CLAVIC SCHLUSSELBEIN HEART CORAZON CORACAO CUORE COEUR HERZ MEDIASTIN "
-    "STERN ГРУД ЛЕГК ΘΩΡΑ 胸".split()
+    "BABYGRAM RIBS COSTILLA COSTELA COSTOLA RIPPE CLAVIC SCHLUSSELBEIN HEART CORAZON CORACAO CUORE COEUR HERZ "
+    "MEDIASTIN STERN ГРУД ЛЕГК ΘΩΡΑ 胸".split()
 )
 CHEST_WORDS = ("RIB", "THX", "COTES", "THORAX")
 # Of the spine also where it is that of the chest.

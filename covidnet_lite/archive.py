@@ -20,7 +20,16 @@ DIRECTORY = 4 << 20  # bytes of the list of members
 LARGEST = 256 << 20  # bytes of a member
 RATIO, SPARE = 200, 4 << 20  # what a member, or all of them, may be larger than the bytes they come from
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others cannot be unpacked by small parts
-DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RuntimeError, NotImplementedError)
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+)
 _END = struct.Struct("<4s4H2LH")  # the record at an archive's end
 
 
@@ -88,7 +97,7 @@ def members(source: str | os.PathLike[str] | bytes, name: str | None = None) -> 
 
 
 def _opened(source: str | bytes) -> zipfile.ZipFile:
-    file = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
+    file = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
     try:
         _check_end(file)
         archive = zipfile.ZipFile(file)

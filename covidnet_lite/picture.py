@@ -52,7 +52,9 @@ _MOST_PAGES = 16  # a picture and its thumbnails
 def is_heic(head: bytes) -> bool:
     """Whether a file's first bytes say HEIF, other than AVIF, which Pillow reads."""
     brands = head[8:64]
-    return head[4:8] == b"ftyp" and b"avi" not in brands and any(b in brands for b in (b"hei", b"hev", b"mif1", b"msf1"))
+    return (
+        head[4:8] == b"ftyp" and b"avi" not in brands and any(b in brands for b in (b"hei", b"hev", b"mif1", b"msf1"))
+    )
 
 
 def open_heic(data: IO[bytes], name: str) -> Any:

@@ -11,7 +11,9 @@ import covidnet_lite
 
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 classifier = covidnet_lite.Classifier()
-paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("._") and p.resolve() != out.resolve())
+paths = sorted(
+    p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("._") and p.resolve() != out.resolve()
+)
 
 with out.open("w", newline="") as file:
     rows = csv.writer(file)

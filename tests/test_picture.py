@@ -249,7 +249,9 @@ BROKEN = {
     "broken ICC": with_chunk(chunk(b"iCCP", b"x\0\0not deflated")),
     "broken iTXt": with_chunk(chunk(b"iTXt", b"x\0\1\0\0\0not deflated")),
     "text behind": PNG[:-12] + chunk(b"zTXt", b"a\0\0" + zlib.compress(b"a" * 2_000_000)) + PNG[-12:],
-    "orientation as text": with_segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\x006\0\0\0\0\0\0\0"),
+    "orientation as text": with_segment(
+        0xE1, b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\x006\0\0\0\0\0\0\0"
+    ),
     "orientation 77": with_segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x4d\0\0\0\0\0\0\0"),
     "EXIF of noise": with_segment(0xE1, b"Exif\0\0" + bytes(range(256))),
     "Photoshop of noise": with_segment(0xED, b"Photoshop 3.0\0" + b"8BIM" + bytes(range(200))),
@@ -276,7 +278,9 @@ def test_without_metadata_a_picture_still_knows_how_it_is_turned() -> None:
     np.testing.assert_array_equal(pixels(broken), np.rot90(GRAY, -1))
 
 
-@pytest.mark.parametrize("data", [PNG[: len(PNG) // 2], JPEG[:1500], b"\x89PNG\r\n\x1a\n" + b"\xff" * 90, b"\xff\xd8\xff\xe1"])
+@pytest.mark.parametrize(
+    "data", [PNG[: len(PNG) // 2], JPEG[:1500], b"\x89PNG\r\n\x1a\n" + b"\xff" * 90, b"\xff\xd8\xff\xe1"]
+)
 def test_damaged_pixels_are_still_damaged(data: bytes) -> None:
     with pytest.raises(InputError, match="damaged or cut short|not a picture"):
         radiograph.read(data)
