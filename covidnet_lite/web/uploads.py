@@ -97,7 +97,7 @@ async def _read(request: Request, settings: Settings) -> Upload:
 
 
 def _unpacked(name: str, data: bytes, settings: Settings) -> list[tuple[str, bytes]]:
-    """The films of a zip archive; together they may be as large as an upload. One that cannot be read is empty."""
+    """The films of a zip archive; together they may be as large as an upload. What cannot be read stays an archive."""
     found, room = [], settings.most_bytes
     for member in archive.members(data, name):
         if len(found) >= settings.most_files:
