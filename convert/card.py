@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from covidnet_lite.manifest import Manifest
+from covidnet_lite.operating_point import OperatingPoint
 
 NAME = "MODEL_CARD.md"  # in the archive
 
@@ -49,7 +50,7 @@ def write(manifest: Manifest, scheme: str, what: str, figures: dict[str, Any]) -
         "",
         "## When it stays silent",
         "",
-        _threshold(manifest),
+        _rules(manifest.operating_point) if manifest.operating_point else _threshold(manifest),
         "It refuses images unlike those it was trained on"
         + (f", and radiographs {', '.join(manifest.guard.wrong)}." if manifest.guard.wrong else ".")
         if manifest.guard
@@ -61,6 +62,17 @@ def write(manifest: Manifest, scheme: str, what: str, figures: dict[str, Any]) -
 
 def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|")
+
+
+def _rules(point: OperatingPoint) -> str:
+    negative, most = point.negative, 1 - point.positive_from
+    kinds = "; ".join(f"{label} from a share of {share:.0%}" for label, share in point.alone_from.items())
+    risks = ", ".join(f"{name} {value}" for name, value in point.risks.items())
+    return (
+        f"It answers {negative} from a probability of {point.negative_from:.1%}, and not {negative} up to {most:.1%}; "
+        f"in between it gives no answer. Of what is not {negative} one label is given alone ({kinds}), else all "
+        f"together. Chosen for these shares of errors: {risks or 'not stated'}."
+    )
 
 
 def _threshold(manifest: Manifest) -> str:

@@ -153,6 +153,8 @@ def names_chest(words: list[str]) -> bool:
     joined = " ".join(words)
     if any(stem in joined for stem in SPINE):
         return "CHEST" in joined or "LUNG" in joined
+    if re.search(r"\bT\w? ?RAX", joined):  # an O with an accent, lost to a wrong character set: T?RAX
+        return True
     return any(stem in joined for stem in CHEST) or any(word in CHEST_WORDS for word in words)
 
 

@@ -1,9 +1,4 @@
-"""The command ``covidnet-lite``.
-
-Exit codes: 0 every image was answered; 1 at least one could not be read; 2 the
-command itself could not run (wrong usage, no model, nowhere to write); 3 all
-were read, but at least one got no answer (unsure, or no chest radiograph).
-"""
+"""The command ``covidnet-lite``; what its exit codes mean stands in :mod:`covidnet_lite.exit_codes`."""
 
 from __future__ import annotations
 
@@ -15,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__, options, watch_command
+from . import __version__, exit_codes, options, watch_command
 from .errors import CovidNetLiteError, InputError, OutputError
+from .exit_codes import BAD_FILE, OK, USAGE
 from .node import command as node
 from .quiet import silent_runtime
 from .web import command as serve
@@ -25,14 +21,9 @@ if TYPE_CHECKING:
     from .archive import Member
     from .prediction import Prediction
 
-ANSWERED, BAD_FILE, USAGE, ABSTAINED = 0, 1, 2, 3
 CLEAR = "\r\033[K"  # the line that tells the progress
 
-EXIT_CODES = """exit codes:
-  0  every image was answered
-  1  at least one image could not be read (the others were answered all the same)
-  2  the command could not run: wrong usage, no model, nowhere to write
-  3  every image was read, but at least one got no answer: unsure, or no frontal chest radiograph
+EPILOG = f"""{exit_codes.MEANINGS}
 
 Research use only; not a medical device."""
 
@@ -53,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     except BrokenPipeError:  # `covidnet-lite ... | head`: whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return ANSWERED
+        return OK
     except OSError as error:  # standard output on a full disk
         print(f"covidnet-lite: error: cannot write results ({error.strerror or error})", file=sys.stderr)
         return USAGE
@@ -67,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="covidnet-lite",
         description="Classifies frontal chest X-rays as normal, pneumonia or covid, offline.",
-        epilog=EXIT_CODES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -79,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         "classify",
         help="classify radiographs",
         description="Classifies radiographs: PNG, JPEG, TIFF, BMP, WebP, JPEG 2000, AVIF, HEIC or DICOM.",
-        epilog=EXIT_CODES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     classify.add_argument(
@@ -92,7 +83,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="how to print results (default: table)",
     )
     classify.add_argument(
-        "--heatmap", type=Path, metavar="DIR", help="also write each radiograph with its evidence map to DIR as PNG"
+        "--heatmap",
+        type=Path,
+        metavar="DIR",
+        help="also write each answered radiograph with its evidence map to DIR as PNG",
     )
     classify.add_argument(
         "--dicom-out",
@@ -175,7 +169,7 @@ def _classify(args: argparse.Namespace) -> int:
         dicom_results.require()
     for folder in filter(None, (args.heatmap, args.dicom_out)):
         files.check_folder(folder)
-    code, progress = ANSWERED, not args.quiet and len(paths) > 1 and sys.stderr is not None and sys.stderr.isatty()
+    code, progress = OK, not args.quiet and len(paths) > 1 and sys.stderr is not None and sys.stderr.isatty()
     with silent_runtime() as err:
         classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
         writer = report.writer(args.format, sys.stdout, classifier.labels, args.timings)
@@ -186,12 +180,9 @@ def _classify(args: argparse.Namespace) -> int:
             if args.dicom_out and isinstance(result, Prediction) and (why := _no_dicom(result, args.dicom_out)):
                 print(f"covidnet-lite: error: {why}", file=err)
                 code = BAD_FILE
-            if args.heatmap and isinstance(result, Prediction) and result.evidence is not None:
+            if args.heatmap and isinstance(result, Prediction) and result.labels and result.evidence is not None:
                 files.write_png(args.heatmap / heatmaps[i], result.heatmap())
-            if result.status == "failed":
-                code = BAD_FILE
-            elif result.status != "answered" and code == ANSWERED:
-                code = ABSTAINED
+            code = exit_codes.after(code, result)
             if progress:
                 print(f"{i + 1}/{len(paths)}", end="", file=err, flush=True)
         if progress:
@@ -277,7 +268,7 @@ def _benchmark(args: argparse.Namespace) -> int:
         for text in benchmark.warnings(found):
             print(f"covidnet-lite: warning: {text}", file=sys.stderr)
     print(benchmark.row(found) if args.submit else benchmark.table(found))
-    return ANSWERED
+    return OK
 
 
 def _models(args: argparse.Namespace) -> int:
@@ -290,7 +281,7 @@ def _models(args: argparse.Namespace) -> int:
         print(f"{name}  {len(loaded.data) / 1e6:.2f} MB  {spec.width} x {spec.height}  {labels}")
         print(f"  sha256 {digest}")
         print(f"  {loaded.manifest.licence}")
-    return ANSWERED
+    return OK
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -299,4 +290,4 @@ def _doctor(args: argparse.Namespace) -> int:
     with silent_runtime():
         report = doctor.report()
     print(report)
-    return ANSWERED
+    return OK

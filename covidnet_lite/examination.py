@@ -48,6 +48,7 @@ class Examination:
         laterality: ``L``, ``R``, ``B`` (both) or ``U`` (unpaired).
         objection: why it is no frontal chest radiograph, or ``""``.
         notes: what the header does not say of the three things that matter, in words.
+        orientation: to which side of the patient rows and columns run, as ``L\\F``, in capitals.
     """
 
     modality: str = ""
@@ -56,9 +57,10 @@ class Examination:
     laterality: str = ""
     objection: str = ""
     notes: tuple[str, ...] = ()
+    orientation: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """What the header says, without what it does not, the objection and the notes."""
+        """What the header says of the three, without what it does not."""
         told = ("modality", "body_part", "view", "laterality")
         return {name: value for name, value in asdict(self).items() if value and name in told}
 
@@ -85,6 +87,7 @@ def read(header: Dataset) -> Examination:
         text(header, "ImageLaterality") or text(header, "Laterality"),
         f"{OBJECTION} {objections[0]}" if objections else "",
         () if objections else tuple(notes),
+        _orientation(header),
     )
 
 
@@ -127,6 +130,12 @@ def _views(header: Dataset, plain: str) -> tuple[list[str], list[str]]:
     if not frontal and not others and re.match("[AP]", text(header, "PatientOrientation")):
         others = ["LATERAL"]
     return frontal, others
+
+
+def _orientation(header: Dataset) -> str:
+    r"""``ROW\COLUMN``, or nothing where the header does not say both."""
+    both = [str(one).strip().upper() for one in values(header, "PatientOrientation") or ()]
+    return "\\".join(both) if len(both) == 2 and all(both) else ""
 
 
 def _codes(header: Dataset, keyword: str) -> list[tuple[str, str]]:

@@ -90,10 +90,10 @@ def _complete_tiff() -> None:
     """Pillow's table has some kinds of more than 8 bits with black as 0 only; the same with white as 0 are added."""
     from PIL import TiffImagePlugin
 
-    table = TiffImagePlugin.OPEN_INFO
+    table: Any = TiffImagePlugin.OPEN_INFO
     for (order, black, *rest), modes in list(table.items()):
         if black == 1 and max(rest[2]) > 8:
-            table.setdefault((order, 0, *rest), modes)  # type: ignore[arg-type]
+            table.setdefault((order, 0, *rest), modes)
 
 
 def choose_page(image: Image.Image, frames: int, name: str) -> None:
@@ -180,8 +180,8 @@ def join_colours(high: Image.Image, low: Image.Image, raw: str) -> npt.NDArray[n
     """The 16-bit luminance of a picture from the upper and the lower bytes of its channels."""
     upper, lower = np.asarray(high).astype(np.uint16), np.asarray(low).astype(np.uint16)
     if raw == "RGBA":  # gray and alpha, read as four bytes
-        return lower[..., 0] << 8 | lower[..., 1]
-    return np.rint((upper << 8 | lower)[..., :3].astype(np.float32) @ LUMINANCE).astype(np.uint16)
+        return np.asarray(lower[..., 0] << 8 | lower[..., 1], np.uint16)
+    return np.asarray(np.rint((upper << 8 | lower)[..., :3].astype(np.float32) @ LUMINANCE), np.uint16)
 
 
 def to_gray(image: Image.Image, name: str) -> Image.Image:

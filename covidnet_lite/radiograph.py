@@ -11,7 +11,7 @@ import io
 import os
 import stat
 from dataclasses import dataclass, replace
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,19 @@ from .picture import DAMAGED, LUMINANCE
 from .reduction import reduction
 from .stretch import stretch
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
+
+class Readable(Protocol):
+    """A binary file as far as it is one here: it has a name, and all of its bytes."""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+
+    def read(self) -> bytes:
+        """All of its bytes."""
+
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Readable | Image.Image | npt.NDArray[Any]
 
 MAX_PIXELS = 100_000_000  # about twice the largest detector; a 50,000 x 50,000 header stops here
 MIN_SIDE = 64  # pixels; below this there is no radiograph to read

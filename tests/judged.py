@@ -1,4 +1,4 @@
-"""Made-up answers and networks, for the tests of the audit."""
+"""Made-up readings and networks, for the tests of the audit."""
 
 from __future__ import annotations
 
@@ -10,34 +10,48 @@ import numpy as np
 
 from covidnet_lite.cases import Case
 from covidnet_lite.fit import InputSpec
-from training.evaluate import Answers
+from covidnet_lite.manifest import Manifest
+from covidnet_lite.operating_point import OperatingPoint
+from training.films import means
 from training.network import Network
+from training.reading import Reading, read
 
 LABELS = ("normal", "pneumonia", "covid")
+POINT = OperatingPoint("normal", 0.6, 0.6, {"pneumonia": 0.8, "covid": 0.8}, inside_from=0.0)
+MANIFEST = Manifest("made up", LABELS, InputSpec(32, 32), {"logits": 0, "evidence": 1}, operating_point=POINT)
 
 
-def answers(cases: Sequence[Case], probabilities: Any, threshold: float = 0.0, **outputs: Any) -> Answers:
-    """Answers to cases, all of which have one of the three labels."""
-    targets = np.array([LABELS.index(case.label) for case in cases], int)
-    return Answers("made up", LABELS, list(cases), targets, np.array(probabilities, float), threshold, outputs)
-
-
-def cases(label: str, count: int, source: str = "here", **fields: str) -> list[Case]:
+def cases(label: str, count: int, source: str = "here", split: str = "test", **fields: str) -> list[Case]:
     """So many cases, each of a patient of its own."""
     return [
-        Case(Path(f"{source}-{label}-{i}.png"), label, f"{source}-{label}-{i}", source, "test", fields)
+        Case(Path(f"{source}-{split}-{label}-{i}.png"), label, f"{source}-{split}-{label}-{i}", source, split, fields)
         for i in range(count)
     ]
 
 
-def sure(label: str, count: int, confidence: float = 0.9) -> list[list[float]]:
+def told(label: str, count: int, confidence: float = 0.9) -> list[list[float]]:
     """Probabilities that name a label so many times."""
     rest = (1 - confidence) / 2
     return [[confidence if name == label else rest for name in LABELS]] * count
 
 
-def sided_network(labels: tuple[str, ...] = LABELS, side: int = 32) -> Network:
+def reading(
+    films: Sequence[Case], probabilities: Any, evidence: Any = None, manifest: Manifest = MANIFEST, views: Any = None
+) -> Reading:
+    """What a network with these probabilities, and this evidence ``(n, h, w, 3)``, says of films."""
+    outputs = {
+        "logits": np.log(np.asarray(probabilities, np.float32)),
+        "views": np.tile(np.float32([0, 0, 1, 1]), (len(films), 1)) if views is None else np.asarray(views, np.float32),
+    }
+    if evidence is not None:
+        outputs["evidence"] = np.asarray(evidence, np.float32)
+    assert all(means(case.label, manifest.labels) for case in films)
+    return read(manifest, films, outputs)
+
+
+def sided_network(labels: tuple[str, ...] = LABELS, point: OperatingPoint | None = POINT) -> Network:
     """A network that is the surer of its last label, the brighter the right lower lung is than the left."""
+    side = 32
 
     def run(pictures: Any) -> dict[str, Any]:
         fields = pictures.reshape(len(pictures), 4, side // 4, 4, side // 4).mean(axis=(2, 4)) / 255
@@ -48,4 +62,7 @@ def sided_network(labels: tuple[str, ...] = LABELS, side: int = 32) -> Network:
         evidence[..., -1] = fields
         return {"logits": logits, "evidence": evidence, "embedding": fields.reshape(len(pictures), -1)}
 
-    return Network("sided", "0" * 64, labels, InputSpec(side, side), run, threshold=0.6)
+    manifest = Manifest(
+        "sided", labels, InputSpec(side, side), {"logits": 0, "evidence": 1, "embedding": 2}, operating_point=point
+    )
+    return Network("0" * 64, manifest, run)

@@ -64,13 +64,13 @@ def test_the_model_card_is_about_the_shipped_network() -> None:
 
 @pytest.mark.parametrize("name", model.shipped())
 def test_the_audit_in_the_documents_is_that_of_the_shipped_network(name: str) -> None:
-    from training.audit_table import marked
+    from training.audit_table import card, summary
 
     figures = json.loads((ROOT / f"training/checkpoints/{name}.audit.json").read_text())
     assert (figures["model"], figures["sha256"]) == (name, model.load(name).sha256), "run training/audit.py --publish"
-    assert marked(figures) in (ROOT / "MODEL_CARD.md").read_text()
+    assert card(figures) in (ROOT / "MODEL_CARD.md").read_text()
     if name == model.DEFAULT:
-        assert marked(figures) in (ROOT / "README.md").read_text()
+        assert summary(figures) in (ROOT / "README.md").read_text()
 
 
 def test_nothing_is_left_to_fill_in() -> None:

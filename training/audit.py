@@ -1,9 +1,10 @@
-"""Whether a network has learnt lungs or hospitals: ``python training/audit.py MODEL --data MANIFEST``.
+"""Whether a network sees disease or hospitals: ``python training/audit.py MODEL --data OWN OTHER ...``.
 
-MODEL is a ``.tflite`` or the name of a shipped network; it is judged as it ships,
-and the float network it came from beside it. Writes ``audit.md``, ``audit.json``
-and plots to ``--out``, and prints the Markdown. What the data has no material for
-is said to be not measured.
+MODEL is a ``.tflite`` or the name of a shipped network; OWN is the manifest of the hospitals that it was trained on, of
+which the splits ``val`` and ``test`` are judged, and each OTHER one of hospitals that it has never seen. Contrasts are
+taken within a hospital, never between two. Writes ``audit.md``, ``audit.json`` and plots to ``--out``, and prints the
+Markdown. What the data have no material for is said to be not measured. A network is asked once about each film; its
+outputs stay in ``--out`` for the next time.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,41 +24,73 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 import numpy as np
 
 from covidnet_lite import files, model
-from covidnet_lite.cases import Case, read_cases
-from covidnet_lite.errors import CovidNetLiteError, DatasetError, MissingExtraError, ModelError
-from training import audit_plots, audit_table, copies, network, reliability, shortcuts
-from training.evaluate import Answers, answer, judge, split_of
-from training.figure import Figure
-from training.invariance import invariances
-from training.left_out import left_out
-from training.lungs import border, evidence, lungs
+from covidnet_lite.errors import CovidNetLiteError, MissingExtraError, ModelError
+from training import audit_plots, audit_table, network, severity
+from training.agreement import agreement
+from training.contrasts import ANY, AWAY, HOME, TYPICAL, area, area_within_matrix, has_both, hospitals
+from training.figure import Figure, count
+from training.films import Films, read_films
 from training.network import Network
-from training.perturb import views
-from training.yardsticks import accuracy, false_covid, predictive_values, yardsticks
+from training.outputs import outputs
+from training.pictures import frame
+from training.pointing import has_boxes, pointing
+from training.reading import Reading, read
+from training.recipe import read_recipe
+from training.reliability import bins, calibration
+from training.trifles import baselines
+from training.verdicts import called, curve, statuses
 
 CHECKPOINTS = ROOT / "training/checkpoints"
-DOCUMENTS = (ROOT / "README.md", ROOT / "MODEL_CARD.md")
-INT8, FLOAT, ANY = "int8", "float", "any"  # ANY: no network of ours, or one that is neither
-APART = 0.5  # points between int8 and float from which a line is flagged
+README, CARD = ROOT / "README.md", ROOT / "MODEL_CARD.md"
 EXTRAS = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}  # module -> package
+GRADES = {"normal": "negative", "covid": "typical", "indeterminate": "indeterminate", "pneumonia": "atypical"}
+# Sources whose ill films are judged together; the labels of the others were mined from reports, or are of children.
+ILL = ("ralo_stonybrook", "hannover_covid19", "covid_image_data_collection")
+TEST, UNSEEN_NORMAL, UNSEEN_ILL = "own hospitals, test split", "unseen normal films", "unseen ill films"
+MIXED = "unseen normal and ill films of different hospitals"
 
-Lines = dict[str, dict[str, Any]]  # name -> column -> figure
+Rows = dict[str, dict[str, Figure]]  # row -> column -> figure
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """What a network says of all films of an audit."""
+
+    home: Reading
+    away: Reading | None
+
+    @property
+    def test(self) -> Reading:
+        """The test split of its own hospitals."""
+        return self.home.of(self.home.in_split("test"))
+
+    def hospitals(self) -> Iterator[tuple[str, Reading]]:
+        """Its own, and each that it has never seen."""
+        yield TEST, self.test
+        if self.away:
+            yield from hospitals(self.away)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Whether a network has learnt lungs or hospitals.")
+    parser = argparse.ArgumentParser(description="Whether a network sees disease or hospitals.")
     parser.add_argument("model", help="a .tflite, or the name of a shipped network")
     parser.add_argument(
-        "--data", type=Path, required=True, help="a manifest.csv, or a folder (LABEL/image or SPLIT/LABEL/image)"
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="manifest.csv files: of the hospitals it was trained on, then of others",
     )
-    parser.add_argument("--split", default="test", help="the split to judge on (default: test)")
     parser.add_argument(
         "--float", type=Path, help="the .keras it was made from (default: training/checkpoints/NAME.keras, if shipped)"
     )
     parser.add_argument(
-        "--left-out",
+        "--recipe",
         type=Path,
-        help="predictions of networks that never saw a source (default: training/checkpoints/NAME.left_out.csv)",
+        help="how it was trained, for the films to leave out (default: training/checkpoints/NAME.toml, if shipped)",
+    )
+    parser.add_argument(
+        "--wrong", type=Path, nargs="+", default=[], help="lists of films whose label readers found to be wrong"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/audit"), help="folder to write to (default: runs/audit)")
     parser.add_argument(
@@ -73,20 +105,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.publish and args.model not in model.shipped():
             raise ModelError(f"--publish: {args.model} is no shipped network; these are {', '.join(model.shipped())}")
         files.check_folder(args.out)
-        floating = args.float or _default(args.model, ".keras")
-        networks = load(args.model, floating)
-        predictions = args.left_out or _default(args.model, ".left_out.csv")
-        cases = read_cases(args.data)
-        if args.publish:
-            _check_splits(args.data, [c for c in cases if c.label in networks[INT8].labels])
-        figures = audit(networks, cases, args.split, predictions, _progress)
+        shipped, floating = load(args.model, args.float or _default(args.model, ".keras"))
+        recipe = args.recipe or _default(args.model, ".toml")
+        sources = read_recipe(recipe).sources if recipe else {}
+        films = read_films(args.data, shipped.labels, sources, args.wrong)
+        figures = audit(shipped, floating, films, args.out / "outputs", _progress)
         plots = audit_plots.draw(figures)
-        report = audit_table.report(figures, list(plots))
-        figures_json = json.dumps(figures, indent=1) + "\n"
+        report, figures_json = audit_table.report(figures, list(plots)), json.dumps(figures, indent=1) + "\n"
         contents: dict[str, bytes | str] = {"audit.md": report, "audit.json": figures_json, **plots}
         files.write_all({args.out / name: content for name, content in contents.items()})
         if args.publish:
-            tables = {path: audit_table.placed(path.read_text(encoding="utf-8"), figures) for path in DOCUMENTS}
+            texts = {CARD: audit_table.card, README: audit_table.summary}
+            tables = {path: audit_table.placed(path.read_text("utf-8"), make(figures)) for path, make in texts.items()}
             files.write_all({CHECKPOINTS / f"{args.model}.audit.json": figures_json, **tables})
         print(report)
     except CovidNetLiteError as error:
@@ -101,14 +131,6 @@ def _check_extras() -> None:
         raise MissingExtraError(f"the audit needs {' and '.join(lacking)}: pip install 'covidnet-lite[training]'")
 
 
-def _check_splits(data: Path, cases: Sequence[Case]) -> None:
-    if lacking := sum(not case.split for case in cases):
-        raise DatasetError(
-            f"--publish: {data}: {lacking} images have no split, so the network may have been trained on them; "
-            "give the manifest.csv of its training, which names the splits"
-        )
-
-
 def _progress(step: str) -> None:
     print(f"{step.replace('_', ' ')} ...", file=sys.stderr, flush=True)
 
@@ -121,8 +143,8 @@ def _default(name: str, suffix: str) -> Path | None:
     return path if suffix != ".keras" or find_spec("keras") else None
 
 
-def load(name: str, floating: Path | None) -> dict[str, Network]:
-    """The int8 network and, where there is one, its float network, judged at the same temperature and threshold.
+def load(name: str, floating: Path | None) -> tuple[Network, Network | None]:
+    """The int8 network and, where there is one, its float network, read by the same manifest.
 
     Raises:
         ModelError: one cannot be loaded, or the two do not belong together.
@@ -131,101 +153,164 @@ def load(name: str, floating: Path | None) -> dict[str, Network]:
         raise ModelError(f"{name}: is a float network; give the .tflite made from it, and this one as --float")
     shipped = network.load(name)
     if floating is None:
-        return {INT8: shipped}
+        return shipped, None
     before = network.load(str(floating))
     if (before.labels, before.spec) != (shipped.labels, shipped.spec):
         raise ModelError(
             f"{floating}: has other labels or another input than {name}; give the network it was made from"
         )
-    if (stated := _made_from(name)) and stated != before.sha256:
+    stated = str(shipped.manifest.provenance.get("network_sha256", ""))
+    if stated and stated != before.sha256:
         raise ModelError(
             f"{floating}: its SHA-256 is {before.sha256}, but {name} was made from a network with {stated}; "
             "give that one as --float, or make the .tflite again with convert/quantize.py"
         )
-    return {INT8: shipped, FLOAT: replace(before, temperature=shipped.temperature, threshold=shipped.threshold)}
-
-
-def _made_from(name: str) -> str:
-    """SHA-256 of the float network that a ``.tflite`` was made from; empty where it does not say."""
-    return str(model.load(name).manifest.provenance.get("network_sha256", ""))
+    return shipped, replace(before, manifest=shipped.manifest)
 
 
 def audit(
-    networks: dict[str, Network],
-    cases: Sequence[Case],
-    split: str,
-    predictions: Path | None = None,
+    shipped: Network,
+    floating: Network | None,
+    films: Films,
+    folder: Path,
     progress: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Any]:
     """Every figure, section by section, in plain types; ``progress`` is told what comes next.
 
     Raises:
-        DatasetError: the split is empty, or something in the data cannot be read.
+        DatasetError: something in the data cannot be read.
+        OutputError: ``folder``, where the outputs of networks are kept, cannot be written to.
     """
-    shipped = networks[INT8]
-    known = [c for c in cases if c.label in shipped.labels]
-    held_out = [c for c in known if c.split != "train" or split == "train"]
-    chosen = np.array([c.split in (split, "") for c in held_out], bool)
-    if not chosen.any():
-        raise DatasetError(f"no image labelled {', '.join(shipped.labels)} is in the {split} split; check --data")
-    asks = {column: partial(answer, asked) for column, asked in networks.items()}
-    fitted_on = [] if split == "train" else [c for c in known if c.split == "train"]
-    unseen = left_out(predictions, shipped.threshold)  # first, for the file may be none, and the rest takes minutes
-    progress("answers")
-    told = {column: ask(held_out) for column, ask in asks.items()}
-    judged = {column: answers.of(chosen) for column, answers in told.items()}
-    calibration = partial(reliability.calibration, temperature=shipped.temperature)
-    progress("near-duplicates")
-    pairs = copies.pairs(cases)
-    sections: dict[str, Callable[[], Lines]] = {
-        "accuracy": lambda: _each(accuracy, judged),
-        "yardsticks": lambda: _each(yardsticks, judged),
-        "trifles": lambda: lines({ANY: shortcuts.baseline(fitted_on, judged[INT8])}),
-        "left_out": lambda: lines({ANY: unseen}),
-        "false_covid": lambda: _each(false_covid, judged),
-        "predictive_values": lambda: _each(predictive_values, judged),
-        "sources": lambda: _each(shortcuts.source_from_embedding, told),
-        "lungs": lambda: lines({column: lungs(asks[column], answers) for column, answers in judged.items()}),
-        "border": lambda: lines({column: border(asks[column], answers) for column, answers in judged.items()}),
-        "evidence": lambda: _each(partial(evidence, views=views(judged[INT8].cases, shipped.spec)), judged),
-        "calibration": lambda: _each(calibration, judged),
-        "threshold": lambda: _each(reliability.threshold, judged),
-        "invariances": lambda: lines({column: invariances(asks[column], a) for column, a in judged.items()}),
-        "copies": lambda: lines({ANY: copies.copies(cases, pairs)}),
+    progress("what int8 says")
+    told = readings(shipped, films, folder)
+    sections: dict[str, Callable[[], Rows]] = {
+        "films": lambda: {name: _films(part) for name, part in told.hospitals()},
+        "contrasts": lambda: _contrasts(shipped, told, films, folder),
+        "hospitals": lambda: _away(told),
+        "called": lambda: _called(told),
+        "severity": lambda: _severity(told),
+        "by_extent": lambda: _by_extent(told),
+        "pointing": lambda: {
+            name: pointing(part) for name, part in told.hospitals() if name == TEST or has_boxes(part).any()
+        },
+        "statuses": lambda: {name: statuses(part) for name, part in _groups(told)},
+        "calibration": lambda: {name: calibration(part) for name, part in told.hospitals() if has_both(part, AWAY[0])},
+        "agreement": lambda: _agreement(told, floating, films, folder),
     }
-    measured = {}
+    measured: dict[str, Rows] = {}
     for name, measure in sections.items():
         progress(name)
         measured[name] = measure()
+    both = [(name, part) for name, part in told.hospitals() if has_both(part, AWAY[0])]
     return {
         "model": shipped.name,
         "sha256": shipped.sha256,
-        "float_sha256": networks[FLOAT].sha256 if FLOAT in networks else None,
-        "split": split_of(judged[INT8].cases),
-        "images": int(chosen.sum()),
-        "patients": len(set(judged[INT8].patients.tolist())),
+        "float_sha256": floating.sha256 if floating else None,
+        "operating_point": shipped.manifest.operating_point is not None,
+        "normal_from": shipped.manifest.operating_point.negative_from if shipped.manifest.operating_point else None,
         "sections": measured,
-        "evaluation": {column: judge(answers) for column, answers in judged.items()},
-        "bins": {column: reliability.bins(answers) for column, answers in judged.items()},
-        "risk_coverage": {column: reliability.risk_coverage(answers) for column, answers in judged.items()},
-        "copies": pairs,
+        "curves": {name: curve(part) for name, part in [*both, *_unseen(told)]},
+        "bins": {name: bins(part) for name, part in both},
+        "extents": severity.by_score(*severity.graded(told.away)) if told.away else [],
     }
 
 
-def _each(measure: Callable[[Answers], dict[str, Figure]], answers: dict[str, Answers]) -> Lines:
-    return lines({column: measure(part) for column, part in answers.items()})
+def readings(asked: Network, films: Films, folder: Path) -> Readings:
+    """What a network says of the films; see :func:`training.outputs.outputs`."""
+    home, away = (
+        read(asked.manifest, cases, outputs(asked, cases, folder)) if cases else None
+        for cases in (films.home, films.away)
+    )
+    assert home is not None  # read_films saw to it
+    return Readings(home, away)
 
 
-def lines(columns: dict[str, dict[str, Figure]]) -> Lines:
-    """Figures by column -> by line, with the points between int8 and float, and whether these are many."""
-    names = dict.fromkeys(name for figures in columns.values() for name in figures)
-    found: Lines = {name: {c: figures[name] for c, figures in columns.items() if name in figures} for name in names}
-    for line in found.values():
-        ends = [line[column]["value"] for column in (INT8, FLOAT) if column in line]
-        if len(ends) == 2 and None not in ends:
-            points = 100 * (ends[0] - ends[1])
-            line |= {"points": points, "apart": abs(points) > APART}
-    return found
+def _films(reading: Reading) -> dict[str, Figure]:
+    return {
+        "films": count(len(reading.cases)),
+        "patients": count(len(np.unique(reading.patients))),
+        "normal": count(int((~reading.is_ill).sum())),
+        "not normal": count(int(reading.is_ill.sum())),
+    }
+
+
+def _contrasts(shipped: Network, told: Readings, films: Films, folder: Path) -> Rows:
+    """Within its own hospitals, beside what can be had without a lung."""
+    test = told.test
+    black = None
+    if shipped.spec.lungs:
+        black = read(shipped.manifest, test.cases, outputs(shipped, test.cases, folder, frame))
+    rows: Rows = {}
+    for contrast in (c for c in HOME if has_both(test, c)):
+        row = {"test split": area(test, contrast)}
+        if contrast in (ANY, TYPICAL):
+            row["one pixel matrix, validation and test"] = area_within_matrix(told.home, contrast)
+        row |= baselines(films.taught, test.cases, contrast, folder)
+        if black:
+            row["lungs black"] = area(black, contrast)
+        rows[contrast.name] = row
+    return rows
+
+
+def _away(told: Readings) -> Rows:
+    rows: Rows = {}
+    for name, part in hospitals(told.away) if told.away else ():
+        if row := {contrast.name: area(part, contrast) for contrast in AWAY if has_both(part, contrast)}:
+            rows[name] = row
+    return rows
+
+
+def _by_label(reading: Reading) -> Iterator[tuple[str, Reading]]:
+    for source, label in sorted({(case.source, case.label) for case in reading.cases}):
+        yield f"{source or 'no source'}: {label}", reading.of(reading.of_source(source) & reading.labelled(label))
+
+
+def _called(told: Readings) -> Rows:
+    test = told.test
+    rows = {
+        f"own hospitals: {GRADES.get(label, label)}": called(test.of(test.labelled(label)))
+        for label in dict.fromkeys((*GRADES, *(case.label for case in test.cases)))
+        if test.labelled(label).any()
+    }
+    return rows | {name: called(part) for name, part in (_by_label(told.away) if told.away else ())}
+
+
+def _severity(told: Readings) -> Rows:
+    if told.away is None or not len(severity.graded(told.away)[0].cases):
+        return {}
+    return {"graded films": severity.agreement(*severity.graded(told.away))}
+
+
+def _by_extent(told: Readings) -> Rows:
+    return severity.thirds(*severity.graded(told.away)) if told.away else {}
+
+
+def _unseen(told: Readings) -> Iterator[tuple[str, Reading]]:
+    """All normal films of hospitals never seen with the ill films of others of them."""
+    if told.away:
+        both = told.away.of(~told.away.is_ill | told.away.of_source(*ILL))
+        if both.is_ill.any() and not both.is_ill.all():
+            yield MIXED, both
+
+
+def _groups(told: Readings) -> Iterator[tuple[str, Reading]]:
+    yield TEST, told.test
+    if told.away:
+        for name, chosen in (
+            (UNSEEN_NORMAL, ~told.away.is_ill),
+            (UNSEEN_ILL, told.away.is_ill & told.away.of_source(*ILL)),
+        ):
+            if chosen.any():
+                yield name, told.away.of(chosen)
+        yield from _by_label(told.away)
+
+
+def _agreement(told: Readings, floating: Network | None, films: Films, folder: Path) -> Rows:
+    if floating is None:
+        return {}
+    before = readings(floating, films, folder)
+    pairs = zip(told.hospitals(), before.hospitals())
+    return {name: agreement(part, other, AWAY[0]) for (name, part), (_, other) in pairs}
 
 
 if __name__ == "__main__":

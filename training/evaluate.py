@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,12 @@ from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from training import network
 from training.figure import LEAST, macro_auroc, share
 from training.network import Network
-from training.perturb import Change, pictures
+from training.pictures import pictures
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a network said of labelled cases: ``(n, classes)`` probabilities before any abstention, and its outputs."""
+    """What a network said of labelled cases: ``(n, classes)`` probabilities before any abstention."""
 
     name: str
     labels: tuple[str, ...]
@@ -42,7 +42,6 @@ class Answers:
     targets: npt.NDArray[np.int64]
     probabilities: npt.NDArray[Any]
     threshold: float
-    outputs: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     @property
     def patients(self) -> npt.NDArray[Any]:
@@ -62,10 +61,7 @@ class Answers:
     def of(self, chosen: npt.NDArray[np.bool_]) -> Answers:
         """The same for some of the cases."""
         cases = [case for case, keep in zip(self.cases, chosen) if keep]
-        outputs = {name: values[chosen] for name, values in self.outputs.items()}
-        return replace(
-            self, cases=cases, targets=self.targets[chosen], probabilities=self.probabilities[chosen], outputs=outputs
-        )
+        return replace(self, cases=cases, targets=self.targets[chosen], probabilities=self.probabilities[chosen])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,12 +100,12 @@ def ask(model: str, data: Path, split: str) -> Answers:
     return replace(answer(asked, cases), name=Path(model).name)
 
 
-def answer(asked: Network, cases: list[Case], change: Change | None = None) -> Answers:
-    """What a network says of cases, all of which have one of its labels; ``change`` is made to each radiograph."""
-    found = asked.run(pictures(cases, asked.spec, change))
+def answer(asked: Network, cases: list[Case]) -> Answers:
+    """What a network says of cases, all of which have one of its labels."""
+    shown, _ = pictures(cases, asked.spec)
     targets = np.array([asked.labels.index(c.label) for c in cases])
-    probabilities = asked.probabilities(found["logits"])
-    return Answers(asked.name, asked.labels, cases, targets, probabilities, asked.threshold, found)
+    probabilities = asked.probabilities(asked.run(shown)["logits"])
+    return Answers(asked.name, asked.labels, cases, targets, probabilities, asked.manifest.threshold)
 
 
 def split_of(cases: Sequence[Case]) -> str:

@@ -32,20 +32,25 @@ def share(count: int, total: int) -> Figure:
     return {"kind": "share", "count": count, "total": total, "value": value, "interval": [low, high]}
 
 
-def share_of(chosen: Array, among: Array | None = None) -> Figure:
-    """The share of those chosen, of all or of some: boolean ``(n,)``."""
-    among = np.ones(len(chosen), bool) if among is None else among
-    return share(int((chosen & among).sum()), int(among.sum()))
+def rate(chosen: Array, groups: Array) -> Figure:
+    """The share of those chosen, boolean ``(n,)``, with an interval that draws whole groups (patients).
+
+    Where all or none are chosen every draw is the same; then the interval is Wilson's for as many as there are groups.
+    """
+    count, total = int(chosen.sum()), len(chosen)
+    if count in (0, total):
+        patients = len(np.unique(groups))
+        return {**share(count, total), "interval": share(patients * (count > 0), patients)["interval"]}
+    return {**share(count, total), **_mean(chosen, groups)}
 
 
-def percent(value: float, interval: metrics.Interval | None = None) -> Figure:
-    """A share that is no count of images."""
-    return {"kind": "percent", "value": value, "interval": list(interval) if interval else None}
-
-
-def number(value: float) -> Figure:
-    """Anything else, without an interval."""
-    return {"kind": "number", "value": value}
+def drawn(statistic: Callable[..., float], *arrays: Array, groups: Array) -> Figure:
+    """Any number, with an interval that draws whole groups; ``groups`` has as many entries as each array."""
+    if len(groups) < LEAST:
+        return missing(f"only {len(groups)} images")
+    if math.isnan(statistic(*arrays)):
+        return missing("all images are alike")
+    return {"kind": "number", **_drawn(statistic, *arrays, groups=groups)}
 
 
 def count(value: int) -> Figure:
@@ -62,6 +67,34 @@ def auroc(positive: Array, scores: Array, groups: Array, names: tuple[str, str] 
         return small
     found = _drawn(metrics.auroc, positive, scores, groups=groups)
     return {"kind": "auroc", **found, "positive": int(positive.sum()), "negative": int((~positive).sum())}
+
+
+def within(positive: Array, scores: Array, strata: Array, groups: Array) -> Figure:
+    """AUROC over the pairs of which both are in one stratum, and how many pairs and strata that are.
+
+    ``strata`` are integers ``(n,)``; intervals draw whole groups.
+    """
+    pairs, used = 0, 0
+    for stratum in np.unique(strata):
+        sides = positive[strata == stratum]
+        product = int(sides.sum()) * int((~sides).sum())
+        pairs, used = pairs + product, used + bool(product)
+    if not pairs:
+        return missing("no two images of either side in one stratum")
+    found = _drawn(_auroc_within, positive, scores, strata, groups=groups)
+    return {"kind": "auroc", **found, "pairs": pairs, "strata": used}
+
+
+def _auroc_within(positive: Array, scores: Array, strata: Array) -> float:
+    order = np.argsort(strata, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(strata[order])) + 1)
+    areas, pairs = [], []
+    for part in parts:
+        sides = positive[part]
+        if product := int(sides.sum()) * int((~sides).sum()):
+            areas.append(metrics.auroc(sides, scores[part]))
+            pairs.append(product)
+    return float(np.average(areas, weights=pairs)) if pairs else float("nan")
 
 
 def macro_auroc(targets: Array, probabilities: Array, groups: Array, names: Sequence[str]) -> Figure:
@@ -89,8 +122,16 @@ def _small(sides: dict[str, Array]) -> Figure | None:
 
 def mean(values: Array, groups: Array) -> Figure:
     """Mean of shares over images, with an interval that draws whole groups."""
-    found = _drawn(lambda v: float(v.mean()), values, groups=groups)
-    return percent(found["value"], (found["interval"][0], found["interval"][1]))
+    return {"kind": "percent", **_mean(values, groups)}
+
+
+def _mean(values: Array, groups: Array) -> dict[str, Any]:
+    """As :func:`_drawn` of the mean, from the sums of the groups, which is a hundred times as fast."""
+    unit = np.unique(groups, return_inverse=True)[1].ravel()
+    sums, sizes = np.bincount(unit, values), np.bincount(unit)
+    chosen = np.random.default_rng(0).integers(0, len(sums), (1000, len(sums)))
+    low, high = np.percentile(sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1), [2.5, 97.5])
+    return {"value": float(values.mean()), "interval": [float(low), float(high)]}
 
 
 def _drawn(statistic: Callable[..., float], *arrays: Array, groups: Array) -> dict[str, Any]:
@@ -100,19 +141,22 @@ def _drawn(statistic: Callable[..., float], *arrays: Array, groups: Array) -> di
     return {"value": value, "interval": [low, high]}
 
 
-def told(figure: Figure) -> str:
-    """As a person reads it: ``79.2% (74.6%-83.1%), 274/346``."""
+def told(figure: Figure, counts: bool = True) -> str:
+    """As a person reads it: ``79.2% (74.6%-83.1%), 274/346``; or without the counts."""
     kind, value = figure["kind"], figure["value"]
     if kind == "missing":
-        return f"not measured: {figure['why']}"
+        return f"not measured: {figure['why']}" if counts else "-"
     if value is None or math.isnan(value):
         return "not measured: no image"
     if kind == "count":
-        return f"{value}"
-    if kind == "number":
-        return f"{value:.3f}"
-    form = ".3f" if kind == "auroc" else ".1%"
-    ends = "" if figure["interval"] is None else " ({}-{})".format(*(f"{end:{form}}" for end in figure["interval"]))
-    sides = f", {figure['positive']} v {figure['negative']}" if "positive" in figure else ""
-    counts = f", {figure['count']}/{figure['total']}" if kind == "share" else ""
-    return f"{value:{form}}{ends}{sides}{counts}"
+        return f"{value:,}"
+    form = ".1%" if kind in ("share", "percent") else ".3f"
+    ends = "" if figure.get("interval") is None else " ({}-{})".format(*(f"{end:{form}}" for end in figure["interval"]))
+    text = f"{value:{form}}{ends}"
+    if not counts:
+        return text
+    if "positive" in figure:
+        text += f", {figure['positive']} v {figure['negative']}"
+    if "pairs" in figure:
+        text += f", {figure['pairs']:,} pairs in {figure['strata']}"
+    return text + (f", {figure['count']}/{figure['total']}" if kind == "share" else "")

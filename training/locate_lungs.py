@@ -29,7 +29,7 @@ from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import InputSpec, fit, normalise
 from training import augment, backbones, checkpoint, dataset
-from training.perturb import lung_boxes
+from training.lung_boxes import lung_boxes
 
 SPEC = InputSpec(96, 96, equalise=True)
 BLOCKS = 5  # of EfficientNet-Lite0: down to an eighth of the side

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.network import read_facts
-from covidnet_lite import metrics
 from covidnet_lite import model as models
 from covidnet_lite.errors import ModelError
 from covidnet_lite.fit import InputSpec, normalise
 from covidnet_lite.interpreter import outputs
+from covidnet_lite.manifest import Manifest
+from covidnet_lite.prediction import calibrated
 
 Array = npt.NDArray[Any]
 
@@ -26,27 +27,33 @@ class Network:
     """What takes fitted radiographs and gives numbers.
 
     Attributes:
-        name: the name in its manifest, or of its file.
-        sha256: of the file.
-        labels: in the order of the logits.
-        spec: how a radiograph is prepared.
+        sha256: of its file.
+        manifest: how its numbers are read; of a float network, only name, labels and input are known.
         run: ``(n, height, width)`` uint8 -> ``logits`` and, where it has them, ``evidence`` and ``embedding``.
-        correction, temperature, threshold: see :class:`covidnet_lite.manifest.Manifest`.
     """
 
-    name: str
     sha256: str
-    labels: tuple[str, ...]
-    spec: InputSpec
+    manifest: Manifest
     run: Callable[[npt.NDArray[np.uint8]], dict[str, Array]]
-    correction: tuple[float, ...] = ()
-    temperature: float = 1.0
-    threshold: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The name in its manifest, or of its file."""
+        return self.manifest.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """In the order of the logits."""
+        return self.manifest.labels
+
+    @property
+    def spec(self) -> InputSpec:
+        """How a radiograph is prepared."""
+        return self.manifest.input
 
     def probabilities(self, logits: Array) -> npt.NDArray[np.float64]:
         """``(n, classes)`` logits -> the probabilities that are told."""
-        shift = np.array(self.correction) if self.correction else 0.0
-        return np.asarray(metrics.softmax(logits + shift, self.temperature))
+        return calibrated(logits, self.manifest)
 
 
 def load(model: str) -> Network:
@@ -58,17 +65,7 @@ def load(model: str) -> Network:
     if model.endswith(".keras"):
         return _keras(Path(model))
     loaded = models.load(model)
-    manifest = loaded.manifest
-    return Network(
-        manifest.name or loaded.path.stem,
-        loaded.sha256,
-        manifest.labels,
-        manifest.input,
-        lambda pictures: dict(outputs(loaded, pictures)),
-        manifest.correction,
-        manifest.temperature,
-        manifest.threshold,
-    )
+    return Network(loaded.sha256, loaded.manifest, lambda pictures: dict(outputs(loaded, pictures)))
 
 
 def _keras(path: Path) -> Network:
@@ -90,4 +87,4 @@ def _keras(path: Path) -> Network:
         return {name: np.asarray(values) for name, values in found.items()}
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Network(path.stem, digest, tuple(facts["labels"]), spec, run)
+    return Network(digest, Manifest(path.stem, tuple(facts["labels"]), spec), run)

@@ -11,6 +11,7 @@ from .. import dicom, dicom_results, radiograph
 from ..classifier import Classifier
 from ..dicom_origin import NAME
 from ..errors import InputError, MissingExtraError, OutputError
+from ..percent import percent
 from ..prediction import Prediction
 from ..report import printable
 from .queue import Film, Queue
@@ -74,8 +75,8 @@ def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
 
 def _answer(prediction: Prediction) -> str:
     if prediction.label:
-        return f"resembles {prediction.label} ({prediction.confidence:.0%})"
-    return f"no answer: {prediction.reason}"
+        return f"resembles {prediction.label} ({percent(prediction.probabilities[prediction.label])})"
+    return prediction.answer or f"no answer: {prediction.reason}"
 
 
 def _set_aside(queue: Queue, film: Film, reason: str) -> None:

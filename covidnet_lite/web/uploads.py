@@ -98,7 +98,8 @@ async def _read(request: Request, settings: Settings) -> Upload:
 
 def _unpacked(name: str, data: bytes, settings: Settings) -> list[tuple[str, bytes]]:
     """The films of a zip archive; together they may be as large as an upload. What cannot be read stays an archive."""
-    found, room = [], settings.most_bytes
+    found: list[tuple[str, bytes]] = []
+    room = settings.most_bytes
     for member in archive.members(data, name):
         if len(found) >= settings.most_files:
             raise HTTPException(400, f"{name} holds more than {settings.most_files} files; send fewer at a time")

@@ -3,13 +3,49 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from covidnet_lite import metrics
 from training import figure
 
 
 def test_a_share_and_how_it_reads() -> None:
-    found = figure.share_of(np.array([True, True, False, True]), np.array([True, True, True, False]))
-    assert (found["count"], found["total"]) == (2, 3)
+    found = figure.share(2, 3)
     assert figure.told(found) == "66.7% (20.8%-93.9%), 2/3"
+    assert figure.told(found, counts=False) == "66.7% (20.8%-93.9%)"
+
+
+def test_a_rate_draws_whole_patients() -> None:
+    chosen = np.arange(40) % 4 == 0
+    alone, together = figure.rate(chosen, np.arange(40)), figure.rate(np.tile(chosen, 9), np.tile(np.arange(40), 9))
+    assert (alone["value"], together["value"], together["total"]) == (0.25, 0.25, 360)
+    assert np.ptp(together["interval"]) == pytest.approx(np.ptp(alone["interval"]), rel=0.05)
+    # Where every draw is the same, Wilson's interval for as many as there are patients.
+    assert figure.rate(np.ones(30, bool), np.arange(30) // 3)["interval"] == figure.share(10, 10)["interval"]
+    assert figure.rate(np.zeros(30, bool), np.arange(30) // 3)["interval"] == figure.share(0, 10)["interval"]
+
+
+def test_the_quick_interval_of_a_mean_is_that_of_the_bootstrap() -> None:
+    rng = np.random.default_rng(1)
+    values, groups = rng.random(90), rng.integers(0, 30, 90)
+    expected = metrics.bootstrap(lambda v: float(v.mean()), values, groups=groups)
+    assert figure.mean(values, groups)["interval"] == pytest.approx(expected, abs=0.01)
+
+
+def test_within_strata_only_pairs_of_one_stratum_count() -> None:
+    # In either stratum the positive ones score lower, but one stratum scores higher and holds most of them.
+    positive = np.array([True] * 6 + [False] * 2 + [True] * 2 + [False] * 6)
+    scores = np.array([10.0] * 6 + [11.0] * 2 + [0.0] * 2 + [1.0] * 6)
+    strata, patients = np.array([0] * 8 + [1] * 8), np.arange(16)
+    found = figure.within(positive, scores, strata, patients)
+    assert (found["value"], found["pairs"], found["strata"]) == (0, 24, 2)
+    assert figure.auroc(positive, scores, patients)["value"] > 0.5
+    assert "24 pairs in 2" in figure.told(found)
+    assert figure.within(positive, scores, np.arange(16), patients)["kind"] == "missing"
+
+
+def test_what_does_not_vary_has_no_number() -> None:
+    found = figure.drawn(lambda v: float("nan"), np.ones(9), groups=np.arange(9))
+    assert figure.told(found) == "not measured: all images are alike"
+    assert figure.told(figure.drawn(np.mean, np.ones(2), groups=np.arange(2))) == "not measured: only 2 images"
 
 
 def test_a_share_of_nothing_is_not_measured() -> None:
@@ -64,9 +100,8 @@ def test_one_class_has_no_macro_auroc() -> None:
     ("given", "text"),
     [
         (figure.count(3), "3"),
-        (figure.number(0.12345), "0.123"),
-        (figure.percent(0.5), "50.0%"),
-        (figure.percent(0.5, (0.25, 0.75)), "50.0% (25.0%-75.0%)"),
+        ({"kind": "number", "value": 0.12345, "interval": [0.1, 0.2]}, "0.123 (0.100-0.200)"),
+        ({"kind": "percent", "value": 0.5, "interval": [0.25, 0.75]}, "50.0% (25.0%-75.0%)"),
         (figure.missing("no boxes"), "not measured: no boxes"),
     ],
 )
