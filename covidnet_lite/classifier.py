@@ -25,6 +25,7 @@ from .lungs import load_finder, view
 from .manifest import Manifest
 from .prediction import Failure, Prediction, judge
 from .radiograph import Source
+from .unforeseen import unforeseen
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -113,8 +114,9 @@ class Classifier:
         Raises:
             InputError: ``img`` holds no readable image.
             MissingExtraError: a DICOM file, and pydicom is not installed.
+            UnforeseenError: anything else went wrong; the log has its traceback.
         """
-        return self._judge(self._prepare(img))
+        return self._one(img, wait=True)
 
     def classify_many(self, images: Iterable[Source]) -> Iterator[Prediction | Failure]:
         """Classifies many, lazily and in order; one that cannot be read becomes a :class:`Failure`.
@@ -141,9 +143,17 @@ class Classifier:
 
     def _one_of_many(self, img: Source) -> Prediction | Failure:
         try:
-            return self._judge(self._prepare(img), wait=False)
+            return self._one(img, wait=False)
         except CovidNetLiteError as error:
             return Failure(radiograph.name_of(img), error)
+
+    def _one(self, img: Source, wait: bool) -> Prediction:
+        try:
+            return self._judge(self._prepare(img), wait)
+        except CovidNetLiteError:
+            raise
+        except Exception as error:
+            raise unforeseen(radiograph.name_of(img), error) from error
 
     def _prepare(self, img: Source) -> _Prepared:
         name, start = radiograph.name_of(img), time.perf_counter()

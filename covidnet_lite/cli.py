@@ -11,7 +11,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -19,10 +19,12 @@ from . import __version__, options, watch_command
 from .errors import CovidNetLiteError, InputError, OutputError
 from .node import command as node
 from .quiet import silent_runtime
+from .unforeseen import unforeseen
 from .web import command as serve
 
 if TYPE_CHECKING:
-    from .prediction import Prediction
+    from .prediction import Failure, Prediction
+    from .report import Writer
 
 ANSWERED, BAD_FILE, USAGE, ABSTAINED = 0, 1, 2, 3
 CLEAR = "\r\033[K"  # the line that tells the progress
@@ -181,12 +183,11 @@ def _classify(args: argparse.Namespace) -> int:
         for i, result in enumerate(classifier.classify_many(paths)):
             if progress:
                 print(CLEAR, end="", file=err, flush=True)
-            writer.add(result)
-            if args.dicom_out and isinstance(result, Prediction) and (why := _no_dicom(result, args.dicom_out)):
+            result = _told(writer, result)
+            heatmap = args.heatmap / heatmaps[i] if args.heatmap else None
+            for why in _trouble(result, args.dicom_out, heatmap) if isinstance(result, Prediction) else []:
                 print(f"covidnet-lite: error: {why}", file=err)
                 code = BAD_FILE
-            if args.heatmap and isinstance(result, Prediction) and result.evidence is not None:
-                files.write_png(args.heatmap / heatmaps[i], result.heatmap())
             if result.status == "failed":
                 code = BAD_FILE
             elif result.status != "answered" and code == ANSWERED:
@@ -199,15 +200,40 @@ def _classify(args: argparse.Namespace) -> int:
     return code
 
 
-def _no_dicom(result: Prediction, folder: Path) -> str | None:
-    """Writes the DICOM results of one file, or tells why there are none; the other files go on."""
-    from . import dicom_results
+def _told(writer: Writer, result: Prediction | Failure) -> Prediction | Failure:
+    """Prints a result; one that cannot be printed is printed as failed."""
+    from .prediction import Failure
 
     try:
-        dicom_results.write(result, result.source, folder)  # type: ignore[arg-type]
-    except InputError as error:
-        return str(error)
-    return None
+        writer.add(result)
+    except OSError:  # standard output is closed or full: no fault of this film
+        raise
+    except Exception as error:
+        result = Failure(result.name, unforeseen(result.name, error))
+        writer.add(result)
+    return result
+
+
+def _trouble(result: Prediction, dicom_out: Path | None, heatmap: Path | None) -> list[str]:
+    """Writes the files that are asked for besides; why some of them could not be. The other films go on."""
+    from . import dicom_results, files
+
+    jobs: list[Callable[[], object]] = []
+    if dicom_out:
+        folder = dicom_out
+        jobs.append(lambda: dicom_results.write(result, result.source, folder))  # type: ignore[arg-type]
+    if heatmap and result.evidence is not None:
+        path = heatmap
+        jobs.append(lambda: files.write_png(path, result.heatmap()))
+    told = []
+    for job in jobs:
+        try:
+            job()
+        except CovidNetLiteError as error:
+            told.append(str(error))
+        except Exception as error:
+            told.append(str(unforeseen(result.name, error)))
+    return told
 
 
 def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:

@@ -19,6 +19,7 @@ from .prediction import Prediction
 from .report import DICOM_RESULTS
 
 if TYPE_CHECKING:
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
 
@@ -46,13 +47,30 @@ def make(prediction: Prediction, source: str | os.PathLike[str] | bytes) -> list
         MissingExtraError: highdicom is not installed.
     """
     require()
+    from pydicom.uid import ComputedRadiographyImageStorage
+
     origin, names = dicom_origin.read(source, prediction.name)
+    kind = origin.SOPClassUID
+    if kind.type != "SOP Class":  # private: highdicom looks classes up in the standard's table
+        origin.SOPClassUID = ComputedRadiographyImageStorage
     results = [structured_report.build(prediction, origin)]
     if prediction.evidence is not None:
         results.append(secondary_capture.build(prediction, origin, source))
     for result in results:
         result.update(names)
+        if origin.SOPClassUID != kind:
+            _refer(result, kind)
     return results
+
+
+def _refer(result: Dataset, kind: str) -> None:
+    """Makes every reference of a result name ``kind`` as the class of the film."""
+
+    def correct(_: Dataset, element: DataElement) -> None:
+        if element.keyword == "ReferencedSOPClassUID":
+            element.value = kind
+
+    result.walk(correct)
 
 
 def write(prediction: Prediction, source: str | os.PathLike[str] | bytes, folder: Path) -> list[Path]:

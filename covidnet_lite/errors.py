@@ -45,5 +45,13 @@ class QueueFullError(OutputError):
     """A queue on disk holds as much as it may; what was given is not in it."""
 
 
+class UnforeseenError(CovidNetLiteError):
+    """Work on one radiograph failed in a way that nobody foresaw; the log has the traceback under ``reference``."""
+
+    def __init__(self, message: str, reference: str = "") -> None:
+        super().__init__(message)
+        self.reference = reference
+
+
 class NotAChestRadiograph(InputError):
     """A readable DICOM file whose own header says it is no frontal chest radiograph."""

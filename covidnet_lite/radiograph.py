@@ -193,6 +193,8 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Rad
 # What Pillow's decoders raise on damaged files.
 DAMAGED = (
     ArithmeticError,
+    AssertionError,
+    AttributeError,
     EOFError,
     IndexError,
     KeyError,
@@ -238,7 +240,7 @@ def _to_gray(image: Image.Image, name: str) -> Image.Image:
         return stretch(np.asarray(image), name)
     try:
         return image.convert("RGB").convert("L") if image.mode in ("CMYK", "LAB", "HSV") else image.convert("L")
-    except (OSError, ValueError) as error:
+    except DAMAGED as error:
         raise InputError(f"{name}: cannot be turned to gray ({error})") from error
 
 

@@ -10,9 +10,10 @@ from pydicom.filereader import read_file_meta_info
 from .. import dicom, dicom_results, radiograph
 from ..classifier import Classifier
 from ..dicom_origin import NAME
-from ..errors import InputError, MissingExtraError, OutputError
+from ..errors import BackendError, CovidNetLiteError, InputError, OutputError
 from ..prediction import Prediction
 from ..report import printable
+from ..unforeseen import unforeseen
 from .queue import Film, Queue
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,9 @@ PAUSE = 10.0  # seconds, when results cannot be written
 def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
     """Works until ``stop`` is set, and ``queue.arrived`` after it.
 
-    A film that cannot be read is set aside. Any other error ends the node, and the film is begun again by the next
-    one: after so many tries it is set aside too.
+    A film that cannot be read is set aside, and so is one that fails in a way nobody foresaw. A network that cannot
+    run ends the node, for that is no fault of the film, which is begun again by the next one; so is one with which the
+    process dies: after so many tries it is set aside too.
     """
     while True:
         queue.arrived.clear()
@@ -45,8 +47,11 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
                 log.error("%s; trying again in %.0f s", error, PAUSE)
                 queue.put_back(film)
                 stop.wait(PAUSE)
-            except (InputError, MissingExtraError) as error:
-                _set_aside(queue, film, str(error).removeprefix(f"{film.path}: "))
+            except BackendError:
+                raise
+            except Exception as error:  # a film is lost to us, not to its sender: it is kept, with the reason
+                told = error if isinstance(error, CovidNetLiteError) else unforeseen(str(film.path), error)
+                _set_aside(queue, film, str(told).removeprefix(f"{film.path}: "))
 
 
 def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
@@ -79,6 +84,9 @@ def _answer(prediction: Prediction) -> str:
 
 
 def _set_aside(queue: Queue, film: Film, reason: str) -> None:
-    uid = read_file_meta_info(film.path).MediaStorageSOPInstanceUID
+    try:
+        uid = str(read_file_meta_info(film.path).MediaStorageSOPInstanceUID)
+    except Exception:  # not even this can be read
+        uid = film.key
     queue.set_aside(film, f"{uid}: {reason}")
-    log.warning("%s: set aside in failed/%s: %s", uid, film.key, printable(reason))
+    log.warning("%s: set aside in failed/%s: %s", printable(uid), film.key, printable(reason))

@@ -19,6 +19,7 @@ from ..classifier import Classifier
 from ..errors import BackendError, CovidNetLiteError
 from ..interpreter import available_cores
 from ..prediction import DISCLAIMER, Failure, Prediction
+from ..unforeseen import unforeseen
 from . import metrics
 from .settings import Settings
 from .turnstile import Turnstile
@@ -103,9 +104,12 @@ class Api:
         return result
 
     def _classify(self, name: str, data: bytes, evidence: bool) -> dict[str, Any]:
-        result = self.judge(name, data)
-        told = {**result.to_dict(), "image": hashlib.sha256(data).hexdigest()}
-        return {**told, "evidence": strengths(result)} if evidence else told
+        try:
+            return _told(self.judge(name, data), data, evidence)
+        except BackendError:
+            raise
+        except Exception as error:
+            return _told(Failure(name, unforeseen(name, error)), data, evidence)
 
     async def work(self, task: Callable[..., T], *args: Any, limiter: CapacityLimiter | None = None) -> T:
         """Runs a task in a thread, when one is free.
@@ -133,6 +137,11 @@ def only_file(upload: Upload) -> tuple[str, bytes]:
     if len(upload.files) != 1:
         raise HTTPException(400, f"there are {len(upload.files)} files in the form; send one")
     return upload.files[0]
+
+
+def _told(result: Prediction | Failure, data: bytes, evidence: bool) -> dict[str, Any]:
+    told = {**result.to_dict(), "image": hashlib.sha256(data).hexdigest()}
+    return {**told, "evidence": strengths(result)} if evidence else told
 
 
 def strengths(result: Prediction | Failure) -> dict[str, list[list[float]]] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 
 class Crowded(Exception):
@@ -65,7 +65,8 @@ class Turnstile:
             if turn.done() and not turn.cancelled():  # let in and called off in the same moment
                 self._leave(size)
             else:
-                self._queue.remove((size, turn))
+                with suppress(ValueError):  # passed over already, by one who left in the same moment
+                    self._queue.remove((size, turn))
                 self._leave(0)  # whoever stood behind may fit
             raise
 
