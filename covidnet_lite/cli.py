@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__, options, watch_command
+from . import __version__, limits, options, watch_command
 from .errors import CovidNetLiteError, InputError, OutputError
 from .node import command as node
 from .quiet import silent_runtime
@@ -46,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise OutputError("standard output is closed; send it to a file")
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
+        if getattr(args, "memory", None) is not None:
+            os.environ[limits.MEMORY] = str(args.memory)
+            limits.memory()
         code: int = args.run(args)
         sys.stdout.flush()
         return code
@@ -108,6 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     classify.add_argument("--exact", action="store_true", help="decode JPEG files in full before they are reduced")
     classify.add_argument("--quiet", action="store_true", help="no progress on the terminal")
+    options.memory(classify)
     options.threads(classify)
     options.network(classify)
     classify.set_defaults(run=_classify)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from . import dicom_pixels, examination
+from . import dicom_pixels, examination, limits
 from .errors import InputError, MissingExtraError, NotAChestRadiograph
 from .examination import Examination
 from .radiograph import DAMAGED, MAX_PIXELS, reduction
@@ -120,9 +120,11 @@ def header(file: IO[bytes], name: str) -> Dataset:
         raise InputError(f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax")
     file.seek(0)
     try:
-        return pydicom.dcmread(file, stop_before_pixels=True)
+        data = pydicom.dcmread(limits.Bounded(file, limits.ELEMENTS), stop_before_pixels=True)
     except damaged() as error:
         raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
+    limits.check_sequences(data, name)
+    return data
 
 
 def damaged() -> tuple[type[Exception], ...]:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import jpeg
+from . import costs, jpeg, limits
 from .errors import MissingExtraError
 from .radiograph import reduction
 
@@ -46,11 +46,11 @@ def read(file: IO[bytes], header: Dataset, name: str, at_least: tuple[int, int] 
     import pydicom
 
     file.seek(0)
-    data = pydicom.dcmread(file)
+    data = pydicom.dcmread(limits.Bounded(file, limits.ELEMENTS))
     elements = [data.get_item(tag) for tag in data.keys() if 0 < tag.group < PIXEL_GROUP]
     if any(getattr(e, "value_tell", getattr(e, "file_tell", 0)) > start for e in elements):
         raise ValueError(LATE)
-    values = _decoded(data, name)
+    values = _decoded(data, name, reduction((int(header.Columns), int(header.Rows)), at_least))
     return reduce(values, at_least) if values.shape == (header.Rows, header.Columns) else values
 
 
@@ -99,18 +99,21 @@ def _by_lines(file: Any, header: Dataset, at_least: tuple[int, int] | None) -> V
     return values
 
 
-def _decoded(data: Dataset, name: str) -> Values:
+def _decoded(data: Dataset, name: str, factor: int) -> Values:
     from pydicom.encaps import get_frame
     from pydicom.pixels import get_decoder
     from pydicom.uid import RLELossless
 
     syntax = data.file_meta.TransferSyntaxUID
     if not (syntax.is_compressed and syntax.is_encapsulated):
+        costs.check_pixels(data, factor, name)
         return np.asarray(data.pixel_array)
+    costs.check_fragments(data.PixelData, syntax, name)
     samples, frame = int(data.get("SamplesPerPixel", 1) or 1), get_frame(data.PixelData, 0, number_of_frames=1)
     claim = (int(data.Columns), int(data.Rows), samples)
     if syntax != RLELossless and jpeg.claimed(frame) != claim:
         raise ValueError(f"its picture claims {jpeg.claimed(frame)}, its header {claim}")
+    costs.check_frame(data, frame, factor, name)
     if syntax in jpeg.SYNTAXES and samples == 1:
         with contextlib.suppress(ImportError):
             return jpeg.decode(frame, int(data.BitsStored), bool(data.PixelRepresentation))

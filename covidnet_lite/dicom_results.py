@@ -19,6 +19,7 @@ from .prediction import Prediction
 from .report import DICOM_RESULTS
 
 if TYPE_CHECKING:
+    from PIL import Image
     from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
@@ -35,12 +36,15 @@ def require() -> None:
         raise MissingExtraError("DICOM results need the extra: pip install 'covidnet-lite[dicom-out]'") from None
 
 
-def make(prediction: Prediction, source: str | os.PathLike[str] | bytes) -> list[Dataset]:
+def make(
+    prediction: Prediction, source: str | os.PathLike[str] | bytes, picture: Image.Image | None = None
+) -> list[Dataset]:
     """The Structured Report and, where there is an evidence map, the Secondary Capture, to be written or sent.
 
     Args:
         prediction: of ``source``.
         source: the DICOM file, by path or as bytes.
+        picture: what was read of it, for the Secondary Capture; ``None`` to read it again.
 
     Raises:
         InputError: the source is no DICOM file, or lacks a UID that results have to refer to.
@@ -55,7 +59,7 @@ def make(prediction: Prediction, source: str | os.PathLike[str] | bytes) -> list
         origin.SOPClassUID = ComputedRadiographyImageStorage
     results = [structured_report.build(prediction, origin)]
     if prediction.evidence is not None:
-        results.append(secondary_capture.build(prediction, origin, source))
+        results.append(secondary_capture.build(prediction, origin, picture or source))
     for result in results:
         result.update(names)
         if origin.SOPClassUID != kind:

@@ -46,11 +46,16 @@ class QueueFullError(OutputError):
 
 
 class UnforeseenError(CovidNetLiteError):
-    """Work on one radiograph failed in a way that nobody foresaw; the log has the traceback under ``reference``."""
+    """Work on one radiograph failed in a way that nobody foresaw.
 
-    def __init__(self, message: str, reference: str = "") -> None:
+    Attributes:
+        reference: under which the log has the traceback.
+        trace: the traceback, without the exceptions' own words.
+    """
+
+    def __init__(self, message: str, reference: str = "", trace: str = "") -> None:
         super().__init__(message)
-        self.reference = reference
+        self.reference, self.trace = reference, trace
 
 
 class NotAChestRadiograph(InputError):

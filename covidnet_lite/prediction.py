@@ -94,7 +94,7 @@ class Prediction:
         source = image if image is not None else self.source
         if source is None:
             raise CovidNetLiteError(f"{self.name}: pass the radiograph as image=")
-        picture = radiograph.read(source, at_least=(heatmap.LONGEST, heatmap.LONGEST)).image
+        picture = radiograph.read(source, at_least=heatmap.SIZE).image
         return heatmap.overlay(picture, self.evidence, list(self.probabilities).index(label), opacity, self.view)
 
     def to_dict(self) -> dict[str, Any]:

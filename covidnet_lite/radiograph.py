@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from . import costs, limits
 from .errors import InputError
 from .examination import Examination
 
@@ -104,7 +105,7 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
     if isinstance(img, Image.Image):
         _check_size(img.size, name)
         return _upright(img, name)
-    with opened(img, name) as data:
+    with limits.Bounded(opened(img, name)) as data:
         try:
             head = data.read(132)
             data.seek(0)
@@ -115,11 +116,11 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
         if head[128:132] == b"DICM":
             from . import dicom
 
-            image, size, examined = dicom.read(data, name, at_least)
+            image, size, examined = dicom.read(data, name, at_least)  # type: ignore[arg-type]
             return replace(_checked(image, name, size), examination=examined)
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
             raise InputError(f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file")
-        return _decode(data, name, None if exact else at_least)
+        return _decode(data, name, None if exact else at_least)  # type: ignore[arg-type]
 
 
 def read_all(file: Any, name: str) -> bytes:
@@ -172,13 +173,14 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Rad
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, below
             image: Image.Image = Image.open(data, formats=FORMATS)
         _check_size(image.size, name)
-        frames = getattr(image, "n_frames", 1)
+        frames = costs.frames(image)
         if frames > 1:
             raise InputError(f"{name}: holds {frames} pictures; save the one to be read")
         size = image.size
         if at_least is not None and image.format == "JPEG":
             # libjpeg decodes at 1/2, 1/4 or 1/8 scale, luminance only, when asked before loading.
             image.draft("L", at_least[::-1] if _lies_on_its_side(image) else at_least)
+        costs.check_picture(image, size, data, name)
     except UnidentifiedImageError:
         raise InputError(
             f"{name}: not a picture this package reads; convert it to {', '.join(FORMATS)} or DICOM"

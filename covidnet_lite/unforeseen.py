@@ -13,24 +13,30 @@ import traceback
 
 from .errors import UnforeseenError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def unforeseen(name: str, error: BaseException) -> UnforeseenError:
     """What to tell of an exception from the work on ``name``; its traceback goes to the log."""
     chain = _chain(error)
     code = reference(chain)
-    lines = "".join(
+    trace = "".join(
         f"{type(one).__module__}.{type(one).__qualname__}\n{''.join(traceback.format_tb(one.__traceback__))}"
         for one in chain
     )
-    log.error("unforeseen, reference %s: %s", code, lines.rstrip())
     told = UnforeseenError(
         f"{name}: failed in a way that was not foreseen (reference {code}); report it with what the log says of {code}",
         code,
+        trace.rstrip(),
     )
     told.__cause__ = error
+    log(told)
     return told
+
+
+def log(error: UnforeseenError) -> None:
+    """Writes the traceback of an error to the log."""
+    logger.error("unforeseen, reference %s: %s", error.reference, error.trace)
 
 
 def reference(chain: list[BaseException]) -> str:

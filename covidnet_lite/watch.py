@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import cases, files
+from . import cases, files, heatmap
 from .errors import BackendError, InputError, MissingExtraError, OutputError
 from .prediction import Failure, Prediction
 from .report import EVIDENCE, OURS, printable
@@ -213,7 +213,8 @@ class Watch:
             told["reason"] = result.reason.replace(os.path.join(self._folder.root, name), name)
         path = self._results.path(name)
         if self._folder.heatmap and isinstance(result, Prediction) and result.evidence is not None:
-            files.write_png(path.with_name(Path(name).name + EVIDENCE), result.heatmap())
+            film = self._classifier.read(os.path.join(self._folder.root, name), heatmap.SIZE).image
+            files.write_png(path.with_name(Path(name).name + EVIDENCE), result.heatmap(image=film))
         if self._results.keep(name, told, stamp, self._network, deliver=self._deliver is not None):
             self._say(f"{printable(name)}: {result.status}" + (f", resembles {result.label}" if result.label else ""))
             if self._deliver:

@@ -7,7 +7,7 @@ import threading
 
 from pydicom.filereader import read_file_meta_info
 
-from .. import dicom, dicom_results, radiograph
+from .. import dicom, dicom_results, heatmap, radiograph
 from ..classifier import Classifier
 from ..dicom_origin import NAME
 from ..errors import BackendError, CovidNetLiteError, InputError, OutputError
@@ -73,7 +73,8 @@ def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
             f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended"
         )
     prediction = classifier.classify(film.path)
-    results = [dicom_results.encoded(result) for result in dicom_results.make(prediction, film.path)]
+    picture = None if prediction.evidence is None else classifier.read(film.path, heatmap.SIZE).image
+    results = [dicom_results.encoded(result) for result in dicom_results.make(prediction, film.path, picture)]
     queue.finish(film, {**story, "answer": _answer(prediction), "results": len(results)}, results)
 
 

@@ -54,7 +54,7 @@ class Api:
         full = request.query_params.get("full", "") in ("1", "true")
         async with AsyncExitStack() as room:
             upload = await room.enter_async_context(received(request, self.settings, self.turnstile))
-            film = await self.work(_film, *only_file(upload), full, limiter=self._painter)
+            film = await self.work(self._film, *only_file(upload), full, limiter=self._painter)
             return _Graymap(film, room.pop_all(), self.settings.seconds)
 
     async def about(self, request: Request) -> Response:
@@ -102,6 +102,9 @@ class Api:
             result = Failure(name, error)
         self.metrics.image(result.status, getattr(result, "timings", {}))
         return result
+
+    def _film(self, name: str, data: bytes, full: bool) -> radiograph.Radiograph:
+        return self.classifier.read(data, None if full else SCREEN, name)
 
     def _classify(self, name: str, data: bytes, evidence: bool) -> dict[str, Any]:
         try:
@@ -152,10 +155,6 @@ def strengths(result: Prediction | Failure) -> dict[str, list[list[float]]] | No
         label: [[round(float(v), 4) for v in row] for row in heatmap.strength(result.evidence, i)]
         for i, label in enumerate(result.probabilities)
     }
-
-
-def _film(name: str, data: bytes, full: bool) -> radiograph.Radiograph:
-    return radiograph.read(data, None if full else SCREEN, name)
 
 
 class _Graymap(StreamingResponse):
