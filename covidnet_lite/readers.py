@@ -80,6 +80,11 @@ class Readers:
         with self._lock:
             _end(self._all)
 
+    @property
+    def processes(self) -> list[int]:
+        """Identifiers of those that are there now."""
+        return [reader.process.pid for reader in self._all if reader.process.pid is not None]
+
     def read(
         self, img: Source, at_least: tuple[int, int] | None = None, name: str | None = None, exact: bool = False
     ) -> Radiograph:
