@@ -127,7 +127,7 @@ def dicom_seeds(gray: np.ndarray[Any, Any], deep: np.ndarray[Any, Any]) -> dict[
 
     colour, prefix = np.stack([gray] * 3, -1), "1.2.840.10008.1.2"
     item = pydicom.Dataset()
-    item.LUTDescriptor, item.LUTData = [256, 0, 8], bytes(range(256))
+    item.LUTDescriptor, item.LUTData = [256, 0, 16], np.arange(0, 65536, 256, np.uint16).tobytes()
     item["LUTData"].VR = "OW"
     coded = pydicom.Dataset()
     coded.CodeValue, coded.CodingSchemeDesignator, coded.CodeMeaning = "51185008", "SCT", "Chest"
