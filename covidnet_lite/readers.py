@@ -245,19 +245,23 @@ def _serve(pipe: Connection, memory: int, seconds: int) -> None:
             pipe.send(answer)
         except OSError:  # nobody is there any more
             return
-        if isinstance(answer, dict) and isinstance(answer["cause"], MemoryError):
+        if isinstance(answer, dict) and isinstance(answer["error"], ReaderDiedError):
             return  # what a decoder leaves behind that ran out of memory is not to be trusted
 
 
 def _as_told(error: Exception, name: str) -> dict[str, Any]:
     """An error and the part of its cause that somebody asks for, which pickling would leave out."""
+    if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+        allowed = f"{limits.memory() // limits.MB} MB are allowed"
+        return {
+            "error": ReaderDiedError(f"{name}: takes too much memory to decode; {allowed} ({limits.MEMORY})"),
+            "cause": None,
+        }
     told = error if isinstance(error, CovidNetLiteError) else unforeseen(name, error)
     cause = told.__cause__
-    if isinstance(cause, OSError):
-        cause = OSError(cause.errno, cause.strerror) if cause.errno else OSError(str(cause))
-    elif not isinstance(cause, MemoryError):
-        cause = None
-    return {"error": told, "cause": cause}
+    if not isinstance(cause, OSError):
+        return {"error": told, "cause": None}
+    return {"error": told, "cause": OSError(cause.errno, cause.strerror) if cause.errno else OSError(str(cause))}
 
 
 def _be_first_to_go() -> None:

@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 from pynetdicom.transport import AssociationServer
 
+from ..unforeseen import unforeseen
 from .settings import Network
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ FIRST = 5.0  # seconds from a connection to its first message, as a whole
 WAITING = 64  # connections that have not sent it yet
 EACH = 4  # of them for every association that one address may have
 YIELDS = 5.0  # seconds of silence after which an association gives way to another
+HELLO, ASSOCIATE_RQ = 0x16, 0x01  # how a first message begins, with TLS and without
 GLANCE = 0.01  # seconds between looks at connections that have begun to say something
 
 
@@ -66,7 +68,11 @@ class DoorServer(AssociationServer):  # type: ignore[misc]
             if self.socket in ready:
                 self._handle_request_noblock()
             for visitor in list(self._visitors):
-                self._look_at(visitor)
+                try:
+                    self._look_at(visitor)
+                except Exception as error:  # one connection never closes the door
+                    unforeseen(f"a connection with {visitor.host}", error)
+                    self._send_away(visitor)
 
     def end(self) -> None:
         """Lets nobody in any more."""
@@ -81,7 +87,7 @@ class DoorServer(AssociationServer):  # type: ignore[misc]
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accepts, without any handshake."""
         client, address = self.socket.accept()
-        client.settimeout(self.ae.network_timeout)
+        client.setblocking(False)  # with a time-out, even a glance would wait for it
         return client, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
@@ -103,7 +109,7 @@ class DoorServer(AssociationServer):  # type: ignore[misc]
 
     def _look_at(self, visitor: _Visitor) -> None:
         try:
-            said = visitor.client.recv(1 << 17, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            said = visitor.client.recv(1 << 17, socket.MSG_PEEK)
         except BlockingIOError:
             said = None
         except OSError:
@@ -111,17 +117,21 @@ class DoorServer(AssociationServer):  # type: ignore[misc]
         if said == b"":  # it has hung up
             self._send_away(visitor)
         elif said and whole(said, tls=bool(self.ssl_context)) and self._has_room(visitor.host):
-            self._visitors.remove(visitor)
-            client = visitor.client
-            if self.ssl_context:
-                # The handshake comes with the first read, in the association's own thread.
-                client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-            self.finish_request(client, visitor.address)
+            self._let_in(visitor)
         elif time.monotonic() - visitor.since > FIRST:
             log.warning("ended a connection with %s, which asked for nothing within %.0f s", visitor.host, FIRST)
             self._send_away(visitor)
         else:
             visitor.begun = said is not None
+
+    def _let_in(self, visitor: _Visitor) -> None:
+        client = visitor.client
+        client.settimeout(self.ae.network_timeout)
+        if self.ssl_context:
+            # The handshake comes with the first read, in the association's own thread.
+            client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        self._visitors.remove(visitor)
+        self.finish_request(client, visitor.address)
 
     def _has_room(self, host: str) -> bool:
         """Whether another association may begin; where there is none, one that is silent gives way."""
@@ -148,15 +158,18 @@ class DoorServer(AssociationServer):  # type: ignore[misc]
         return True
 
     def _send_away(self, visitor: _Visitor) -> None:
-        self._visitors.remove(visitor)
+        if visitor in self._visitors:
+            self._visitors.remove(visitor)
         self.shutdown_request(visitor.client)
 
 
 def whole(said: bytes, tls: bool) -> bool:
     """Whether a first message is there as a whole: a PDU (PS3.8, 9.3.1), or the record of a TLS ClientHello.
 
-    One that is longer than a receive buffer holds is not waited for: its reader refuses it, or waits.
+    What is longer than a receive buffer holds is not waited for, nor what begins as neither: its reader refuses it.
     """
+    if said[0] != (HELLO if tls else ASSOCIATE_RQ):
+        return True
     if tls:
         return len(said) >= 5 and len(said) >= 5 + int.from_bytes(said[3:5], "big")
     return len(said) >= 6 and len(said) >= min(6 + int.from_bytes(said[2:6], "big"), 1 << 15)
