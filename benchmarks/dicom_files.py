@@ -71,7 +71,7 @@ def rows() -> list[Row]:
 
 
 def _row(name: str, path: str, result: Prediction | Failure) -> Row:
-    if result.status in ("answered", "unsure"):
+    if result.status in ("answered", "narrowed", "unsure"):
         return Row(name, "classified", "")
     reason = _NUMBERS.sub("", str(result.reason).replace(f"{path}: ", "").replace(path, name))
     return Row(name, "refused" if result.status == "refused" else "not read", reason)

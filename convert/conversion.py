@@ -189,9 +189,8 @@ def _make_all(
         if (scheme == "int8") not in fits:
             fits[scheme == "int8"] = _fit(options, net, plain, scheme, graph, cases)
         fitted = fits[scheme == "int8"]
-        fields = {key: getattr(fitted, key) for key in ("correction", "temperature", "threshold", "guard")}
         try:
-            made.append(Made(scheme, graph, answers(graph), replace(manifest, **fields), fitted))
+            made.append(Made(scheme, graph, answers(graph), replace(manifest, **fitted.rules()), fitted))
         except (ValueError, TypeError) as error:
             raise ConversionError(
                 f"{beside(options.stem, '.judgement.json')}: does not fit this network ({error}); "
@@ -208,7 +207,8 @@ def _fit(
         recorded = judgement.load(options.stem)
         said = net.facts.get("manifest")  # by a .tflite of ours, where nothing lies beside it
         if said is not None and not beside(options.stem, ".judgement.json").is_file():
-            recorded = Judgement((), said.temperature, said.threshold, guard=said.guard)
+            kept = {k: getattr(said, k) for k in ("temperature", "threshold", "guard", "operating_point", "extent")}
+            recorded = Judgement(**kept)
         return recorded if scheme == "int8" else replace(recorded, correction=())
     original = _verified(net.tflite, plain)
     fitted = _verified(graph, plain) if scheme == "int8" else original

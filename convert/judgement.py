@@ -19,9 +19,11 @@ from convert.calibration import choose, pixels
 from covidnet_lite import metrics
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import ConversionError, DatasetError
+from covidnet_lite.extent import ExtentScale
 from covidnet_lite.guard import WRONG, Guard, fit_guard
 from covidnet_lite.interpreter import outputs
 from covidnet_lite.model import Model
+from covidnet_lite.operating_point import OperatingPoint
 
 TRAIN_IMAGES = 2000
 
@@ -35,6 +37,13 @@ class Judgement:
     threshold: float = 0.0
     target_error: float = 0.0
     guard: Guard | None = None
+    operating_point: OperatingPoint | None = None
+    extent: ExtentScale | None = None
+
+    def rules(self) -> dict[str, Any]:
+        """What of it stands in a manifest, by the manifest's names."""
+        names = ("correction", "temperature", "threshold", "guard", "operating_point", "extent")
+        return {name: getattr(self, name) for name in names}
 
 
 def fit(model: Model, float_model: Model, cases: Sequence[Case], target_error: float) -> Judgement:
@@ -86,6 +95,9 @@ def beside(stem: Path, suffix: str) -> Path:
 def contents(judgement: Judgement, stem: Path) -> dict[Path, bytes | str]:
     """The files ``STEM.judgement.json`` and ``STEM.guard.npz``, for :func:`load`."""
     numbers = {k: getattr(judgement, k) for k in ("correction", "temperature", "threshold", "target_error")}
+    for name in ("operating_point", "extent"):
+        if (rules := getattr(judgement, name)) is not None:
+            numbers[name] = rules.to_dict()
     files: dict[Path, bytes | str] = {beside(stem, ".judgement.json"): json.dumps(numbers, indent=1) + "\n"}
     if judgement.guard is not None:
         files[beside(stem, ".guard.npz")] = judgement.guard.to_npz()
@@ -104,6 +116,10 @@ def load(stem: Path) -> Judgement:
     try:
         kept = Guard.from_npz(guard.read_bytes()) if guard.is_file() else None
         fields = json.loads(numbers.read_text())
+        if "operating_point" in fields:
+            fields["operating_point"] = OperatingPoint(**fields["operating_point"])
+        if "extent" in fields:
+            fields["extent"] = ExtentScale.from_dict(fields["extent"])
         return Judgement(guard=kept, **{**fields, "correction": tuple(fields["correction"])})
     except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         raise ConversionError(f"{numbers}: cannot be read ({error}); fit it again with --data ... --record") from error

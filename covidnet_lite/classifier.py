@@ -21,8 +21,9 @@ from .examination import Examination
 from .fit import WHOLE, Box, gray_table, look_up, resize
 from .guard import is_blank
 from .interpreter import Interpreter, available_cores
-from .lungs import load_finder, view
+from .lungs import inside, load_finder, view
 from .manifest import Manifest
+from .place import Place, locate
 from .prediction import Failure, Prediction, judge
 from .radiograph import Source
 from .unforeseen import unforeseen
@@ -215,7 +216,7 @@ class Classifier:
             return Prediction(
                 name,
                 "refused",
-                None,
+                (),
                 prepared.refusal,
                 {},
                 timings,
@@ -232,13 +233,33 @@ class Classifier:
         guard = self.manifest.guard
         distance = float(guard.distance(real["embedding"])) if guard else None
         wrongly = guard.shown_wrongly(real["embedding"]) if guard else None
-        status, label, reason, probabilities = judge(real["logits"], distance, self.manifest, wrongly)
-        evidence = real.get("evidence") if status != "refused" else None
+        place, extent = _survey(real.get("evidence"), self.manifest, prepared)
+        verdict = judge(real["logits"], distance, self.manifest, wrongly, place)
+        seen = verdict.status != "refused"
+        point, scale = self.manifest.operating_point, self.manifest.extent
         timings["judge"] = _ms(start)
         return Prediction(
-            name, status, label, reason, probabilities, timings, self.model.name, self.model.sha256,
-            evidence, distance, prepared.source, prepared.view, prepared.examination,
+            name, verdict.status, verdict.labels, verdict.reason, verdict.probabilities, timings,
+            self.model.name, self.model.sha256, real.get("evidence") if seen else None, distance, prepared.source,
+            prepared.view, prepared.examination, self.manifest.negative,
+            extent if seen else None,
+            scale.error if scale and seen and extent is not None else None,
+            place if seen else None,
+            point.track_record(verdict.labels) if point and verdict.labels else None,
         )  # fmt: skip
+
+
+def _survey(
+    evidence: npt.NDArray[np.float32] | None, manifest: Manifest, prepared: _Prepared
+) -> tuple[Place | None, float | None]:
+    """Where the positive evidence lies, and how much of the lungs is opaque, as far as the manifest tells how."""
+    point, scale = manifest.operating_point, manifest.extent
+    if point is None or evidence is None or not np.isfinite(evidence).all():
+        return None, None
+    negative, box = manifest.labels.index(point.negative), inside(prepared.view)
+    orientation = prepared.examination.orientation if prepared.examination else ""
+    place = locate(evidence, negative, box, scale.offset if scale else 0.0, point.inside_from, orientation)
+    return place, scale(evidence, negative, box) if scale else None
 
 
 def _ms(start: float) -> float:

@@ -1,9 +1,4 @@
-"""The command ``covidnet-lite``.
-
-Exit codes: 0 every image was answered; 1 at least one could not be read; 2 the
-command itself could not run (wrong usage, no model, nowhere to write); 3 all
-were read, but at least one got no answer (unsure, or no chest radiograph).
-"""
+"""The command ``covidnet-lite``; what its exit codes mean stands in :mod:`covidnet_lite.exit_codes`."""
 
 from __future__ import annotations
 
@@ -15,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__, limits, options, watch_command
+from . import __version__, exit_codes, limits, options, watch_command
 from .errors import CovidNetLiteError, InputError, OutputError
+from .exit_codes import BAD_FILE, OK, USAGE
 from .node import command as node
 from .quiet import silent_runtime
 from .unforeseen import unforeseen
@@ -26,14 +22,9 @@ if TYPE_CHECKING:
     from .prediction import Failure, Prediction
     from .report import Writer
 
-ANSWERED, BAD_FILE, USAGE, ABSTAINED = 0, 1, 2, 3
 CLEAR = "\r\033[K"  # the line that tells the progress
 
-EXIT_CODES = """exit codes:
-  0  every image was answered
-  1  at least one image could not be read (the others were answered all the same)
-  2  the command could not run: wrong usage, no model, nowhere to write
-  3  every image was read, but at least one got no answer: unsure, or no frontal chest radiograph
+EPILOG = f"""{exit_codes.MEANINGS}
 
 Research use only; not a medical device."""
 
@@ -57,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     except BrokenPipeError:  # `covidnet-lite ... | head`: whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return ANSWERED
+        return OK
     except OSError as error:  # standard output on a full disk
         print(f"covidnet-lite: error: cannot write results ({error.strerror or error})", file=sys.stderr)
         return USAGE
@@ -71,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="covidnet-lite",
         description="Classifies frontal chest X-rays as normal, pneumonia or covid, offline.",
-        epilog=EXIT_CODES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -83,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         "classify",
         help="classify radiographs",
         description="Classifies radiographs: PNG, JPEG, TIFF, BMP, WebP or DICOM.",
-        epilog=EXIT_CODES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     classify.add_argument(
@@ -96,7 +87,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="how to print results (default: table)",
     )
     classify.add_argument(
-        "--heatmap", type=Path, metavar="DIR", help="also write each radiograph with its evidence map to DIR as PNG"
+        "--heatmap",
+        type=Path,
+        metavar="DIR",
+        help="also write each answered radiograph with its evidence map to DIR as PNG",
     )
     classify.add_argument(
         "--dicom-out",
@@ -180,7 +174,7 @@ def _classify(args: argparse.Namespace) -> int:
         dicom_results.require()
     for folder in filter(None, (args.heatmap, args.dicom_out)):
         files.check_folder(folder)
-    code, progress = ANSWERED, not args.quiet and len(paths) > 1 and sys.stderr is not None and sys.stderr.isatty()
+    code, progress = OK, not args.quiet and len(paths) > 1 and sys.stderr is not None and sys.stderr.isatty()
     with silent_runtime() as err:
         classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
         writer = report.writer(args.format, sys.stdout, classifier.labels, args.timings)
@@ -192,10 +186,7 @@ def _classify(args: argparse.Namespace) -> int:
             for why in _trouble(result, args.dicom_out, heatmap) if isinstance(result, Prediction) else []:
                 print(f"covidnet-lite: error: {why}", file=err)
                 code = BAD_FILE
-            if result.status == "failed":
-                code = BAD_FILE
-            elif result.status != "answered" and code == ANSWERED:
-                code = ABSTAINED
+            code = exit_codes.after(code, result)
             if progress:
                 print(f"{i + 1}/{len(paths)}", end="", file=err, flush=True)
         if progress:
@@ -226,7 +217,7 @@ def _trouble(result: Prediction, dicom_out: Path | None, heatmap: Path | None) -
     if dicom_out:
         folder = dicom_out
         jobs.append(lambda: dicom_results.write(result, result.source, folder))  # type: ignore[arg-type]
-    if heatmap and result.evidence is not None:
+    if heatmap and result.labels and result.evidence is not None:
         path = heatmap
         jobs.append(lambda: files.write_png(path, result.heatmap()))
     told = []
@@ -293,7 +284,7 @@ def _benchmark(args: argparse.Namespace) -> int:
         for text in benchmark.warnings(found):
             print(f"covidnet-lite: warning: {text}", file=sys.stderr)
     print(benchmark.row(found) if args.submit else benchmark.table(found))
-    return ANSWERED
+    return OK
 
 
 def _models(args: argparse.Namespace) -> int:
@@ -306,7 +297,7 @@ def _models(args: argparse.Namespace) -> int:
         print(f"{name}  {len(loaded.data) / 1e6:.2f} MB  {spec.width} x {spec.height}  {labels}")
         print(f"  sha256 {digest}")
         print(f"  {loaded.manifest.licence}")
-    return ANSWERED
+    return OK
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -315,4 +306,4 @@ def _doctor(args: argparse.Namespace) -> int:
     with silent_runtime():
         report = doctor.report()
     print(report)
-    return ANSWERED
+    return OK

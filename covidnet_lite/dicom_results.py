@@ -1,7 +1,8 @@
 """A prediction -> DICOM objects for the study it came from (extra: ``dicom-out``).
 
 A Structured Report says what the network answered, or that it did not; a
-Secondary Capture shows the evidence map. Both stay with the patient and the
+Secondary Capture shows the evidence map of an answer; of an abstention there is
+none, since a hot spot would be read as a finding. Both stay with the patient and the
 study of the source, in series of their own, and their UIDs follow from the
 source, the network and the kind: the same film gives the same instances.
 """
@@ -39,7 +40,7 @@ def require() -> None:
 def make(
     prediction: Prediction, source: str | os.PathLike[str] | bytes, picture: Image.Image | None = None
 ) -> list[Dataset]:
-    """The Structured Report and, where there is an evidence map, the Secondary Capture, to be written or sent.
+    """The Structured Report and, where there is an answer and its evidence map, the Secondary Capture.
 
     Args:
         prediction: of ``source``.
@@ -58,7 +59,7 @@ def make(
     if kind.type != "SOP Class":  # private: highdicom looks classes up in the standard's table
         origin.SOPClassUID = ComputedRadiographyImageStorage
     results = [structured_report.build(prediction, origin)]
-    if prediction.evidence is not None:
+    if prediction.labels and prediction.evidence is not None:
         results.append(secondary_capture.build(prediction, origin, picture or source))
     for result in results:
         result.update(names)

@@ -7,6 +7,8 @@ ones, DX machines the others. A code of a vendor's own is not judged.
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ _CLASSES = (
     "1.2.840.10008.5.1.4.1.1.1.1.1",
     "1.2.840.10008.5.1.4.1.1.7",
 )
-_CHEST = ("CHEST", "THORAX", "TORAX", "LUNG", "RIB", "CLAVICLE", "HEART", "MEDIASTIN")
+_CHEST = ("CHEST", "THORAX", "TORAX", "TORACE", "PECHO", "LUNG", "RIB", "CLAVICLE", "HEART", "MEDIASTIN")
 # Chest, thoracic structure, thoracic cavity, lung, rib, clavicle, heart, mediastinum, sternum; chest with neighbours.
 _CHEST_CODES = frozenset(
     "816094009 51185008 43799004 39607008 113197003 51299004 80891009 72410000 56873002 "
@@ -48,6 +50,7 @@ class Examination:
         view: ``PA``, ``AP``, or whatever else the header says, in capitals.
         laterality: ``L``, ``R``, ``B`` (both) or ``U`` (unpaired).
         objection: why it is no frontal chest radiograph, or ``""``.
+        orientation: to which side of the patient rows and columns run, as ``L\\F``, in capitals.
     """
 
     modality: str = ""
@@ -55,10 +58,12 @@ class Examination:
     view: str = ""
     laterality: str = ""
     objection: str = ""
+    orientation: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """What the header says, without what it does not and without the objection."""
-        return {name: value for name, value in asdict(self).items() if value and name != "objection"}
+        """What the header says of the examination, without what it does not."""
+        told = ("modality", "body_part", "view", "laterality")
+        return {name: value for name, value in asdict(self).items() if value and name in told}
 
 
 def read(header: Dataset) -> Examination:
@@ -76,6 +81,7 @@ def read(header: Dataset) -> Examination:
         views[0] if views else "",
         _text(header, "ImageLaterality") or _text(header, "Laterality"),
         f"{OBJECTION} {objections[0]}" if objections else "",
+        _orientation(header),
     )
 
 
@@ -101,7 +107,9 @@ def _body_parts(header: Dataset) -> list[tuple[str, bool]]:
 
 
 def _is_chest(words: str) -> bool:
-    return any(part in words for part in _CHEST)
+    """Also where a letter has an accent, or lost it to a wrong character set: ``TÓRAX``, ``T?RAX``."""
+    plain = unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode()
+    return any(part in plain for part in _CHEST) or bool(re.search(r"\bT[^A-Z\d]{1,2}RAX", words))
 
 
 def _views(header: Dataset) -> list[str]:
@@ -114,6 +122,15 @@ def _views(header: Dataset) -> list[str]:
     if not named and re.match("[AP]", _text(header, "PatientOrientation")):
         named = ["LATERAL"]
     return named
+
+
+def _orientation(header: Dataset) -> str:
+    r"""``ROW\COLUMN``, or nothing where the header does not say both."""
+    value = header.get("PatientOrientation")
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != 2:
+        return ""
+    both = [str(one).strip().upper() for one in value]
+    return "\\".join(both) if all(both) else ""
 
 
 def _codes(header: Dataset, keyword: str) -> list[tuple[str, str, str]]:

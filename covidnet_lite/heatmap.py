@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from .fit import WHOLE, Box
 
@@ -25,6 +25,12 @@ def colour_table() -> npt.NDArray[np.uint8]:
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
 
 
+def strongest(evidence: npt.NDArray[Any]) -> float:
+    """The strongest contrast of any class, in logits above the mean of the classes at its place; what is 1 in
+    :func:`strength`."""
+    return float((evidence - evidence.mean(axis=-1, keepdims=True)).max())
+
+
 def strength(evidence: npt.NDArray[Any], index: int) -> npt.NDArray[np.float32]:
     """``(h, w, classes)`` logits by place -> ``(h, w)`` float32, 0 to 1: where this class outweighs the others.
 
@@ -32,7 +38,7 @@ def strength(evidence: npt.NDArray[Any], index: int) -> npt.NDArray[np.float32]:
     for stays dark.
     """
     contrast = evidence - evidence.mean(axis=-1, keepdims=True)
-    scale = float(contrast.max())
+    scale = strongest(evidence)
     return np.asarray(
         np.clip(contrast[..., index] / scale, 0, 1) if scale > 0 else np.zeros(evidence.shape[:2]), np.float32
     )
@@ -55,3 +61,32 @@ def overlay(
     colours = Image.fromarray(colour_table()[np.asarray(heat)])
     mask = heat.point([round(level * opacity) for level in range(256)])
     return Image.composite(colours, image.convert("RGB"), mask)
+
+
+def with_legend(picture: Image.Image, title: str, most: float) -> Image.Image:
+    """A picture and, in a band of its own below it, whose evidence it shows and what the colours mean.
+
+    Args:
+        most: logits above the mean of the classes, of the brightest colour.
+    """
+    width = picture.width
+    size = max(8, min(18, width // 40))
+    font = ImageFont.load_default(size)
+    text = f"{title}, logits above the mean of the classes:  0"
+    end = f"{max(most, 0):.1f}"
+    ramp = size * 5
+    while size > 6 and font.getlength(text) + ramp + font.getlength(end) + 3 * size > width:
+        size -= 1
+        font, ramp = ImageFont.load_default(size), size * 5
+    band = Image.new("RGB", (width, size * 2), "black")
+    draw = ImageDraw.Draw(band)
+    middle = band.height // 2
+    draw.text((size // 2, middle), text, fill="white", font=font, anchor="lm")
+    at = round(font.getlength(text)) + size
+    colours = Image.fromarray(colour_table()[None].repeat(size, axis=0)).resize((ramp, size))
+    band.paste(colours, (at, middle - size // 2))
+    draw.text((at + ramp + size // 2, middle), end, fill="white", font=font, anchor="lm")
+    page = Image.new("RGB", (width, picture.height + band.height))
+    page.paste(picture, (0, 0))
+    page.paste(band, (0, picture.height))
+    return page

@@ -66,6 +66,20 @@ def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: 
     return box if min(box[2] - box[0], box[3] - box[1]) >= LEAST else WHOLE
 
 
+def inside(seen: Box, margin: float = MARGIN) -> Box:
+    """The box around the lungs within a view that :func:`find` gave, in fractions of that view.
+
+    A side of the view that is a side of the picture has no margin: the lungs reach that far, or were not found and the
+    view is the whole picture.
+    """
+    box = []
+    for low, high in (seen[::2], seen[1::2]):
+        before, after = margin * (low > 0), margin * (high < 1)
+        box.append((before / (1 + before + after), (1 + before) / (1 + before + after)))
+    (left, right), (top, bottom) = box
+    return left, top, right, bottom
+
+
 def crop(image: Image.Image, box: Box) -> Image.Image:
     """The part of an image within a box."""
     left, top, right, bottom = (share * side for share, side in zip(box, image.size * 2))

@@ -18,10 +18,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ModelError
+from .extent import ExtentScale
 from .fit import InputSpec
 from .guard import Guard
+from .operating_point import OperatingPoint
 
-FORMAT = 1
+# A manifest with an operating point or an extent scale is of format 2, so that a runtime too old to know them refuses
+# the file, and asks to be upgraded, instead of answering by other rules. All others stay of format 1.
+FORMAT, FORMAT_WITH_RULES = 1, 2
 SEAL = 64  # hex digits of a SHA-256
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes on every day
 
@@ -39,8 +43,11 @@ class Manifest:
         correction: added to the logits, one value a class: what int8 shifts them by on average
             (bias correction, Nagel et al., ICCV 2019); empty for none.
         temperature: divides the logits before the softmax; fitted on validation data.
-        threshold: confidence below which the network abstains; 0 never does.
+        threshold: confidence below which the network abstains, where there is no operating point; 0 never does.
         guard: what radiographs look like to the network, or ``None``.
+        operating_point: from which probabilities it answers what, or ``None`` to go by ``threshold``.
+        extent: from the evidence map to how much of the lungs is opaque, or ``None``; needs an operating point, which
+            says what "negative" is, and an evidence map.
         provenance: plain facts for people: data, recipe, hashes, figures.
         licence: of the weights.
     """
@@ -54,6 +61,8 @@ class Manifest:
     temperature: float = 1.0
     threshold: float = 0.0
     guard: Guard | None = None
+    operating_point: OperatingPoint | None = None
+    extent: ExtentScale | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
     intended_use: str = "Research use only; not a medical device."
@@ -78,11 +87,25 @@ class Manifest:
             raise ValueError(f"temperature must be positive (0.001 to 1000), not {self.temperature}")
         if not 0 <= self.threshold <= 1.01:
             raise ValueError(f"threshold must be between 0 and 1, not {self.threshold}")
+        if self.operating_point is not None:
+            self.operating_point.check(self.labels)
+        if self.extent is not None and (self.operating_point is None or "evidence" not in self.outputs):
+            raise ValueError("extent needs an operating_point and an output with the evidence map")
+
+    @property
+    def format(self) -> int:
+        """The number of the format that it is written in."""
+        return FORMAT if self.operating_point is None else FORMAT_WITH_RULES
+
+    @property
+    def negative(self) -> str | None:
+        """The label that means "no finding", where an operating point names one."""
+        return self.operating_point.negative if self.operating_point else None
 
     def to_json(self) -> str:
         """Everything but the guard's arrays and the network that finds the lungs; keys in a fixed order."""
         fields = {
-            "format": FORMAT,
+            "format": self.format,
             "name": self.name,
             "version": self.version,
             "labels": list(self.labels),
@@ -91,6 +114,8 @@ class Manifest:
             "correction": list(self.correction),
             "temperature": self.temperature,
             "threshold": self.threshold,
+            **({"operating_point": self.operating_point.to_dict()} if self.operating_point else {}),
+            **({"extent": self.extent.to_dict()} if self.extent else {}),
             "licence": self.licence,
             "intended_use": self.intended_use,
             "provenance": self.provenance,
@@ -106,13 +131,17 @@ class Manifest:
         """
         try:
             fields = json.loads(text)
-            if fields.pop("format", None) != FORMAT:
-                raise ValueError(f"its format is not {FORMAT}; upgrade covidnet-lite")
+            if fields.pop("format", None) not in (FORMAT, FORMAT_WITH_RULES):
+                raise ValueError(f"its format is not {FORMAT} or {FORMAT_WITH_RULES}; upgrade covidnet-lite")
             if not isinstance(fields["labels"], list):
                 raise ValueError(f"labels must be a list, not {fields['labels']!r}")
             fields["labels"] = tuple(fields["labels"])
             fields["correction"] = tuple(fields.get("correction", ()))
             fields["input"] = InputSpec.from_dict(fields["input"], lungs)
+            if fields.get("operating_point") is not None:
+                fields["operating_point"] = OperatingPoint(**fields["operating_point"])
+            if fields.get("extent") is not None:
+                fields["extent"] = ExtentScale.from_dict(fields["extent"])
             return cls(guard=guard, **fields)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ModelError(f"the manifest cannot be used: {error}") from error

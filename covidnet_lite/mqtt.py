@@ -22,12 +22,14 @@ from typing import Any
 
 from .errors import InputError, MissingExtraError, OutputError
 from .examination import OBJECTION
+from .prediction import ANSWERS
 from .result_files import ResultFiles
 
 PORT, TLS_PORT = 1883, 8883
 USER, PASSWORD = "COVIDNET_LITE_MQTT_USER", "COVIDNET_LITE_MQTT_PASSWORD"  # environment: command lines can be read
 TOPIC = "covidnet-lite"
 PRIVATE = ("file", "network", "delivered", "examination")
+NUMBERS = ("probabilities", "extent", "extent_error", "place")
 ONLINE, OFFLINE = "online", "offline"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts to reach the broker
 HEARTBEAT = 30.0  # seconds after which the status is told again
@@ -285,11 +287,13 @@ async def _lost(client: Any) -> None:
 def payload(data: bytes) -> bytes:
     """What is published of a result; nothing where the file is no result.
 
-    All but how it was kept, and what is quoted from a DICOM header: people write names into any field.
+    All but how it was kept, and what is quoted from a DICOM header: people write names into any field. Of an abstention
+    no numbers either, which somebody might take for a finding.
     """
     with suppress(ValueError, AttributeError):
         kept = json.loads(data)
-        told = {key: value for key, value in kept.items() if key not in PRIVATE}
+        private = PRIVATE if kept.get("status") in ANSWERS else (*PRIVATE, *NUMBERS)
+        told = {key: value for key, value in kept.items() if key not in private}
         if str(told.get("reason")).startswith(OBJECTION):
             told["reason"] = f"{OBJECTION} that it is no frontal chest radiograph"
         return json.dumps(told, ensure_ascii=False).encode()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import CovidNetLiteError
+from .evidence import merged
 from .examination import Examination
 from .fit import WHOLE, Box
 from .manifest import Manifest
 from .metrics import softmax
+from .operating_point import OperatingPoint
+from .percent import apart, percent
+from .place import OUTSIDE, Place
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +26,9 @@ if TYPE_CHECKING:
 
 DISCLAIMER = "Research use only; not a medical device."
 
-Status = Literal["answered", "unsure", "refused", "failed"]
+Status = Literal["answered", "narrowed", "unsure", "refused", "failed"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+ANSWERS: tuple[Status, ...] = ("answered", "narrowed")  # the rest is no answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,21 +37,30 @@ class Prediction:
 
     Attributes:
         name: the image's name.
-        status: ``answered``; ``unsure`` (it abstains); ``refused`` (no frontal chest radiograph).
-        label: the training class the radiograph resembles, or ``None`` when it abstains.
-        reason: why there is no label; ``None`` when there is one.
-        probabilities: label -> calibrated probability; empty when refused.
+        status: ``answered``, with one label; ``narrowed``, with several: not negative, but which of them is open;
+            ``unsure`` (it abstains); ``refused`` (no frontal chest radiograph).
+        labels: the training classes the radiograph may be like: one, several, or none when it abstains.
+        reason: why there is no label, or no single one; ``None`` when there is.
+        probabilities: label -> calibrated probability; empty when refused. Of an abstention they are no finding.
         evidence: ``(h, w, labels)`` float32, logits by place within ``view``, or ``None``.
         distance: how far the image is from the training radiographs (about 1 is ordinary), or ``None``.
         view: the part of the image that the network saw, ``(left, top, right, bottom)`` in fractions of its sides.
         timings: milliseconds for ``read``, ``fit``, ``run`` and ``judge``.
         model, sha256: which network said so.
         examination: what a DICOM header says of modality, body part, view and laterality, else ``None``.
+        negative: the label that means "no finding", where the network says which that is.
+        extent: share of the box around the lungs that the evidence calls opaque, 0 to 1, as radiologists would grade
+            it, or ``None`` where it is refused or the network has no scale for it. Of an abstention it is no finding.
+        extent_error: the mean absolute error of ``extent`` on patients that its scale was not fitted on, 0 to 1.
+        place: where the positive evidence lies, or ``None`` where there is none, it is refused, or the network does not
+            say what "negative" is. Of an abstention it is no finding.
+        track_record: how often such an answer was right, and how often there is none, in one line; ``None`` where it
+            abstains or the network does not say.
     """
 
     name: str
     status: Status
-    label: str | None
+    labels: tuple[str, ...]
     reason: str | None
     probabilities: dict[str, float]
     timings: dict[str, float]
@@ -56,6 +71,36 @@ class Prediction:
     source: Source | None = field(default=None, repr=False)
     view: Box = WHOLE
     examination: Examination | None = None
+    negative: str | None = None
+    extent: float | None = None
+    extent_error: float | None = None
+    place: Place | None = None
+    track_record: str | None = None
+
+    @property
+    def label(self) -> str | None:
+        """The one training class the radiograph resembles; ``None`` when it abstains or several are left."""
+        return self.labels[0] if len(self.labels) == 1 else None
+
+    @property
+    def answer(self) -> str | None:
+        """The answer in words: ``covid``, or ``not normal; pneumonia or covid``; ``None`` when it abstains."""
+        return self.label if len(self.labels) < 2 else f"not {self.negative}; {' or '.join(self.labels)}"
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether the answer is surely not ``negative``; never where the network does not say what that is."""
+        return bool(self.labels) and self.negative is not None and self.negative not in self.labels
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What is told beside a positive answer, in words: how much of the lungs, and where. Else nothing."""
+        if not self.is_positive:
+            return ()
+        extent = f"opacity in about {percent(self.extent or 0, 0)} of the lungs" if self.extent is not None else ""
+        if extent and self.extent_error is not None:
+            extent += f" (off by {percent(self.extent_error, 0)} of the lungs on average)"
+        return tuple(filter(None, (extent, f"evidence: {self.place.main}" if self.place else "")))
 
     @property
     def most_likely(self) -> str | None:
@@ -67,13 +112,21 @@ class Prediction:
         """The highest probability."""
         return max(self.probabilities.values()) if self.probabilities else None
 
-    def heatmap(self, label: str | None = None, image: Source | None = None, opacity: float = 0.45) -> Image.Image:
+    def heatmap(
+        self,
+        label: str | None = None,
+        image: Source | None = None,
+        opacity: float = 0.45,
+        legend: bool = True,
+    ) -> Image.Image:
         """The radiograph with the evidence for a label laid over it, RGB, the longer side 1024 pixels at most.
 
         Args:
-            label: whose evidence; ``None`` for the most likely one.
+            label: whose evidence; ``None`` for the answer's: where several labels are left, what speaks against
+                ``negative``; where it abstains, the most likely one's, which is no finding.
             image: the radiograph, if it is no longer where it was read from.
             opacity: 0 to 1, of the strongest evidence.
+            legend: add a band below that says whose evidence is shown and what the colours mean.
 
         Raises:
             CovidNetLiteError: there is no evidence map (refused, or the network has none), no such label,
@@ -88,14 +141,24 @@ class Prediction:
             )
         if not (isinstance(opacity, (int, float)) and 0 <= opacity <= 1):
             raise CovidNetLiteError(f"opacity must be between 0 and 1, not {opacity!r}")
-        label = self.most_likely if label is None else label
-        if label not in self.probabilities:
+        if label is None and len(self.labels) < 2:
+            label = self.label or self.most_likely
+        if label is not None and label not in self.probabilities:
             raise CovidNetLiteError(f"{label!r} is none of {', '.join(self.probabilities)}")
         source = image if image is not None else self.source
         if source is None:
             raise CovidNetLiteError(f"{self.name}: pass the radiograph as image=")
         picture = radiograph.read(source, at_least=heatmap.SIZE).image
-        return heatmap.overlay(picture, self.evidence, list(self.probabilities).index(label), opacity, self.view)
+        names, evidence = list(self.probabilities), self.evidence
+        if label is None:
+            evidence, index = np.asarray(merged(evidence, names.index(str(self.negative))), np.float32), 1
+        else:
+            index = names.index(label)
+        shown = heatmap.overlay(picture, evidence, index, opacity, self.view)
+        if not legend:
+            return shown
+        title = f"evidence for {label or f'not {self.negative}'}" + ("" if self.labels else " (no answer)")
+        return heatmap.with_legend(shown, title, heatmap.strongest(evidence))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, without the map."""
@@ -103,8 +166,13 @@ class Prediction:
             "name": self.name,
             "status": self.status,
             "label": self.label,
+            "labels": list(self.labels),
             "reason": self.reason,
-            "probabilities": {k: round(v, 4) for k, v in self.probabilities.items()},
+            "probabilities": {k: round(v, 6) for k, v in self.probabilities.items()},
+            "extent": None if self.extent is None else round(self.extent, 4),
+            "extent_error": self.extent_error,
+            "place": self.place.to_dict() if self.place else None,
+            "track_record": self.track_record,
             "distance": None if self.distance is None else round(float(self.distance), 3),
             "view": [round(side, 4) for side in self.view],
             "timings_ms": {k: round(v, 3) for k, v in self.timings.items()},
@@ -119,9 +187,12 @@ class Prediction:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def __str__(self) -> str:
-        shares = "  ".join(f"{label} {p:.0%}" for label, p in self.probabilities.items())
-        head = f"resembles {self.label}" if self.label else f"no answer: {self.reason}"
-        return f"{self.name}: {head}" + (f"  ({shares})" if shares else "") + f"  [{DISCLAIMER}]"
+        if not self.labels:
+            return f"{self.name}: no answer: {self.reason}  [{DISCLAIMER}]"
+        head = "; ".join((f"resembles {self.label}" if self.label else str(self.answer), *self.findings))
+        shares = "  ".join(f"{label} {percent(p)}" for label, p in self.probabilities.items())
+        record = f"  [{self.track_record}]" if self.track_record else ""
+        return f"{self.name}: {head}  ({shares}){record}  [{DISCLAIMER}]"
 
 
 @dataclass(frozen=True)
@@ -131,7 +202,9 @@ class Failure:
     name: str
     error: CovidNetLiteError
     status: Status = "failed"
+    labels: tuple[()] = ()
     label: None = None
+    answer: None = None
 
     @property
     def reason(self) -> str:
@@ -140,7 +213,14 @@ class Failure:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, with the keys of :meth:`Prediction.to_dict` that apply."""
-        return {"name": self.name, "status": self.status, "label": None, "reason": self.reason, "note": DISCLAIMER}
+        return {
+            "name": self.name,
+            "status": self.status,
+            "label": None,
+            "labels": [],
+            "reason": self.reason,
+            "note": DISCLAIMER,
+        }
 
     def to_json(self) -> str:
         """One line."""
@@ -156,29 +236,74 @@ def calibrated(logits: npt.NDArray[np.float32], manifest: Manifest) -> npt.NDArr
     return np.asarray(softmax(logits + shift, manifest.temperature))
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What :func:`judge` makes of a network's numbers; the attributes are those of :class:`Prediction`."""
+
+    status: Status
+    labels: tuple[str, ...] = ()
+    reason: str | None = None
+    probabilities: dict[str, float] = field(default_factory=dict)
+
+
 def judge(
-    logits: npt.NDArray[np.float32], distance: float | None, manifest: Manifest, shown_wrongly: str | None = None
-) -> tuple[Status, str | None, str | None, dict[str, float]]:
-    """``(classes,)`` logits -> status, label, reason, probabilities: guard first, then abstention."""
+    logits: npt.NDArray[np.float32],
+    distance: float | None,
+    manifest: Manifest,
+    shown_wrongly: str | None = None,
+    place: Place | None = None,
+) -> Verdict:
+    """``(classes,)`` logits -> the verdict: guard first, then abstention, then one label or several.
+
+    Args:
+        distance: of the embedding, by the guard; ``None`` without one.
+        shown_wrongly: how, in words, if the guard says so.
+        place: where the positive evidence lies, if it is known.
+    """
     limit = manifest.guard.limit if manifest.guard else np.inf
     shares = calibrated(logits, manifest)
     if not np.isfinite(shares).all():
-        return "refused", None, "the network gave no finite numbers for it", {}
+        return Verdict("refused", reason="the network gave no finite numbers for it")
     if distance is not None and not distance <= limit:  # NaN is refused too
         reason = (
             "does not look like the frontal chest radiographs the network was trained on "
             f"(distance {distance:.2f}, limit {limit:.2f})"
         )
-        return "refused", None, reason, {}
+        return Verdict("refused", reason=reason)
     if shown_wrongly:
-        return "refused", None, f"looks like a radiograph {shown_wrongly}; show it upright, with white bones", {}
+        reason = f"looks like a radiograph {shown_wrongly}; show it upright, with white bones"
+        return Verdict("refused", reason=reason)
     probabilities = dict(zip(manifest.labels, (float(p) for p in shares)))
+    if manifest.operating_point is not None:
+        return _by_operating_point(probabilities, manifest.operating_point, place)
     best = max(probabilities, key=probabilities.__getitem__)
-    if probabilities[best] < manifest.threshold:
-        reason = f"unsure: most like {best}, but at {probabilities[best]:.0%}, " + (
-            f"below the {manifest.threshold:.0%} from which the network answers"
-            if manifest.threshold <= 1
-            else "and no confidence was found at which the network errs little enough to answer"
+    if probabilities[best] >= manifest.threshold:
+        return Verdict("answered", (best,), None, probabilities)
+    told, threshold = apart(probabilities[best], manifest.threshold)
+    why = (
+        f"is below the {threshold} from which the network answers"
+        if manifest.threshold <= 1
+        else "is too little: none was found at which the network errs little enough to answer"
+    )
+    return Verdict("unsure", (), f"unsure: the highest probability, {told}, {why}", probabilities)
+
+
+def _by_operating_point(probabilities: dict[str, float], point: OperatingPoint, place: Place | None) -> Verdict:
+    labels, negative = point.answer(probabilities), point.negative
+    if not labels:
+        up_to = 1 - point.positive_from
+        told, least, most = apart(probabilities[negative], point.negative_from, up_to)
+        reason = (
+            f"unsure: the probability of {negative} is {told}; "
+            + (f"{negative} is answered from {least}" if point.negative_from <= 1 else f"{negative} is never answered")
+            + (f", not {negative} up to {most}" if up_to >= 0 else f", not {negative} never")
         )
-        return "unsure", None, reason, probabilities
-    return "answered", best, None, probabilities
+        return Verdict("unsure", (), reason, probabilities)
+    if labels == (negative,):
+        return Verdict("answered", labels, None, probabilities)
+    if place is not None and place.main == OUTSIDE:
+        reason = f"unsure: {percent(1 - place.inside, 0)} of the evidence lies outside the lungs"
+        return Verdict("unsure", (), reason, probabilities)
+    if len(labels) == 1:
+        return Verdict("answered", labels, None, probabilities)
+    return Verdict("narrowed", labels, f"{' or '.join(labels)}: which of them is not sure enough", probabilities)

@@ -6,8 +6,9 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeGuard
 
+from .percent import percent
 from .prediction import DISCLAIMER, Failure, Prediction
 
 Result = Prediction | Failure
@@ -55,31 +56,56 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
+def capitalised(text: str) -> str:
+    """The beginning of a sentence; what follows keeps its capitals."""
+    return text[:1].upper() + text[1:]
+
+
 def _cell(text: str) -> str:
     """Text that no spreadsheet takes for a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
 class _Table:
+    """Probabilities stand beside answers only: an abstention must not be read as a finding."""
+
     def __init__(self, out: IO[str], labels: Sequence[str], timings: bool) -> None:
         self.out, self.labels, self.timings = out, labels, timings
         self.started = False
+        self.records: dict[str, str] = {}  # answer -> how often such an answer was right
 
     def add(self, result: Result) -> None:
         if not self.started:
             print(f"{'answer':<12}" + "".join(f"{label:>12}" for label in self.labels) + "  file", file=self.out)
             self.started = True
-        probabilities = getattr(result, "probabilities", {})
-        shares = "".join(f"{f'{probabilities[label]:.1%}' if probabilities else '-':>12}" for label in self.labels)
-        print(f"{result.label or result.status:<12}{shares}  {printable(result.name)}", file=self.out)
-        if result.reason:
-            print(f"{'':<12}  {printable(result.reason)}", file=self.out)
-        if self.timings and isinstance(result, Prediction):
-            print(f"{'':<12}  " + "  ".join(f"{k} {v:.2f} ms" for k, v in result.timings.items()), file=self.out)
+        shares = getattr(result, "probabilities", {}) if result.labels else {}
+        told = "".join(f"{percent(shares[label]) if shares else '-':>12}" for label in self.labels)
+        answer = result.label or (f"not {result.negative}" if _is_narrowed(result) else result.status)
+        print(f"{answer:<11} {told}  {printable(result.name)}", file=self.out)
+        for line in _remarks(result):
+            print(f"{'':<12}  {printable(line)}", file=self.out)
+        if isinstance(result, Prediction):
+            if result.answer and result.track_record:
+                self.records[result.answer] = result.track_record
+            if self.timings:
+                print(f"{'':<12}  " + "  ".join(f"{k} {v:.2f} ms" for k, v in result.timings.items()), file=self.out)
         self.out.flush()
 
     def close(self) -> None:
+        for answer, record in self.records.items():
+            print(f"{answer}: {record}", file=self.out)
         print(DISCLAIMER, file=self.out)
+
+
+def _is_narrowed(result: Result) -> TypeGuard[Prediction]:
+    return result.status == "narrowed"
+
+
+def _remarks(result: Result) -> list[str]:
+    """What stands below the row of a result: the answer in full, why there is none, how much, where."""
+    first = result.answer if _is_narrowed(result) else result.reason
+    findings = "; ".join(result.findings) if isinstance(result, Prediction) else ""
+    return [line for line in (first, findings) if line]
 
 
 class _Json:
@@ -104,22 +130,34 @@ class _Csv:
         self.out, self.labels = out, labels
         self.rows = csv.writer(out, lineterminator="\n")
         self.rows.writerow(
-            ["name", "status", "label", *labels, "distance", "total_ms", "reason", "model", "sha256", "note"]
+            [
+                *("name", "status", "label", *labels, "labels", "extent", "extent_error", "place", "inside"),
+                *("distance", "total_ms", "reason", "model", "sha256", "note"),
+            ]
         )
 
     def add(self, result: Result) -> None:
         probabilities, distance, total, model, digest = {}, "", "", "", ""
+        extent = error = place = inside = ""
         if isinstance(result, Prediction):
+            extent = "" if result.extent is None else f"{result.extent:.4f}"
+            error = "" if result.extent_error is None else f"{result.extent_error:.4f}"
+            place, inside = (result.place.main, f"{result.place.inside:.4f}") if result.place else ("", "")
             probabilities, model, digest = result.probabilities, result.model, result.sha256
             distance = "" if result.distance is None else f"{result.distance:.3f}"
             total = f"{sum(result.timings.values()):.3f}"
-        shares = [f"{probabilities[label]:.4f}" if label in probabilities else "" for label in self.labels]
+        shares = [f"{probabilities[label]:.6f}" if label in probabilities else "" for label in self.labels]
         self.rows.writerow(
             [
                 _cell(result.name),
                 result.status,
                 _cell(result.label or ""),
                 *shares,
+                _cell("|".join(result.labels)),
+                extent,
+                error,
+                place,
+                inside,
                 distance,
                 total,
                 _cell(result.reason or ""),

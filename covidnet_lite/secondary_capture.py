@@ -8,7 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from . import dicom_origin
+from .percent import percent
 from .prediction import Prediction
+from .report import capitalised
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -52,13 +54,16 @@ def build(prediction: Prediction, origin: Dataset, source: Source) -> Dataset:
 
 
 def lines(prediction: Prediction) -> list[str]:
-    """What is written under the picture."""
+    """What is written under the picture of an answer."""
     if prediction.label is None:
-        answer = "No answer: the network abstains"
+        answer = f"{capitalised(str(prediction.answer))} (training classes)"
     else:
-        answer = f"Resembles training class: {prediction.label} ({prediction.confidence:.0%})"
+        share = percent(prediction.probabilities[prediction.label])
+        answer = f"Resembles training class: {prediction.label} ({share})"
     return [
         answer,
+        *prediction.findings,
+        *([prediction.track_record] if prediction.track_record else []),
         "Evidence map, not a lesion. Not a diagnosis, not a medical device.",
         f"{dicom_origin.NAME}, network {prediction.model}",
     ]

@@ -1,7 +1,9 @@
 """A prediction -> a DICOM Structured Report, "Imaging Measurement Report" (TID 1500).
 
-Where there is no answer, no training class is named, and no probability is
-given for one: an abstention must not be read as a finding.
+Where there is no answer, no training class is named, and no number is given
+for one: an abstention must not be read as a finding. Where the answer is narrowed
+to several classes, each is coded as not ruled out, and the probability of the
+class that is ruled out is the only one given.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, dicom_origin
+from .place import OUTSIDE
 from .prediction import DISCLAIMER, Prediction
-from .report import printable
+from .report import capitalised, printable
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -24,6 +27,7 @@ FINDINGS = {
 }
 STATUS = {
     "answered": "Answered",
+    "narrowed": "Narrowed to several training classes",
     "unsure": "No answer: the network abstains",
     "refused": "No answer: not taken for a frontal chest film",
 }
@@ -66,19 +70,18 @@ def _group(prediction: Prediction, origin: Dataset) -> Any:
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
-    evaluations = [sr.QualitativeEvaluation(_ours("STATUS", "Status of the classification"), _status(prediction))]
-    measurements = []
-    if prediction.label is not None:
-        evaluations.append(
-            sr.QualitativeEvaluation(_ours("RESEMBLES", "Resembles training class"), _class(prediction.label))
-        )
-        measurements = [_probability(label, share) for label, share in prediction.probabilities.items()]
+    evaluations = [
+        (_ours("STATUS", "Status of the classification"), _status(prediction)),
+        *_answer(prediction),
+        *_zones(prediction),
+    ]
+    measurements = [*_probabilities(prediction), *_extent(prediction)]
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=dicom_origin.uid(origin, prediction, "tracking"), identifier=f"{dicom_origin.NAME} on one radiograph"
         ),
         measurements=measurements,
-        qualitative_evaluations=evaluations,
+        qualitative_evaluations=[sr.QualitativeEvaluation(*evaluation) for evaluation in evaluations],
         source_images=[sr.SourceImageForMeasurementGroup(origin.SOPClassUID, origin.SOPInstanceUID)],
     )
     content = group[0].ContentSequence
@@ -100,17 +103,62 @@ def _status(prediction: Prediction) -> Any:
     return _ours(prediction.status.upper(), STATUS[prediction.status])
 
 
+def _answer(prediction: Prediction) -> list[tuple[Any, Any]]:
+    """The one class, or each that is not ruled out and the one that is, as name and code."""
+    if prediction.label is not None:
+        return [(_ours("RESEMBLES", "Resembles training class"), _class(prediction.label))]
+    if not prediction.labels:
+        return []
+    left = _ours("NOT-RULED-OUT", "Training class not ruled out")
+    return [
+        (_ours("RULED-OUT", "Training class ruled out"), _class(str(prediction.negative))),
+        *((left, _class(label)) for label in prediction.labels),
+    ]
+
+
+def _zones(prediction: Prediction) -> list[tuple[Any, Any]]:
+    """Where the evidence of a positive answer lies: each zone of the lungs that is named, or that it is diffuse."""
+    if not prediction.is_positive or prediction.place is None:
+        return []
+    name = _ours("EVIDENCE-ZONE", "Zone of the lungs with evidence")
+    zones = [(zone, f"{zone} zone") for zone in prediction.place.named] or [(prediction.place.main,) * 2]
+    return [(name, _ours(zone.upper().replace(" ", "-")[:16], capitalised(words))) for zone, words in zones]
+
+
+def _probabilities(prediction: Prediction) -> list[Any]:
+    """Of all classes beside one answer; where several are left, of the one that is not."""
+    told = prediction.labels if prediction.status == "narrowed" else ()
+    shares = prediction.probabilities if prediction.labels else {}
+    return [_probability(label, share) for label, share in shares.items() if label not in told]
+
+
+def _extent(prediction: Prediction) -> list[Any]:
+    """How much of the lungs a positive answer's evidence calls opaque, and how far off that is on average."""
+    if not prediction.is_positive or prediction.extent is None:
+        return []
+    told = [_measurement("EXTENT", "Extent of opacity in the lungs, estimated", prediction.extent)]
+    if prediction.extent_error is not None:
+        told.append(_measurement("EXTENT-ERROR", "Mean absolute error of the extent", prediction.extent_error))
+    return told
+
+
 def _explanation(prediction: Prediction) -> str:
+    told = "".join(f" {capitalised(line)}." for line in (*prediction.findings, prediction.track_record) if line)
     if prediction.status == "answered":
         return (
             f"Of the network's training classes the radiograph resembles {prediction.label} most. "
-            "This is no diagnosis: another disease, or none, can look alike."
+            f"This is no diagnosis: another disease, or none, can look alike.{told}"
+        )
+    if prediction.status == "narrowed":
+        return (
+            f"{capitalised(str(prediction.answer))}: the radiograph does not resemble the training class "
+            f"{prediction.negative}, and which of the others it resembles is open. "
+            f"This is no diagnosis: another disease, or none, can look alike.{told}"
         )
     if prediction.status == "unsure":
-        return (
-            f"No answer: the highest calibrated probability, {prediction.confidence:.0%}, is below that from which "
-            "the network answers. This says nothing about the patient."
-        )
+        outside = prediction.place is not None and prediction.place.main == OUTSIDE
+        why = "its evidence lies mostly outside the lungs" if outside else "the network is not sure enough"
+        return f"No answer: {why}. This says nothing about the patient."
     return f"No answer: {printable(prediction.reason or '')}. This says nothing about the patient."
 
 
@@ -125,11 +173,7 @@ def _probability(label: str, share: float) -> Any:
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
-    measurement = sr.Measurement(
-        name=_ours(f"P-{_plain(label)}", f"Probability of training class {_plain(label)}"),
-        value=round(share * 100, 1),
-        unit=codes.UCUM.Percent,
-    )
+    measurement = _measurement(f"P-{_plain(label)}", f"Probability of training class {_plain(label)}", share)
     finding = sr.CodeContentItem(
         codes.DCM.Finding, _class(label), relationship_type=sr.RelationshipTypeValues.HAS_CONCEPT_MOD
     )
@@ -138,6 +182,17 @@ def _probability(label: str, share: float) -> Any:
         item.ContentSequence = sr.ContentSequence()
     item.ContentSequence.append(finding)
     return measurement
+
+
+def _measurement(code: str, meaning: str, share: float) -> Any:
+    """A share as per cent; what is not quite nothing or everything is not rounded to it."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    exact = share * 100
+    close = (round(exact, digits) for digits in range(1, 10))
+    value = next((v for v in close if v == exact or 0 < v < 100), exact)
+    return sr.Measurement(name=_ours(code, meaning), value=value, unit=codes.UCUM.Percent)
 
 
 def _class(label: str) -> Any:

@@ -38,7 +38,7 @@ class Folder:
     Attributes:
         root: searched with all folders in it.
         settle: seconds for which a file must not have changed to be taken for whole.
-        heatmap: also write each radiograph with its evidence map.
+        heatmap: also write each answered radiograph with its evidence map.
     """
 
     root: Path
@@ -212,11 +212,11 @@ class Watch:
         if result.reason:
             told["reason"] = result.reason.replace(os.path.join(self._folder.root, name), name)
         path = self._results.path(name)
-        if self._folder.heatmap and isinstance(result, Prediction) and result.evidence is not None:
+        if self._folder.heatmap and isinstance(result, Prediction) and result.labels and result.evidence is not None:
             film = self._classifier.read(os.path.join(self._folder.root, name), heatmap.SIZE).image
             files.write_png(path.with_name(Path(name).name + EVIDENCE), result.heatmap(image=film))
         if self._results.keep(name, told, stamp, self._network, deliver=self._deliver is not None):
-            self._say(f"{printable(name)}: {result.status}" + (f", resembles {result.label}" if result.label else ""))
+            self._say(f"{printable(name)}: {result.status}" + (f", {_answer(result)}" if result.answer else ""))
             if self._deliver:
                 self._deliver(path)
 
@@ -227,6 +227,10 @@ def _is_radiograph(path: str) -> bool:
     except Exception as error:
         unforeseen(path, error)
         return True  # it is opened, and then told of
+
+
+def _answer(result: Prediction | Failure) -> str:
+    return f"resembles {result.label}" if result.label else str(result.answer)
 
 
 def _may_pass(result: Prediction | Failure) -> bool:

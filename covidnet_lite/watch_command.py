@@ -9,8 +9,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from . import options
+from .exit_codes import OK
 
-OK, LEFT = 0, 1
+LEFT = 1  # exit code: something is left to be done or delivered
 PATIENCE = 10.0  # seconds for results to be delivered at the end; with --once, a minute
 
 
@@ -25,7 +26,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     watch.add_argument("folder", type=Path, metavar="DIR", help="the folder to watch")
     watch.add_argument("--out", type=Path, metavar="DIR", help="write results here (default: beside the radiographs)")
-    watch.add_argument("--heatmap", action="store_true", help="also write each radiograph with its evidence map")
+    watch.add_argument(
+        "--heatmap", action="store_true", help="also write each answered radiograph with its evidence map"
+    )
     watch.add_argument("--once", action="store_true", help="do what is there, then end")
     watch.add_argument(
         "--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks (default: 1)"

@@ -16,6 +16,7 @@ from PIL import Image
 
 import covidnet_lite
 from covidnet_lite import files
+from covidnet_lite.percent import percent
 from covidnet_lite.prediction import DISCLAIMER
 
 
@@ -29,8 +30,8 @@ def radiograph() -> Path:
 
 def side_by_side(prediction: covidnet_lite.Prediction) -> Image.Image:
     """The film as it is, and with the evidence laid over it."""
-    film, overlay = (prediction.heatmap(opacity=opacity) for opacity in (0.0, 0.5))
-    both = Image.new("RGB", (2 * film.width + 8, film.height), "white")
+    film, overlay = prediction.heatmap(opacity=0.0, legend=False), prediction.heatmap(opacity=0.5)
+    both = Image.new("RGB", (2 * film.width + 8, overlay.height), "white")
     both.paste(film, (0, 0))
     both.paste(overlay, (film.width + 8, 0))
     return both.resize((both.width // 2, both.height // 2))
@@ -42,11 +43,14 @@ def main(folder: str = "demo") -> None:
     prediction = classifier.classify(path)
 
     print(f"radiograph     {path.name} (pydicom-data)")
-    print(f"answer         {prediction.label or 'none'}")
+    print(f"answer         {prediction.answer or 'none'}")
+    for finding in prediction.findings:
+        print(f"               {finding}")
     if prediction.reason:
         print(f"because        {prediction.reason}")
-    for label, probability in prediction.probabilities.items():
-        print(f"  {label:<12} {probability:6.1%}  {'#' * round(40 * probability)}")
+    if prediction.answer:  # the numbers of an abstention are no finding
+        for label, probability in prediction.probabilities.items():
+            print(f"  {label:<12} {percent(probability):>6}  {'#' * round(40 * probability)}")
     print("time           " + "  ".join(f"{stage} {ms:.1f} ms" for stage, ms in prediction.timings.items()))
     print(f"runtime        {classifier.runtime}")
     print(f"model          {prediction.model}  sha256 {prediction.sha256}")

@@ -15,10 +15,11 @@ paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.resolve() != ou
 
 with out.open("w", newline="") as file:
     rows = csv.writer(file)
-    rows.writerow(["file", "status", "label", *classifier.labels, "reason"])
+    rows.writerow(["file", "status", "labels", *classifier.labels, "extent", "reason"])
     for result in classifier.classify_many(paths):
         probabilities = getattr(result, "probabilities", {})
         shares = [probabilities.get(label, "") for label in classifier.labels]
-        rows.writerow([result.name, result.status, result.label or "", *shares, result.reason or ""])
+        extent = getattr(result, "extent", None)
+        rows.writerow([result.name, result.status, "|".join(result.labels), *shares, extent, result.reason or ""])
 
 print(f"{len(paths)} files -> {out}")

@@ -107,15 +107,17 @@ class Table:
 
     def rows(self, results: list[Prediction | Failure], versions: Iterable[Version]) -> pa.Table:
         shares = {label: f"probability_{label}" for label in self.model.manifest.labels}
-        columns = dict.fromkeys(["name", "status", "label", "reason"], pa.string())
-        columns |= dict.fromkeys([*shares.values(), "confidence", "distance"], pa.float64())
+        columns = dict.fromkeys(["name", "status", "label", "labels", "reason", "place"], pa.string())
+        columns |= dict.fromkeys([*shares.values(), "confidence", "distance", "extent"], pa.float64())
         columns |= {"model": pa.string(), "sha256": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64()}
         about = {"note": DISCLAIMER, "covidnet_lite": covidnet_lite.__version__, "sha256": self.model.sha256}
         always = {"model": self.model.name, "sha256": self.model.sha256}
         rows = []
         for result, (size, mtime_ns) in zip(results, versions):
             told = {shares[label]: share for label, share in getattr(result, "probabilities", {}).items()}
-            told |= {"reason": result.reason, "confidence": getattr(result, "confidence", None)}
+            told |= {"label": result.label, "labels": "|".join(result.labels), "reason": result.reason}
+            place = getattr(result, "place", None)
+            told |= {"confidence": getattr(result, "confidence", None), "place": place.main if place else None}
             rows.append(vars(result) | told | always | {"size": size, "mtime_ns": mtime_ns})
         return pa.Table.from_pylist(rows, pa.schema(columns.items(), about))
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from benchmarks import pictures
+from covidnet_lite import model
+from covidnet_lite.extent import ExtentScale
+from covidnet_lite.manifest import seal
+from covidnet_lite.operating_point import OperatingPoint
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,6 +64,32 @@ def film_png(film_image: Image.Image, tmp_path: Path) -> Path:
     path = tmp_path / "film.png"
     film_image.save(path)
     return path
+
+
+def with_rules(folder: Path, network: str = "nano", **fields: Any) -> Path:
+    """A shipped network with thresholds of a test's own in its manifest; the network itself is as it was."""
+    shipped = model.load(network)
+    with zipfile.ZipFile(io.BytesIO(shipped.data)) as archive:
+        graph = shipped.data[: min(entry.header_offset for entry in archive.infolist())]
+    path = folder / f"{network}.tflite"
+    path.write_bytes(seal(graph, replace(shipped.manifest, **fields)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def answering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`nano`, which answers whatever it does not refuse."""
+    return with_rules(tmp_path_factory.mktemp("answering"), threshold=0.0)
+
+
+@pytest.fixture(scope="session")
+def narrowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`nano`, which calls whatever it does not refuse "not normal; pneumonia or covid"."""
+    never = {"pneumonia": 1.01, "covid": 1.01}
+    facts = {"answered": 0.71, "right": 0.94, "data": "500 made-up films"}
+    point = OperatingPoint("normal", 1.01, 1e-6, never, inside_from=0.0, accuracy=facts)
+    scale = ExtentScale((0.0, 1.0), (0.0, 1.0), 0.09)
+    return with_rules(tmp_path_factory.mktemp("narrowing"), operating_point=point, extent=scale)
 
 
 def drawn_chest(seed: int, opaque: bool, side: int = 96) -> Image.Image:

@@ -6,15 +6,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import covidnet_lite
+from covidnet_lite import model
 from covidnet_lite.errors import InputError
+from covidnet_lite.extent import ExtentScale
 from covidnet_lite.interpreter import installed_runtimes
+from covidnet_lite.operating_point import OperatingPoint
 
 
 @pytest.fixture(scope="module")
@@ -203,12 +208,12 @@ def test_the_heat_map_is_a_picture_of_the_film(
     classifier: covidnet_lite.Classifier, film: Path, film_png: Path
 ) -> None:
     prediction = classifier.classify(film)
-    picture = prediction.heatmap()
+    picture = prediction.heatmap(legend=False)
     assert picture.mode == "RGB"
     assert max(picture.size) == 1024
     width, height = Image.open(film_png).size
     assert picture.width / picture.height == pytest.approx(width / height, rel=0.01)
-    plain = np.asarray(prediction.heatmap(opacity=0.0), int)
+    plain = np.asarray(prediction.heatmap(opacity=0.0, legend=False), int)
     assert np.ptp(plain, axis=2).max() == 0  # gray
     assert np.ptp(np.asarray(picture, int), axis=2).max() > 50  # coloured
 
@@ -246,3 +251,53 @@ def test_everything_public_can_be_had(classifier: covidnet_lite.Classifier) -> N
     assert set(covidnet_lite.__all__) <= set(dir(covidnet_lite))
     with pytest.raises(AttributeError):
         covidnet_lite.Klassifier  # type: ignore[attr-defined]  # noqa: B018
+
+
+def with_rules(negative_from: float, positive_from: float, **fields: Any) -> covidnet_lite.Classifier:
+    """``nano`` with thresholds of a test's own."""
+    carried = model.load("nano").manifest
+    alone = {"pneumonia": 1.01, "covid": 1.01}
+    point = OperatingPoint("normal", negative_from, positive_from, alone, **fields)
+    scale = ExtentScale((0.0, 1.0), (0.0, 1.0), 0.09)
+    return covidnet_lite.Classifier("nano", manifest=replace(carried, operating_point=point, extent=scale))
+
+
+def test_a_network_with_an_operating_point_narrows_measures_and_places(film: Path) -> None:
+    prediction = with_rules(1.01, 1e-6, inside_from=0.0, accuracy={"right": 0.9}).classify(film)
+    assert (prediction.status, prediction.labels, prediction.label) == ("narrowed", ("pneumonia", "covid"), None)
+    assert prediction.extent is not None
+    assert 0 <= prediction.extent <= 1
+    assert (prediction.extent_error, prediction.negative) == (0.09, "normal")
+    assert prediction.place is not None
+    assert sum(prediction.place.zones.values()) == pytest.approx(prediction.place.inside)
+    assert prediction.track_record == "such an answer was right on 90% of films"
+
+
+def test_evidence_outside_the_lungs_withholds_a_positive_answer_but_not_a_negative_one(film: Path) -> None:
+    withheld = with_rules(1.01, 1e-6, inside_from=1.0).classify(film)
+    assert withheld.place is not None
+    assert withheld.place.inside < 1
+    assert (withheld.status, withheld.labels, withheld.track_record) == ("unsure", (), None)
+    assert "outside the lungs" in str(withheld.reason)
+    assert with_rules(1e-6, 1.0, inside_from=1.0).classify(film).labels == ("normal",)
+
+
+def test_what_is_refused_has_neither_extent_nor_place(photographs: list[Path]) -> None:
+    for prediction in map(with_rules(1.01, 1e-6).classify, photographs[:2]):
+        assert prediction.status == "refused"
+        assert (prediction.extent, prediction.extent_error, prediction.place) == (None, None, None)
+
+
+def test_mirrored_with_a_header_that_says_so_the_side_is_the_same(film: Path, tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    classifier = with_rules(1.01, 1e-6, inside_from=0.0)
+    data = pydicom.dcmread(film)
+    data.PatientOrientation = ["L", "F"]
+    data.save_as(tmp_path / "a.dcm")
+    first = classifier.classify(tmp_path / "a.dcm").place
+    data.PatientOrientation = ["R", "F"]
+    data.save_as(tmp_path / "b.dcm")
+    other = classifier.classify(tmp_path / "b.dcm").place
+    assert first is not None
+    assert other is not None
+    assert first.zones["right lower"] == other.zones["left lower"] != other.zones["right lower"]

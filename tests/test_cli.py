@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import with_rules
 from PIL import Image
 
-from covidnet_lite import cli
+from covidnet_lite import cli, exit_codes
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -70,7 +71,7 @@ def test_exit_codes_are_documented_where_they_are_looked_for() -> None:
 
 def test_a_table_of_one_film(film: Path) -> None:
     done = run("classify", film)
-    assert done.returncode in (cli.ANSWERED, cli.ABSTAINED)
+    assert done.returncode in (exit_codes.OK, exit_codes.NO_ANSWER)
     out = done.stdout.decode()
     assert "normal" in out.splitlines()[0]
     assert film.name in out
@@ -83,7 +84,7 @@ def test_json_jsonl_and_csv_can_be_parsed(film_png: Path, tmp_path: Path) -> Non
     bad.write_text("a text")
     for form in ("json", "jsonl", "csv"):
         done = run("classify", film_png, bad, "--format", form)
-        assert done.returncode == cli.BAD_FILE
+        assert done.returncode == exit_codes.BAD_FILE
         text = done.stdout.decode()
         if form == "csv":
             rows = list(csv.DictReader(io.StringIO(text)))
@@ -103,7 +104,7 @@ def test_folders_are_searched(film_png: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in done.stdout.decode().splitlines()]
     assert [Path(r["name"]).name for r in rows] == ["b.tif", "a.png"]
     assert rows[0]["status"] == "refused"
-    assert done.returncode == cli.ABSTAINED
+    assert done.returncode == exit_codes.NO_ANSWER
 
 
 def test_many_at_a_time_leave_standard_error_to_us(film_png: Path) -> None:
@@ -115,7 +116,7 @@ def test_standard_input(film_png: Path) -> None:
     (row,) = json.loads(done.stdout)
     assert row["probabilities"] == json.loads(run("classify", film_png, "--format", "json").stdout)[0]["probabilities"]
     empty = run("classify", "-", stdin=b"")
-    assert empty.returncode == cli.BAD_FILE
+    assert empty.returncode == exit_codes.BAD_FILE
     assert b"empty" in empty.stdout
 
 
@@ -150,11 +151,30 @@ def test_progress_is_shown_on_a_terminal_alone_and_leaves_no_trace_in_the_table(
         assert [row.split()[0] for row in rows if b"film" in row] == [b"unsure"] * 2, shown
 
 
-def test_heat_maps_are_written_under_different_names(film_png: Path, tmp_path: Path) -> None:
+def test_a_narrowed_answer_is_an_answer(film_png: Path, narrowing: Path, tmp_path: Path) -> None:
+    done = run("classify", film_png, "--model", narrowing, "--heatmap", tmp_path / "maps")
+    assert done.returncode == exit_codes.OK, done.stderr
+    lines = done.stdout.decode().splitlines()
+    assert lines[1].startswith("not normal ")
+    assert lines[2].strip() == "not normal; pneumonia or covid"
+    assert "opacity in about " in lines[3]
+    assert lines[-2].endswith("right on 94% of films; 29% of films get no answer (500 made-up films)")
+    assert [p.name for p in (tmp_path / "maps").iterdir()] == ["film.evidence.png"]
+
+
+def test_an_abstention_gets_no_evidence_map(film_png: Path, tmp_path: Path) -> None:
+    never = with_rules(tmp_path, threshold=1.01)
+    done = run("classify", film_png, "--model", never, "--heatmap", tmp_path / "maps")
+    assert done.returncode == exit_codes.NO_ANSWER
+    assert list((tmp_path / "maps").glob("*")) == []
+    assert "%" not in done.stdout.decode().splitlines()[1]
+
+
+def test_heat_maps_are_written_under_different_names(film_png: Path, answering: Path, tmp_path: Path) -> None:
     other = tmp_path / "x/film.png"
     other.parent.mkdir()
     other.write_bytes(film_png.read_bytes())
-    run("classify", film_png, other, "--heatmap", tmp_path / "maps")
+    run("classify", film_png, other, "--heatmap", tmp_path / "maps", "--model", answering)
     assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["film-2.evidence.png", "film.evidence.png"]
     assert Image.open(tmp_path / "maps/film.evidence.png").mode == "RGB"
 
@@ -194,7 +214,7 @@ def test_what_is_wrong_is_said_in_one_line(args: list[str], message: str, film_p
         "FILE/maps": tmp_path / "file/maps",
     }
     done = run(*(places.get(a, a) for a in args))
-    assert done.returncode in (cli.BAD_FILE, cli.USAGE)
+    assert done.returncode in (exit_codes.BAD_FILE, exit_codes.USAGE)
     text = (done.stdout + done.stderr).decode()
     assert message in text
     assert "Traceback" not in text
@@ -205,7 +225,7 @@ def test_a_bad_file_never_stops_the_good_ones(film_png: Path, tmp_path: Path) ->
     done = run("classify", tmp_path / "cut.jpg", film_png, tmp_path / "gone.png", film_png, "--format", "jsonl")
     rows = [json.loads(line) for line in done.stdout.decode().splitlines()]
     assert [r["status"] == "failed" for r in rows] == [True, False, True, False]
-    assert done.returncode == cli.BAD_FILE
+    assert done.returncode == exit_codes.BAD_FILE
 
 
 def test_models_lists_what_comes_along() -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from covidnet_lite import Classifier, dicom_results, secondary_capture
 from covidnet_lite.errors import InputError, MissingExtraError, OutputError
+from covidnet_lite.place import OUTSIDE, ZONES, Place
 from covidnet_lite.prediction import Prediction
 
 pydicom = pytest.importorskip("pydicom")
@@ -24,6 +25,7 @@ pytest.importorskip("highdicom")
 
 ROOT = Path(__file__).resolve().parent.parent
 SR, SC = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.7"
+NOWHERE = dict.fromkeys(ZONES, 0.0)
 DISEASES = ("pneumonia", "233604007", "covid-19", "840539006", "class covid", "class normal", "17621005")
 
 
@@ -31,12 +33,28 @@ DISEASES = ("pneumonia", "233604007", "covid-19", "840539006", "class covid", "c
 def unsure(film: Path) -> Prediction:
     """What `base` makes of the real film: it abstains, by a hair; said here, lest another machine's rounding matter."""
     prediction = Classifier().classify(film)
-    return replace(prediction, status="unsure", label=None, reason=f"unsure: most like {prediction.most_likely}")
+    return replace(prediction, status="unsure", labels=(), reason="unsure: by a hair")
 
 
 @pytest.fixture(scope="module")
 def answered(unsure: Prediction) -> Prediction:
-    return replace(unsure, status="answered", label=unsure.most_likely, reason=None)
+    return replace(unsure, status="answered", labels=(str(unsure.most_likely),), reason=None)
+
+
+@pytest.fixture(scope="module")
+def narrowed(unsure: Prediction) -> Prediction:
+    """What a network with an operating point would make of it."""
+    zones = dict.fromkeys(ZONES, 0.0) | {"right lower": 0.5, "left lower": 0.4}
+    return replace(
+        unsure,
+        status="narrowed",
+        labels=("pneumonia", "covid"),
+        negative="normal",
+        extent=0.312,
+        extent_error=0.09,
+        place=Place(0.9, zones, "both lower zones"),
+        track_record="such an answer was right on 94% of films",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +118,7 @@ def test_an_answer_is_a_report_with_codes_and_a_capture(answered: Prediction, fi
     assert report.ContentQualification == capture.ContentQualification == "RESEARCH"
 
 
-@pytest.mark.parametrize("status", ["answered", "unsure", "refused"])
+@pytest.mark.parametrize("status", ["answered", "narrowed", "unsure", "refused"])
 def test_every_report_tells_the_source_the_algorithm_and_the_purpose(
     status: str, film: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -116,13 +134,65 @@ def test_every_report_tells_the_source_the_algorithm_and_the_purpose(
 
 
 def test_an_abstention_names_no_class_and_no_disease(unsure: Prediction, film: Path) -> None:
-    results = dicom_results.make(unsure, film)
-    assert [data.SOPClassUID for data in results] == [SR, SC]
-    for data in results:
-        data.pop("PixelData", None)
-        assert [word for word in DISEASES if word in text(data)] == []
-    assert "No answer: the highest calibrated probability" in said(results[0])["Comment"][0]
-    assert "No answer: the network abstains" in secondary_capture.lines(unsure)
+    measured = replace(
+        unsure, negative="normal", extent=0.3, place=Place(0.9, {**NOWHERE, "right lower": 0.9}, "right")
+    )
+    (report,) = dicom_results.make(measured, film)  # and no capture, whose hot spot would be a finding
+    assert [word for word in (*DISEASES, "opacity", "lower") if word in text(report)] == []
+    assert [item for item in group(report) if item.ValueType == "NUM"] == []
+    assert said(report)["Comment"][0].startswith("No answer: the network is not sure enough.")
+    outside = replace(unsure, place=Place(0.2, NOWHERE, OUTSIDE))
+    assert "mostly outside the lungs" in said(dicom_results.make(outside, film)[0])["Comment"][0]
+
+
+def test_a_narrowed_answer_is_coded_as_what_is_ruled_out_and_what_is_not(narrowed: Prediction, film: Path) -> None:
+    report, capture = dicom_results.make(narrowed, film)
+    told = said(report)
+    assert told["Status of the classification"] == ["NARROWED"]
+    assert "Resembles training class" not in told
+    assert told["Training class ruled out"] == ["17621005"]
+    assert told["Training class not ruled out"] == ["233604007", "840539006"]
+    assert [name for name in told if name.startswith("Probability")] == ["Probability of training class normal"]
+    assert told["Comment"][0].startswith("Not normal; pneumonia or covid: ")
+    assert "right on 94% of films" in told["Comment"][0]
+    assert capture.SOPClassUID == SC
+    assert secondary_capture.lines(narrowed)[:4] == [
+        "Not normal; pneumonia or covid (training classes)",
+        "opacity in about 31% of the lungs (off by 9% of the lungs on average)",
+        "evidence: both lower zones",
+        "such an answer was right on 94% of films",
+    ]
+
+
+def test_extent_and_zones_are_numbers_with_units_and_codes(narrowed: Prediction, film: Path) -> None:
+    report = dicom_results.make(narrowed, film)[0]
+    told = said(report)
+    assert told["Extent of opacity in the lungs, estimated"] == [31.2]
+    assert told["Mean absolute error of the extent"] == [9.0]
+    assert told["Zone of the lungs with evidence"] == ["RIGHT-LOWER", "LEFT-LOWER"]
+    units = {
+        item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodingSchemeDesignator
+        for item in group(report)
+        if item.ValueType == "NUM"
+    }
+    assert units == {"UCUM"}
+    everywhere = replace(narrowed, place=Place(0.9, dict.fromkeys(ZONES, 0.15), "diffuse"))
+    assert said(dicom_results.make(everywhere, film)[0])["Zone of the lungs with evidence"] == ["DIFFUSE"]
+
+
+def test_of_a_normal_film_no_extent_and_no_zone_is_told(narrowed: Prediction, film: Path) -> None:
+    normal = replace(narrowed, status="answered", labels=("normal",), reason=None)
+    told = said(dicom_results.make(normal, film)[0])
+    assert told["Resembles training class"] == ["17621005"]
+    assert not [name for name in told if "xtent" in name or "Zone" in name]
+
+
+def test_a_probability_is_not_rounded_to_certainty(answered: Prediction, film: Path) -> None:
+    sure = replace(answered, probabilities={"normal": 1e-5, "pneumonia": 0.0, "covid": 0.99999})
+    told = said(dicom_results.make(sure, film)[0])
+    assert told["Probability of training class covid"] == [99.999]
+    assert told["Probability of training class normal"] == [0.001]
+    assert told["Probability of training class pneumonia"] == [0.0]
 
 
 def test_a_refusal_is_a_report_alone_with_its_reason(refused: Prediction, film: Path) -> None:
@@ -133,7 +203,7 @@ def test_a_refusal_is_a_report_alone_with_its_reason(refused: Prediction, film: 
 
 def test_a_label_of_another_network_gets_a_code_of_its_own(answered: Prediction, film: Path) -> None:
     label = "tubercule \\ größer als vierundsechzig Zeichen, " + "x" * 60
-    other = replace(answered, label=label, probabilities={label: 0.75, "clear": 0.2, "d": 0.05})
+    other = replace(answered, labels=(label,), probabilities={label: 0.75, "clear": 0.2, "d": 0.05})
     report = pydicom.dcmread(write_to_memory(dicom_results.make(other, film)[0]))
     item = next(i for i in group(report) if i.ConceptNameCodeSequence[0].CodeMeaning == "Resembles training class")
     code = item.ConceptCodeSequence[0]
@@ -213,7 +283,8 @@ def test_the_same_film_and_network_give_the_same_instances(
 
     first = uids(answered, film)
     assert len(set(first)) == 4
-    assert uids(unsure, film.read_bytes()) == first
+    assert uids(answered, film.read_bytes()) == first
+    assert uids(unsure, film.read_bytes()) == first[:2]
     assert not set(uids(replace(answered, sha256="0" * 64), film)) & set(first)
     assert not set(uids(answered, film.with_name("RG1_J2KR.dcm"))) & set(first)
 
@@ -344,7 +415,7 @@ def test_a_folder_that_cannot_be_written_is_an_output_error(refused: Prediction,
 
 
 def test_the_command_writes_results_and_goes_on_where_there_are_none(
-    film: Path, film_png: Path, tmp_path: Path
+    film: Path, film_png: Path, answering: Path, tmp_path: Path
 ) -> None:
     anonymous, out = tmp_path / "anonymous.dcm", tmp_path / "out"
     data = pydicom.dcmread(film)
@@ -352,6 +423,7 @@ def test_the_command_writes_results_and_goes_on_where_there_are_none(
     data.save_as(anonymous)
     hand = film.with_name("RG3_UNCR.dcm")
     command = [sys.executable, "-m", "covidnet_lite", "classify", film_png, anonymous, film, hand, "--dicom-out", out]
+    command += ["--model", answering]
     done = subprocess.run([str(word) for word in command], capture_output=True, cwd=ROOT, timeout=120, text=True)
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if "error" in line]
@@ -386,7 +458,7 @@ SOURCES = {"plain": {}, "Japanese": {"PatientName": "Yamada^Tarou=山田^太郎"
 
 
 @pytest.mark.parametrize("fields", SOURCES.values(), ids=SOURCES)
-@pytest.mark.parametrize("status", ["answered", "unsure", "refused"])
+@pytest.mark.parametrize("status", ["answered", "narrowed", "unsure", "refused"])
 def test_dciodvfy_finds_no_error(status: str, fields: dict[str, Any], tmp_path: Path, request: Any) -> None:
     source = made(stored(), **{**IDENTITY, **fields})
     paths = dicom_results.write(request.getfixturevalue(status), source, tmp_path)
@@ -399,7 +471,7 @@ def test_dciodvfy_finds_no_error(status: str, fields: dict[str, Any], tmp_path: 
         assert [line for line in told if "Warning" in line and not any(word in line for word in known)] == []
 
 
-@pytest.mark.parametrize("status", ["answered", "unsure", "refused"])
+@pytest.mark.parametrize("status", ["answered", "narrowed", "unsure", "refused"])
 def test_dcmtk_reads_the_report(status: str, film: Path, tmp_path: Path, request: Any) -> None:
     report, *_ = dicom_results.write(request.getfixturevalue(status), film, tmp_path)
     told = run("dsrdump", "+Pl", report)

@@ -76,6 +76,10 @@ def test_one_statement_against_it_is_enough(fields: dict[str, Any], words: str) 
         {"ViewPosition": "PA", "PatientOrientation": ["A", "F"]},  # a view in words outweighs the guess
         {"ViewPosition": "P-A "},
         {"BodyPartExamined": "TORAX"},
+        {"BodyPartExamined": "TÓRAX"},
+        {"BodyPartExamined": "T?RAX"},  # Ó in a character set that has none
+        {"BodyPartExamined": "T\xc3\x93RAX"},  # Ó in UTF-8, read as Latin-1
+        {"BodyPartExamined": "Pecho"},
         {"ViewCodeSequence": coded("V7", "99VENDOR", "Thorax pa"), "AnatomicRegionSequence": []},
         {"AnatomicRegionSequence": coded("B7", "99VENDOR", "Oberkörper")},  # a vendor's own code says nothing to us
         {"SOPClassUID": "1.3.6.1.4.1.99999.1"},

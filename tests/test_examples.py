@@ -35,7 +35,7 @@ def test_every_example_is_run_here() -> None:
 
 def test_demo(film: Path, tmp_path: Path) -> None:
     out = run("demo.py", tmp_path)
-    for word in ("answer", "normal", "pneumonia", "covid", "read ", "run ", "sha256", "not a medical device"):
+    for word in ("answer", "read ", "run ", "sha256", "not a medical device"):
         assert word in out, word
     picture = np.asarray(Image.open(tmp_path / "radiograph.png"), int)
     film, overlay = picture[:, : picture.shape[1] // 2 - 4], picture[:, picture.shape[1] // 2 + 4 :]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite.heatmap import LONGEST, colour_table, overlay, strength
+from covidnet_lite.heatmap import LONGEST, colour_table, overlay, strength, strongest, with_legend
 
 
 def evidence(rows=6, columns=8, classes=3):
@@ -81,3 +81,21 @@ def test_the_callers_picture_is_not_changed():
     overlay(image, evidence(), 1)
     assert image.size == (1500, 1200)
     assert image.tobytes() == before
+
+
+def test_the_strongest_contrast_is_told_in_logits():
+    assert strongest(evidence()) == 6
+    assert strongest(evidence() + 40) == pytest.approx(6)
+
+
+@pytest.mark.parametrize("width", [60, 300, 1024])
+def test_a_legend_stands_below_the_picture_and_hides_nothing_of_it(width):
+    shown = picture((width, 80)).convert("RGB")
+    told = with_legend(shown, "evidence for covid", 6.0)
+    assert told.width == width
+    assert told.height > 80
+    np.testing.assert_array_equal(np.asarray(told)[:80], np.asarray(shown))
+    band = np.asarray(told, int)[80:]
+    assert band.max() > 200
+    other = with_legend(shown, "evidence for normal", 6.0)
+    assert width < 100 or np.asarray(other)[80:].tolist() != band.tolist()

@@ -239,13 +239,13 @@ def test_guard_needs_more_features_and_rows_than_components(n, features):
 def test_nan_distance_is_not_answered():
     g = guard.Guard(np.zeros(2), np.zeros((1, 2)), np.ones(1), 1.0, 2.0)
     m = manifest.Manifest("n", ("a", "b"), InputSpec(8, 8), guard=g)
-    assert prediction.judge(np.float32([1, 2]), float("nan"), m)[0] != "answered"
+    assert prediction.judge(np.float32([1, 2]), float("nan"), m).status != "answered"
 
 
 def test_nan_logits_are_not_answered():
     m = manifest.Manifest("n", ("a", "b"), InputSpec(8, 8), threshold=0.9)
     try:
-        assert prediction.judge(np.float32([np.nan, 2]), None, m)[0] != "answered"
+        assert prediction.judge(np.float32([np.nan, 2]), None, m).status != "answered"
     except CovidNetLiteError:
         pass
 

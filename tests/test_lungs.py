@@ -132,7 +132,7 @@ def test_a_classifier_shows_its_network_the_lungs_and_says_which_part_that_is(cr
 
 def test_the_evidence_is_laid_over_what_was_seen_and_nothing_else(cropping, set_in):
     prediction = cropping.classify(set_in)
-    gray, coloured = (np.asarray(prediction.heatmap(opacity=o), int) for o in (0, 1))
+    gray, coloured = (np.asarray(prediction.heatmap(opacity=o, legend=False), int) for o in (0, 1))
     height, width = gray.shape[:2]
     left, top, right, bottom = (round(v * side) for v, side in zip(prediction.view, (width, height) * 2))
     outside = np.ones((height, width), bool)
@@ -212,3 +212,22 @@ def test_a_child_forked_while_they_are_looked_for_finds_them_too(film_image):
             lungs.find(film_image, FINDER)
             os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("box", [(0.2, 0.1, 0.7, 0.9), (0.05, 0.3, 0.95, 0.8)])
+def test_the_box_within_the_view_is_the_lungs_without_the_margin(box):
+    left, top, right, bottom = box
+    across, down = lungs.MARGIN * (right - left), lungs.MARGIN * (bottom - top)
+    seen = (left - across, top - down, right + across, bottom + down)
+    within = lungs.inside(seen)
+    for low, high, side in ((seen[0], seen[2], (0, 2)), (seen[1], seen[3], (1, 3))):
+        for i in side:
+            assert low + within[i] * (high - low) == pytest.approx(box[i])
+
+
+def test_where_the_view_ends_with_the_picture_the_lungs_reach_that_far():
+    left, top, right, bottom = lungs.inside((0.0, 0.2, 0.7, 1.0))
+    assert (left, bottom) == (0.0, 1.0)
+    assert right == pytest.approx(1 / (1 + lungs.MARGIN))
+    assert top == pytest.approx(lungs.MARGIN / (1 + lungs.MARGIN))
+    assert lungs.inside(WHOLE) == WHOLE

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from covidnet_lite.errors import ModelError
+from covidnet_lite.extent import ExtentScale
 from covidnet_lite.fit import InputSpec
 from covidnet_lite.guard import Guard
 from covidnet_lite.manifest import SEAL, Manifest, is_sealed, seal, unseal
+from covidnet_lite.operating_point import OperatingPoint
 
 FLATBUFFER = b"\x1c\x00\x00\x00TFL3" + np.random.default_rng(0).bytes(700)
 
@@ -122,7 +124,7 @@ def test_a_guard_that_is_no_guard_is_a_model_error(data):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (changed(format=2), "its format is not 1; upgrade covidnet-lite"),
+        (changed(format=3), "its format is not 1 or 2; upgrade covidnet-lite"),
         (changed(format=None), "its format is not 1"),
         (changed(labels=["covid"]), "labels must be two or more different names"),
         (changed(labels=["covid", "covid"]), "labels must be two or more different names"),
@@ -177,3 +179,49 @@ def test_a_manifest_whose_finder_is_missing_or_another_is_refused():
             Manifest.from_json(text, lungs=held)
     with pytest.raises(ModelError, match="finds the lungs"):
         Manifest.from_json(manifest().to_json(), lungs=b"finder")
+
+
+POINT = OperatingPoint("normal", 0.8, 0.7, {"pneumonia": 0.75, "covid": 0.6}, risks={"ill called normal": 0.05})
+SCALE = ExtentScale((0.1, 0.9), (0.0, 1.0), 0.09, -0.25)
+
+
+def test_operating_point_and_extent_travel_along():
+    carrying = manifest(operating_point=POINT, extent=SCALE)
+    again = unseal(seal(FLATBUFFER, carrying), "x.tflite")
+    assert (again.operating_point, again.extent, again.negative) == (POINT, SCALE, "normal")
+    assert again.to_json() == carrying.to_json()
+
+
+def test_without_them_a_manifest_is_as_it_was():
+    fields = json.loads(manifest().to_json())
+    assert fields["format"] == 1
+    assert not {"operating_point", "extent"} & set(fields)
+    again = Manifest.from_json(json.dumps(fields))
+    assert (again.operating_point, again.extent, again.negative) == (None, None, None)
+
+
+def test_a_runtime_that_does_not_know_them_is_told_by_the_format():
+    assert json.loads(manifest(operating_point=POINT).to_json())["format"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"operating_point": {}}, "negative"),
+        ({"operating_point": [1]}, "cannot be used"),
+        ({"operating_point": {**POINT.to_dict(), "negative": "healthy"}}, "none of normal, pneumonia, covid"),
+        ({"operating_point": {**POINT.to_dict(), "colour": 1}}, "colour"),
+        ({"operating_point": {**POINT.to_dict(), "positive_from": 0.1}}, "positive_from must be at least"),
+        ({"extent": SCALE.to_dict()}, "extent needs an operating_point"),
+        ({"operating_point": POINT.to_dict(), "extent": {**SCALE.to_dict(), "raw": [0.9, 0.1]}}, "raw must rise"),
+        ({"operating_point": POINT.to_dict(), "extent": 5}, "cannot be used"),
+        (
+            {"operating_point": POINT.to_dict(), "extent": SCALE.to_dict(), "outputs": {"logits": 0}},
+            "an output with the evidence map",
+        ),
+    ],
+)
+def test_parts_that_make_no_sense_are_a_model_error(fields, words):
+    with pytest.raises(ModelError) as caught:
+        Manifest.from_json(changed(**fields))
+    assert words in str(caught.value)

@@ -441,3 +441,13 @@ def test_what_is_no_topic_is_told(topic: str) -> None:
 
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in repr(Broker("pi", password="secret"))
+
+
+def test_the_numbers_of_an_abstention_are_not_published() -> None:
+    told = {"name": "a.png", "labels": [], "reason": "unsure: why"}
+    numbers = {"probabilities": {"covid": 0.8}, "extent": 0.3, "extent_error": 0.1, "place": {"main": "left lung"}}
+    for status, published in (("unsure", told), ("narrowed", told | numbers)):
+        assert json.loads(payload(json.dumps({**told, **numbers, "status": status}).encode())) == {
+            **published,
+            "status": status,
+        }

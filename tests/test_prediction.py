@@ -12,7 +12,9 @@ from covidnet_lite.errors import CovidNetLiteError, InputError
 from covidnet_lite.fit import InputSpec
 from covidnet_lite.guard import Guard
 from covidnet_lite.manifest import Manifest
-from covidnet_lite.prediction import DISCLAIMER, Failure, Prediction, judge
+from covidnet_lite.operating_point import OperatingPoint
+from covidnet_lite.place import OUTSIDE, Place
+from covidnet_lite.prediction import ANSWERS, DISCLAIMER, STATUSES, Failure, Prediction, judge
 
 LABELS = ("normal", "pneumonia", "covid")
 GUARD = Guard(np.zeros(4), np.eye(4)[:2], np.ones(2), 1.0, limit=2.5)
@@ -30,7 +32,7 @@ def prediction(**fields):
     given = Prediction(
         name="a.png",
         status="answered",
-        label="covid",
+        labels=("covid",),
         reason=None,
         probabilities={"normal": 0.1, "pneumonia": 0.20004, "covid": 0.69996},
         timings={"read": 1.23456, "run": 4.0},
@@ -51,52 +53,106 @@ def evidence():
     return made
 
 
+POINT = OperatingPoint("normal", 0.8, 0.7, {"pneumonia": 0.75, "covid": 0.6})
+
+
 def test_the_most_probable_label_is_the_answer():
-    status, label, reason, probabilities = judge(logits(0.1, 0.2, 0.7), 1.0, manifest(guard=GUARD, threshold=0.6))
-    assert (status, label, reason) == ("answered", "covid", None)
-    assert list(probabilities) == list(LABELS)
-    assert list(probabilities.values()) == pytest.approx([0.1, 0.2, 0.7])
-    assert {type(p) for p in probabilities.values()} == {float}
+    verdict = judge(logits(0.1, 0.2, 0.7), 1.0, manifest(guard=GUARD, threshold=0.6))
+    assert (verdict.status, verdict.labels, verdict.reason) == ("answered", ("covid",), None)
+    assert list(verdict.probabilities) == list(LABELS)
+    assert list(verdict.probabilities.values()) == pytest.approx([0.1, 0.2, 0.7])
+    assert {type(p) for p in verdict.probabilities.values()} == {float}
 
 
 def test_the_temperature_calibrates_the_probabilities():
-    _, _, _, probabilities = judge(logits(1, 4, 16), None, manifest(temperature=2.0))
+    probabilities = judge(logits(1, 4, 16), None, manifest(temperature=2.0)).probabilities
     assert list(probabilities.values()) == pytest.approx([1 / 7, 2 / 7, 4 / 7])
 
 
-def test_below_the_threshold_it_abstains_and_says_what_it_is_most_like():
-    status, label, reason, probabilities = judge(logits(0.1, 0.5, 0.4), 1.0, manifest(guard=GUARD, threshold=0.6))
-    assert (status, label) == ("unsure", None)
-    assert reason == "unsure: most like pneumonia, but at 50%, below the 60% from which the network answers"
-    assert probabilities["pneumonia"] == pytest.approx(0.5)
+def test_below_the_threshold_it_abstains_and_names_no_class():
+    verdict = judge(logits(0.1, 0.5, 0.4), 1.0, manifest(guard=GUARD, threshold=0.6))
+    assert (verdict.status, verdict.labels) == ("unsure", ())
+    assert verdict.reason == (
+        "unsure: the highest probability, 50.0%, is below the 60.0% from which the network answers"
+    )
+    assert verdict.probabilities["pneumonia"] == pytest.approx(0.5)
+
+
+def test_a_probability_just_below_the_threshold_does_not_read_like_it():
+    reason = judge(logits(0.1, 0.05004, 0.84996), None, manifest(threshold=0.85)).reason
+    assert "84.996%" in reason
+    assert "85.000%" in reason
 
 
 def test_the_guard_speaks_first():
-    status, label, reason, probabilities = judge(logits(0.1, 0.5, 0.4), 3.14, manifest(guard=GUARD, threshold=0.6))
-    assert (status, label, probabilities) == ("refused", None, {})
-    assert "does not look like the frontal chest radiographs" in reason
-    assert "distance 3.14, limit 2.50" in reason
+    verdict = judge(logits(0.1, 0.5, 0.4), 3.14, manifest(guard=GUARD, threshold=0.6))
+    assert (verdict.status, verdict.labels, verdict.probabilities) == ("refused", (), {})
+    assert "does not look like the frontal chest radiographs" in verdict.reason
+    assert "distance 3.14, limit 2.50" in verdict.reason
+    assert judge(logits(0.9, 0.05, 0.05), 3.14, manifest(guard=GUARD, operating_point=POINT)).status == "refused"
 
 
 def test_a_radiograph_shown_wrongly_is_refused_and_told_how():
-    status, label, reason, probabilities = judge(logits(0.1, 0.2, 0.7), 1.0, manifest(guard=GUARD), "upside down")
-    assert (status, label, probabilities) == ("refused", None, {})
-    assert reason == "looks like a radiograph upside down; show it upright, with white bones"
+    verdict = judge(logits(0.1, 0.2, 0.7), 1.0, manifest(guard=GUARD), "upside down")
+    assert (verdict.status, verdict.labels, verdict.probabilities) == ("refused", (), {})
+    assert verdict.reason == "looks like a radiograph upside down; show it upright, with white bones"
 
 
 @pytest.mark.parametrize(("distance", "guard"), [(2.5, GUARD), (None, GUARD), (1e9, None)])
 def test_up_to_the_limit_or_without_a_guard_nothing_is_refused(distance, guard):
-    assert judge(logits(0.1, 0.2, 0.7), distance, manifest(guard=guard))[:2] == ("answered", "covid")
+    assert judge(logits(0.1, 0.2, 0.7), distance, manifest(guard=guard)).labels == ("covid",)
 
 
 @pytest.mark.parametrize(("threshold", "status"), [(0.0, "answered"), (1.01, "unsure")])
 def test_a_threshold_of_nothing_never_abstains_and_one_above_one_always_does(threshold, status):
-    assert judge(logits(0.34, 0.33, 0.33), None, manifest(threshold=threshold))[0] == status
-    assert judge(np.float32([0, 0, 900]), None, manifest(threshold=threshold))[0] == status
+    assert judge(logits(0.34, 0.33, 0.33), None, manifest(threshold=threshold)).status == status
+    assert judge(np.float32([0, 0, 900]), None, manifest(threshold=threshold)).status == status
 
 
 def test_exactly_at_the_threshold_it_answers():
-    assert judge(np.zeros(3, np.float32), None, manifest(threshold=1 / 3))[:2] == ("answered", "normal")
+    assert judge(np.zeros(3, np.float32), None, manifest(threshold=1 / 3)).labels == ("normal",)
+
+
+@pytest.mark.parametrize(
+    ("shares", "status", "labels"),
+    [
+        ((0.85, 0.05, 0.10), "answered", ("normal",)),
+        ((0.10, 0.10, 0.80), "answered", ("covid",)),
+        ((0.10, 0.80, 0.10), "answered", ("pneumonia",)),
+        ((0.10, 0.45, 0.45), "narrowed", ("pneumonia", "covid")),
+        ((0.50, 0.05, 0.45), "unsure", ()),
+    ],
+)
+def test_an_operating_point_answers_with_one_label_with_several_or_not(shares, status, labels):
+    verdict = judge(logits(*shares), None, manifest(operating_point=POINT, threshold=1.01))
+    assert (verdict.status, verdict.labels) == (status, labels)
+    assert (verdict.reason is None) == (status == "answered")
+    assert (verdict.status in ANSWERS) == bool(labels)
+
+
+def test_an_abstention_at_an_operating_point_names_no_finding_and_says_what_was_missing():
+    reason = judge(logits(0.5, 0.05, 0.45), None, manifest(operating_point=POINT)).reason
+    assert reason == (
+        "unsure: the probability of normal is 50.0%; normal is answered from 80.0%, not normal up to 30.0%"
+    )
+    assert "covid" not in reason
+    close = judge(logits(0.79999, 0.1, 0.10001), None, manifest(operating_point=POINT)).reason
+    assert "79.999%" in close
+    assert "from 80.000%" in close
+    never = replace(POINT, negative_from=1.01, positive_from=1.01)
+    assert judge(logits(0.5, 0.25, 0.25), None, manifest(operating_point=never)).reason == (
+        "unsure: the probability of normal is 50.0%; normal is never answered, not normal never"
+    )
+
+
+@pytest.mark.parametrize("shares", [(0.1, 0.1, 0.8), (0.1, 0.45, 0.45)])
+def test_a_positive_answer_whose_evidence_lies_outside_the_lungs_is_withheld(shares):
+    outside, inside = Place(0.31, {}, OUTSIDE), Place(0.6, {}, "diffuse")
+    verdict = judge(logits(*shares), None, manifest(operating_point=POINT), place=outside)
+    assert (verdict.status, verdict.labels) == ("unsure", ())
+    assert verdict.reason == "unsure: 69% of the evidence lies outside the lungs"
+    assert judge(logits(*shares), None, manifest(operating_point=POINT), place=inside).labels
+    assert judge(logits(0.9, 0.05, 0.05), None, manifest(operating_point=POINT), place=outside).labels == ("normal",)
 
 
 def test_a_prediction_is_json_with_plain_rounded_numbers():
@@ -105,8 +161,13 @@ def test_a_prediction_is_json_with_plain_rounded_numbers():
         "name": "a.png",
         "status": "answered",
         "label": "covid",
+        "labels": ["covid"],
         "reason": None,
-        "probabilities": {"normal": 0.1, "pneumonia": 0.2, "covid": 0.7},
+        "probabilities": {"normal": 0.1, "pneumonia": 0.20004, "covid": 0.69996},
+        "extent": None,
+        "extent_error": None,
+        "place": None,
+        "track_record": None,
         "distance": 1.235,
         "view": [0.0, 0.0, 1.0, 1.0],
         "timings_ms": {"read": 1.235, "run": 4.0},
@@ -123,17 +184,67 @@ def test_json_is_one_line_and_keeps_accents():
 
 
 def test_the_most_likely_label_is_known_also_when_unsure_but_not_when_refused():
-    unsure = prediction(status="unsure", label=None, reason="unsure: because")
+    unsure = prediction(status="unsure", labels=(), reason="unsure: because")
     assert (unsure.most_likely, unsure.confidence) == ("covid", 0.69996)
-    refused = prediction(status="refused", label=None, probabilities={})
+    refused = prediction(status="refused", labels=(), probabilities={})
     assert (refused.most_likely, refused.confidence) == (None, None)
 
 
 def test_text_for_people_says_resembles_and_research_use_only():
-    assert str(prediction()) == f"a.png: resembles covid  (normal 10%  pneumonia 20%  covid 70%)  [{DISCLAIMER}]"
-    refused = prediction(status="refused", label=None, reason="blank", probabilities={}, distance=None)
+    told = str(prediction())
+    assert told == f"a.png: resembles covid  (normal 10.0%  pneumonia 20.0%  covid 70.0%)  [{DISCLAIMER}]"
+    refused = prediction(status="refused", labels=(), reason="blank", probabilities={}, distance=None)
     assert str(refused) == f"a.png: no answer: blank  [{DISCLAIMER}]"
     assert "Research use only" in DISCLAIMER
+
+
+ZONES = {
+    "right upper": 0.0,
+    "right middle": 0.1,
+    "right lower": 0.8,
+    "left upper": 0,
+    "left middle": 0,
+    "left lower": 0,
+}
+NARROWED = {
+    "status": "narrowed",
+    "labels": ("pneumonia", "covid"),
+    "reason": "pneumonia or covid: which of them is not sure enough",
+    "negative": "normal",
+    "extent": 0.312,
+    "extent_error": 0.09,
+    "place": Place(0.9, ZONES, "right lower zone"),
+    "track_record": "such an answer was right on 94% of films",
+}
+
+
+def test_a_narrowed_answer_reads_as_such_everywhere():
+    made = prediction(**NARROWED)
+    assert (made.label, made.answer) == (None, "not normal; pneumonia or covid")
+    assert made.findings == (
+        "opacity in about 31% of the lungs (off by 9% of the lungs on average)",
+        "evidence: right lower zone",
+    )
+    assert str(made).startswith(f"a.png: not normal; pneumonia or covid; {'; '.join(made.findings)}  (normal 10.0%")
+    assert "  [such an answer was right on 94% of films]  " in str(made)
+    told = made.to_dict()
+    assert (told["label"], told["labels"], told["extent"]) == (None, ["pneumonia", "covid"], 0.312)
+    assert told["place"] == {"inside": 0.9, "zones": ZONES, "main": "right lower zone"}
+
+
+def test_extent_and_place_are_told_of_positive_answers_only():
+    normal = prediction(**{**NARROWED, "status": "answered", "labels": ("normal",)})
+    unsure = prediction(**{**NARROWED, "status": "unsure", "labels": (), "reason": "unsure: because"})
+    assert normal.findings == unsure.findings == ()
+    assert str(unsure) == f"a.png: no answer: unsure: because  [{DISCLAIMER}]"
+    assert unsure.to_dict()["extent"] == 0.312  # for programs; the status says what it is worth
+
+
+def test_what_is_no_answer_has_neither_label_nor_words():
+    for made in (prediction(status="unsure", labels=()), Failure("a", InputError("b"))):
+        assert (made.label, made.labels, made.answer) == (None, (), None)
+        assert made.status in STATUSES
+        assert made.status not in ANSWERS
 
 
 def test_a_failure_stands_in_the_place_of_a_prediction():
@@ -145,6 +256,7 @@ def test_a_failure_stands_in_the_place_of_a_prediction():
         "name": "b.png",
         "status": "failed",
         "label": None,
+        "labels": [],
         "reason": "b.png: no such file; check the path",
         "note": DISCLAIMER,
     }
@@ -152,7 +264,7 @@ def test_a_failure_stands_in_the_place_of_a_prediction():
 
 def test_a_heatmap_shows_the_most_likely_label_or_the_one_asked_for():
     made = prediction(evidence=evidence(), source=radiograph())
-    likely, normal = (np.asarray(made.heatmap(label), int) for label in (None, "normal"))
+    likely, normal = (np.asarray(made.heatmap(label, legend=False), int) for label in (None, "normal"))
     assert likely.shape == (100, 120, 3)
     assert np.ptp(likely[2, 2]) > 30
     assert np.ptp(likely[-3, -3]) == 0
@@ -160,11 +272,29 @@ def test_a_heatmap_shows_the_most_likely_label_or_the_one_asked_for():
     assert np.ptp(normal[-3, -3]) > 30
 
 
+def test_a_heatmap_says_whose_evidence_it_shows():
+    made = prediction(evidence=evidence(), source=radiograph())
+    plain, told = (np.asarray(made.heatmap(legend=legend)) for legend in (False, True))
+    np.testing.assert_array_equal(told[: len(plain)], plain)
+    assert told.shape[0] > plain.shape[0]
+    assert np.asarray(made.heatmap("normal"))[len(plain) :].tolist() != told[len(plain) :].tolist()
+
+
+def test_the_heatmap_of_a_narrowed_answer_shows_what_speaks_against_normal():
+    made = prediction(**NARROWED, evidence=evidence() * [1, 1, 1], source=radiograph())
+    both = made.evidence.copy()
+    both[0, -1, 1] = 6  # pneumonia at the upper right, covid at the upper left, normal at the lower right
+    shown = np.asarray(replace(made, evidence=both).heatmap(legend=False), int)
+    assert np.ptp(shown[2, 2]) > 30
+    assert np.ptp(shown[2, -3]) > 30
+    assert np.ptp(shown[-3, -3]) == 0
+
+
 def test_a_heatmap_may_be_drawn_on_another_picture_and_more_or_less_strongly():
     made = prediction(evidence=evidence(), source="gone.png")
     with pytest.raises(InputError, match=r"gone\.png: no such file"):
         made.heatmap()
-    plain = np.asarray(made.heatmap(image=radiograph(), opacity=0.0))
+    plain = np.asarray(made.heatmap(image=radiograph(), opacity=0.0, legend=False))
     np.testing.assert_array_equal(plain, np.repeat(radiograph()[..., None], 3, axis=2))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
 from covidnet_lite.errors import InputError
+from covidnet_lite.place import ZONES, Place
 from covidnet_lite.prediction import DISCLAIMER, Failure, Prediction
 from covidnet_lite.report import unique_names, writer
 
@@ -17,14 +19,22 @@ SHARES = {"normal": 0.1, "pneumonia": 0.2, "covid": 0.7}
 TIMINGS = {"read": 1.0, "run": 2.5}
 
 
-def made(name, status, label, reason, probabilities, distance):
-    return Prediction(name, status, label, reason, probabilities, TIMINGS, "tiny", "ab" * 32, distance=distance)
+def made(name, status, labels, reason, probabilities, distance, **more):
+    return Prediction(
+        name, status, labels, reason, probabilities, TIMINGS, "tiny", "ab" * 32, distance=distance, **more
+    )
 
 
+ZONES = dict.fromkeys(ZONES, 0.0) | {"right lower": 0.9}
+NARROWED = made(
+    "n.png", "narrowed", ("pneumonia", "covid"), "pneumonia or covid: which of them is not sure enough", SHARES, 1.0,
+    negative="normal", extent=0.31, extent_error=0.09, place=Place(0.9, ZONES, "right lower zone"),
+    track_record="such an answer was right on 94% of films",
+)  # fmt: skip
 RESULTS = [
-    made("x/a.png", "answered", "covid", None, SHARES, 1.25),
-    made('b, "é".png', "unsure", None, "unsure: most like covid", SHARES, None),
-    made("cat.jpg", "refused", None, "does not look like a chest", {}, 9.0),
+    made("x/a.png", "answered", ("covid",), None, SHARES, 1.25),
+    made('b, "é".png', "unsure", (), "unsure: not sure enough", SHARES, None),
+    made("cat.jpg", "refused", (), "does not look like a chest", {}, 9.0),
     Failure("gone.png", InputError("gone.png: no such file; check the path")),
 ]
 
@@ -56,11 +66,12 @@ def test_csv_has_one_row_a_result_in_the_same_columns():
     answered, unsure, refused, failed = csv.DictReader(io.StringIO(report("csv")))
     assert answered == {
         "name": "x/a.png", "status": "answered", "label": "covid",
-        "normal": "0.1000", "pneumonia": "0.2000", "covid": "0.7000",
+        "normal": "0.100000", "pneumonia": "0.200000", "covid": "0.700000", "labels": "covid",
+        "extent": "", "extent_error": "", "place": "", "inside": "",
         "distance": "1.250", "total_ms": "3.500", "reason": "",
         "model": "tiny", "sha256": "ab" * 32, "note": DISCLAIMER,
     }  # fmt: skip
-    assert (unsure["name"], unsure["label"], unsure["covid"], unsure["distance"]) == ('b, "é".png', "", "0.7000", "")
+    assert (unsure["name"], unsure["label"], unsure["covid"], unsure["distance"]) == ('b, "é".png', "", "0.700000", "")
     assert (refused["status"], refused["covid"], refused["distance"]) == ("refused", "", "9.000")
     assert refused["reason"] == "does not look like a chest"
     assert (failed["status"], failed["reason"]) == ("failed", "gone.png: no such file; check the path")
@@ -76,14 +87,34 @@ def test_a_table_lines_up_and_names_every_file():
     lines = report("table").splitlines()
     assert lines[0].split() == ["answer", *LABELS, "file"]
     assert lines[1].split() == ["covid", "10.0%", "20.0%", "70.0%", "x/a.png"]
-    assert lines[2].startswith("unsure ")
-    assert lines[3].strip() == "unsure: most like covid"
+    assert lines[2].split()[:4] == ["unsure", "-", "-", "-"]  # an abstention shows no finding
+    assert lines[3].strip() == "unsure: not sure enough"
     assert lines[4].split() == ["refused", "-", "-", "-", "cat.jpg"]
     assert lines[6].split() == ["failed", "-", "-", "-", "gone.png"]
     assert lines[7].strip() == "gone.png: no such file; check the path"
     assert lines[8:] == [DISCLAIMER]
     starts = [lines[i].index(name) for i, name in ((0, "file"), (1, "x/a"), (2, "b, "), (4, "cat"), (6, "gone"))]
     assert len(set(starts)) == 1
+
+
+def test_a_narrowed_answer_says_what_is_left_how_much_and_where():
+    lines = report("table", [NARROWED, RESULTS[1]]).splitlines()
+    assert lines[1].split() == ["not", "normal", "10.0%", "20.0%", "70.0%", "n.png"]
+    assert lines[2].strip() == "not normal; pneumonia or covid"
+    assert lines[3].strip() == (
+        "opacity in about 31% of the lungs (off by 9% of the lungs on average); evidence: right lower zone"
+    )
+    assert lines[-2] == "not normal; pneumonia or covid: such an answer was right on 94% of films"
+    assert lines[1].index("n.png") == lines[0].index("file")
+    (row,) = csv.DictReader(io.StringIO(report("csv", [NARROWED])))
+    assert (row["status"], row["label"], row["labels"]) == ("narrowed", "", "pneumonia|covid")
+    assert (row["extent"], row["extent_error"]) == ("0.3100", "0.0900")
+    assert (row["place"], row["inside"]) == ("right lower zone", "0.9000")
+
+
+def test_a_probability_is_not_rounded_to_certainty():
+    sure = replace(RESULTS[0], probabilities={"normal": 0.0002, "pneumonia": 0.0002, "covid": 0.9996})
+    assert report("table", [sure]).splitlines()[1].split()[:4] == ["covid", "<0.1%", "<0.1%", ">99.9%"]
 
 
 def test_a_table_shows_timings_when_asked():

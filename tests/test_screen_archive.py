@@ -130,12 +130,15 @@ def alone(folder: Path) -> dict[str, dict[str, Any]]:
             "name": path,
             "status": result.status,
             "label": result.label,
+            "labels": "|".join(result.labels),
             "reason": result.reason,
+            "place": None,
             **{
                 f"probability_{label}": shares.get(f"probability_{label}") for label in ("normal", "pneumonia", "covid")
             },
             "confidence": getattr(result, "confidence", None),
             "distance": getattr(result, "distance", None),
+            "extent": None,
             "size": Path(path).stat().st_size,
             "mtime_ns": Path(path).stat().st_mtime_ns,
         }

@@ -13,8 +13,7 @@ outputs of one pass:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -39,6 +38,7 @@ _STAGES = (
 # Width, depth, input side in pixels, as published.
 _LITE = {0: (1.0, 1.0, 224), 1: (1.0, 1.1, 240), 2: (1.1, 1.2, 260)}
 _BN_EPSILON = 1e-3
+HEAD_LAYERS = ("around", "mixed", "evidence", "logits")  # of with_head and heads.with_evidence
 
 
 @dataclass(frozen=True)
@@ -94,43 +94,25 @@ def with_head(backbone: Backbone, labels: tuple[str, ...], dropout: float = 0.2)
     )
 
 
-def tap(backbone: Backbone, names: Sequence[str]) -> Backbone:
-    """The same network, ending in the outputs of some of its layers side by side, on the grid of the coarsest.
-
-    Raises:
-        ModelError: there is no such layer, it puts out no map, or the grids do not divide one another.
-    """
-    known = {layer.name: layer for layer in backbone.network.layers}
-    if unknown := [name for name in names if name not in known]:
-        raise ModelError(
-            f"readout.layers: {backbone.network.name} has no layer {unknown[0]!r}; some are "
-            + ", ".join(list(known)[::12])
-        )
-    maps = {name: known[name].output for name in names}
-    if flat := [name for name, values in maps.items() if len(values.shape) != 4]:
-        raise ModelError(f"readout.layers: {flat[0]!r} puts out no map (batch, height, width, channels); name another")
-    coarsest = min(values.shape[1] for values in maps.values())
-    if uneven := [f"{name!r} ({values.shape[1]})" for name, values in maps.items() if values.shape[1] % coarsest]:
-        raise ModelError(f"readout.layers: {uneven[0]} does not divide into a grid of {coarsest}; change the side")
-    pooled = [
-        values if values.shape[1] == coarsest else layers.AveragePooling2D(values.shape[1] // coarsest)(values)
-        for values in maps.values()
-    ]
-    features = layers.Concatenate(name="features")(pooled) if len(pooled) > 1 else pooled[0]
-    return replace(backbone, network=keras.Model(backbone.network.inputs[0], features, name=backbone.network.name))
-
-
-def freeze(network: keras.Model, upto: str) -> None:
-    """Leaves the layers up to the one of this name, in the order of the graph, as they are; ``""`` for none.
+def below(network: keras.Model, upto: str) -> keras.Model:
+    """The part of a network up to the layer of this name, which keeps its weights while the rest is trained.
 
     Raises:
         ModelError: there is no such layer.
     """
     names = [layer.name for layer in network.layers]
-    if upto and upto not in names:
+    if upto not in names:
         raise ModelError(f"freeze = {upto!r}: {network.name} has no such layer; some are {', '.join(names[::12])}")
-    for layer in network.layers[: names.index(upto) + 1 if upto else 0]:
-        layer.trainable = False
+    return keras.Model(network.inputs[0], network.get_layer(upto).output, name="frozen")
+
+
+def begun_at_random(network: keras.Model) -> list[str]:
+    """The names of the layers that have no ImageNet weights: all behind the backbone, and a neck."""
+    return [
+        layer.name
+        for layer in network.layers
+        if layer.name in HEAD_LAYERS or layer.name.endswith("_lateral") or layer.name.startswith("neck")
+    ]
 
 
 # --- EfficientNet-Lite -------------------------------------------------------------

@@ -1,67 +1,158 @@
-"""Radiographs in memory, served to Keras batch by batch."""
+"""Training radiographs in memory, served batch by batch; the same batches for the same seed and epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from covidnet_lite import lungs
-from covidnet_lite.fit import WHOLE, Box, InputSpec, fit, normalise
-from training import spectrum
-from training.augment import Strength, augment
+from covidnet_lite.fit import Box, InputSpec, fit, normalise
+from training.supervision import Lesson
+from training.variant import Pixels, Strength, coverage, variant
+
+T = TypeVar("T")
+Array = npt.NDArray[Any]
 
 
-class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches ``(x, y, weight)``; the same for the same seed and epoch, also after a restart.
+@dataclass(frozen=True, eq=False)
+class Films:
+    """Radiographs to train on, and what is known of them.
 
-    ``epoch`` is set by whoever trains: Keras ends an epoch while its last batches are still being made.
+    Attributes:
+        images: ``(height, width)`` uint8 each.
+        views: the box around the lungs of each.
+        lesson: what they teach.
     """
 
-    def __init__(
-        self,
-        images: Sequence[Image.Image],
-        targets: npt.NDArray[Any],
-        weights: npt.NDArray[np.float32],
-        spec: InputSpec,
-        strength: Strength,
-        batch_size: int,
-        seed: int,
-        first_epoch: int = 0,
-    ) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
-        self.images, self.targets, self.weights = images, targets, weights
-        self.spec, self.strength, self.batch_size, self.seed = spec, strength, batch_size, seed
-        self.epoch = first_epoch
-        self.views = [lungs.view(image, spec) for image in images]
-        self.cropped = replace(spec, lungs=b"")  # how what is cropped already is prepared
-        seen = zip(images, self.views) if strength.spectrum else ()
-        self.spectra = [spectrum.radial(fit(image, spec, view)) for image, view in seen]
+    images: Sequence[Pixels]
+    views: Sequence[Box]
+    lesson: Lesson
 
-    def __len__(self) -> int:
-        return len(self.images) // self.batch_size
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], ...]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))
-        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        pixels = np.stack([self._variant(i, rng) for i in chosen])
-        return normalise(pixels, self.spec), self.targets[chosen], self.weights[chosen]
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """``(n, ...)`` float32 each.
 
-    def _variant(self, index: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-        image = self.images[index]
-        if self.spec.lungs:
-            image = lungs.crop(image, _jittered(self.views[index], rng))
-        pixels = fit(augment(image, rng, self.strength), self.cropped)
-        if self.spectra and rng.random() < self.strength.spectrum:
-            target = self.spectra[rng.integers(len(self.spectra))]
-            pixels = fit(Image.fromarray(spectrum.impose(pixels, target, rng.uniform(0.6, 1))), self.cropped)
-        return pixels
+    Attributes:
+        inputs: of the network, or of what is trained of it.
+        allowed, mapped, severity: as in :class:`training.supervision.Lesson`.
+        covered: ``(n, cells, cells)``, the share of each place of the map that lies in a drawn box.
+    """
+
+    inputs: Array
+    allowed: Array
+    covered: Array
+    mapped: Array
+    severity: Array
+
+
+def steps(lesson: Lesson) -> int:
+    """Batches in an epoch: the films that have a label are drawn about once each, on average."""
+    drawn = sum(count for films, count in lesson.pools if not _ranked(lesson, films))
+    held = sum(len(films) for films, _ in lesson.pools if not _ranked(lesson, films))
+    return max(1, round(held / drawn)) if drawn else max(1, len(lesson.allowed) // sum(n for _, n in lesson.pools))
+
+
+def _ranked(lesson: Lesson, films: Array) -> bool:
+    return bool((lesson.severity[films] >= 0).all())
+
+
+def drawn(lesson: Lesson, seed: int, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The films of each batch of an epoch. Each pool is gone through in a new order, again and again."""
+    rng = np.random.default_rng((seed, epoch))
+    count = steps(lesson)
+    parts = []
+    for films, n in lesson.pools:
+        rounds = -(-count * n // len(films))
+        order = np.concatenate([rng.permutation(films) for _ in range(rounds)])[: count * n]
+        parts.append(order.reshape(count, n))
+    return iter(np.concatenate(parts, axis=1))
+
+
+def pixel_batches(
+    films: Films, spec: InputSpec, cells: int, strength: Strength, seed: int, epoch: int
+) -> Iterator[Batch]:
+    """Augmented batches of an epoch; two cores draw them while the network is trained."""
+
+    def one(index: int, key: tuple[int, ...]) -> tuple[Pixels, Array]:
+        return draw(films, index, spec, cells, np.random.default_rng(key), strength)
+
+    with ThreadPoolExecutor(2) as pool:
+        for step, chosen in enumerate(drawn(films.lesson, seed, epoch)):
+            made = list(pool.map(one, chosen, [(seed, epoch, step, i) for i in range(len(chosen))]))
+            yield batch(
+                normalise(np.stack([p for p, _ in made]), spec), np.stack([c for _, c in made]), films.lesson, chosen
+            )
+
+
+def draw(
+    films: Films, index: int, spec: InputSpec, cells: int, rng: np.random.Generator, strength: Strength
+) -> tuple[Pixels, Array]:
+    """A random variant of one film and how much of each place of its map is opacity."""
+    pixels, matrix = variant(films.images[index], films.views[index], spec.height, rng, strength, spec.equalise)
+    boxes = films.lesson.boxes[index]
+    if not boxes:
+        return pixels, np.zeros((cells, cells), np.float32)
+    return pixels, coverage(boxes, films.images[index].shape, matrix, spec.height, cells)
+
+
+def crop(image: Pixels, view: Box, spec: InputSpec) -> Pixels:
+    """A film as it is, prepared by the runtime's own code."""
+    return fit(Image.fromarray(image), spec, view)
+
+
+def batch(inputs: Array, covered: Array, lesson: Lesson, chosen: Array) -> Batch:
+    """A batch of these films."""
+    return Batch(
+        inputs,
+        lesson.allowed[chosen],
+        covered.astype(np.float32),
+        lesson.mapped[chosen],
+        lesson.severity[chosen],
+    )
+
+
+def ahead(items: Callable[[], Iterable[T]], room: int = 4) -> Iterator[T]:
+    """The same items, made by another thread while they are used; what fails there is raised here."""
+    waiting: queue.Queue[tuple[str, Any]] = queue.Queue(room)
+    over = threading.Event()
+
+    def put(kind: str, value: Any) -> None:
+        while not over.is_set():
+            try:
+                return waiting.put((kind, value), timeout=0.5)
+            except queue.Full:
+                pass
+
+    def work() -> None:
+        try:
+            for item in items():
+                put("item", item)
+                if over.is_set():
+                    return
+        except BaseException as error:
+            return put("error", error)
+        put("end", None)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            kind, value = waiting.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            yield value
+    finally:
+        over.set()
 
 
 def predict(model: keras.Model, inputs: npt.NDArray[np.float32], batch_size: int = 32) -> Any:
@@ -74,14 +165,3 @@ def predict(model: keras.Model, inputs: npt.NDArray[np.float32], batch_size: int
     if isinstance(found[0], dict):
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     return np.concatenate(found)
-
-
-def _jittered(view: Box, rng: np.random.Generator) -> Box:
-    """Another box near one, as a finder that errs would find it; now and then all of the picture."""
-    if rng.random() < 0.1:
-        return WHOLE
-    left, top, right, bottom = view
-    across, down = (right - left) * rng.uniform(-0.1, 0.12), (bottom - top) * rng.uniform(-0.1, 0.12)
-    sides = np.array([left - across, top - down, right + across, bottom + down]) + rng.normal(0, 0.02, 4)
-    left, top, right, bottom = (float(side) for side in np.clip(sides, 0, 1))
-    return left, top, right, bottom

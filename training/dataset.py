@@ -1,9 +1,9 @@
 """The radiographs a network is trained on: ``python training/dataset.py DATA`` says what is wrong with them.
 
 DATA is a manifest.csv or a folder (``LABEL/image`` or ``SPLIT/LABEL/image``). Prints
-counts, problems, copies, films that look wrong, and how much of the label the
-source gives away; a file that cannot be read costs only itself. ``--page`` shows
-the films, ``--split-into`` deals them into train, val and test.
+counts, problems, labels that a source gives away, copies, films that look wrong,
+and how much of the label the source tells; a file that cannot be read costs only
+itself. ``--page`` shows the films, ``--split-into`` deals them into train, val and test.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from covidnet_lite.fit import Box, InputSpec, fit, normalise
 SPLITS = ("train", "val", "test")
 SIDE = 320  # pixels of a film's shorter side in memory while it is looked at
 SHOWN = 20  # lines of each kind that are printed
+NEARLY_ALL = 0.95  # share of a label's films from which they count as those of one source, and the reverse
 KINDS = {
     "inverted": "Look inverted (black for white)",
     "turned": "Look turned",
@@ -131,6 +132,48 @@ def case_weights(cases: Sequence[Case], balance: float, source_weights: dict[str
     return (weights / weights.mean()).astype(np.float32)
 
 
+def single_source_labels(cases: Sequence[Case], labels: Sequence[str]) -> dict[str, str]:
+    """Labels whose films come from one source, label -> source: there a network can tell the source instead.
+
+    From one source means at least 95 % of the films that ``cases`` has of a label. Where all labels come from the same
+    source, only the films can tell them apart, and nothing is returned. Films of no named source count as one source.
+    """
+    return _settled([(case.label, case.source) for case in cases if case.label in labels])
+
+
+def single_label_sources(cases: Sequence[Case], labels: Sequence[str]) -> dict[str, str]:
+    """Sources whose films have one label, source -> label; the reverse of :func:`single_source_labels`."""
+    return _settled([(case.source, case.label) for case in cases if case.label in labels])
+
+
+def _settled(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Firsts that nearly always go with one and the same second, unless all firsts go with that."""
+    seconds: dict[str, Counter[str]] = defaultdict(Counter)
+    for first, second in pairs:
+        seconds[first][second] += 1
+    commonest = {first: counts.most_common(1)[0] for first, counts in sorted(seconds.items())}
+    settled = {first: second for first, (second, n) in commonest.items() if n >= NEARLY_ALL * seconds[first].total()}
+    return settled if len(settled) < len(seconds) or len(set(settled.values())) > 1 else {}
+
+
+def source_contrasts(cases: Sequence[Case], labels: Sequence[str]) -> list[str]:
+    """Where telling the sources apart would pass for telling the labels apart, one sentence each.
+
+    Looks at the films that a network would be trained on: those of the split ``train``, and those without a split.
+    """
+    taught = [case for case in cases if case.split in ("", "train")]
+    said = [
+        f"Nearly all films labelled {label} are of {source or 'no named source'}, and those of other labels are not"
+        for label, source in single_source_labels(taught, labels).items()
+    ]
+    said += [
+        f"Nearly all films of {source or 'no named source'} are labelled {label}, and those of other sources are not"
+        for source, label in single_label_sources(taught, labels).items()
+    ]
+    advice = "a network can learn the source instead; compare labels within a source, keep such films for tests"
+    return [f"{sentence}: {advice}" for sentence in said]
+
+
 @dataclass(frozen=True, eq=False)
 class Film:
     """A case and its picture: 8-bit gray, maybe reduced, and ``(width, height)`` of the file."""
@@ -140,18 +183,27 @@ class Film:
     size: tuple[int, int]
 
 
+def read_film(case: Case, side: int) -> Film:
+    """The radiograph, the shorter side about ``side`` pixels, or as stored if smaller.
+
+    Raises:
+        InputError, MissingExtraError: it cannot be read.
+    """
+    read = radiograph.read(case.path, at_least=(side, side))
+    image, factor = read.image, side / min(read.image.size)
+    if factor < 1:
+        image = image.resize([round(s * factor) for s in image.size], Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return Film(case, image, (read.width, read.height))
+
+
 def readable(cases: Sequence[Case], side: int) -> tuple[list[Film], list[str]]:
-    """The radiographs, the shorter side about ``side`` pixels or as stored if smaller, and what ails the others."""
+    """The radiographs as :func:`read_film` makes them, and what ails the others."""
 
     def one(case: Case) -> Film | str:
         try:
-            read = radiograph.read(case.path, at_least=(side, side))
+            return read_film(case, side)
         except CovidNetLiteError as error:
             return str(error)
-        image, factor = read.image, side / min(read.image.size)
-        if factor < 1:
-            image = image.resize([round(s * factor) for s in image.size], Image.Resampling.BILINEAR, reducing_gap=2.0)
-        return Film(case, image, (read.width, read.height))
 
     with ThreadPoolExecutor() as pool:
         films = list(pool.map(one, cases))
@@ -223,6 +275,7 @@ def look(cases: Sequence[Case], labels: Sequence[str]) -> tuple[dict[str, Any], 
         "patients": len({case.patient or str(case.path) for case in cases}),
         "counts": [[*cell, n] for cell, n in sorted(Counter((c.label, c.source, c.split) for c in cases).items())],
         "problems": problems(cases, labels),
+        "source_contrasts": source_contrasts(cases, labels),
         "unreadable": unreadable,
         "copies": [_copy(seen, i, j, alike) for i, j, alike in near_duplicates(images)],
         "orientation": {"recall": turned.recall, "flagged": turned.flagged} if turned else None,
@@ -249,6 +302,7 @@ def words(figures: dict[str, Any]) -> str:
     lines = [f"{figures['images']} images of {figures['patients']} patients", "", "Label, source, split:"]
     lines += [f"  {n:6d}  " + ", ".join(name or "-" for name in cell) for *cell, n in figures["counts"]]
     lines += _part("Problems", figures["problems"]) + _part("Cannot be read", figures["unreadable"])
+    lines += _part("Labels that a source gives away", figures["source_contrasts"])
     copies = sorted(
         figures["copies"], key=lambda copy: ("split" not in copy["across"], "patient" not in copy["across"])
     )

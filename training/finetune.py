@@ -8,15 +8,13 @@ after a kill, it goes on where it was.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
-import io
 import json
-import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,49 +26,38 @@ import numpy as np
 import numpy.typing as npt
 
 from convert import synthetic
-from covidnet_lite import files, metrics
+from covidnet_lite import files, lungs, metrics
 from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from covidnet_lite.fit import InputSpec
-from training import backbones, checkpoint, dataset, quantisation_aware, readout
-from training.batches import Batches, predict
+from covidnet_lite.fit import InputSpec, normalise
+from training import backbones, checkpoint, dataset, frozen, heads, losses, quantisation_aware, supervision, trainer
+from training.batches import Batch, Films, crop, drawn, pixel_batches, predict, steps
 from training.equalise_channels import equalise_channels
 from training.recipe import Recipe, read_recipe
+from training.supervision import Source
+from training.variant import variant
 
 LUNGS = ROOT / "training/checkpoints/lungs.tflite"  # from locate_lungs.py
+ADAPTED = 20  # batches of which batch normalisation takes its statistics
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
-    """Decoded cases of one split and their targets, ``(n,)`` int64."""
+    """Decoded cases of one split."""
 
     cases: list[Case]
-    images: list[Any]
-    targets: npt.NDArray[np.int64]
-
-
-@dataclass
-class Progress:
-    """Where a run is, kept on disk beside its weights."""
-
-    epoch: int = 0  # epochs done
-    best: float = math.inf  # lowest validation loss
-    waited: int = 0  # epochs since then
-    done: bool = False
-    averaged: int = 0  # epochs whose weights are in the mean
-
-    @classmethod
-    def load(cls, path: Path) -> Progress:
-        return cls(**json.loads(path.read_text())) if path.is_file() else cls()
-
-    def save(self, path: Path) -> None:
-        files.write(path, json.dumps(asdict(self)))
+    films: Films
+    inputs: npt.NDArray[np.float32]  # (n, height, width, channels), of validation films as they are; else empty
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Fine-tune a network on radiographs.")
     parser.add_argument(
-        "--data", type=Path, required=True, help="a manifest.csv, or a folder (LABEL/image or SPLIT/LABEL/image)"
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="manifests (CSV), or folders (LABEL/image or SPLIT/LABEL/image)",
     )
     parser.add_argument(
         "--recipe", type=Path, default=ROOT / "training/recipes/base.toml", help="the TOML file that says how"
@@ -79,16 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("runs"), help="folder for runs; this one goes to OUT/NAME (default: runs)"
     )
     parser.add_argument("--fresh", action="store_true", help="start again, dropping what an earlier run left")
-    parser.add_argument(
-        "--verbose",
-        choices=(0, 1, 2),
-        type=int,
-        default=1,
-        help="0 silent, 1 progress bar, 2 one line an epoch (default: 1)",
-    )
+    parser.add_argument("--quiet", action="store_true", help="print no line for each epoch")
     args = parser.parse_args(argv)
     try:
-        run(args.data, read_recipe(args.recipe), args.recipe, args.out, args.fresh, args.verbose)
+        run(args.data, read_recipe(args.recipe), args.recipe, args.out, args.fresh, args.quiet)
     except CovidNetLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -98,52 +79,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = False, verbose: int = 1) -> keras.Model:
+def run(
+    data: Sequence[Path], recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = False, quiet: bool = False
+) -> keras.Model:
     """Trains one recipe, or goes on with it, and returns the network."""
-    cases = deal(data, recipe)
+    cases, sources = deal(data, recipe)
     folder, text, finder = out / recipe.name, recipe_path.read_bytes(), _finder(recipe)
     if not fresh and folder.exists() and not begun(out, cases, recipe):
         raise DatasetError(
             f"{folder}: holds a run of another recipe or other data; give another --out, or --fresh to drop it"
         )
-    splits = load(cases, recipe)
+    start = _network(recipe)
+    spec = replace(start[1], lungs=finder)
+    splits = load(cases, recipe, sources, spec)
     if fresh and folder.exists():
         shutil.rmtree(folder)
     mark = fingerprint(cases, recipe)
     files.write_all({folder / f"{recipe.name}.made_from": mark, folder / f"{recipe.name}.toml": text})
     write_manifest(folder / "manifest.csv", cases)  # so that what was held out stays held out
-    keras.utils.set_random_seed(recipe.seed)
-    backbone = backbones.build(
-        recipe.backbone, side=recipe.side, weights=recipe.weights, equalise=recipe.equalise, blocks=recipe.blocks
-    )
-    if recipe.readout.layers:
-        backbone = backbones.tap(backbone, recipe.readout.layers)
-    network = backbones.with_head(backbone, recipe.labels, recipe.dropout)
-    spec = replace(backbone.spec, lungs=finder)
-    if recipe.readout.layers:
-        _read_out(network, splits, spec, recipe, folder)
-    else:
-        backbones.freeze(network, recipe.freeze)
-        classifier = keras.Model(network.inputs[0], network.output["logits"])
-        _train(classifier, "float", splits, spec, recipe, folder, verbose)
-    for layer in network.layers:
-        layer.trainable = True
-
+    say = (lambda _: None) if quiet else (lambda line: print(line, flush=True))
+    teachers = [_float_stage(recipe, recipe.seed + i, splits, spec, folder, say) for i in range(max(1, recipe.seeds))]
+    network = _mean_weights(teachers)
     statistics = None  # batch normalisation keeps them until it is folded
     if recipe.quantisation_aware.epochs:
-        network = quantisation_aware.fold_batch_norm(network)
-        calibration = _calibration_images(splits["train"], spec, recipe)
+        calibration = _calibration_images(splits["train"].films, spec, recipe)
         equalise_channels(network, calibration)
         imitated = quantisation_aware.imitate_int8(network, calibration)
-        _train(
-            imitated.trainer(recipe.quantisation_aware.consistency),
-            "int8",
-            splits,
-            spec,
-            recipe,
-            folder,
-            verbose,
-        )
+        _int8_stage(imitated, teachers, recipe, splits, spec, folder, say)
         imitated.settle()
         statistics = synthetic.record(network, calibration)
         files.write(folder / f"{recipe.name}.ranges.json", json.dumps(imitated.ranges(), indent=1) + "\n")
@@ -155,7 +117,7 @@ def run(data: Path, recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = 
         "sources": sorted({c.source for c in splits["train"].cases if c.source}),
     }
     checkpoint.save(network, folder / f"{recipe.name}.keras", recipe.labels, spec, facts, statistics)
-    print(f"wrote {folder / recipe.name}.keras")
+    say(f"wrote {folder / recipe.name}.keras")
     return network
 
 
@@ -181,26 +143,28 @@ def _finder(recipe: Recipe) -> bytes:
     return LUNGS.read_bytes()
 
 
-def deal(data: Path, recipe: Recipe) -> list[Case]:
-    """Reads and checks the cases of the recipe's labels and sources, each in a split.
+def deal(data: Sequence[Path], recipe: Recipe) -> tuple[list[Case], dict[str, Source]]:
+    """Reads and checks the cases that the recipe can use, each in a split, and what their sources teach.
 
     Raises:
         DatasetError: the data set has problems.
     """
-    cases = read_cases(data)
+    cases = [case for where in data for case in read_cases(where)]
+    if recipe.sources:
+        supervision.check(cases, recipe.sources, recipe.labels)
+        known = {(name, label) for name, s in recipe.sources.items() for label in (*s.means, *s.batch)}
+        cases = [c for c in cases if (c.source, c.label) in known]
+        dataset.check(cases, sorted({label for _, label in known}))
+        return supervision.deal(cases, recipe.sources), dict(recipe.sources)
     dataset.check(cases, recipe.labels, recipe.ignore)
-    if unknown := sorted(set(recipe.exclude_sources) - {c.source for c in cases}):
-        raise DatasetError(f"exclude_sources: the data have no source {unknown[0]}; check the recipe's spelling")
-    # Dealt first: whoever leaves out a source has the others in the splits that all have them in.
     cases = dataset.split_by_patient([c for c in cases if c.label in recipe.labels], recipe.seed)
-    cases = [c for c in cases if c.source not in recipe.exclude_sources]
-    if recipe.exclude_licences and (silent := [c for c in cases if not c.fields.get("licence")]):
-        raise DatasetError(f"exclude_licences: {silent[0].path} has no licence in the manifest; add the column")
-    return [c for c in cases if not any(word in c.fields.get("licence", "") for word in recipe.exclude_licences)]
+    for warning in dataset.source_contrasts(cases, recipe.labels):
+        print(f"warning: {warning}", file=sys.stderr)
+    return cases, supervision.whole(cases, recipe.labels, recipe.batch_size)
 
 
-def load(cases: list[Case], recipe: Recipe) -> dict[str, Split]:
-    """Decodes the training and validation images.
+def load(cases: list[Case], recipe: Recipe, sources: dict[str, Source], spec: InputSpec) -> dict[str, Split]:
+    """Decodes the training and validation films.
 
     Raises:
         DatasetError: a split lacks a label.
@@ -208,202 +172,190 @@ def load(cases: list[Case], recipe: Recipe) -> dict[str, Split]:
     splits = {}
     for name in ("train", "val"):
         chosen = [c for c in cases if c.split == name]
-        missing = sorted(set(recipe.labels) - {c.label for c in chosen})
-        if missing:
+        held = {means for c in chosen for means in sources[c.source].means.get(c.label, ())}
+        if missing := sorted(set(recipe.labels) - held):
             raise DatasetError(f"no image of {', '.join(missing)} in the {name} split; add some or change the splits")
-        targets = np.array([recipe.labels.index(c.label) for c in chosen])
-        splits[name] = Split(chosen, dataset.decode(chosen, recipe.decode_side), targets)
-        print(
-            f"{name}: {len(chosen)} images, "
-            + ", ".join(f"{n} {label}" for label, n in zip(recipe.labels, np.bincount(targets)))
-        )
+        pictures = dataset.decode(chosen, recipe.decode_side)
+        views = [lungs.view(picture, spec) for picture in pictures]
+        known = supervision.lesson(chosen, sources, recipe.labels, complete=name == "train")
+        films = Films([np.asarray(picture) for picture in pictures], views, known)
+        inputs = dataset.network_inputs(pictures, spec, views) if name == "val" else np.zeros(0, np.float32)
+        splits[name] = Split(chosen, films, inputs)
+        counts = {label: sum(c.label == label for c in chosen) for label in sorted({c.label for c in chosen})}
+        print(f"{name}: {len(chosen)} films, " + ", ".join(f"{n} {label}" for label, n in counts.items()))
     return splits
 
 
-def _read_out(network: keras.Model, splits: dict[str, Split], spec: InputSpec, recipe: Recipe, folder: Path) -> None:
-    """Sets the last layer, all others staying as they are; from disk where an earlier start has found it already."""
-    found, evidence = folder / "readout.npz", network.get_layer("evidence")
-    if found.is_file():
-        evidence.set_weights(_read_arrays(found))
-        return
-    train, val = splits["train"], splits["val"]
-    embedding = keras.Model(network.inputs[0], network.output["embedding"])
-    features, films = readout.gather(
-        embedding, train.images, spec, recipe.augment, recipe.readout.variants, recipe.seed
+def _network(recipe: Recipe) -> tuple[keras.Model, InputSpec]:
+    """The network as ImageNet left it, with a head that begins at random."""
+    backbone = backbones.build(
+        recipe.backbone, side=recipe.side, weights=recipe.weights, equalise=recipe.equalise, blocks=recipe.blocks
     )
-    weights = dataset.case_weights(train.cases, recipe.balance, recipe.source_weights)[films]
-    sources = [train.cases[i].source for i in films]
-    kernel, bias = readout.fit(
-        features, train.targets[films], sources, weights, recipe.labels, recipe.readout, recipe.label_smoothing
-    )
-    evidence.set_weights([kernel[None, None], bias])
-    classifier = keras.Model(network.inputs[0], network.output["logits"])
-    row = _row("readout", 0, {}, predict(classifier, dataset.network_inputs(val.images, spec)), val, recipe)
-    _log(folder / f"{recipe.name}.csv", row)
-    print("readout: " + ", ".join(f"{k} {v:.4f}" for k, v in row.items() if k.startswith("val_")), flush=True)
-    _write_arrays(found, evidence.get_weights())
+    if recipe.taps:
+        return heads.with_evidence(backbone.network, recipe.taps, recipe.labels, recipe.dropout), backbone.spec
+    return backbones.with_head(backbone, recipe.labels, recipe.dropout), backbone.spec
 
 
-def _train(
-    model: keras.Model,
-    stage: str,
+def _cells(network: keras.Model) -> int:
+    return int(network.output["evidence"].shape[1])
+
+
+def _float_stage(
+    recipe: Recipe, seed: int, splits: dict[str, Split], spec: InputSpec, folder: Path, say: Any
+) -> keras.Model:
+    """One network of the first stage, batch normalisation folded into its convolutions."""
+    keras.utils.set_random_seed(seed)
+    network, _ = _network(recipe)
+    films = splits["train"].films
+    # The same for all seeds, so that they stand on the same frozen layers.
+    _adapt(network, films, spec, recipe)
+    network = quantisation_aware.fold_batch_norm(network)
+    cells = _cells(network)
+    trained, low = network, None
+    if recipe.freeze:
+        low = backbones.below(network, recipe.freeze)
+        trained = keras.Model(low.output, network.output)
+        kept = frozen.look(low, films, spec, cells, recipe.augment, recipe.variants, recipe.seed, folder)
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        if low is not None:
+            return kept.batches(films, seed, epoch)
+        return pixel_batches(films, spec, cells, recipe.augment, seed, epoch)
+
+    def loss(inputs: Any, allowed: Any, covered: Any, mapped: Any, severity: Any) -> dict[str, Any]:
+        found = trained(keras.ops.cast(inputs, "float32"), training=True)
+        parts = {
+            "labels": losses.open_cross_entropy(found["logits"], allowed, recipe.label_smoothing),
+            "map": losses.map_cross_entropy(found["evidence"], covered, mapped),
+            "order": losses.ranking(found["evidence"], severity),
+        }
+        return {
+            "loss": parts["labels"] + recipe.map_weight * parts["map"] + recipe.rank_weight * parts["order"],
+            **parts,
+        }
+
+    val = splits["val"]
+    seen = val.inputs if low is None else predict(low, val.inputs)
+    count = steps(films.lesson)
+    stage = trainer.Stage(
+        f"float.{seed}",
+        recipe.epochs,
+        batches,
+        loss,
+        _groups(trained, recipe, count),
+        lambda: _judge(trained, seen, val, recipe),
+        recipe.momentum,
+        trained.non_trainable_variables,
+    )
+    trainer.train(stage, folder, folder / f"{recipe.name}.csv", say)
+    return network
+
+
+def _adapt(network: keras.Model, films: Films, spec: InputSpec, recipe: Recipe) -> None:
+    """Batch normalisation's statistics, of radiographs instead of ImageNet's photographs (Li et al., AdaBN, 2018)."""
+    rng = np.random.default_rng(recipe.seed)
+    size = min(32, len(films.images))
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.8
+    for _ in range(ADAPTED if norms else 0):
+        chosen = rng.choice(len(films.images), size, replace=False)
+        seen = [
+            variant(films.images[i], films.views[i], spec.height, rng, recipe.augment, spec.equalise)[0] for i in chosen
+        ]
+        network(normalise(np.stack(seen), spec), training=True)
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+
+
+def _groups(trained: keras.Model, recipe: Recipe, count: int) -> list[tuple[list[Any], keras.optimizers.Optimizer]]:
+    """The variables that begin with ImageNet's weights, and those that begin at random, which learn faster."""
+    random = set(backbones.begun_at_random(trained))
+    split: dict[bool, list[Any]] = {True: [], False: []}
+    for layer in trained.layers:
+        split[layer.name in random] += layer.trainable_variables
+    warmup = round(recipe.warmup_epochs * count)
+
+    def optimizer(peak: float) -> keras.optimizers.Optimizer:
+        schedule = keras.optimizers.schedules.CosineDecay(
+            peak * 0.05 if warmup else peak,
+            max(1, recipe.epochs * count - warmup),
+            alpha=0.02,
+            warmup_target=peak if warmup else None,
+            warmup_steps=warmup,
+        )
+        return keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=1.0)
+
+    rates = {True: recipe.learning_rate * recipe.head_rate, False: recipe.learning_rate}
+    return [(variables, optimizer(rates[which])) for which, variables in split.items() if variables]
+
+
+def _mean_weights(networks: Sequence[keras.Model]) -> keras.Model:
+    """The first of them, with the mean of all their weights (Wortsman et al., Model soups, ICML 2022)."""
+    if len(networks) == 1:
+        return networks[0]
+    mean = keras.models.clone_model(networks[0])
+    mean.set_weights([np.mean(parts, axis=0) for parts in zip(*(n.get_weights() for n in networks))])
+    return mean
+
+
+def _int8_stage(
+    imitated: quantisation_aware.Imitation,
+    teachers: Sequence[keras.Model],
+    recipe: Recipe,
     splits: dict[str, Split],
     spec: InputSpec,
-    recipe: Recipe,
     folder: Path,
-    verbose: int,
+    say: Any,
 ) -> None:
-    """One stage; leaves in ``model`` the best weights.
+    """The second stage: the imitations of int8 learn to say what the first stage's networks say together."""
+    films, val, aware = splits["train"].films, splits["val"], recipe.quantisation_aware
+    cells = _cells(imitated.network)
+    taught = quantisation_aware.mean_of(teachers)
+    count = min(aware.steps or steps(films.lesson), steps(films.lesson))
+    variables = imitated.trainable_variables(recipe.freeze)
+    schedule = keras.optimizers.schedules.CosineDecay(aware.learning_rate, max(1, aware.epochs * count))
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=1.0)
 
-    Those are the mean of the recipe's last epochs, or of the best validation epoch where it averages none; in stage
-    ``int8`` those of the last epoch.
-    """
-    int8 = stage == "int8"
-    average = 0 if int8 else recipe.average
-    epochs = recipe.quantisation_aware.epochs if int8 else recipe.epochs
-    peak = recipe.quantisation_aware.learning_rate if int8 else recipe.learning_rate
-    train, val = splits["train"], splits["val"]
-    one_hot = np.eye(len(recipe.labels), dtype=np.float32)
-    weights = dataset.case_weights(train.cases, recipe.balance, recipe.source_weights)
-    seed = recipe.seed + (1000 if int8 else 0)
-    batches = Batches(train.images, one_hot[train.targets], weights, spec, recipe.augment, recipe.batch_size, seed)
-    steps = len(batches)
-    if steps == 0:
-        raise DatasetError(
-            f"{len(train.cases)} training images are fewer than one batch of {recipe.batch_size}; lower batch_size"
-        )
-    warmup = 0 if int8 else round(recipe.warmup_epochs * steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else peak,
-        max(1, epochs * steps - warmup),
-        warmup_target=peak if warmup else None,
-        warmup_steps=warmup,
+    def batches(epoch: int) -> Iterator[Batch]:
+        return islice(pixel_batches(films, spec, cells, recipe.augment, recipe.seed + 1000, epoch), count)
+
+    def loss(inputs: Any, *_: Any) -> dict[str, Any]:
+        return quantisation_aware.distances(taught, imitated, inputs, aware.consistency, aware.map_weight)
+
+    stage = trainer.Stage(
+        "int8",
+        aware.epochs,
+        batches,
+        loss,
+        [(variables, optimizer)],
+        lambda: _judge(imitated.whole, val.inputs, val, recipe),
     )
-    model.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=5.0),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
-        weighted_metrics=[] if int8 else [keras.metrics.CategoricalAccuracy(name="accuracy")],
-        jit_compile=False,  # XLA's convolutions on a CPU take ten times as long
-    )
-    model.optimizer.build(model.trainable_variables)  # so that its state is restored too
-    state, best = folder / f"{stage}.json", folder / f"{stage}.best.weights.h5"
-    progress = Progress.load(state)
-
-    def last() -> Path:
-        return folder / f"{stage}.last.{progress.epoch}.weights.h5"
-
-    def mean() -> Path:
-        return folder / f"{stage}.mean.{progress.averaged}.npz"
-
-    if progress.epoch:
-        model.load_weights(last())
-    inputs = dataset.network_inputs(val.images, spec)
-    while progress.epoch < epochs and not progress.done:
-        batches.epoch = progress.epoch
-        _seed_dropout(model, seed + progress.epoch)
-        history = model.fit(
-            batches,
-            initial_epoch=progress.epoch,
-            epochs=progress.epoch + 1,
-            verbose=verbose,
-            shuffle=False,  # batches are already, and alike after a restart
-        ).history
-        logits = predict(model, inputs)
-        row = _row(stage, progress.epoch, history, logits, val, recipe)
-        _log(folder / f"{recipe.name}.csv", row)
-        if verbose:
-            print("  " + "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k.startswith("val_")), flush=True)
-        if int8 or row["val_loss"] < progress.best:  # int8: what counts is agreement, best when all is done
-            progress.best, progress.waited = row["val_loss"], 0
-            _write_weights(model, best)
-        else:
-            progress.waited += 1
-        # Under names of their own until the state names them: a kill in between repeats this epoch as it was.
-        passed = [last(), mean()]
-        progress.epoch += 1
-        progress.done = not average and progress.waited >= recipe.patience
-        if progress.epoch > epochs - average:
-            progress.averaged += 1
-            _write_mean(model, passed[1], mean(), progress.averaged)
-        _write_weights(model, last())
-        progress.save(state)
-        for path in set(passed) - {last(), mean()}:
-            path.unlink(missing_ok=True)
-    model.load_weights(best)
-    if progress.averaged:
-        model.set_weights(_read_arrays(mean()))
+    trainer.train(stage, folder, folder / f"{recipe.name}.csv", say)
 
 
-def _seed_dropout(model: keras.Model, seed: int) -> None:
-    """Weights files do not hold it; so a run that is resumed draws what an unbroken one would."""
-    for layer in model._flatten_layers():
-        if generator := getattr(layer, "seed_generator", None):
-            generator.state.assign([seed, 0])
-
-
-def _write_mean(model: keras.Model, before: Path, after: Path, count: int) -> None:
-    """Stochastic weight averaging (Izmailov et al., UAI 2018): a mean with the ``count``-th epoch added."""
-    weights = model.get_weights()
-    if count > 1:
-        weights = [old + (new - old) / count for old, new in zip(_read_arrays(before), weights)]
-    _write_arrays(after, weights)
-
-
-def _write_arrays(path: Path, arrays: Sequence[npt.NDArray[Any]]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, *arrays)
-    files.write(path, buffer.getvalue())
-
-
-def _read_arrays(path: Path) -> list[npt.NDArray[Any]]:
-    with np.load(path) as kept:
-        return [kept[name] for name in kept.files]
-
-
-def _write_weights(model: keras.Model, path: Path) -> None:
-    temporary = path.with_name(f"tmp.{path.name}")
-    model.save_weights(temporary)  # the optimizer's state included
-    temporary.replace(path)
-
-
-def _row(
-    stage: str,
-    epoch: int,
-    history: dict[str, list[float]],
-    logits: npt.NDArray[Any],
-    val: Split,
-    recipe: Recipe,
-) -> dict[str, Any]:
-    weights = dataset.case_weights(val.cases, recipe.balance, recipe.source_weights)
-    probabilities = metrics.softmax(logits)
-    loss = -np.log(np.maximum(probabilities[np.arange(len(val.targets)), val.targets], 1e-9))
+def _judge(network: keras.Model, inputs: npt.NDArray[Any], val: Split, recipe: Recipe) -> dict[str, float]:
+    """What the log says of an epoch: on validation films whose label is one class."""
+    allowed = val.films.lesson.allowed
+    single = allowed.sum(1) == 1
+    found = predict(network, inputs[single].astype(np.float32))
+    targets, probabilities = allowed[single].argmax(1), metrics.softmax(found["logits"])
+    loss = -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-9))
     return {
-        "stage": stage,
-        "epoch": epoch + 1,
-        **{k: v[0] for k, v in history.items()},
-        "val_loss": float((loss * weights).sum() / weights.sum()),
-        "val_accuracy": float((probabilities.argmax(1) == val.targets).mean()),
-        "val_auroc": metrics.macro_auroc(val.targets, probabilities),
+        "val_loss": float(loss.mean()),
+        "val_accuracy": float((probabilities.argmax(1) == targets).mean()),
+        "val_auroc": metrics.macro_auroc(targets, probabilities),
     }
 
 
-def _log(path: Path, row: dict[str, Any]) -> None:
-    columns = ("stage", "epoch", "loss", "accuracy", "consistency", "val_loss", "val_accuracy", "val_auroc")
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
-        if new:
-            writer.writeheader()
-        writer.writerow({k: f"{v:.5f}" if isinstance(v, float) else v for k, v in row.items()})
-
-
-def _calibration_images(train: Split, spec: InputSpec, recipe: Recipe) -> npt.NDArray[np.float32]:
-    """Training images for activation ranges, drawn so that labels and sources are level."""
-    weights = dataset.case_weights(train.cases, 1.0, {}).astype(np.float64)
-    count = min(recipe.quantisation_aware.calibration_images, len(train.cases))
-    rng = np.random.default_rng(recipe.seed)
-    chosen = rng.choice(len(train.cases), count, replace=False, p=weights / weights.sum())
-    return dataset.network_inputs([train.images[i] for i in chosen], spec)
+def _calibration_images(films: Films, spec: InputSpec, recipe: Recipe) -> npt.NDArray[np.float32]:
+    """Training films for activation ranges, drawn as batches are."""
+    wanted = min(recipe.quantisation_aware.calibration_images, len(films.images))
+    order = np.concatenate(list(drawn(films.lesson, recipe.seed, 0)))
+    chosen = list(dict.fromkeys(order.tolist()))[:wanted]
+    seen = [crop(films.images[i], films.views[i], spec) for i in chosen]
+    return normalise(np.stack(seen), spec)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ is left between the two is the rounding of activations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from keras import layers
 
 from convert.activations import clipped_range
 from training.equalise_channels import CONVOLUTIONS, consumers
+from training.losses import opacity
 
 _ACTIVATIONS = (layers.ReLU, layers.Activation)
 _PASSING = (layers.InputLayer, layers.Dropout, layers.SpatialDropout2D)  # change no value at inference
@@ -139,11 +141,11 @@ class Imitation:
         """Layer name -> the range of its output, for the quantiser."""
         return {name: [float(end) for end in point.ends()] for name, point in sorted(self.points.items())}
 
-    def trainer(self, consistency: float) -> keras.Model:
-        """Trains both imitations, predicts with the whole one; the teacher is the network as it is now."""
-        teacher = keras.models.clone_model(self.network)
-        teacher.set_weights(self.network.get_weights())
-        return _Trainer(teacher, self.weights, self.whole, consistency)
+    def trainable_variables(self, frozen: str = "") -> list[Any]:
+        """The weights above the layer ``frozen``, and the ends of all ranges."""
+        names = [layer.name for layer in self.network.layers]
+        above = self.network.layers[names.index(frozen) + 1 :] if frozen else self.network.layers
+        return [v for layer in above for v in layer.trainable_variables] + [p.moves for p in self.points.values()]
 
     def settle(self) -> None:
         """Leaves the network's kernels where int8 puts them."""
@@ -192,46 +194,48 @@ def _is_rounded(layer: layers.Layer) -> bool:
     )
 
 
-class _Trainer(keras.Model):
-    """Trains the logits of both imitations; predicts those of the whole one."""
-
-    def __init__(self, teacher: keras.Model, weights: keras.Model, whole: keras.Model, consistency: float) -> None:
-        super().__init__(name="int8_trainer")
-        self.teacher = _logits(teacher)
-        self.teacher.trainable = False
-        self.rounded_weights, self.whole = _logits(weights), _logits(whole)
-        self.consistency = consistency
-        self.means = (keras.metrics.Mean(name="loss"), keras.metrics.Mean(name="consistency"))
-        self.built = True
-
-    @property
-    def metrics(self) -> list[keras.Metric]:
-        return list(self.means)
-
-    def call(self, x: Any, training: bool = False) -> Any:
-        return self.whole(x, training=training)
-
-    def train_step(self, data: Any) -> dict[str, Any]:
-        x, _, weight = data
-        # Inference mode: no dropout, so that only rounding tells the networks apart.
-        teacher = self.teacher(x, training=False)
-        with tf.GradientTape() as tape:
-            plain, whole = self.rounded_weights(x, training=False), self.whole(x, training=False)
-            distance = tf.reduce_mean(weight * (_divergence(teacher, plain) + _divergence(teacher, whole)))
-            disagreement = tf.reduce_mean(_divergence(plain, whole))
-            loss = distance + self.consistency * disagreement
-        variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
-        for mean, value in zip(self.means, (distance, disagreement)):
-            mean.update_state(value)
-        return {mean.name: mean.result() for mean in self.means}
+def mean_of(networks: Sequence[keras.Model]) -> keras.Model:
+    """One network whose logits and evidence are the mean of several networks' (copies, which no training changes)."""
+    image = keras.Input(networks[0].input.shape[1:])
+    outputs = []
+    for network in networks:
+        copy = keras.models.clone_model(network)
+        copy.set_weights(network.get_weights())
+        copy.trainable = False
+        outputs.append(copy(image))
+    mean = {
+        name: keras.layers.Average()([o[name] for o in outputs]) if len(outputs) > 1 else outputs[0][name]
+        for name in ("logits", "evidence")
+    }
+    return keras.Model(image, mean, name="teacher")
 
 
-def _logits(model: keras.Model) -> keras.Model:
-    return keras.Model(model.inputs[0], model.output["logits"])
+def distances(
+    teacher: keras.Model, imitation: Imitation, inputs: Any, consistency: float, map_weight: float
+) -> dict[str, Any]:
+    """How far the imitations are from the teacher and from each other, in logits and in the map of opacities.
+
+    Inference mode throughout: no dropout, so that only rounding tells the networks apart.
+    """
+    taught = teacher(inputs, training=False)
+    plain, whole = imitation.weights(inputs, training=False), imitation.whole(inputs, training=False)
+
+    def apart(one: Any, other: Any) -> Any:
+        logits = tf.reduce_mean(_divergence(one["logits"], other["logits"]))
+        return logits + map_weight * tf.reduce_mean(_local_divergence(one["evidence"], other["evidence"]))
+
+    distance, disagreement = apart(taught, plain) + apart(taught, whole), apart(plain, whole)
+    return {"loss": distance + consistency * disagreement, "distance": distance, "disagreement": disagreement}
 
 
 def _divergence(p: Any, q: Any) -> Any:
-    """Kullback-Leibler divergence KL(p || q) of two batches of logits, per image."""
+    """Kullback-Leibler divergence KL(p || q) of two batches of logits, per film."""
     share = tf.nn.softmax(p)
     return tf.reduce_sum(share * (tf.nn.log_softmax(p) - tf.nn.log_softmax(q)), axis=-1)
+
+
+def _local_divergence(p: Any, q: Any) -> Any:
+    """The same of the local probabilities of an opacity in two evidence maps, mean over the places."""
+    one, other = opacity(p), opacity(q)
+    share = tf.sigmoid(one)
+    return tf.reduce_mean(share * (one - other) - tf.nn.softplus(one) + tf.nn.softplus(other), (1, 2))

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     import threading
     import warnings
 
-    from ..cli import ANSWERED
+    from ..exit_codes import OK
     from ..quiet import silent_runtime
     from . import settings
 
@@ -57,12 +57,12 @@ def run(args: argparse.Namespace) -> int:
             print(f"can run: {node.description}")
             if why := node.objection():
                 print(f"but {why}: until it takes them, results wait")
-            return ANSWERED
+            return OK
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         node.run(stop)
-    return ANSWERED
+    return OK
 
 
 def _node(told: Any) -> Any:

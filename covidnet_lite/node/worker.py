@@ -11,6 +11,7 @@ from .. import dicom, dicom_results, heatmap, radiograph
 from ..classifier import Classifier
 from ..dicom_origin import NAME
 from ..errors import BackendError, CovidNetLiteError, InputError, OutputError
+from ..percent import percent
 from ..prediction import Prediction
 from ..report import printable
 from ..unforeseen import unforeseen
@@ -73,15 +74,16 @@ def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
             f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended"
         )
     prediction = classifier.classify(film.path)
-    picture = None if prediction.evidence is None else classifier.read(film.path, heatmap.SIZE).image
+    shown = prediction.labels and prediction.evidence is not None
+    picture = classifier.read(film.path, heatmap.SIZE).image if shown else None
     results = [dicom_results.encoded(result) for result in dicom_results.make(prediction, film.path, picture)]
     queue.finish(film, {**story, "answer": _answer(prediction), "results": len(results)}, results)
 
 
 def _answer(prediction: Prediction) -> str:
     if prediction.label:
-        return f"resembles {prediction.label} ({prediction.confidence:.0%})"
-    return f"no answer: {prediction.reason}"
+        return f"resembles {prediction.label} ({percent(prediction.probabilities[prediction.label])})"
+    return prediction.answer or f"no answer: {prediction.reason}"
 
 
 def _set_aside(queue: Queue, film: Film, reason: str) -> None:

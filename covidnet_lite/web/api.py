@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import anyio
+import numpy.typing as npt
 from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from .. import __version__, heatmap, radiograph
 from ..classifier import Classifier
 from ..errors import BackendError, CovidNetLiteError
+from ..evidence import merged
 from ..interpreter import available_cores
 from ..prediction import DISCLAIMER, Failure, Prediction
 from ..unforeseen import unforeseen
@@ -67,6 +69,8 @@ class Api:
             "licence": manifest.licence,
             "labels": list(manifest.labels),
             "threshold": manifest.threshold,
+            "negative": manifest.negative,
+            "operating_point": manifest.operating_point.to_dict() if manifest.operating_point else None,
             "guard_limit": float(manifest.guard.limit) if manifest.guard else None,
             "runtime": self.classifier.runtime,
             "most_bytes": settings.most_bytes,
@@ -147,13 +151,24 @@ def _told(result: Prediction | Failure, data: bytes, evidence: bool) -> dict[str
     return {**told, "evidence": strengths(result)} if evidence else told
 
 
-def strengths(result: Prediction | Failure) -> dict[str, list[list[float]]] | None:
-    """Label -> ``(h, w)`` rows of 0 to 1, where this label outweighs the others; ``None`` where there is no map."""
+def strengths(result: Prediction | Failure) -> dict[str, dict[str, Any]] | None:
+    """Whose evidence -> ``strength``, ``(h, w)`` rows of 0 to 1, and ``most``, the logits that 1 stands for.
+
+    Of each label, where it outweighs the others; and of "not NEGATIVE", where all others together outweigh the
+    negative, if the network says which that is. ``None`` where there is no map.
+    """
     if isinstance(result, Failure) or result.evidence is None:
         return None
+    names = list(result.probabilities)
+    maps: list[tuple[str, npt.NDArray[Any], int]] = [(label, result.evidence, i) for i, label in enumerate(names)]
+    if result.negative is not None:
+        maps.append((f"not {result.negative}", merged(result.evidence, names.index(result.negative)), 1))
     return {
-        label: [[round(float(v), 4) for v in row] for row in heatmap.strength(result.evidence, i)]
-        for i, label in enumerate(result.probabilities)
+        name: {
+            "strength": [[round(float(v), 4) for v in row] for row in heatmap.strength(evidence, i)],
+            "most": round(heatmap.strongest(evidence), 4),
+        }
+        for name, evidence, i in maps
     }
 
 

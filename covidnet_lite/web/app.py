@@ -34,7 +34,7 @@ def create(classifier: Classifier, settings: Settings) -> ASGIApp:
     """
     api = Api(classifier, settings)
     reviews = ReviewApi(api)
-    described = openapi.document(classifier.labels, settings)
+    described = openapi.document(classifier.labels, settings, classifier.manifest.negative)
 
     async def description(request: Request) -> Response:
         return JSONResponse(described)

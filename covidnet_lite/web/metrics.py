@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from .. import board
+from ..prediction import STATUSES
 
 BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -49,7 +50,7 @@ class Metrics:
         """Everything, for a scrape; ``gauges`` are name -> (help, value) of what others know."""
         with self._lock:
             requests = [({"route": r, "code": c}, n) for (r, c), n in sorted(self._requests.items())]
-            images = [({"status": s}, self._images[s]) for s in ("answered", "unsure", "refused", "failed")]
+            images = [({"status": s}, self._images[s]) for s in STATUSES]
             stages = [({"stage": s}, v) for s, v in self._stages.items()]
             buckets = [({"le": str(b)}, self._buckets[b]) for b in BUCKETS] + [({"le": "+Inf"}, self._judged)]
             seconds, judged = self._seconds, self._judged

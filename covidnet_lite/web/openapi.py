@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import __version__
-from ..prediction import DISCLAIMER
+from ..place import ZONES
+from ..prediction import DISCLAIMER, STATUSES
 from .settings import MB, Settings
 
 Node = dict[str, Any]
@@ -18,8 +19,8 @@ _DIGEST: Node = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _SHARE: Node = {"type": "number", "minimum": 0, "maximum": 1}
 
 
-def document(labels: Sequence[str], settings: Settings) -> Node:
-    """The whole description, ready for JSON."""
+def document(labels: Sequence[str], settings: Settings, negative: str | None = None) -> Node:
+    """The whole description, ready for JSON; ``negative`` is the label that means "no finding", if there is one."""
     paths: Node = {
         "/v1/classify": {"post": _classify(settings)},
         "/v1/picture": {"post": _picture()},
@@ -40,7 +41,7 @@ def document(labels: Sequence[str], settings: Settings) -> Node:
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": _schemas(labels), "responses": {"Error": _json("Error", "What is wrong")}},
+        "components": {"schemas": _schemas(labels, negative), "responses": {"Error": _json("Error", "What is wrong")}},
     }
     if settings.token is not None:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -145,13 +146,25 @@ def _by_label(labels: Sequence[str], schema: Node) -> Node:
     return {"type": "object", "properties": dict.fromkeys(labels, schema), "additionalProperties": False}
 
 
-def _schemas(labels: Sequence[str]) -> Node:
-    status = {"enum": ["answered", "unsure", "refused", "failed"]}
+def _schemas(labels: Sequence[str], negative: str | None) -> Node:
+    status = {"enum": list(STATUSES)}
     label = {"enum": [*labels, None]}
     shares = _by_label(labels, _SHARE)
+    several = {"type": "array", "items": {"enum": list(labels)}, "uniqueItems": True}
     grid = {"type": "array", "items": {"type": "array", "items": _SHARE}}
+    shown = [*labels, *([f"not {negative}"] if negative else [])]
+    evidence = _object({"strength": grid, "most": _NUMBER})
+    place = _object({"inside": _SHARE, "zones": _by_label(ZONES, _SHARE), "main": _TEXT})
     result = _object(
-        {"name": _TEXT, "status": status, "label": label, "reason": _or_null(_TEXT), "note": _TEXT, "image": _DIGEST},
+        {
+            "name": _TEXT,
+            "status": status,
+            "label": label,
+            "labels": several,
+            "reason": _or_null(_TEXT),
+            "note": _TEXT,
+            "image": _DIGEST,
+        },
         {
             "probabilities": shares,
             "distance": _or_null(_NUMBER),
@@ -160,7 +173,11 @@ def _schemas(labels: Sequence[str]) -> Node:
             "examination": {"type": "object", "additionalProperties": _or_null(_TEXT)},
             "model": _TEXT,
             "sha256": _DIGEST,
-            "evidence": _or_null(_by_label(labels, grid)),
+            "evidence": _or_null(_by_label(shown, evidence)),
+            "extent": _or_null(_SHARE),
+            "extent_error": _or_null(_SHARE),
+            "place": _or_null(place),
+            "track_record": _or_null(_TEXT),
         },
     )
     texts = dict.fromkeys(("name", "at", "answer", "model", "comment", "patient", "kept"), _TEXT)
@@ -183,6 +200,8 @@ def _schemas(labels: Sequence[str]) -> Node:
             "licence": _TEXT,
             "labels": {"type": "array", "items": _TEXT},
             "threshold": _NUMBER,
+            "negative": _or_null({"enum": list(labels)}),
+            "operating_point": _or_null({"type": "object"}),
             "guard_limit": _or_null(_NUMBER),
             "runtime": _TEXT,
             "most_bytes": _COUNT,

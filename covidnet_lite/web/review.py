@@ -29,9 +29,10 @@ class Review:
         image: SHA-256 of the uploaded file.
         name: what the client called it.
         at: when, ISO 8601 in UTC.
-        status, answer, probabilities, model, sha256: what the network said (probabilities as JSON), and which one.
+        status, answer, probabilities, model, sha256: what the network said (several labels with | between them,
+            probabilities as JSON), and which one.
         verdict: ``agree`` or ``disagree`` with it.
-        label: the right label; ``""`` where it is none of the network's.
+        label: the right label; ``""`` where it is none of the network's, or where nobody says which of several.
         comment: free text.
         patient: a pseudonym shared by all images of one patient, or ``""``.
         kept: the file of the picture within the folder of kept pictures, or ``""``.
@@ -65,7 +66,9 @@ def check(review: Review, labels: Sequence[str]) -> None:
         raise InputError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}")
     if review.label and review.label not in labels:
         raise InputError(f"label {review.label!r} is none of {', '.join(labels)}; leave it empty for none of these")
-    if review.answer and (review.verdict == "agree") != (review.label == review.answer):
+    answers = review.answer.split("|")
+    left_open = len(answers) > 1 and review.verdict == "agree" and not review.label
+    if review.answer and not left_open and (review.verdict == "agree") != (review.label in answers):
         raise InputError(
             f"to {review.verdict} with {review.answer!r} and to call {review.label or 'none of these'!r} right "
             "contradict each other; change one"

@@ -65,7 +65,7 @@ class ReviewApi:
             name=name,
             at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             status=result.status,
-            answer=result.label or "",
+            answer="|".join(result.labels),
             probabilities=json.dumps(result.to_dict()["probabilities"], ensure_ascii=False),
             model=result.model,
             sha256=result.sha256,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -19,8 +21,8 @@ from covidnet_lite.node.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def classifier() -> Classifier:
-    return Classifier("nano")
+def classifier(answering: Path) -> Classifier:
+    return Classifier(answering)
 
 
 @pytest.fixture
@@ -68,7 +70,23 @@ def test_a_film_becomes_a_report_and_a_picture_that_speak_of_it(queue: Queue, wo
     (parcel,) = queue.parcels()
     assert parcel.story["film"] == "1.2.3"
     assert parcel.story["results"] == 2
-    assert parcel.story["answer"].startswith(("resembles", "no answer"))
+    assert parcel.story["answer"].startswith("resembles")
+
+
+def test_a_narrowed_answer_is_sent_with_its_picture_and_an_abstention_without(
+    queue: Queue, work: Any, as_bytes: Any, classifier: Classifier, narrowing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for told, results, words in (
+        (Classifier(narrowing), 2, "not normal; pneumonia or covid"),
+        (Classifier("nano", manifest=replace(classifier.manifest, threshold=1.01)), 1, "no answer: unsure"),
+    ):
+        monkeypatch.setattr(classifier, "classify", told.classify)
+        queue.add("1.2.3", as_bytes("1.2.3"))
+        work()
+        (parcel,) = queue.parcels()
+        assert parcel.story["results"] == len(parcel.objects) == results
+        assert parcel.story["answer"].startswith(words)
+        queue.reject(parcel, "to have it made again")
 
 
 def test_the_same_film_gives_the_same_instances_after_a_restart(queue: Queue, work: Any, as_bytes: Any) -> None:

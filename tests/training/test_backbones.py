@@ -110,38 +110,20 @@ def test_blocks_that_are_not_there_are_refused(name: str, blocks: int) -> None:
         backbones.build(name, side=64, weights="none", blocks=blocks)
 
 
-def test_frozen_layers_do_not_learn() -> None:
-    network = backbones.with_head(backbones.build("EfficientNetLite0", side=32, weights="none"), ("a", "b"))
-    backbones.freeze(network, "block2_add")
-    frozen = {v.path for v in network.non_trainable_variables}
-    assert {"stem/kernel", "block2_project_bn/gamma"} <= frozen
-    assert not {"block3_expand/kernel", "evidence/kernel"} & frozen
+def test_the_part_below_a_layer_ends_in_it() -> None:
+    network = backbones.build("EfficientNetLite0", side=32, weights="none", blocks=4).network
+    low = backbones.below(network, "block2_add")
+    assert low.output.shape == (None, 8, 8, 24)
     with pytest.raises(ModelError, match="no such layer"):
-        backbones.freeze(network, "block99")
+        backbones.below(network, "block99")
 
 
-def test_a_tapped_network_ends_in_its_layers_side_by_side_on_the_coarsest_grid() -> None:
-    backbone = backbones.build("EfficientNetLite0", side=64, weights="none")
-    tapped = backbones.tap(backbone, ["block10_add", "block14_add"])
-    parts = keras.Model(
-        backbone.network.inputs[0], [backbone.network.get_layer(n).output for n in ("block10_add", "block14_add")]
-    )
-    fine, coarse = (np.asarray(values) for values in parts(picture(64, 1)))
-    found = np.asarray(tapped.network(picture(64, 1)))
-    np.testing.assert_allclose(found[..., 112:], coarse, atol=1e-5)
-    np.testing.assert_allclose(found[..., :112], fine.reshape(1, 2, 2, 2, 2, 112).mean((2, 4)), atol=1e-5)
-    assert "head" not in {layer.name for layer in tapped.network.layers}  # what nobody reads is gone
-
-
-def test_one_tapped_layer_is_the_end_itself() -> None:
-    tapped = backbones.tap(backbones.build("EfficientNetLite0", side=64, weights="none"), ["block8_project_bn"])
-    assert tapped.network.output.shape == (None, 4, 4, 112)
-
-
-@pytest.mark.parametrize(
-    ("side", "names", "said"),
-    [(64, ["block99_add"], "no layer 'block99_add'"), (80, ["block10_add", "block14_add"], "does not divide")],
-)
-def test_a_layer_that_cannot_be_tapped_is_named(side: int, names: list[str], said: str) -> None:
-    with pytest.raises(ModelError, match=said):
-        backbones.tap(backbones.build("EfficientNetLite0", side=side, weights="none"), names)
+def test_what_begins_at_random_is_the_head() -> None:
+    backbone = backbones.build("EfficientNetLite0", side=32, weights="none", blocks=4)
+    assert backbones.begun_at_random(backbones.with_head(backbone, ("a", "b"))) == [
+        "neck",
+        "neck_bn",
+        "neck_relu",
+        "evidence",
+        "logits",
+    ]

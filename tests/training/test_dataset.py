@@ -157,3 +157,65 @@ def test_looking_needs_neither_keras_nor_tensorflow() -> None:
     code = "import sys; from training import dataset, duplicates, suspicions, confounding, thumbnails; print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def _films(counts: dict[tuple[str, str], int], split: str = "train") -> list[Case]:
+    return [
+        Case(Path(f"{label}{source}{i}"), label, source=source, split=split)
+        for (label, source), n in counts.items()
+        for i in range(n)
+    ]
+
+
+def test_a_label_of_one_source_is_told_where_other_labels_come_from_elsewhere() -> None:
+    cases = _films({("clear", "north"): 50, ("clear", "south"): 50, ("clouded", "south"): 50})
+    assert dataset.single_source_labels(cases, LABELS) == {"clouded": "south"}
+    assert dataset.single_label_sources(cases, LABELS) == {"north": "clear"}
+    told = dataset.source_contrasts(cases, LABELS)
+    assert len(told) == 2
+    assert "films labelled clouded are of south" in told[0]
+    assert "films of north are labelled clear" in told[1]
+
+
+def test_a_few_films_from_elsewhere_hide_no_label_of_one_source() -> None:
+    cases = _films({("clear", "north"): 50, ("clouded", "south"): 98, ("clouded", "north"): 2})
+    assert dataset.single_source_labels(cases, LABELS) == {"clear": "north", "clouded": "south"}
+    assert dataset.single_label_sources(cases, LABELS) == {"north": "clear", "south": "clouded"}
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {},
+        {("clear", "north"): 9},
+        {("clear", "north"): 50, ("clouded", "north"): 50},  # one hospital for all labels, as it should be
+        {("clear", "north"): 99, ("clouded", "north"): 50, ("clear", "south"): 1},
+        {("clear", ""): 50, ("clouded", ""): 50},
+        {("clear", "north"): 50, ("clouded", "north"): 30, ("clear", "south"): 20, ("clouded", "south"): 40},
+        {("clear", "north"): 50, ("clouded", "north"): 50, ("ignored", "south"): 50},
+    ],
+)
+def test_contrasts_within_sources_are_no_reason_to_warn(counts: dict[tuple[str, str], int]) -> None:
+    cases = _films(counts)
+    assert dataset.single_source_labels(cases, LABELS) == {}
+    if ("clear", "south") not in counts or counts["clear", "south"] > 1:
+        assert dataset.source_contrasts(cases, LABELS) == []
+
+
+def test_films_for_tests_alone_do_not_count_as_taught() -> None:
+    cases = _films({("clear", "north"): 50, ("clouded", "north"): 50})
+    assert dataset.source_contrasts(cases + _films({("clouded", "south"): 50}, "test"), LABELS) == []
+    assert dataset.source_contrasts(cases + _films({("clouded", "south"): 50}, ""), LABELS) != []
+
+
+def test_the_command_warns_of_labels_that_a_source_gives_away(chests: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = chests / "manifest.csv"
+    assert dataset.main([str(chests)]) == 0
+    assert "Labels that a source gives away: none" in capsys.readouterr().out
+    lines = [
+        line.replace(",drawn,", ",elsewhere,") if ",clouded," in line else line
+        for line in manifest.read_text().splitlines()
+    ]
+    manifest.write_text("\n".join(lines) + "\n")
+    assert dataset.main([str(chests)]) == 0
+    assert "Nearly all films labelled clouded are of elsewhere" in capsys.readouterr().out

@@ -3,6 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import drawn_chest
 
 from covidnet_lite import metrics
@@ -71,8 +72,9 @@ def test_training_brings_float_and_int8_together_and_settles_on_weights_int8_can
     inputs = dataset.network_inputs(pictures, backbone.spec)
     taught = np.asarray(folded(inputs)["logits"])
     imitated = qa.imitate_int8(folded, inputs)
-    trainer = imitated.trainer(20.0)
-    trainer.compile(keras.optimizers.Adam(3e-5), jit_compile=False)
+    teacher = qa.mean_of([folded])
+    optimizer = keras.optimizers.Adam(3e-5)
+    variables = imitated.trainable_variables()
 
     def gap() -> float:
         return float(np.abs(imitated.weights(inputs)["logits"] - imitated.whole(inputs)["logits"]).mean())
@@ -82,14 +84,39 @@ def test_training_brings_float_and_int8_together_and_settles_on_weights_int8_can
         return float(np.abs(next(told) - next(told)).mean())
 
     before, started_at = gap(), distance()
-    y = np.eye(2, dtype=np.float32)[np.arange(16) % 2]
-    trainer.fit(inputs, y, sample_weight=np.ones(16, np.float32), batch_size=16, epochs=25, verbose=0)
+    for _ in range(25):
+        with tf.GradientTape() as tape:
+            loss = qa.distances(teacher, imitated, inputs, consistency=20.0, map_weight=0.5)["loss"]
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        optimizer.apply_gradients([(g, v) for g, v in zip(gradients, variables) if g is not None])
     assert gap() < 0.8 * before
     imitated.settle()
     kernel = folded.get_layer("block3_expand").kernel
     np.testing.assert_allclose(qa.round_kernel(kernel, depthwise=False), kernel, atol=1e-6)
     np.testing.assert_allclose(folded(inputs)["logits"], imitated.weights(inputs)["logits"], atol=1e-4)
     assert distance() < started_at  # from the teacher
+
+
+def test_the_teacher_says_the_mean_of_several_and_keeps_its_weights(network: keras.Model, inputs: np.ndarray) -> None:
+    folded = qa.fold_batch_norm(network)
+    other = keras.models.clone_model(folded)
+    other.set_weights([w * 0.9 for w in folded.get_weights()])
+    teacher = qa.mean_of([folded, other])
+    both = [np.asarray(n(inputs)["evidence"]) for n in (folded, other)]
+    np.testing.assert_allclose(teacher(inputs)["evidence"], np.mean(both, axis=0), rtol=1e-3, atol=1e-4)
+    before = np.asarray(teacher(inputs)["logits"])
+    folded.get_layer("evidence").kernel.assign(np.zeros_like(folded.get_layer("evidence").kernel))
+    np.testing.assert_allclose(teacher(inputs)["logits"], before, atol=1e-6)
+    assert not teacher.trainable_variables
+
+
+def test_layers_below_the_frozen_one_learn_only_their_ranges(network: keras.Model, inputs: np.ndarray) -> None:
+    folded = qa.fold_batch_norm(network)
+    imitated = qa.imitate_int8(folded, inputs)
+    above = {id(v) for v in imitated.trainable_variables("block4_add")}
+    assert id(folded.get_layer("block4_project").kernel) not in above
+    assert id(folded.get_layer("block5_expand").kernel) in above
+    assert {id(p.moves) for p in imitated.points.values()} <= above
 
 
 def test_a_range_clips_what_costs_least() -> None:

@@ -39,7 +39,7 @@ def test_several_files_are_answered_in_order_and_a_bad_one_costs_only_itself(
 
 def test_evidence_comes_when_it_is_asked_for(server: Server, film: Path) -> None:
     (result,) = server.classify(film, params={"evidence": "1"}).json()["results"]
-    grid = np.array(result["evidence"]["covid"])
+    grid = np.array(result["evidence"]["covid"]["strength"])
     assert grid.shape == (12, 12)
     assert (grid >= 0).all()
     assert (grid <= 1).all()
@@ -111,6 +111,21 @@ def test_answers_are_as_the_description_says(server: Server, film: Path) -> None
     answer = described["paths"]["/v1/classify"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
     schema = {**answer, "components": described["components"]}
     Draft202012Validator(schema).validate(server.classify(film, params={"evidence": "1"}).json())
+
+
+def test_a_narrowed_answer_is_as_the_description_says(film: Path, narrowing: Path) -> None:
+    from jsonschema import Draft202012Validator
+
+    with serving("--model", narrowing) as server:
+        described = server.client.get("/openapi.json").json()
+        told = server.classify(film, params={"evidence": "1"}).json()
+        for name, said in (("Results", told), ("About", server.client.get("/v1/about").json())):
+            schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+            Draft202012Validator(schema).validate(said)
+    (result,) = told["results"]
+    assert (result["status"], result["labels"]) == ("narrowed", ["pneumonia", "covid"])
+    assert set(result["evidence"]) == {"normal", "pneumonia", "covid", "not normal"}
+    assert result["evidence"]["not normal"]["most"] > 0
 
 
 def test_metrics_can_be_scraped_and_count(server: Server, film_png: Path) -> None:

@@ -19,8 +19,8 @@ def samples(metrics: Metrics, gauges: dict[str, tuple[str, float]] | None = None
 
 def test_before_anything_has_happened_every_count_is_there_and_nought() -> None:
     told = samples(Metrics())
-    assert {status: told["images_total", status] for status in ("answered", "unsure", "refused", "failed")} == {
-        "answered": 0, "unsure": 0, "refused": 0, "failed": 0,
+    assert {status: told["images_total", status] for status in ("answered", "narrowed", "unsure", "refused", "failed")} == {
+        "answered": 0, "narrowed": 0, "unsure": 0, "refused": 0, "failed": 0,
     }  # fmt: skip
     assert told["classify_seconds_count",] == 0
     assert told["model_info", "nano 2", "f0"] == 1

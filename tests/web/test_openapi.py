@@ -19,6 +19,7 @@ NOT_DESCRIBED = {("GET", "/"), ("GET", "/openapi.json")}
 @pytest.mark.parametrize("token", [None, "sixteen-or-more-letters"])
 def test_it_is_valid(token: str | None) -> None:
     validate(document(LABELS, Settings(token=token)))
+    validate(document(LABELS, Settings(token=token), "normal"))
 
 
 def test_it_lists_exactly_the_routes_that_are_served() -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import with_rules
 from PIL import Image
+
+from covidnet_lite.percent import percent
 
 from .conftest import Server, serving
 
@@ -76,22 +79,57 @@ def test_a_film_is_shown_with_answer_probabilities_and_provenance(
     told = server.classify(film).json()["results"][0]
     for label, share in told["probabilities"].items():
         bar = page.locator("#bars li", has_text=label)
-        assert bar.locator(".share").inner_text() == f"{round(share * 100)}%"
+        assert bar.locator(".share").text_content() == percent(share)
         assert float(bar.locator("meter").get_attribute("value")) == pytest.approx(share)
-    facts = page.inner_text("#fact-list")
+    facts = page.text_content("#fact-list")
     assert told["sha256"] in facts
     assert re.search(r"read \d+\.\d", facts)
     assert "PA" in facts  # what the header says
     verdict = page.inner_text("#verdict")
     assert verdict == (f"Resembles {told['label']}" if told["label"] else "No answer")
-    assert "no diagnosis" in page.inner_text("#because") or "must not be read as a finding" in page.inner_text(
-        "#because"
-    )
+    assert "no diagnosis" in page.inner_text("#because") or "says nothing" in page.inner_text("#because")
+
+
+def test_a_narrowed_answer_is_told_with_extent_zone_and_track_record(
+    opened: Callable[..., Any], film: Path, narrowing: Path
+) -> None:
+    with serving("--model", narrowing) as server:
+        page = opened(server.url)
+        load(page, film)
+        assert page.inner_text("#verdict") == "Not normal; pneumonia or covid"
+        assert re.search(r"about \d+% of the lungs, off by 9% of the lungs", page.inner_text("#findings"))
+        (told,) = server.classify(film).json()["results"]
+        assert told["place"]["main"] in page.inner_text("#findings")
+        assert "right on 94% of films; 29% of films get no answer" in page.inner_text("#record")
+        assert page.input_value("#evidence-label") == "not normal"
+        page.wait_for_selector("#map-legend:has-text('Evidence for not normal, logits: 0')")
+        assert page.inner_text("#rows td.word") == "not normal"
+        assert float(page.inner_text("#map-most")) > 0
+
+
+def test_an_abstention_shows_no_map_and_no_numbers_until_somebody_asks(
+    opened: Callable[..., Any], film: Path, tmp_path: Path
+) -> None:
+    with serving("--model", with_rules(tmp_path, threshold=1.01)) as server:
+        page = opened(server.url)
+        load(page, film)
+        assert page.inner_text("#verdict") == "No answer"
+        assert page.is_hidden("#map-legend")
+        shown = middle(page)
+        assert max(shown) - min(shown) <= 2  # gray
+        assert page.is_hidden("#bars")
+        shown_text = page.inner_text(".panel") + page.inner_text(".list")
+        assert not re.search("covid(?!net)|pneumonia|normal", shown_text)
+        page.select_option("#evidence-label", "covid")
+        page.wait_for_selector("#map-legend:has-text('Evidence for covid (no answer)')")
+        page.click("#numbers-title")
+        assert page.is_visible("#bars")
 
 
 def test_the_slider_fades_the_evidence_map(opened: Callable[..., Any], film: Path) -> None:
     page = opened()
     load(page, film)
+    page.select_option("#evidence-label", "covid")
     page.fill("#opacity", "100")
     coloured = middle(page)
     page.fill("#opacity", "0")

@@ -56,6 +56,24 @@ def test_a_review_that_makes_no_sense_is_refused(changes: dict[str, str], words:
         check(replace(REVIEW, **changes), LABELS)
 
 
+@pytest.mark.parametrize(
+    ("verdict", "label", "fits"),
+    [
+        ("agree", "covid", True), ("agree", "pneumonia", True), ("agree", "", True), ("agree", "normal", False),
+        ("disagree", "normal", True), ("disagree", "", True), ("disagree", "covid", False),
+    ],
+)  # fmt: skip
+def test_with_an_answer_of_several_labels_one_agrees_by_naming_one_or_none(
+    verdict: str, label: str, fits: bool
+) -> None:
+    review = replace(REVIEW, status="narrowed", answer="pneumonia|covid", verdict=verdict, label=label)
+    if fits:
+        check(review, ("normal", "pneumonia", "covid"))
+        return
+    with pytest.raises(InputError, match="contradict"):
+        check(review, ("normal", "pneumonia", "covid"))
+
+
 def test_only_what_has_a_label_and_a_picture_is_exported(tmp_path: Path) -> None:
     Image.new("L", (80, 80)).save(tmp_path / "d1.png")
     reviews = [

@@ -1,7 +1,7 @@
 // The page: films come in, are classified a few at a time, and the one that is chosen is shown.
 
 import { Api } from "./api.js";
-import { Cases, mostLikely, PENDING } from "./cases.js";
+import { answerWord, Cases, PENDING } from "./cases.js";
 import { byId, element } from "./dom.js";
 import { exportCsv, exportJson } from "./exports.js";
 import { watchFocus } from "./focus.js";
@@ -64,7 +64,7 @@ async function classify(one) {
   try {
     result = await api.classify(one.file);
   } catch (error) {
-    result = { name: one.name, status: "failed", label: null, reason: error.message, probabilities: {} };
+    result = { name: one.name, status: "failed", label: null, labels: [], reason: error.message, probabilities: {} };
   }
   if (cases.has(one)) cases.settle(one, result);
 }
@@ -83,7 +83,7 @@ async function showSelected() {
     byId("canvas").setAttribute("aria-label", "No radiograph");
     return;
   }
-  byId("canvas").setAttribute("aria-label", `Radiograph ${one.name}${one.result?.label ? `, resembles ${one.result.label}` : ""}`);
+  byId("canvas").setAttribute("aria-label", `Radiograph ${one.name}${one.result?.labels?.length ? `, answer: ${answerWord(one)}` : ""}`);
   await showPicture(one);
   if (one === cases.selected) showMap(one);
 }
@@ -125,11 +125,14 @@ function showMap(one) {
   const grids = result?.evidence ?? null;
   const labels = Object.keys(grids ?? {});
   const select = byId("evidence-label");
-  select.replaceChildren(...labels.map((label) => element("option", { value: label, text: label })));
+  // An abstention shows no map until somebody asks for one, which would be read as a finding.
+  const answered = Boolean(result?.labels?.length);
+  const none = labels.length && !answered ? [element("option", { value: "", text: "choose" })] : [];
+  select.replaceChildren(...none, ...labels.map((label) => element("option", { value: label, text: label })));
   select.disabled = byId("opacity").disabled = !labels.length;
   keepFocus();
-  const label = result?.label ?? mostLikely(result);
-  if (label) select.value = label;
+  const label = answered ? answerWord(one) : "";
+  select.value = label;
   if (one === onScreen) viewer.overlay(grids, result?.view ?? [0, 0, 1, 1], about.evidence_colours, label);
   if (result && one.status !== PENDING && !one.waited && one === onScreen) {
     requestAnimationFrame(() => {
@@ -174,7 +177,17 @@ function showView() {
   byId("level").value = level;
   byId("invert").setAttribute("aria-pressed", String(viewer.inverted));
   const shown = viewer.film ? `W ${Math.round(width)} L ${Math.round(level)}  ${Math.round(viewer.scale * 100)}%` : "";
+  showLegend();
   byId("corner-window").textContent = shown + (viewer.inverted && shown ? "  inverted" : "");
+}
+
+function showLegend() {
+  const { mapShown: map, label } = viewer;
+  byId("map-legend").hidden = !map;
+  if (!map) return;
+  const answered = Boolean(onScreen?.result?.labels?.length);
+  byId("map-label").textContent = `Evidence for ${label}${answered ? "" : " (no answer)"}, logits:`;
+  byId("map-most").textContent = Math.max(0, map.most).toFixed(1);
 }
 
 function showColours(colours) {

@@ -10,17 +10,19 @@ const BY = {
 };
 
 export function answerWord(one) {
+  if (one.status === "narrowed") return `not ${negativeOf(one.result)}`;
   return one.result?.label ?? one.status;
 }
 
-export function mostLikely(result) {
-  const shares = Object.entries(result?.probabilities ?? {});
-  return shares.length ? shares.reduce((best, next) => (next[1] > best[1] ? next : best))[0] : null;
+// Of an answer of several labels: the one that is ruled out.
+export function negativeOf(result) {
+  return Object.keys(result.probabilities).find((label) => !result.labels.includes(label));
 }
 
+// How probable the answer is; of an abstention nothing, which would be read as a finding.
 export function confidence(one) {
-  const label = mostLikely(one.result);
-  return label === null ? null : one.result.probabilities[label];
+  const { labels = [], probabilities } = one.result ?? {};
+  return labels.length ? labels.reduce((sum, label) => sum + probabilities[label], 0) : null;
 }
 
 // Tells "change" when the list changed, "select" when another case is looked at.

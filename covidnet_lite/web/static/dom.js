@@ -13,7 +13,21 @@ export function element(tag, { text, ...properties } = {}, ...children) {
   return made;
 }
 
-export const percent = (share) => `${Math.round(share * 100)}%`;
+// 0.847 -> 84.7%; what is not quite nothing or everything is not rounded to it: <0.1%, >99.9%. As covidnet_lite/percent.py.
+export function percent(share, digits = 1) {
+  const text = (share * 100).toFixed(digits);
+  const step = 10 ** -digits;
+  if (share > 0 && Number(text) === 0) return `<${step.toFixed(digits)}%`;
+  if (share < 1 && Number(text) === 100) return `>${(100 - step).toFixed(digits)}%`;
+  return `${text}%`;
+}
+
+// The least digits, 1 to 6, with which no share reads like a threshold that it is not.
+export function digitsApart(shares, thresholds) {
+  const alike = (digits) =>
+    shares.some((share) => thresholds.some((t) => t !== share && percent(t, digits) === percent(share, digits)));
+  return [1, 2, 3, 4, 5].find((digits) => !alike(digits)) ?? 6;
+}
 
 export function save(name, type, text) {
   const url = URL.createObjectURL(new Blob([text], { type }));

@@ -7,13 +7,14 @@ export function exportJson(cases) {
 }
 
 export function exportCsv(cases, labels) {
-  const head = ["name", "status", "label", "reason", ...labels, "verdict", "right_label", "comment", "model", "sha256", "image", "note"];
+  const head = ["name", "status", "label", "labels", "reason", ...labels, "extent", "extent_error", "place", "verdict", "right_label", "comment", "model", "sha256", "image", "note"];
   const rows = cases.sorted().map((one) => {
     const { evidence, probabilities = {}, ...result } = one.result ?? {};
     const { review } = one;
     const shares = labels.map((label) => probabilities[label] ?? "");
     return [
-      one.name, one.status, result.label, result.reason, ...shares, review?.verdict, review?.label, review?.comment,
+      one.name, one.status, result.label, result.labels?.join("|"), result.reason, ...shares,
+      result.extent, result.extent_error, result.place?.main, review?.verdict, review?.label, review?.comment,
       result.model, result.sha256, result.image, result.note,
     ];
   });

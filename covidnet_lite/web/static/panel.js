@@ -1,7 +1,7 @@
 // What is told of one film: answer, probabilities, why there is none, and how it came about.
 
-import { mostLikely, PENDING } from "./cases.js";
-import { byId, element, percent } from "./dom.js";
+import { negativeOf, PENDING } from "./cases.js";
+import { byId, digitsApart, element, percent } from "./dom.js";
 
 export function showPanel(one, about) {
   const result = one?.result;
@@ -9,9 +9,19 @@ export function showPanel(one, about) {
   const [verdict, because] = words(one, about);
   byId("verdict").textContent = verdict;
   byId("because").textContent = because;
-  byId("bars").replaceChildren(...bars(result));
-  byId("threshold").textContent =
-    result && Object.keys(result.probabilities ?? {}).length ? answersFrom(about.threshold) : "";
+  const answered = Boolean(result?.labels?.length);
+  const told = findings(result, about);
+  byId("findings").hidden = !told.length;
+  byId("findings").replaceChildren(...pairs(told));
+  byId("record").textContent = result?.track_record ? sentence(result.track_record) : "";
+  // The numbers of an abstention are no finding: they are shown to whoever asks for them.
+  const numbers = Object.keys(result?.probabilities ?? {}).length > 0;
+  byId("numbers").hidden = !numbers;
+  byId("numbers").open = answered;
+  byId("numbers-title").textContent = answered ? "Probabilities" : "Probabilities (no finding)";
+  const digits = digitsApart(Object.values(result?.probabilities ?? {}), thresholds(about));
+  byId("bars").replaceChildren(...bars(result, digits));
+  byId("threshold").textContent = numbers ? answersFrom(about, digits) : "";
   byId("facts").hidden = !result;
   byId("fact-list").replaceChildren(...facts(one, about));
 }
@@ -36,12 +46,16 @@ function words(one, about) {
         `Of the training classes ${about.labels.join(", ")} the film resembles ${result.label} most. ` +
           "That is no diagnosis: another disease, or none, can look alike.",
       ];
-    case "unsure":
+    case "narrowed": {
+      const negative = negativeOf(result);
       return [
-        "No answer",
-        `The network is not sure enough to answer. It leans to ${mostLikely(result)}, ` +
-          "which must not be read as a finding.",
+        `Not ${negative}; ${result.labels.join(" or ")}`,
+        `Of the training classes ${about.labels.join(", ")} the film does not resemble ${negative}; which of the ` +
+          "others is open. That is no diagnosis: another disease, or none, can look alike.",
       ];
+    }
+    case "unsure":
+      return ["No answer", `${sentence(result.reason.replace(/^unsure: /, ""))} This says nothing about the patient.`];
     case "refused":
       return ["Not judged", `This is not taken for a frontal chest radiograph: ${result.reason}.`];
     default:
@@ -49,20 +63,43 @@ function words(one, about) {
   }
 }
 
-function answersFrom(threshold) {
-  return threshold <= 1 ? `It answers from ${percent(threshold)}; below, it abstains.` : "It never answers.";
+// How much and where, of a positive answer.
+function findings(result, about) {
+  if (!result?.labels?.length || about.negative === null || result.labels.includes(about.negative)) return [];
+  const off = result.extent_error == null ? "" : `, off by ${percent(result.extent_error, 0)} of the lungs on average`;
+  return [
+    ["Opacity", result.extent != null && `about ${percent(result.extent, 0)} of the lungs${off}`],
+    ["Evidence", result.place?.main],
+  ].filter(([, text]) => text);
 }
 
-function bars(result) {
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+
+function thresholds({ threshold, operating_point: point }) {
+  return point ? [point.negative_from, 1 - point.positive_from] : [threshold];
+}
+
+function answersFrom({ threshold, operating_point: point }, digits) {
+  if (!point) {
+    return threshold <= 1 ? `It answers from ${percent(threshold, digits)}; below, it abstains.` : "It never answers.";
+  }
+  const from = point.negative_from <= 1 ? `from ${percent(point.negative_from, digits)}` : "never";
+  const upTo = point.positive_from <= 1 ? `up to ${percent(1 - point.positive_from, digits)}` : "never";
+  return `By the probability of ${point.negative}: ${point.negative} ${from}, not ${point.negative} ${upTo}.`;
+}
+
+const pairs = (rows) => rows.flatMap(([term, text]) => [element("dt", { text: term }), element("dd", { text })]);
+
+function bars(result, digits) {
   return Object.entries(result?.probabilities ?? {}).map(([label, share]) => {
     const bar = element("meter", { min: 0, max: 1, value: share, "aria-label": `probability of ${label}` });
-    const mine = label === result.label ? "mine" : "";
+    const mine = result.labels.includes(label) ? "mine" : "";
     return element(
       "li",
       { className: mine },
       element("span", { className: "label", text: label }),
       bar,
-      element("span", { className: "share", text: percent(share) }),
+      element("span", { className: "share", text: percent(share, digits) }),
     );
   });
 }
@@ -87,7 +124,5 @@ function facts(one, about) {
     ["Image", result.image && `SHA-256 ${result.image}`],
     ["Licence", about.licence],
   ];
-  return rows
-    .filter(([, text]) => text)
-    .flatMap(([term, text]) => [element("dt", { text: term }), element("dd", { text })]);
+  return pairs(rows.filter(([, text]) => text));
 }

@@ -49,14 +49,18 @@ export class ReviewForm {
     if (verdict === "disagree") this.#form.elements.label.focus();
   }
 
-  // To agree with an answer is to call it right.
+  // To agree with an answer is to call it right; with one of several labels, to say which, or to leave it open.
   #follow() {
     const { verdict, label } = this.#form.elements;
-    const answer = this.#one?.result?.label;
-    const agreed = verdict.value === "agree" && Boolean(answer);
-    if (agreed) label.value = answer;
-    label.disabled = agreed;
-    for (const option of label.options) option.disabled = verdict.value === "disagree" && option.value === answer;
+    const answers = this.#one?.result?.labels ?? [];
+    const agreed = verdict.value === "agree" && answers.length > 0;
+    if (agreed && answers.length === 1) label.value = answers[0];
+    label.disabled = agreed && answers.length === 1;
+    for (const option of label.options) {
+      const said = answers.includes(option.value);
+      option.disabled = option.value !== NONE && (agreed ? !said : verdict.value === "disagree" && said);
+      if (option.value === NONE) option.text = agreed ? "left open" : "none of these";
+    }
     if (label.selectedOptions[0]?.disabled) label.value = NONE;
   }
 

@@ -13,7 +13,7 @@ export class Viewer extends EventTarget {
   #film = null; // {width, height, pixels, originalWidth, originalHeight}
   #gray = null; // the film, windowed, as a canvas
   #grayFor = "";
-  #maps = null; // label -> canvas
+  #maps = null; // label -> {canvas, most}
   #frame = null; // the part of the film that the network saw, in fractions
   #drawn = 0;
   window = { ...WINDOW };
@@ -39,9 +39,12 @@ export class Viewer extends EventTarget {
     this.draw();
   }
 
-  // grids: label -> rows of 0 to 1, or null; frame: [left, top, right, bottom] in fractions.
+  // grids: label -> {strength: rows of 0 to 1, most: logits that 1 stands for}, or null; frame: [left, top, right, bottom] in fractions.
   overlay(grids, frame, colours, label) {
-    const painted = Object.entries(grids ?? {}).map(([name, grid]) => [name, paint(grid, colours)]);
+    const painted = Object.entries(grids ?? {}).map(([name, { strength, most }]) => [
+      name,
+      { canvas: paint(strength, colours), most },
+    ]);
     this.#maps = grids && Object.fromEntries(painted);
     this.#frame = frame;
     this.label = label;
@@ -54,6 +57,11 @@ export class Viewer extends EventTarget {
 
   get hasMap() {
     return Boolean(this.#maps?.[this.label]);
+  }
+
+  // The map that is drawn, or null.
+  get mapShown() {
+    return this.#film && this.hasMap && this.opacity > 0 ? this.#maps[this.label] : null;
   }
 
   get scale() {
@@ -141,7 +149,7 @@ export class Viewer extends EventTarget {
     context.imageSmoothingQuality = "high";
     context.imageSmoothingEnabled = width / film.width < 4; // so close, one wants to see the pixels
     context.drawImage(this.#windowed(), 0, 0, width, height);
-    if (this.hasMap && this.opacity > 0) this.#paintMap(width, height);
+    if (this.mapShown) this.#paintMap(width, height);
     if (film.width < film.originalWidth && width > film.width) this.dispatchEvent(new Event("detail"));
   }
 
@@ -151,7 +159,7 @@ export class Viewer extends EventTarget {
     context.save();
     context.imageSmoothingEnabled = true;
     context.globalAlpha = this.opacity;
-    context.drawImage(this.#maps[this.label], left, top, right - left, bottom - top);
+    context.drawImage(this.#maps[this.label].canvas, left, top, right - left, bottom - top);
     context.globalAlpha = 0.5;
     context.strokeStyle = "#9fd3e6";
     context.lineWidth = window.devicePixelRatio || 1;

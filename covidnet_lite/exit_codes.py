@@ -1,0 +1,25 @@
+"""What the commands tell the shell, and what of a result counts as answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .prediction import Failure, Prediction
+
+OK, BAD_FILE, USAGE, NO_ANSWER = 0, 1, 2, 3
+
+MEANINGS = """exit codes:
+  0  every image was answered, with one label or narrowed to several
+  1  at least one image could not be read (the others were answered all the same)
+  2  the command could not run: wrong usage, no model, nowhere to write
+  3  every image was read, but at least one got no answer: unsure, or no frontal chest radiograph"""
+
+
+def after(code: int, result: Prediction | Failure) -> int:
+    """The code of a run that stood at ``code`` before this result: what is worse stays."""
+    from .prediction import ANSWERS  # brings numpy, which `--help` does without
+
+    if result.status == "failed":
+        return BAD_FILE
+    return NO_ANSWER if result.status not in ANSWERS and code == OK else code

@@ -1,0 +1,25 @@
+"""Made-up training films: every second one is opaque on its left half."""
+
+from __future__ import annotations
+
+import numpy as np
+from conftest import drawn_chest
+
+from covidnet_lite.fit import WHOLE
+from training.batches import Films
+from training.supervision import Lesson
+
+
+def lesson(count: int = 12, ranked: int = 0) -> Lesson:
+    allowed = np.eye(2, dtype=np.float32)[np.arange(count) % 2]
+    severity = np.full(count, -1, np.float32)
+    severity[count - ranked :] = 2
+    first, second = np.arange(0, count - ranked, 2), np.arange(1, count - ranked, 2)
+    pools = [(first, 2), (second, 1)] + ([(np.arange(count - ranked, count), 1)] if ranked else [])
+    boxes = [((0.0, 0.0, 0.5, 1.0),) if i % 2 else () for i in range(count)]
+    return Lesson(allowed, boxes, np.ones(count, np.float32), severity, tuple(pools))
+
+
+def films(count: int = 12, ranked: int = 0) -> Films:
+    images = [np.asarray(drawn_chest(i, opaque=bool(i % 2), side=96)) for i in range(count)]
+    return Films(images, [WHOLE] * count, lesson(count, ranked))
