@@ -43,7 +43,7 @@ class Turnstile:
     """So many bytes at once, first come, first served; whoever is not in yet is not read from.
 
     Of those inside, the one that came first always gets what it needs, even beyond the capacity: otherwise all might
-    wait for each other. For one event loop.
+    wait for each other. One that waits for more does not hold up those whose need is less. For one event loop.
 
     Attributes:
         capacity: bytes that may be inside at once, besides those of the first.
@@ -76,7 +76,7 @@ class Turnstile:
         """
         ticket = Ticket(self, 0)
         size = min(size, self.capacity)
-        if not self._queue and not self._growing and self._fits(ticket, size):
+        if not self._queue and self._fits(ticket, size):
             self._give(ticket, size)
         elif len(self._queue) >= self.waiting:
             raise Crowded
@@ -88,7 +88,7 @@ class Turnstile:
             self._leave(ticket)
 
     async def _grow(self, ticket: Ticket, size: int) -> None:
-        if not self._growing and self._fits(ticket, size):
+        if self._fits(ticket, size):
             self._give(ticket, size)
         else:
             await self._wait(self._growing, ticket, size)
@@ -136,7 +136,7 @@ class Turnstile:
             elif self._fits(place[0], place[1]):
                 self._growing.remove(place)
                 self._let(place)
-        while self._queue and not self._growing and (self._queue[0][2].done() or self._fits(*self._queue[0][:2])):
+        while self._queue and (self._queue[0][2].done() or self._fits(*self._queue[0][:2])):
             self._let(self._queue.popleft())
 
     def _let(self, place: Turn) -> None:
