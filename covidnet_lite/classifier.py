@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from .manifest import Manifest
 from .place import Place, locate
 from .prediction import Failure, Prediction, judge
 from .radiograph import Source
+from .unforeseen import unforeseen
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -60,6 +61,7 @@ class Classifier:
         manifest: Manifest | None = None,
         exact: bool = False,
         edgetpu: str | None = None,
+        read: Callable[..., radiograph.Radiograph] | None = None,
     ) -> None:
         """Loads a network.
 
@@ -71,6 +73,8 @@ class Classifier:
             exact: decode JPEG files in full before they are reduced.
             edgetpu: for a network compiled for the Edge TPU, which of several runs it: ``usb``, ``pci``, ``usb:N``,
                 ``pci:N`` or ``:N``; ``None`` for the first found.
+            read: reads a radiograph in place of :func:`covidnet_lite.radiograph.read`, as
+                :meth:`covidnet_lite.readers.Readers.read` does in a process of its own.
 
         Raises:
             ModelError: the network is missing, damaged or contradicts its manifest.
@@ -83,12 +87,18 @@ class Classifier:
         self._spares: list[Interpreter] = []  # of one thread, for classify_many
         self._load()
         self._exact = exact
+        self._reader = read
 
     def _load(self) -> None:
         self._interpreter = Interpreter(self.model, self._runtime, self._threads, self._edgetpu)
         load_finder(self.manifest.input, self._interpreter.runtime, str(self.model.path))
         self._lock = threading.Lock()
         self._pid = os.getpid()
+
+    @property
+    def read(self) -> Callable[..., radiograph.Radiograph]:
+        """What reads radiographs: here, or in a process of its own."""
+        return self._reader or radiograph.read
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -115,8 +125,9 @@ class Classifier:
         Raises:
             InputError: ``img`` holds no readable image.
             MissingExtraError: a DICOM file, and pydicom is not installed.
+            UnforeseenError: anything else went wrong; the log has its traceback.
         """
-        return self._judge(self._prepare(img))
+        return self._one(img, wait=True)
 
     def classify_many(self, images: Iterable[Source]) -> Iterator[Prediction | Failure]:
         """Classifies many, lazily and in order; one that cannot be read becomes a :class:`Failure`.
@@ -143,16 +154,24 @@ class Classifier:
 
     def _one_of_many(self, img: Source) -> Prediction | Failure:
         try:
-            return self._judge(self._prepare(img), wait=False)
+            return self._one(img, wait=False)
         except CovidNetLiteError as error:
             return Failure(radiograph.name_of(img), error)
+
+    def _one(self, img: Source, wait: bool) -> Prediction:
+        try:
+            return self._judge(self._prepare(img), wait)
+        except CovidNetLiteError:
+            raise
+        except Exception as error:
+            raise unforeseen(radiograph.name_of(img), error) from error
 
     def _prepare(self, img: Source) -> _Prepared:
         name, start = radiograph.name_of(img), time.perf_counter()
         if hasattr(img, "read") and not isinstance(img, os.PathLike):
             img = radiograph.read_all(img, name)  # a stream is read once, but may be needed for the heat map
         try:
-            found = radiograph.read(img, self.manifest.input.at_least, name, self._exact)
+            found = self.read(img, self.manifest.input.at_least, name, self._exact)
         except NotAChestRadiograph as objection:
             return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection).removeprefix(f"{name}: "))
         image, examined = found.image, found.examination

@@ -6,20 +6,22 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__, exit_codes, options, watch_command
+from . import __version__, exit_codes, limits, options, watch_command
 from .errors import CovidNetLiteError, InputError, OutputError
 from .exit_codes import BAD_FILE, OK, USAGE
 from .node import command as node
 from .quiet import silent_runtime
+from .unforeseen import unforeseen
 from .web import command as serve
 
 if TYPE_CHECKING:
     from .archive import Member
-    from .prediction import Prediction
+    from .prediction import Failure, Prediction
+    from .report import Writer
 
 CLEAR = "\r\033[K"  # the line that tells the progress
 
@@ -36,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise OutputError("standard output is closed; send it to a file")
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
+        if getattr(args, "memory", None) is not None:
+            os.environ[limits.MEMORY] = str(args.memory)
+            limits.memory()
         code: int = args.run(args)
         sys.stdout.flush()
         return code
@@ -101,6 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     classify.add_argument("--exact", action="store_true", help="decode JPEG files in full before they are reduced")
     classify.add_argument("--quiet", action="store_true", help="no progress on the terminal")
+    options.memory(classify)
     options.threads(classify)
     options.network(classify)
     classify.set_defaults(run=_classify)
@@ -176,12 +182,11 @@ def _classify(args: argparse.Namespace) -> int:
         for i, result in enumerate(classifier.classify_many(paths)):
             if progress:
                 print(CLEAR, end="", file=err, flush=True)
-            writer.add(result)
-            if args.dicom_out and isinstance(result, Prediction) and (why := _no_dicom(result, args.dicom_out)):
+            result = _told(writer, result)
+            heatmap = args.heatmap / heatmaps[i] if args.heatmap else None
+            for why in _trouble(result, args.dicom_out, heatmap) if isinstance(result, Prediction) else []:
                 print(f"covidnet-lite: error: {why}", file=err)
                 code = BAD_FILE
-            if args.heatmap and isinstance(result, Prediction) and result.labels and result.evidence is not None:
-                files.write_png(args.heatmap / heatmaps[i], result.heatmap())
             code = exit_codes.after(code, result)
             if progress:
                 print(f"{i + 1}/{len(paths)}", end="", file=err, flush=True)
@@ -191,15 +196,40 @@ def _classify(args: argparse.Namespace) -> int:
     return code
 
 
-def _no_dicom(result: Prediction, folder: Path) -> str | None:
-    """Writes the DICOM results of one file, or tells why there are none; the other files go on."""
-    from . import dicom_results
+def _told(writer: Writer, result: Prediction | Failure) -> Prediction | Failure:
+    """Prints a result; one that cannot be printed is printed as failed."""
+    from .prediction import Failure
 
     try:
-        dicom_results.write(result, result.source, folder)  # type: ignore[arg-type]
-    except InputError as error:
-        return str(error)
-    return None
+        writer.add(result)
+    except OSError:  # standard output is closed or full: no fault of this film
+        raise
+    except Exception as error:
+        result = Failure(result.name, unforeseen(result.name, error))
+        writer.add(result)
+    return result
+
+
+def _trouble(result: Prediction, dicom_out: Path | None, heatmap: Path | None) -> list[str]:
+    """Writes the files that are asked for besides; why some of them could not be. The other films go on."""
+    from . import dicom_results, files
+
+    jobs: list[Callable[[], object]] = []
+    if dicom_out:
+        folder = dicom_out
+        jobs.append(lambda: dicom_results.write(result, result.source, folder))  # type: ignore[arg-type]
+    if heatmap and result.labels and result.evidence is not None:
+        path = heatmap
+        jobs.append(lambda: files.write_png(path, result.heatmap()))
+    told = []
+    for job in jobs:
+        try:
+            job()
+        except CovidNetLiteError as error:
+            told.append(str(error))
+        except Exception as error:
+            told.append(str(unforeseen(result.name, error)))
+    return told
 
 
 def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:

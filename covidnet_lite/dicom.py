@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from . import dicom_grays, dicom_pixels, examination
+from . import dicom_grays, dicom_pixels, examination, limits
 from .dicom_pixels import Bits
 from .elements import Elements
 from .errors import InputError, MissingExtraError, NotAChestRadiograph
@@ -121,16 +121,18 @@ def header(file: IO[bytes], name: str) -> Dataset:
         raise InputError(f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax")
     file.seek(0)
     try:
-        return pydicom.dcmread(file, stop_before_pixels=True)
+        data = pydicom.dcmread(limits.Bounded(file, limits.ELEMENTS), stop_before_pixels=True)
     except damaged() as error:
         raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
+    limits.check_sequences(data, name)
+    return data
 
 
 def damaged() -> tuple[type[Exception], ...]:
     """What pydicom raises on files that are damaged or break the standard."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
-    return (*DAMAGED, AttributeError, InvalidDicomError, BytesLengthException)
+    return (*DAMAGED, InvalidDicomError, BytesLengthException)
 
 
 def _check_picture(found: Elements, file: IO[bytes], name: str) -> tuple[int, int]:

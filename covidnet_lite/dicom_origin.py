@@ -38,6 +38,7 @@ FORMATS = {
     "DS": r"[+-]?\d{1,8}(\.\d{1,6})?",
     "CS": r"[A-Z0-9_ ]{1,16}",
 }
+ONE_VALUE = ("DA", "TM", "AS")  # kinds of which the standard allows one value where they are taken over
 CHOICES = {"PatientSex": ("M", "F", "O"), "LossyImageCompression": ("00", "01")}
 
 
@@ -90,6 +91,8 @@ def _text(header: Dataset, keyword: str) -> str:
     except dicom.damaged():
         return ""
     if kind in FORMATS and not all(re.fullmatch(FORMATS[kind], text, re.ASCII) for text in texts):
+        return ""
+    if kind in ONE_VALUE and len(texts) > 1:
         return ""
     text = "\\".join("".join(c for c in text if c.isprintable()) for text in texts)
     if text not in CHOICES.get(keyword, (text,)):

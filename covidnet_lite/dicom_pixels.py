@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import jpeg
+from . import costs, jpeg, limits
 from .elements import Elements
 from .errors import InputError, MissingExtraError
 from .reduction import averages, reduce, reduction
@@ -113,16 +113,16 @@ def read(file: IO[bytes], header: Dataset, name: str, at_least: tuple[int, int] 
     start, found = file.tell(), Elements(header)
     layout = bits(found, name)
     if _stands_at_lines(file, header, layout):
-        return _by_lines(file, header, layout, at_least)
+        return _by_lines(file, header, layout, at_least, name)
     import pydicom
 
     file.seek(0)
-    data = pydicom.dcmread(file)
+    data = pydicom.dcmread(limits.Bounded(file, limits.ELEMENTS))
     elements = [data.get_item(tag) for tag in data.keys() if 0 < tag.group < PIXEL_GROUP]
     if any(getattr(e, "value_tell", getattr(e, "file_tell", 0)) > start for e in elements):
         raise ValueError(LATE)
     _mend(data, found, layout)
-    values = _decoded(data, layout, name)
+    values = _decoded(data, layout, name, reduction((int(data.Columns), int(data.Rows)), at_least))
     return reduce(values, at_least) if values.shape == (data.Rows, data.Columns) else values
 
 
@@ -166,9 +166,10 @@ def _stands_at_lines(file: IO[bytes], header: Dataset, layout: Bits) -> bool:
     return True
 
 
-def _by_lines(file: Any, header: Dataset, layout: Bits, at_least: tuple[int, int] | None) -> Values:
+def _by_lines(file: Any, header: Dataset, layout: Bits, at_least: tuple[int, int] | None, name: str) -> Values:
     rows, columns, kind = int(header.Rows), int(header.Columns), layout.dtype
     factor = reduction((columns, rows), at_least)
+    costs.check_lines(header, factor, name)
     values = np.empty((rows // factor, columns // factor), kind)
     step = max(1, AT_ONCE // (columns * kind.itemsize * factor))  # of reduced lines
     lines = np.empty((step * factor, columns), kind)
@@ -181,18 +182,21 @@ def _by_lines(file: Any, header: Dataset, layout: Bits, at_least: tuple[int, int
     return values
 
 
-def _decoded(data: Dataset, layout: Bits, name: str) -> Values:
+def _decoded(data: Dataset, layout: Bits, name: str, factor: int) -> Values:
     from pydicom.encaps import get_frame
     from pydicom.pixels import get_decoder
     from pydicom.uid import RLELossless
 
     syntax = data.file_meta.TransferSyntaxUID
     if not (syntax.is_compressed and syntax.is_encapsulated):
+        costs.check_pixels(data, factor, name)
         return _taken(_by_pydicom(data), layout)
+    costs.check_fragments(data.PixelData, syntax, name)
     samples, frame = int(data.SamplesPerPixel), get_frame(data.PixelData, 0, number_of_frames=1)
     claim = (int(data.Columns), int(data.Rows), samples)
     if syntax != RLELossless and jpeg.claimed(frame) != claim:
         raise ValueError(f"its picture claims {jpeg.claimed(frame)}, its header {claim}")
+    costs.check_frame(data, frame, factor, name)
     # Decoders give values and no words; of more bits than are stored, they are words after all.
     words = syntax == RLELossless or jpeg.precision(frame) > layout.stored
     if syntax in jpeg.SYNTAXES and samples == 1:

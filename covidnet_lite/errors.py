@@ -45,5 +45,18 @@ class QueueFullError(OutputError):
     """A queue on disk holds as much as it may; what was given is not in it."""
 
 
+class UnforeseenError(CovidNetLiteError):
+    """Work on one radiograph failed in a way that nobody foresaw.
+
+    Attributes:
+        reference: under which the log has the traceback.
+        trace: the traceback, without the exceptions' own words.
+    """
+
+    def __init__(self, message: str, reference: str = "", trace: str = "") -> None:
+        super().__init__(message)
+        self.reference, self.trace = reference, trace
+
+
 class NotAChestRadiograph(InputError):
     """A readable DICOM file whose own header says it is no frontal chest radiograph."""

@@ -9,6 +9,7 @@ PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _WELCOME = (b"tRNS", b"eXIf")  # kept where their checksum is right
 _START_OF_SCAN = 0xDA
+MOST_PARTS = 100_000  # of a file; one made of more is no picture that a program wrote
 
 
 def without(data: bytes) -> bytes | None:
@@ -22,7 +23,9 @@ def without(data: bytes) -> bytes | None:
 
 def _png(data: bytes) -> bytes:
     kept, at = [data[:8]], 8
-    while at < len(data):
+    for _ in range(MOST_PARTS):
+        if at >= len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, at)
         chunk = data[at : at + 12 + length]
         if kind in _PIXELS or (kind in _WELCOME and chunk[-4:] == struct.pack(">I", zlib.crc32(chunk[4:-4]))):
@@ -30,12 +33,14 @@ def _png(data: bytes) -> bytes:
         at += 12 + length
         if kind == b"IEND":
             break
+    else:
+        return data
     return b"".join(kept)
 
 
 def _jpeg(data: bytes) -> bytes:
     kept, at = [data[:2]], 2
-    while True:
+    for _ in range(MOST_PARTS):
         mark, marker, length = struct.unpack_from(">BBH", data, at)
         if mark != 0xFF:
             return data
@@ -50,3 +55,4 @@ def _jpeg(data: bytes) -> bytes:
         if not told or marker == 0xEE or segment[4:10] == b"Exif\0\0":
             kept.append(segment)
         at += 2 + length
+    return data

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from . import jpeg
+from . import costs, jpeg
 from .errors import InputError, MissingExtraError
-from .stretch import stretch
+from .stretch import LINES, stretch
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "JPEG2000", "AVIF")
 NAMED = "PNG, JPEG, TIFF, BMP, WEBP, JPEG 2000, AVIF, HEIC"  # in messages
@@ -23,6 +23,8 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pill
 # What Pillow's decoders raise on damaged files.
 DAMAGED = (
     ArithmeticError,
+    AssertionError,
+    AttributeError,
     EOFError,
     IndexError,
     KeyError,
@@ -46,7 +48,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _HEAD = 1 << 16  # bytes in which a JPEG 2000 file tells what it is
-_MOST_PAGES = 16  # a picture and its thumbnails
 
 
 def is_heic(head: bytes) -> bool:
@@ -104,7 +105,7 @@ def choose_page(image: Image.Image, frames: int, name: str) -> None:
     """
     if frames <= 1 or image.format in PHONES:
         return
-    if image.format == "TIFF" and frames <= _MOST_PAGES:
+    if image.format == "TIFF" and frames < costs.MOST_FRAMES:
         sizes, aside = [], []
         for page in range(frames):
             image.seek(page)
@@ -115,14 +116,16 @@ def choose_page(image: Image.Image, frames: int, name: str) -> None:
         if all(2 * max(sizes[p][i] for p in pages if p != best) <= sizes[best][i] for i in (0, 1) if len(pages) > 1):
             image.seek(best)
             return
-    raise InputError(f"{name}: holds {frames} pictures; save the one to be read")
+    told = f"{frames - 1} or more" if frames == costs.MOST_FRAMES else frames
+    raise InputError(f"{name}: holds {told} pictures; save the one to be read")
 
 
 def orientation(image: Image.Image) -> int:
     """1 to 8, as EXIF has it; 1 where it says nothing that can be used."""
     try:
+        costs.tame(image)
         told = image.getexif().get(_ORIENTATION, 1)
-    except (*DAMAGED, AttributeError):
+    except DAMAGED:
         return 1
     return told if told in _TURNS else 1
 
@@ -178,10 +181,15 @@ def deep_colours(image: Image.Image, data: IO[bytes]) -> tuple[str, str] | None:
 
 def join_colours(high: Image.Image, low: Image.Image, raw: str) -> npt.NDArray[np.uint16]:
     """The 16-bit luminance of a picture from the upper and the lower bytes of its channels."""
-    upper, lower = np.asarray(high).astype(np.uint16), np.asarray(low).astype(np.uint16)
-    if raw == "RGBA":  # gray and alpha, read as four bytes
-        return np.asarray(lower[..., 0] << 8 | lower[..., 1], np.uint16)
-    return np.asarray(np.rint((upper << 8 | lower)[..., :3].astype(np.float32) @ LUMINANCE), np.uint16)
+    gray = np.empty(high.size[::-1], np.uint16)
+    for top in range(0, high.height, LINES):
+        part = (0, top, high.width, min(top + LINES, high.height))
+        upper, lower = (np.asarray(image.crop(part)).astype(np.uint16) for image in (high, low))
+        if raw == "RGBA":  # gray and alpha, read as four bytes
+            gray[top : top + LINES] = lower[..., 0] << 8 | lower[..., 1]
+        else:
+            gray[top : top + LINES] = np.rint((upper << 8 | lower)[..., :3].astype(np.float32) @ LUMINANCE)
+    return gray
 
 
 def to_gray(image: Image.Image, name: str) -> Image.Image:

@@ -150,7 +150,7 @@ class Prediction:
         source = image if image is not None else self.source
         if source is None:
             raise CovidNetLiteError(f"{self.name}: pass the radiograph as image=")
-        picture = radiograph.read(source, at_least=(heatmap.LONGEST, heatmap.LONGEST)).image
+        picture = radiograph.read(source, at_least=heatmap.SIZE).image
         names, evidence = list(self.probabilities), self.evidence
         if label is None:
             evidence, index = np.asarray(merged(evidence, names.index(str(self.negative))), np.float32), 1

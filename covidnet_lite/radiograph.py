@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from . import metadata, picture
+from . import costs, limits, metadata, picture
 from .errors import InputError
 from .examination import Examination
 from .picture import DAMAGED, LUMINANCE
@@ -109,7 +109,7 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
     if isinstance(img, Image.Image):
         _check_size(img.size, name)
         return _upright(img, name)
-    with opened(img, name) as data:
+    with limits.bounded(opened(img, name)) as data:
         try:
             head = data.read(132)
             data.seek(0)
@@ -183,12 +183,13 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Rad
     try:
         return _decoded(data, name, at_least)
     except _Damaged as error:
+        limits.lift(data)
         data.seek(0)
         bare = metadata.without(data.read())
         if bare is None:
             raise InputError(str(error)) from error.__cause__
         try:
-            return replace(_decoded(io.BytesIO(bare), name, at_least), notes=(METADATA,))
+            return replace(_decoded(limits.bounded(io.BytesIO(bare)), name, at_least), notes=(METADATA,))
         except _Damaged:
             raise InputError(str(error)) from error.__cause__
 
@@ -196,7 +197,7 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Rad
 def _decoded(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Radiograph:
     try:
         image = picture.open_picture(data)
-        picture.choose_page(image, getattr(image, "n_frames", 1), name)
+        picture.choose_page(image, costs.frames(image), name)
         size = image.size
         _check_size(size, name)
         if at_least is not None and image.format in ("JPEG", "MPO"):
@@ -204,6 +205,7 @@ def _decoded(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Ra
             image.draft("L", at_least[::-1] if picture.orientation(image) >= 5 else at_least)
         picture.mend_order(image)
         deep = picture.deep_colours(image, data)
+        costs.check_picture(image, size, data, name, deep is not None)
         if deep:
             image = _all_bits(image, deep, data, name)
     except UnidentifiedImageError as error:
@@ -221,8 +223,8 @@ def _all_bits(image: Image.Image, deep: tuple[str, str], data: IO[bytes], name: 
     mode, raw = deep
     if not mode:
         raise InputError(f"{name}: its colours have 16 bits in a way that is not read; save it as gray")
-    turn = picture.orientation(image)
     image.load()
+    turn = picture.orientation(image) if image.format == "PNG" else 1  # Pillow has turned a TIFF already
     data.seek(0)
     low = picture.open_picture(data)
     low.seek(image.tell())
@@ -232,7 +234,7 @@ def _all_bits(image: Image.Image, deep: tuple[str, str], data: IO[bytes], name: 
     ]
     low.load()
     gray = stretch(picture.join_colours(image, low, raw), name)
-    if turn != 1 and image.format == "PNG":  # Pillow has turned a TIFF already
+    if turn != 1:
         gray.getexif()[0x0112] = turn
     return gray
 
@@ -242,6 +244,7 @@ def _from_heic(data: IO[bytes], name: str) -> Radiograph:
     try:
         opened_file = picture.open_heic(data, name)
         _check_size(opened_file.size, name)
+        costs.check_heic(opened_file.size, len(opened_file.mode), name)
         array = np.asarray(opened_file)
     except DAMAGED as error:
         raise _damaged(name, error) from error

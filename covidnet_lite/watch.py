@@ -15,17 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import cases, files
+from . import cases, files, heatmap
 from .errors import BackendError, InputError, MissingExtraError, OutputError
 from .prediction import Failure, Prediction
 from .report import EVIDENCE, OURS, printable
 from .result_files import ResultFiles, Stamp, stamp_of
+from .unforeseen import unforeseen
 
 if TYPE_CHECKING:
     from .classifier import Classifier
 
 RETRY = 60.0  # seconds until what went wrong, and may go well another time, is tried again
 FULL = (errno.ENOSPC, errno.EDQUOT)
+ENDING = (OutputError, BrokenPipeError)  # what is no fault of one film: the disk is full, nobody reads what is told
 Say = Callable[[str], None]
 
 
@@ -138,7 +140,7 @@ class Watch:
         for name in self._settled.whole(new, now):
             if name in self._later and now < self._later[name][0]:
                 continue
-            if cases.is_radiograph(os.path.join(self._folder.root, name)):
+            if _is_radiograph(os.path.join(self._folder.root, name)):
                 due.append(name)
             else:
                 self._done[name] = new.pop(name)
@@ -150,8 +152,11 @@ class Watch:
         return Look(done, len(new) - done - len(self._later), len(told))
 
     def _is_done(self, name: str, stamp: Stamp) -> bool:
-        if name not in self._done and self._results.is_answered(name, stamp, self._network):
-            self._done[name] = stamp  # not opened again at each look
+        try:
+            if name not in self._done and self._results.is_answered(name, stamp, self._network):
+                self._done[name] = stamp  # not opened again at each look
+        except Exception as error:
+            unforeseen(name, error)
         return name in self._done
 
     def _classify(self, names: list[str], new: dict[str, Stamp], now: float, stop: threading.Event | None) -> int:
@@ -164,18 +169,43 @@ class Watch:
             if stamp_of(path) != new[name]:
                 continue  # it was changed, or taken away, meanwhile
             try:
-                if _may_pass(result):
-                    self._keep(name, None, result)
-                    self._later[name] = (now + RETRY, f"{printable(name)}: {printable(result.reason or '')}")
-                else:
-                    self._keep(name, new[name], result)
-                    self._done[name] = new[name]
-                    count += 1
-            except (InputError, OutputError) as error:  # InputError: read again for its evidence map
-                if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
-                    raise
-                self._later[name] = (now + RETRY, printable(str(error)))
+                count += self._settle(name, new[name], result, now)
+            except ENDING:
+                raise
+            except Exception as error:
+                count += self._fail(name, new[name], error, now)
         return count
+
+    def _fail(self, name: str, stamp: Stamp, error: Exception, now: float) -> bool:
+        """The last catch: keeps a failed result; where not even that can be kept, tries again later."""
+        failure = Failure(name, unforeseen(name, error))
+        try:
+            return self._settle(name, stamp, failure, now)
+        except ENDING:
+            raise
+        except Exception as another:
+            self._later[name] = (now + RETRY, printable(str(unforeseen(name, another))))
+            return False
+
+    def _settle(self, name: str, stamp: Stamp, result: Prediction | Failure, now: float) -> bool:
+        """Keeps a result; whether the file is done with, or is to be tried again later.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        try:
+            if _may_pass(result):
+                self._keep(name, None, result)
+                self._later[name] = (now + RETRY, f"{printable(name)}: {printable(result.reason or '')}")
+                return False
+            self._keep(name, stamp, result)
+            self._done[name] = stamp
+            return True
+        except (InputError, OutputError) as error:  # InputError: read again for its evidence map
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
+                raise
+            self._later[name] = (now + RETRY, printable(str(error)))
+            return False
 
     def _keep(self, name: str, stamp: Stamp | None, result: Prediction | Failure) -> None:
         told: dict[str, Any] = result.to_dict()
@@ -183,11 +213,20 @@ class Watch:
             told["reason"] = result.reason.replace(os.path.join(self._folder.root, name), name)
         path = self._results.path(name)
         if self._folder.heatmap and isinstance(result, Prediction) and result.labels and result.evidence is not None:
-            files.write_png(path.with_name(Path(name).name + EVIDENCE), result.heatmap())
+            film = self._classifier.read(os.path.join(self._folder.root, name), heatmap.SIZE).image
+            files.write_png(path.with_name(Path(name).name + EVIDENCE), result.heatmap(image=film))
         if self._results.keep(name, told, stamp, self._network, deliver=self._deliver is not None):
             self._say(f"{printable(name)}: {result.status}" + (f", {_answer(result)}" if result.answer else ""))
             if self._deliver:
                 self._deliver(path)
+
+
+def _is_radiograph(path: str) -> bool:
+    try:
+        return cases.is_radiograph(path)
+    except Exception as error:
+        unforeseen(path, error)
+        return True  # it is opened, and then told of
 
 
 def _answer(result: Prediction | Failure) -> str:
@@ -216,6 +255,12 @@ def run(watch: Watch, say: Say, stop: threading.Event, interval: float = 1.0, on
             if str(error) != trouble:
                 trouble = str(error)
                 say(trouble)
+            if once:
+                return False
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            say(str(unforeseen("a look at the folder", error)))
             if once:
                 return False
         else:

@@ -51,6 +51,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     watch.add_argument("--tls", action="store_true", help="encrypt; trust what the system trusts")
     watch.add_argument("--ca", type=Path, metavar="FILE", help="encrypt; trust this certificate (PEM) alone")
+    options.memory(watch)
     options.threads(watch)
     options.network(watch)
     watch.set_defaults(run=run)
@@ -90,13 +91,16 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
     from . import mqtt, watch
     from .classifier import Classifier
     from .quiet import silent_runtime
+    from .readers import Readers
     from .result_files import ResultFiles
 
     folder, results = watch.Folder(args.folder, args.settle, args.heatmap), ResultFiles(out)
     results.tidy()
     stop = threading.Event()
-    with silent_runtime() as err:
-        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu)
+    with ExitStack() as stack:
+        err = stack.enter_context(silent_runtime())
+        reading = stack.enter_context(Readers())
+        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read)
 
         def say(text: str) -> None:
             print(f"covidnet-lite: {text}", file=err, flush=True)

@@ -317,6 +317,10 @@ def test_a_name_in_one_piece_brings_no_warning(answered: Prediction) -> None:
         ("PatientBirthDate", "19501399", ""),
         ("PatientBirthDate", "1950.01.01", ""),
         ("StudyTime", "25:00", ""),
+        ("StudyDate", ["20200101", "20200102"], ""),
+        ("StudyTime", ["101112", "101113"], ""),
+        ("PatientBirthDate", ["19500101", "19500102"], ""),
+        ("PatientAge", ["030Y", "031Y"], None),
         ("PatientSex", "X", ""),
         ("PatientAge", "old", None),
         ("PatientID", "a" * 70, "a" * 70),
@@ -355,6 +359,14 @@ def test_no_odd_header_makes_it_raise(answered: Prediction) -> None:
             continue  # pydicom itself does not write it
         for data in dicom_results.make(answered, source):
             pydicom.dcmread(write_to_memory(data))
+
+
+def test_a_private_class_is_referred_to_as_it_is(answered: Prediction) -> None:
+    private = "1.2.840.113619.4.26"
+    for data in dicom_results.make(answered, made(stored(), **{**IDENTITY, "SOPClassUID": private})):
+        named: set[str] = set()
+        data.walk(lambda _, one: named.add(str(one.value)) if one.keyword == "ReferencedSOPClassUID" else None)  # noqa: B023
+        assert named == {private}
 
 
 # What cannot be.

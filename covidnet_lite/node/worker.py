@@ -7,13 +7,14 @@ import threading
 
 from pydicom.filereader import read_file_meta_info
 
-from .. import dicom, dicom_results, radiograph
+from .. import dicom, dicom_results, heatmap, radiograph
 from ..classifier import Classifier
 from ..dicom_origin import NAME
-from ..errors import InputError, MissingExtraError, OutputError
+from ..errors import BackendError, CovidNetLiteError, InputError, OutputError
 from ..percent import percent
 from ..prediction import Prediction
 from ..report import printable
+from ..unforeseen import unforeseen
 from .queue import Film, Queue
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,9 @@ PAUSE = 10.0  # seconds, when results cannot be written
 def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
     """Works until ``stop`` is set, and ``queue.arrived`` after it.
 
-    A film that cannot be read is set aside. Any other error ends the node, and the film is begun again by the next
-    one: after so many tries it is set aside too.
+    A film that cannot be read is set aside, and so is one that fails in a way nobody foresaw. A network that cannot
+    run ends the node, for that is no fault of the film, which is begun again by the next one; so is one with which the
+    process dies: after so many tries it is set aside too.
     """
     while True:
         queue.arrived.clear()
@@ -46,8 +48,11 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
                 log.error("%s; trying again in %.0f s", error, PAUSE)
                 queue.put_back(film)
                 stop.wait(PAUSE)
-            except (InputError, MissingExtraError) as error:
-                _set_aside(queue, film, str(error).removeprefix(f"{film.path}: "))
+            except BackendError:
+                raise
+            except Exception as error:  # a film is lost to us, not to its sender: it is kept, with the reason
+                told = error if isinstance(error, CovidNetLiteError) else unforeseen(str(film.path), error)
+                _set_aside(queue, film, str(told).removeprefix(f"{film.path}: "))
 
 
 def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
@@ -69,7 +74,9 @@ def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
             f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended"
         )
     prediction = classifier.classify(film.path)
-    results = [dicom_results.encoded(result) for result in dicom_results.make(prediction, film.path)]
+    shown = prediction.labels and prediction.evidence is not None
+    picture = classifier.read(film.path, heatmap.SIZE).image if shown else None
+    results = [dicom_results.encoded(result) for result in dicom_results.make(prediction, film.path, picture)]
     queue.finish(film, {**story, "answer": _answer(prediction), "results": len(results)}, results)
 
 
@@ -80,6 +87,9 @@ def _answer(prediction: Prediction) -> str:
 
 
 def _set_aside(queue: Queue, film: Film, reason: str) -> None:
-    uid = read_file_meta_info(film.path).MediaStorageSOPInstanceUID
+    try:
+        uid = str(read_file_meta_info(film.path).MediaStorageSOPInstanceUID)
+    except Exception:  # not even this can be read
+        uid = film.key
     queue.set_aside(film, f"{uid}: {reason}")
-    log.warning("%s: set aside in failed/%s: %s", uid, film.key, printable(reason))
+    log.warning("%s: set aside in failed/%s: %s", printable(uid), film.key, printable(reason))

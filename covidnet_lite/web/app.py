@@ -13,6 +13,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from ..classifier import Classifier
+from ..errors import CovidNetLiteError
+from ..unforeseen import unforeseen
 from . import openapi
 from .api import Api
 from .hearing_out import HearingOut
@@ -84,4 +86,5 @@ async def _left(request: Request, error: ClientDisconnect) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the server failed; its log says why"}, 500)
+    told = error if isinstance(error, CovidNetLiteError) else unforeseen("the request", error)
+    return JSONResponse({"error": str(told)}, 500)

@@ -6,14 +6,15 @@ Every review is kept; of several on one image the last counts.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .. import files
+from .. import files, radiograph
 from ..cases import Case
 from ..errors import InputError, OutputError
+from ..radiograph import Radiograph
 
 VERDICTS = ("agree", "disagree")
 LAYOUT = 1  # of the file
@@ -149,18 +150,16 @@ def export(reviews: Sequence[Review], keep: Path | None, source: str) -> Export:
     return Export(cases, len(labelled) - len(cases), len(reviews) - len(labelled))
 
 
-def keep_picture(image: bytes, digest: str, keep: Path) -> str:
+def keep_picture(image: bytes, digest: str, keep: Path, read: Callable[..., Radiograph] = radiograph.read) -> str:
     """Writes a radiograph's pixels, without header or name, as ``SHA-256.png``; returns that name.
 
     Raises:
         InputError: the image cannot be read.
         OutputError: it cannot be written.
     """
-    from .. import radiograph
-
     name = f"{digest}.png"
     if not (keep / name).is_file():
-        film = radiograph.read(image, name="the image").image
+        film = read(image, name="the image").image
         film.info.clear()  # what a PNG would carry along: profile, comments, EXIF
         files.write_png(keep / name, film)
     return name

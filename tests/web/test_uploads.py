@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
+from covidnet_lite.web import uploads
 from covidnet_lite.web.settings import MB, Settings
-from covidnet_lite.web.turnstile import Turnstile
+from covidnet_lite.web.turnstile import START, Turnstile
 from covidnet_lite.web.uploads import Upload, plain_name, received
 
 from .conftest import awaited
@@ -43,7 +44,7 @@ def take(body: bytes, kind: str, whole: bool = True, announced: bool = True, set
 
     async def scene() -> Upload:
         async with received(Request({"type": "http", "headers": headers}, receive), settings, turnstile) as upload:
-            assert turnstile.inside == (len(body) if announced else settings.most_bytes)  # its room is held
+            assert turnstile.inside == max(len(body), START)  # its room is held, whatever was announced
             return upload
 
     try:
@@ -122,3 +123,11 @@ def test_nothing_is_read_while_there_is_no_room() -> None:
 )
 def test_a_name_is_made_safe_to_show(name: str, plain: str) -> None:
     assert plain_name(name) == plain
+
+
+def test_an_upload_that_comes_too_slowly_is_ended_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "PATIENCE", 0.1)
+    with pytest.raises(HTTPException) as caught:
+        take(*form(("a.png", b"x")), whole=False, settings=replace(SETTINGS, seconds=60))
+    assert caught.value.status_code == 408
+    assert "16 KB a second" in caught.value.detail
