@@ -30,6 +30,7 @@ DAMAGED = (
     RuntimeError,
     NotImplementedError,
 )
+_HEAD = 30  # bytes of a member's own head
 _END = struct.Struct("<4s4H2LH")  # the record at an archive's end
 
 
@@ -40,12 +41,14 @@ class Member:
     Attributes:
         name: ``archive.zip/member``.
         fault: why it cannot be read, or ``""``.
+        size: bytes, as the archive says; it is never read to more than that.
     """
 
     name: str
     fault: str = ""
+    size: int = 0
     _archive: str | bytes = field(default=b"", repr=False)
-    _at: int = 0
+    _info: zipfile.ZipInfo | None = field(default=None, repr=False)
 
     def read(self, most: int = LARGEST) -> bytes:
         """Its bytes, ``most`` of them at most.
@@ -53,16 +56,30 @@ class Member:
         Raises:
             InputError: it is damaged, encrypted, larger, or an archive itself.
         """
-        if self.fault:
-            raise InputError(f"{self.name}: {self.fault}")
+        if self.fault or self._info is None:
+            raise InputError(f"{self.name}: {self.fault or 'is in no archive'}")
         try:
-            with _opened(self._archive) as archive:
-                info = archive.infolist()[self._at]
-                if info.file_size > most:
-                    raise ValueError(f"it has more than {most >> 20} MB")
-                return archive.read(info)
+            if self.size > most:
+                raise ValueError(f"it has more than {most >> 20} MB")
+            return _unpacked(self._archive, self._info)
         except DAMAGED as error:
             raise InputError(f"{self.name}: cannot be unpacked ({error}); pack it again") from error
+
+
+def _unpacked(source: str | bytes, info: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member, found by its own head: the list of all members is not read again for each."""
+    with _file(source) as file:
+        file.seek(info.header_offset)
+        head = file.read(_HEAD)
+        if not head.startswith(HEADS[0]):
+            raise zipfile.BadZipFile("its head is missing")
+        file.seek(sum(struct.unpack_from("<2H", head, _HEAD - 4)), os.SEEK_CUR)
+        data = file.read(info.compress_size)
+    if info.compress_type == zipfile.ZIP_DEFLATED:
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, info.file_size + 1)
+    if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+        raise zipfile.BadZipFile("its checksum is wrong")
+    return data
 
 
 def is_archive(source: str | os.PathLike[str] | bytes) -> bool:
@@ -96,8 +113,12 @@ def members(source: str | os.PathLike[str] | bytes, name: str | None = None) -> 
     yield from found or [Member(name, "is a zip archive without a radiograph; put PNG, JPEG or DICOM files into it")]
 
 
+def _file(source: str | bytes) -> io.BufferedIOBase:
+    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+
+
 def _opened(source: str | bytes) -> zipfile.ZipFile:
-    file = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+    file = _file(source)
     try:
         _check_end(file)
         archive = zipfile.ZipFile(file)
@@ -125,7 +146,7 @@ def _check_end(file: io.BufferedIOBase) -> None:
 def _radiographs(archive: zipfile.ZipFile, source: str | bytes, name: str) -> Iterator[Member]:
     from .report import OURS
 
-    for at, info in enumerate(archive.infolist()):
+    for info in archive.infolist():
         base = info.filename.rsplit("/", 1)[-1]
         if info.is_dir() or info.filename.startswith("__MACOSX/") or base.startswith(".") or base.endswith(OURS):
             continue
@@ -136,7 +157,7 @@ def _radiographs(archive: zipfile.ZipFile, source: str | bytes, name: str) -> It
             named = os.path.splitext(base)[1].lower() in cases.SUFFIXES
             if not named and not fault and not _is_dicom(archive, info):
                 continue
-        yield Member(f"{name}/{info.filename}", fault, source, at)
+        yield Member(f"{name}/{info.filename}", fault, info.file_size, source, info)
 
 
 def _fault(info: zipfile.ZipInfo) -> str:
@@ -146,7 +167,7 @@ def _fault(info: zipfile.ZipInfo) -> str:
         return "is encrypted; unpack it first"
     if info.compress_type not in METHODS:
         return "is packed in a way that is not read; pack it again as an ordinary zip"
-    if info.file_size > min(LARGEST, RATIO * info.compress_size + SPARE):
+    if info.file_size > min(LARGEST, RATIO * info.compress_size + SPARE) or info.compress_size > LARGEST:
         return f"claims to be {info.file_size >> 20} MB; no radiograph is so large"
     return ""
 

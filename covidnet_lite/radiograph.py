@@ -109,8 +109,9 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
     if isinstance(img, Image.Image):
         _check_size(img.size, name)
         return _upright(img, name)
-    with limits.bounded(opened(img, name)) as data:
+    with opened(img, name) as file:
         try:
+            data = limits.bounded(file)
             head = data.read(132)
             data.seek(0)
         except OSError as error:

@@ -179,7 +179,7 @@ class _Reader:
         if not self._pipe.poll(max(deadline - time.monotonic(), 0.0)):
             return None
         answer = self._pipe.recv()
-        self.fit = True
+        self.fit = not (isinstance(answer, dict) and isinstance(answer["error"], ReaderDiedError))  # it ends itself
         return answer
 
     def end(self) -> None:

@@ -66,17 +66,21 @@ class ResultFiles:
         kept = load(self.path(name))
         return kept is not None and kept.get("network") == network and kept["file"] == asdict(stamp)
 
-    def keep(self, name: str, told: dict[str, Any], stamp: Stamp | None, network: str, deliver: bool) -> bool:
+    def keep(
+        self, name: str, told: dict[str, Any], stamp: Stamp | None, network: str, deliver: bool, place: str = ""
+    ) -> bool:
         """Writes a result; ``False`` where the very same is there already.
 
         Args:
+            name: what it is the result of.
             stamp: ``None`` where the file could not be looked at: the next start tries again.
             deliver: whether it is to be delivered.
+            place: the name under which it is kept, if another.
 
         Raises:
             OutputError: it cannot be written, or another program's file bears its name, which is left as it is.
         """
-        path = self.path(name)
+        path = self.path(place or name)
         kept = json.loads(_text({**told, "name": name, "file": asdict(stamp) if stamp else {}, "network": network}))
         with self._lock:
             there = load(path)

@@ -165,7 +165,8 @@ def _explanation(prediction: Prediction) -> str:
 def _examined(prediction: Prediction) -> str:
     told = prediction.examination.to_dict() if prediction.examination else {}
     header = ", ".join(f"{name.replace('_', ' ')} {printable(value)}" for name, value in told.items())
-    return f"By its header the image is: {header or 'not described'}."
+    notes = "".join(f" Note: {note}." for note in prediction.notes)
+    return f"By its header the image is: {header or 'not described'}.{notes}"
 
 
 def _probability(label: str, share: float) -> Any:

@@ -133,6 +133,12 @@ def test_every_report_tells_the_source_the_algorithm_and_the_purpose(
     assert "By its header the image is: modality CR, body part CHEST, view PA." in told["Comment"]
 
 
+def test_a_report_tells_what_was_left_aside_in_reading(answered: Prediction, film: Path) -> None:
+    noted = replace(answered, notes=("its header does not name the chest",))
+    (told,) = [text for text in said(dicom_results.make(noted, film)[0])["Comment"] if text.startswith("By its header")]
+    assert told.endswith("Note: its header does not name the chest.")
+
+
 def test_an_abstention_names_no_class_and_no_disease(unsure: Prediction, film: Path) -> None:
     measured = replace(
         unsure, negative="normal", extent=0.3, place=Place(0.9, {**NOWHERE, "right lower": 0.9}, "right")

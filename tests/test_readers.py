@@ -102,6 +102,7 @@ def test_a_film_that_breaks_its_reader_costs_itself_alone(
     with Readers(1, within=3 if deed == "sleep" else 60) as made:
         with pytest.raises(InputError, match=words):
             made.read(deed.encode(), None, "bad.png")
+        made._within = 60  # however busy the machine is
         assert made.read(film_png.read_bytes()).width > 0
 
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
+from anyio import to_thread
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -80,8 +81,7 @@ async def _read(request: Request, settings: Settings, ticket: Ticket) -> Upload:
         raise HTTPException(408, f"the upload took more than {settings.seconds:.0f} s; try again") from None
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
-            most = settings.most_files
-            raise HTTPException(400, f"Too many files; send {most} at most, or raise --max-files") from None
+            raise HTTPException(400, _too_many(settings)) from None
         raise HTTPException(400, f"the form cannot be read: {error.message}") from None
     files: list[tuple[str, bytes]] = []
     fields: dict[str, str] = {}
@@ -89,7 +89,9 @@ async def _read(request: Request, settings: Settings, ticket: Ticket) -> Upload:
         if isinstance(value, UploadFile):
             if name == "file":
                 name, data = plain_name(value.filename or ""), await value.read()
-                files += _unpacked(name, data, settings) if archive.is_archive(data) else [(name, data)]
+                files += await _unpacked(name, data, settings, ticket) if archive.is_archive(data) else [(name, data)]
+                if len(files) > settings.most_files:
+                    raise HTTPException(400, _too_many(settings))
             await value.close()
         else:
             fields[name] = value
@@ -98,20 +100,30 @@ async def _read(request: Request, settings: Settings, ticket: Ticket) -> Upload:
     return Upload(files, fields)
 
 
-def _unpacked(name: str, data: bytes, settings: Settings) -> list[tuple[str, bytes]]:
+async def _unpacked(name: str, data: bytes, settings: Settings, ticket: Ticket) -> list[tuple[str, bytes]]:
     """The films of a zip archive; together they may be as large as an upload. What cannot be read stays an archive."""
+    members = await to_thread.run_sync(lambda: list(archive.members(data, name)))
+    if len(members) > settings.most_files:
+        raise HTTPException(400, _too_many(settings))
     found: list[tuple[str, bytes]] = []
     room = settings.most_bytes
-    for member in archive.members(data, name):
-        if len(found) >= settings.most_files:
-            raise HTTPException(400, f"{name} holds more than {settings.most_files} files; send fewer at a time")
-        try:
-            film = member.read(room)
-        except InputError:
-            film = archive.HEADS[0]  # read as what it is, an archive: it costs only itself
+    for member in members:
+        await ticket.take(min(member.size, room))
+        film = await to_thread.run_sync(_film, member, room)
         room -= len(film)
         found.append((f"{name}/{plain_name(member.name)}", film))
     return found
+
+
+def _film(member: archive.Member, room: int) -> bytes:
+    try:
+        return member.read(room)
+    except InputError:
+        return archive.HEADS[0]  # read as what it is, an archive: it costs only itself
+
+
+def _too_many(settings: Settings) -> str:
+    return f"Too many files; send {settings.most_files} at most, or raise --max-files"
 
 
 def plain_name(name: str) -> str:
