@@ -21,8 +21,8 @@ PICTURE = {"1": 2, "L": 1, "P": 2, "PA": 9, "CMYK": 9, "LAB": 9, "HSV": 9, "F": 
 OTHER = 5
 DEEP = 14  # the picture twice, its luminance in 16 bits, and what is made of that
 WEBP = 12  # two canvases, and a copy of one
-AVIF = 12
-HEIC = 12  # of each sample of a byte
+AVIF = 6  # besides the picture
+HEIC = 5  # of each byte of a pixel
 SAMPLE_JPEG_2000 = 6  # of each sample besides the picture: 32 bits, twice over
 COEFFICIENT = 2  # of each sample of a JPEG in several scans
 # Of each sample of a DICOM frame: decoded, copied, put in order; YBR and deep colours are converted as floats.

@@ -266,7 +266,8 @@ def _upright(image: Image.Image, name: str, size: tuple[int, int] | None = None)
 
 
 def _damaged(name: str, error: Exception) -> _Damaged:
-    return _Damaged(f"{name}: damaged or cut short ({error}); copy it again from where it came")
+    told = " ".join(str(error).split())  # some decoders end a line
+    return _Damaged(f"{name}: damaged or cut short ({told}); copy it again from where it came")
 
 
 def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:

@@ -20,9 +20,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     watch = commands.add_parser(
         "watch",
         help="classify radiographs as they arrive in a folder",
-        description="Watches a folder and those in it, and writes a result beside each radiograph that arrives, as "
-        "JSON; with --mqtt also tells a broker. What was answered by the same network is not done again. Research use "
-        "only; not a medical device.",
+        description="Watches a folder and those in it, and writes a result beside each radiograph that arrives, also "
+        "in a zip archive, as JSON; with --mqtt also tells a broker. What was answered by the same network is not done "
+        "again. Research use only; not a medical device.",
     )
     watch.add_argument("folder", type=Path, metavar="DIR", help="the folder to watch")
     watch.add_argument("--out", type=Path, metavar="DIR", help="write results here (default: beside the radiographs)")
