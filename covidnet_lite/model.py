@@ -46,7 +46,7 @@ def load(model: str | os.PathLike[str] = DEFAULT, manifest: Manifest | None = No
     """Loads a shipped network by name, or any ``.tflite`` by path.
 
     Args:
-        model: ``base``, ``nano``, ``large``, or a path.
+        model: ``base``, ``nano``, or a path.
         manifest: for a file that carries none; overrides one that it carries.
 
     Raises:

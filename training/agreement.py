@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from covidnet_lite import metrics
 from training.contrasts import Contrast, has_both, sides
-from training.figure import Figure, drawn, mean, missing, rate
+from training.figure import Figure, auroc_less, mean, missing, rate
 from training.pointing import has_boxes, hits
 from training.reading import Reading
 
@@ -29,14 +27,10 @@ def agreement(int8: Reading, floating: Reading, contrast: Contrast) -> dict[str,
     if has_both(int8, contrast):
         part, positive, scores = sides(int8, contrast)
         _, _, others = sides(floating, contrast)
-        row["AUROC, int8 less float"] = drawn(_apart, positive, scores, others, groups=part.patients)
+        row["AUROC, int8 less float"] = auroc_less(positive, scores, others, part.patients)
     if int8.local is not None and floating.local is not None and int8.local.shape == floating.local.shape:
         row["map moves by"] = mean(np.abs(int8.local - floating.local).mean(axis=(1, 2)), patients)
         if (boxed := has_boxes(int8)).any():
             ours, theirs = (hits(one.of(boxed), one.local[boxed])[0].astype(float) for one in (int8, floating))
             row["pointing, int8 less float"] = mean(ours - theirs, patients[boxed])
     return row
-
-
-def _apart(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> float:
-    return metrics.auroc(positive, scores) - metrics.auroc(positive, others)

@@ -59,8 +59,8 @@ class Risks:
     """
 
     ill_called_normal: float = 0.10
-    normal_called_ill: float = 0.10
-    wrong_kind: float = 0.15
+    normal_called_ill: float = 0.07
+    wrong_kind: float = 0.05
 
 
 @dataclass(frozen=True, eq=False)

@@ -206,6 +206,7 @@ def audit(
         "model": shipped.name,
         "sha256": shipped.sha256,
         "float_sha256": floating.sha256 if floating else None,
+        "partly": list(films.partly),
         "operating_point": shipped.manifest.operating_point is not None,
         "normal_from": shipped.manifest.operating_point.negative_from if shipped.manifest.operating_point else None,
         "sections": measured,

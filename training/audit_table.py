@@ -20,7 +20,7 @@ SECTIONS = {
         "or *negative* by radiologists; *typical v atypical* by covid's share of what is not normal.",
     ),
     "hospitals": (
-        "Within each hospital never seen",
+        "Within each other hospital",
         "AUROC of P(not normal), and of covid's share of it, over pairs of films of one hospital.",
     ),
     "called": ("What films are called", ""),
@@ -60,7 +60,7 @@ SUMMARY = (
         "ill v normal",
     ),
     ("healthy adults of a hospital never seen called normal", "called", "rsna_normal: normal", "called normal"),
-    ("COVID-19 of a hospital never seen called normal", "called", "ralo_stonybrook: covid", "called normal"),
+    ("COVID-19 of a hospital never seen called normal", "called", "hannover_covid19: covid", "called normal"),
     ("evidence strongest inside an opacity", "pointing", "own hospitals, test split", "hottest place in a box"),
 )  # fmt: skip
 END = "<!-- /{kind} -->"
@@ -88,6 +88,8 @@ def card(figures: dict[str, Any]) -> str:
     for name, (title, note) in SECTIONS.items():
         if name == "called":
             note = POINT if figures["operating_point"] else ARGMAX
+        if name == "films" and figures["partly"]:
+            note += f" Others of {' and '.join(figures['partly'])} were."
         parts += [f"#### {title}", *([note] if note else []), table(figures["sections"].get(name, {}))]
     return _marked("audit", figures, "\n\n".join(parts))
 

@@ -23,12 +23,14 @@ class Films:
     Attributes:
         taught: of its own hospitals, those that it was trained on, for baselines that need training too.
         home: of the first manifest, the validation and test splits.
-        away: of the other manifests.
+        away: of the other manifests, those that it was not trained on.
+        partly: sources in the other manifests of which it was trained on some patients, or splits, but not on these.
     """
 
     taught: tuple[Case, ...]
     home: tuple[Case, ...]
     away: tuple[Case, ...]
+    partly: tuple[str, ...] = ()
 
 
 def means(label: str, labels: Sequence[str]) -> tuple[str, ...]:
@@ -58,10 +60,11 @@ def read_films(
     own, *others = [_known(path, labels, wrong) for path in manifests]
     taught = tuple(case for case in own if _taught(case, sources))
     home = tuple(case for case in own if case.split in ("val", "test") and not _taught(case, sources))
-    away = tuple(case for cases in others for case in cases if not _taught(case, sources))
+    away = [case for cases in others for case in cases]
+    partly = tuple(sorted({case.source for case in away if _taught(case, sources)}))
     if not any(case.split == "test" for case in home):
         raise DatasetError(f"{manifests[0]}: no film labelled {', '.join(labels)} is in the test split; check --data")
-    return Films(taught, home, away)
+    return Films(taught, home, tuple(case for case in away if not _taught(case, sources)), partly)
 
 
 def _taught(case: Case, sources: Mapping[str, Source]) -> bool:

@@ -59,8 +59,11 @@ def with_evidence(network: keras.Model, taps: Sequence[str], labels: Sequence[st
     pooled = layers.Concatenate(name="pooled")([layers.GlobalAveragePooling2D(name="mean")(evidence), strongest])
     half = np.concatenate([np.eye(len(labels)) / 2] * 2).astype(np.float32)
     logits = layers.Dense(len(labels), name="logits", kernel_initializer=keras.initializers.Constant(half))(pooled)
-    means = [layers.GlobalAveragePooling2D(name=f"{name}_mean")(values) for name, values in zip(taps, maps)]
-    embedding = layers.Concatenate(name="embedding")(means) if len(means) > 1 else means[0]
+    if len(maps) > 1:
+        means = [layers.GlobalAveragePooling2D(name=f"{name}_mean")(values) for name, values in zip(taps, maps)]
+        embedding = layers.Concatenate(name="embedding")(means)
+    else:
+        embedding = layers.GlobalAveragePooling2D(name="embedding")(maps[0])
     return keras.Model(
         network.inputs[0], {"logits": logits, "evidence": evidence, "embedding": embedding}, name=network.name
     )

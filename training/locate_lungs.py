@@ -3,6 +3,9 @@
 It learns the box around both lungs from the column ``lung_boxes`` of the manifest (``x0 y0 x1 y1`` for each lung, in
 fractions of the picture, joined by semicolons), on the split ``train``, and writes ``lungs.tflite``: an int8 network
 whose four outputs are that box. ``training/finetune.py`` puts it into the networks of recipes with ``lungs = true``.
+
+The file that ships was trained on variants made with Pillow; it has not been trained again on those of
+``training/variant.py``.
 """
 
 from __future__ import annotations
@@ -28,8 +31,9 @@ from covidnet_lite import files, lungs
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import InputSpec, fit, normalise
-from training import augment, backbones, checkpoint, dataset
+from training import backbones, checkpoint, dataset
 from training.lung_boxes import lung_boxes
+from training.variant import CHANGES, Strength
 
 SPEC = InputSpec(96, 96, equalise=True)
 BLOCKS = 5  # of EfficientNet-Lite0: down to an eighth of the side
@@ -38,7 +42,7 @@ WINDOW = 160  # pixels of a variant
 BATCH = 32
 LEARNING_RATE = 2e-3
 # A detector's gray scale, noise and letters; the geometry is changed here, with the box.
-CHANGES = ("corners", "sharpness", "gamma", "curve", "illumination", "noise", "border")
+DETECTOR = ("corners", "sharpness", "contrast", "gamma", "illumination", "noise", "border")
 
 Boxes = npt.NDArray[np.float32]  # (n, 4): left, top, right, bottom, in fractions
 
@@ -141,11 +145,11 @@ def variant(image: Image.Image, box: Boxes, rng: np.random.Generator) -> tuple[I
     moved = np.concatenate([middle - (high - low) / 2, middle + (high - low) / 2]) / np.tile(view, 2) + 0.5
     if rng.random() < 0.5:
         image, moved = ImageOps.mirror(image), np.array([1 - moved[2], moved[1], 1 - moved[0], moved[3]])
-    strength = augment.Strength()
-    for name in CHANGES:
+    pixels, strength = np.array(image), Strength()
+    for name in DETECTOR:
         if rng.random() < getattr(strength, name):
-            image = getattr(augment, name)(image, rng, 1.0)
-    return image, moved.astype(np.float32)
+            pixels = CHANGES[name](pixels, rng, strength.scale)
+    return Image.fromarray(pixels), moved.astype(np.float32)
 
 
 def intersection_over_union(one: Boxes, other: Boxes) -> npt.NDArray[np.float64]:

@@ -198,11 +198,11 @@ def mean_of(networks: Sequence[keras.Model]) -> keras.Model:
     """One network whose logits and evidence are the mean of several networks' (copies, which no training changes)."""
     image = keras.Input(networks[0].input.shape[1:])
     outputs = []
-    for network in networks:
+    for i, network in enumerate(networks):
         copy = keras.models.clone_model(network)
         copy.set_weights(network.get_weights())
         copy.trainable = False
-        outputs.append(copy(image))
+        outputs.append(keras.Model(copy.inputs[0], copy.output, name=f"teacher{i}")(image))
     mean = {
         name: keras.layers.Average()([o[name] for o in outputs]) if len(outputs) > 1 else outputs[0][name]
         for name in ("logits", "evidence")

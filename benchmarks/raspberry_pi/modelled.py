@@ -72,7 +72,7 @@ def per_ms(board: Board, yardstick: int, all_cores: bool = False) -> float:
 def page(rows: Sequence[Row]) -> str:
     """The Markdown page, from the counts; says where one is missing."""
     counts = {row.key: row for row in rows}
-    ours = [name for name in ("nano", "base", "large") if any(row.network == name for row in rows)]
+    ours = [name for name in ("nano", "base") if any(row.network == name for row in rows)]
     yardsticks = {board.name: counts.get((board.processor, YARDSTICK, "invoke")) for board in BOARDS}
     lines = [
         "# On a Raspberry Pi: modelled, not measured",

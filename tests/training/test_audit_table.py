@@ -14,8 +14,8 @@ def figures() -> dict[str, Any]:
         "any opacity v negative": {"test split": area, "lungs black": missing("few")},
         "typical v atypical": {"test split": area},
     }
-    sections["called"] = {"ralo_stonybrook: covid": {"called normal": share(1, 10)}}
-    return {"model": "net", "sha256": "ab", "operating_point": False, "sections": sections}
+    sections["called"] = {"hannover_covid19: covid": {"called normal": share(1, 10)}}
+    return {"model": "net", "sha256": "ab", "partly": ["ralo"], "operating_point": False, "sections": sections}
 
 
 def test_a_row_a_line_and_every_column_that_any_row_has() -> None:
@@ -32,6 +32,7 @@ def test_the_card_has_every_section_and_says_how_films_were_called() -> None:
     for title, note in audit_table.SECTIONS.values():
         assert f"#### {title}\n\n{note}" in text
     assert text.count("Not measured: the data have nothing for it.") == len(audit_table.SECTIONS) - 2
+    assert "None of them was trained on. Of the network's own hospitals, the test split. Others of ralo were." in text
     assert audit_table.ARGMAX in text
     assert audit_table.POINT in audit_table.card({**figures(), "operating_point": True})
 

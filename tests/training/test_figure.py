@@ -42,6 +42,24 @@ def test_within_strata_only_pairs_of_one_stratum_count() -> None:
     assert figure.within(positive, scores, np.arange(16), patients)["kind"] == "missing"
 
 
+def test_the_area_and_its_interval_are_those_of_the_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    positive, groups = rng.random(80) < 0.5, rng.integers(0, 40, 80)
+    scores = (rng.random(80) + 0.4 * positive).round(1)  # with ties
+    found = figure.auroc(positive, scores, groups)
+    assert found["value"] == pytest.approx(metrics.auroc(positive, scores))
+    expected = metrics.bootstrap(metrics.auroc, positive, scores, groups=groups)
+    assert found["interval"] == pytest.approx(expected, abs=0.02)
+
+
+def test_two_areas_of_the_same_images_are_compared_draw_by_draw() -> None:
+    positive, groups = np.arange(40) % 2 == 0, np.arange(40)
+    scores = np.random.default_rng(0).random(40) + 0.3 * positive
+    found = figure.auroc_less(positive, scores, scores, groups)
+    assert (found["value"], found["interval"]) == (0, [0, 0])
+    assert figure.auroc_less(positive, scores, -scores, groups)["value"] > 0.1
+
+
 def test_what_does_not_vary_has_no_number() -> None:
     found = figure.drawn(lambda v: float("nan"), np.ones(9), groups=np.arange(9))
     assert figure.told(found) == "not measured: all images are alike"

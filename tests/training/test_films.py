@@ -51,11 +51,13 @@ def test_films_that_were_trained_on_are_not_judged(home: Path, away: Path) -> No
     assert 8 <= len(graded) <= 24  # some two fifths of forty
     # Of a source that the recipe does not name, every split is new to the network.
     assert {"a.png", "b.png", "c.png"} <= names(films.away)
+    assert films.partly == ("graded",)
 
 
 def test_where_the_recipe_names_no_source_training_splits_are_left_out(home: Path, away: Path) -> None:
     films = read_films([home, away], LABELS, {})
     assert len(films.away) == 41
+    assert films.partly == ("mined",)
     assert not {"a.png", "b.png"} & names(films.away)
 
 

@@ -33,7 +33,7 @@ def shown(seed: int, area: Any = BOX) -> tuple[Any, Any]:
 
 @pytest.fixture
 def only_geometry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locate_lungs, "CHANGES", ())
+    monkeypatch.setattr(locate_lungs, "DETECTOR", ())
 
 
 @pytest.mark.usefixtures("only_geometry")
@@ -73,7 +73,7 @@ def test_a_seed_gives_the_same_variant_and_gray_levels_change_too(monkeypatch: p
     assert first[0].tobytes() == second[0].tobytes()
     np.testing.assert_array_equal(first[1], second[1])
     assert first[0].size == (WINDOW, WINDOW)
-    monkeypatch.setattr(locate_lungs, "CHANGES", ())
+    monkeypatch.setattr(locate_lungs, "DETECTOR", ())
     only_moved = locate_lungs.variant(film, BOX, np.random.default_rng(3))
     assert only_moved[0].tobytes() != first[0].tobytes()
     np.testing.assert_array_equal(only_moved[1], first[1])
