@@ -132,11 +132,17 @@ def test_of_many_one_fails_and_the_others_are_classified(
     ids=stage,
 )
 def test_the_command_goes_on_with_the_next_film(
-    surprise: Any, films: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], owner: Any, name: str
+    surprise: Any,
+    films: list[Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    owner: Any,
+    name: str,
+    narrowing: Path,
 ) -> None:
     surprise(owner, name)
     maps = tmp_path / "maps"
-    options = ["--model", "nano", "--threads", "1", "--format", "jsonl", "--heatmap", str(maps), "--quiet"]
+    options = ["--model", str(narrowing), "--threads", "1", "--format", "jsonl", "--heatmap", str(maps), "--quiet"]
     assert cli.main(["classify", *map(str, films), *options]) == cli.BAD_FILE
     out, err = capfd.readouterr()
     assert [json.loads(line)["name"] for line in out.splitlines()] == [str(film) for film in films]
