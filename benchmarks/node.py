@@ -3,7 +3,8 @@
     python benchmarks/node.py                     # 1,000 films, killed three times in mid-stream and once after it
 
 Needs the extra ``node``, pydicom-data, and Debian's dcmtk and orthanc. What Orthanc holds in the end counts: one
-Structured Report and one Secondary Capture of every film. A film that was acknowledged is never offered again.
+Structured Report of every film and, from a network that does not abstain, one Secondary Capture. A film that was
+acknowledged is never offered again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import modality, pictures
 from benchmarks.orthanc import AE_TITLE, Orthanc, free_port, missing
+from covidnet_lite import Classifier
+from covidnet_lite.model import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Outcome:
 
     Attributes:
         films: how many were sent.
+        results: how many Orthanc should hold.
         kills: with SIGKILL, and how many films had been acknowledged by then.
         lost: results that Orthanc lacks, as (kind, film).
         surplus: results that it holds and should not, or more than once.
@@ -43,6 +47,7 @@ class Outcome:
     """
 
     films: int
+    results: int
     kills: tuple[int, ...]
     lost: list[tuple[str, str]]
     surplus: list[tuple[str, str]]
@@ -54,10 +59,12 @@ class Outcome:
 class NodeProcess:
     """``covidnet-lite node`` in a process of its own, always on the same port and queue."""
 
-    def __init__(self, folder: Path, pacs_port: int, extra: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, pacs_port: int, settings: str = "", model: str | Path = DEFAULT) -> None:
+        file = folder / "node.toml"
+        file.write_text(f'{settings}\n[network]\nmodel = "{model}"\n')
         self.port, self.queue, self.log = free_port(), folder / "queue", folder / "node.log"
         pacs = f"{AE_TITLE}@127.0.0.1:{pacs_port}"
-        options = ["--pacs", pacs, "--queue", str(self.queue), "--port", str(self.port), *extra]
+        options = ["--pacs", pacs, "--queue", str(self.queue), "--port", str(self.port), "--settings", str(file)]
         self._command = [sys.executable, "-m", "covidnet_lite", "node", *options]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -94,18 +101,23 @@ class NodeProcess:
         return sum(len(os.listdir(self.queue / part)) for part in ("received", "outgoing"))
 
 
-def trial(film: Path, folder: Path, count: int, kills: Sequence[float] = (0.2, 0.5, 0.8)) -> Outcome:
+def trial(
+    film: Path, folder: Path, count: int, kills: Sequence[float] = (0.2, 0.5, 0.8), model: str | Path = DEFAULT
+) -> Outcome:
     """Sends films, kills the node when these shares of them are acknowledged, and once more when all are.
 
     Args:
         film: a DICOM film to make copies of.
         folder: for everything; empty.
+        model: a shipped network's name, or the path of a ``.tflite``.
     """
     films = modality.films(film, folder / "films", count)
+    answered = Classifier(model).classify(next(iter(films))).labels
+    kinds = ("SR", "SC") if answered else ("SR",)  # an abstention is sent without a picture
     left, acknowledged, killed = list(films), 0, []
     at = [max(1, round(share * count)) for share in kills]
     with Orthanc(folder / "pacs") as pacs:
-        node = NodeProcess(folder, pacs.port)
+        node = NodeProcess(folder, pacs.port, model=model)
 
         def one_more() -> None:
             nonlocal acknowledged
@@ -138,9 +150,9 @@ def trial(film: Path, folder: Path, count: int, kills: Sequence[float] = (0.2, 0
             node.kill()
         held = Counter(pacs.results())
         repeated = (folder / "pacs/orthanc.log").read_text(errors="replace").count("Already stored")
-    wanted = Counter((kind, uid) for kind in ("SR", "SC") for uid in films.values())
+    wanted = Counter((kind, uid) for kind in kinds for uid in films.values())
     return Outcome(
-        count, tuple(killed), sorted(wanted - held), sorted(held - wanted), repeated, seconds, code
+        count, wanted.total(), tuple(killed), sorted(wanted - held), sorted(held - wanted), repeated, seconds, code
     )  # fmt: skip
 
 
@@ -148,6 +160,7 @@ def main() -> int:
     """Prints the outcome; 0 if nothing was lost and nothing is there twice."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=int, default=1000, metavar="N", help="how many (default: 1000)")
+    parser.add_argument("--model", default=DEFAULT, help=f"a network's name or path (default: {DEFAULT})")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="keep films, queue, logs and Orthanc's storage here")
     args = parser.parse_args()
     film = pictures.film()
@@ -156,9 +169,10 @@ def main() -> int:
     if film is None:
         parser.error("needs pydicom-data")
     with tempfile.TemporaryDirectory() as folder:
-        outcome = trial(film, args.folder or Path(folder), args.films)
+        outcome = trial(film, args.folder or Path(folder), args.films, model=args.model)
     rows = {
         "films sent with storescu": outcome.films,
+        "results that should be stored": outcome.results,
         "SIGKILLs, after so many acknowledged": ", ".join(map(str, outcome.kills)),
         "results lost": len(outcome.lost),
         "results surplus": len(outcome.surplus),

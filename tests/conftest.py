@@ -32,6 +32,15 @@ def cxr() -> Path:
 
 
 @pytest.fixture(scope="session")
+def siim() -> Path:
+    """The folder of films of the network's own hospitals, in radiologists' grades; not part of the repository either."""
+    folder = Path(os.environ.get("COVIDNET_LITE_SIIM", ROOT.parent / "shared/data/siim"))
+    if not (folder / "manifest.csv").is_file():
+        pytest.skip(f"needs graded radiographs: no {folder / 'manifest.csv'} (set COVIDNET_LITE_SIIM)")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def photographs() -> list[Path]:
     """Coral's photographs, which are no radiographs either."""
     folder = Path(os.environ.get("COVIDNET_LITE_PHOTOGRAPHS", ROOT.parent / "shared/data/coral"))
@@ -67,7 +76,8 @@ def film_png(film_image: Image.Image, tmp_path: Path) -> Path:
 
 
 def with_rules(folder: Path, network: str = "nano", **fields: Any) -> Path:
-    """A shipped network with thresholds of a test's own in its manifest; the network itself is as it was."""
+    """A shipped network with rules of a test's own in its manifest, and none else; the network itself is as it was."""
+    fields = {"operating_point": None, "extent": None, **fields}
     shipped = model.load(network)
     with zipfile.ZipFile(io.BytesIO(shipped.data)) as archive:
         graph = shipped.data[: min(entry.header_offset for entry in archive.infolist())]
@@ -78,8 +88,18 @@ def with_rules(folder: Path, network: str = "nano", **fields: Any) -> Path:
 
 @pytest.fixture(scope="session")
 def answering(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`nano`, which answers whatever it does not refuse."""
-    return with_rules(tmp_path_factory.mktemp("answering"), threshold=0.0)
+    """`nano`, which answers with "pneumonia" or "covid" whatever it does not refuse."""
+    always = {"pneumonia": 1e-6, "covid": 1e-6}
+    point = OperatingPoint("normal", 1.01, 1e-6, always, inside_from=0.0)
+    return with_rules(tmp_path_factory.mktemp("answering"), operating_point=point)
+
+
+@pytest.fixture(scope="session")
+def abstaining(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`nano`, which abstains from whatever it does not refuse."""
+    never = {"pneumonia": 1.01, "covid": 1.01}
+    point = OperatingPoint("normal", 1.01, 1.01, never)
+    return with_rules(tmp_path_factory.mktemp("abstaining"), operating_point=point)
 
 
 @pytest.fixture(scope="session")

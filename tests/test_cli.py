@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import with_rules
 from PIL import Image
 
 from covidnet_lite import cli, exit_codes
@@ -162,9 +161,8 @@ def test_a_narrowed_answer_is_an_answer(film_png: Path, narrowing: Path, tmp_pat
     assert [p.name for p in (tmp_path / "maps").iterdir()] == ["film.evidence.png"]
 
 
-def test_an_abstention_gets_no_evidence_map(film_png: Path, tmp_path: Path) -> None:
-    never = with_rules(tmp_path, threshold=1.01)
-    done = run("classify", film_png, "--model", never, "--heatmap", tmp_path / "maps")
+def test_an_abstention_gets_no_evidence_map(film_png: Path, abstaining: Path, tmp_path: Path) -> None:
+    done = run("classify", film_png, "--model", abstaining, "--heatmap", tmp_path / "maps")
     assert done.returncode == exit_codes.NO_ANSWER
     assert list((tmp_path / "maps").glob("*")) == []
     assert "%" not in done.stdout.decode().splitlines()[1]

@@ -108,7 +108,9 @@ def test_an_answer_is_a_report_with_codes_and_a_capture(answered: Prediction, fi
     for label, share in answered.probabilities.items():
         assert told[f"Probability of training class {label}"] == [pytest.approx(share * 100, abs=0.05)]
     numbers = [item for item in group(report) if item.ValueType == "NUM"]
-    assert [n.ContentSequence[0].ConceptCodeSequence[0].CodeValue for n in numbers] == list(codes.values())
+    shares, measured = numbers[: len(codes)], numbers[len(codes) :]
+    assert [n.ContentSequence[0].ConceptCodeSequence[0].CodeValue for n in shares] == list(codes.values())
+    assert [n.ConceptNameCodeSequence[0].CodeValue for n in measured] == ["EXTENT", "EXTENT-ERROR"]
     assert {n.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue for n in numbers} == {"%"}
     assert (report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag) == (
         "COMPLETE",
@@ -501,4 +503,5 @@ def test_results_are_read_again_by_highdicom(status: str, film: Path, tmp_path: 
     report, *_ = dicom_results.write(request.getfixturevalue(status), film, tmp_path)
     read = highdicom.sr.srread(report)
     (found,) = read.content.get_image_measurement_groups()
-    assert len(found.get_measurements()) == (3 if status == "answered" else 0)
+    shares_and_extent = 3 + 2
+    assert len(found.get_measurements()) == (shares_and_extent if status == "answered" else 0)

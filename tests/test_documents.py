@@ -58,7 +58,7 @@ def test_the_commands_of_the_readme_exist() -> None:
 def test_the_model_card_is_about_the_shipped_network() -> None:
     card = (ROOT / "MODEL_CARD.md").read_text()
     assert model.load("base").sha256 in card
-    for word in ("not a medical device", "licence", "Limits", "CC BY-NC-SA", "NIH Clinical Center", "source"):
+    for word in ("not a medical device", "licence", "Limits", "BIMCV-COVID19 Research Use Agreement", "RALO", "source"):
         assert word in card, word
 
 

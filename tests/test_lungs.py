@@ -132,7 +132,10 @@ def test_a_classifier_shows_its_network_the_lungs_and_says_which_part_that_is(cr
 
 def test_the_evidence_is_laid_over_what_was_seen_and_nothing_else(cropping, set_in):
     prediction = cropping.classify(set_in)
-    gray, coloured = (np.asarray(prediction.heatmap(opacity=o, legend=False), int) for o in (0, 1))
+    contrast = prediction.evidence - prediction.evidence.mean(axis=-1, keepdims=True)
+    index = int(contrast.max((0, 1)).argmax())  # of the class that most speaks for
+    label = list(prediction.probabilities)[index]
+    gray, coloured = (np.asarray(prediction.heatmap(label, opacity=o, legend=False), int) for o in (0, 1))
     height, width = gray.shape[:2]
     left, top, right, bottom = (round(v * side) for v, side in zip(prediction.view, (width, height) * 2))
     outside = np.ones((height, width), bool)
@@ -141,7 +144,7 @@ def test_the_evidence_is_laid_over_what_was_seen_and_nothing_else(cropping, set_
     changed = (gray != coloured).any(axis=2)
     assert not changed[outside].any()
     assert changed[~outside].mean() > 0.5
-    strength = heatmap.strength(prediction.evidence, list(prediction.probabilities).index(prediction.most_likely))
+    strength = heatmap.strength(prediction.evidence, index)
     row, column = np.unravel_index(strength.argmax(), strength.shape)
     y, x = (round(a + (i + 0.5) / n * (b - a)) for a, b, i, n in (
         (top, bottom, row, strength.shape[0]), (left, right, column, strength.shape[1])

@@ -125,6 +125,7 @@ def alone(folder: Path) -> dict[str, dict[str, Any]]:
     paths = sorted(str(p) for p in folder.resolve().rglob("*") if p.is_file())
     rows = {}
     for path, result in zip(paths, covidnet_lite.Classifier().classify_many(paths)):
+        place = getattr(result, "place", None)
         shares = {f"probability_{k}": v for k, v in getattr(result, "probabilities", {}).items()}
         rows[path] = {
             "name": path,
@@ -132,13 +133,13 @@ def alone(folder: Path) -> dict[str, dict[str, Any]]:
             "label": result.label,
             "labels": "|".join(result.labels),
             "reason": result.reason,
-            "place": None,
+            "place": place.main if place else None,
             **{
                 f"probability_{label}": shares.get(f"probability_{label}") for label in ("normal", "pneumonia", "covid")
             },
             "confidence": getattr(result, "confidence", None),
             "distance": getattr(result, "distance", None),
-            "extent": None,
+            "extent": getattr(result, "extent", None),
             "size": Path(path).stat().st_size,
             "mtime_ns": Path(path).stat().st_mtime_ns,
         }

@@ -27,7 +27,7 @@ def test_what_the_compiler_gets_holds_its_weights_and_computes_the_same() -> Non
     assert {t.Vector(t.Offset(4)) % 16 for t in tables if t.Offset(4)} == {0}
     assert {(op.name, op.version) for op in edgetpu.lint(bare).ops} == {
         ("CONV_2D", 3), ("DEPTHWISE_CONV_2D", 3), ("ADD", 2), ("MEAN", 2),
-        ("AVERAGE_POOL_2D", 2), ("CONCATENATION", 2), ("QUANTIZE", 1),
+        ("MAX_POOL_2D", 2), ("CONCATENATION", 2), ("RESIZE_BILINEAR", 3), ("FULLY_CONNECTED", 4),
     }  # fmt: skip
     assert edgetpu.lint(bare).parameter_bytes == edgetpu.lint(sealed).parameter_bytes
     for before, after in zip(results(sealed), results(bare)):

@@ -121,7 +121,7 @@ def test_outputs_come_in_the_order_of_the_graph_and_labels_belong_to_the_logits(
 
 
 def test_an_output_that_the_manifest_does_not_name_keeps_the_graph_s_name() -> None:
-    manifest = replace(MANIFEST, outputs={"logits": MANIFEST.outputs["logits"]}, guard=None)
+    manifest = replace(MANIFEST, outputs={"logits": MANIFEST.outputs["logits"]}, guard=None, extent=None)
     names = [o.text(0) for o in described(manifest).several(3)[0].several(3)]
     assert names[MANIFEST.outputs["logits"]] == "logits"
     assert len(set(names)) == 3
@@ -167,7 +167,7 @@ def test_sealed_it_loads_with_its_manifest(tmp_path: Path) -> None:
 
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "an output that is not there": (
-        lambda: metadata.attach(flatbuffer(), replace(MANIFEST, outputs={"logits": 3}, guard=None)),
+        lambda: metadata.attach(flatbuffer(), replace(MANIFEST, outputs={"logits": 3}, guard=None, extent=None)),
         "base: its manifest says that output 3 holds the logits, but the network has outputs 0 to 2",
     ),
     "no flatbuffer": (lambda: metadata.attach(b"%PDF-1.7" * 10, MANIFEST), "base: is no TFLite file"),

@@ -62,7 +62,7 @@ def test_without_arguments_it_makes_the_shipped_file_byte_for_byte(tmp_path: Pat
         assert done.returncode == 0, done.stderr
         assert out.read_bytes() == models.load("base").data
     assert "latency, one thread" in done.stdout
-    assert "top-1 agreement" in done.stdout
+    assert "agreement and accuracy: not measured" in done.stdout  # its checkpoint comes without figures
 
 
 @pytest.mark.parametrize("name", sorted(set(models.shipped()) - {"base"}))

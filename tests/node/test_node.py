@@ -37,8 +37,8 @@ def node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
     """Starts one whose PACS is at a port."""
     made: list[NodeProcess] = []
 
-    def start(pacs_port: int, *options: str) -> NodeProcess:
-        made.append(NodeProcess(tmp_path / "node", pacs_port, options))
+    def start(pacs_port: int, **options: Any) -> NodeProcess:
+        made.append(NodeProcess(tmp_path / "node", pacs_port, **options))
         made[-1].start()
         return made[-1]
 
@@ -59,9 +59,10 @@ def soon(what: Callable[[], bool], seconds: float = 30) -> bool:
 
 @real_clients
 def test_killed_in_mid_stream_again_and_again_nothing_is_lost_and_nothing_is_there_twice(
-    film: Path, tmp_path: Path
+    film: Path, tmp_path: Path, answering: Path
 ) -> None:
-    outcome = trial(film, tmp_path, 24)
+    outcome = trial(film, tmp_path, 24, model=answering)
+    assert outcome.results == 2 * 24  # a report and a picture of each
     assert len(outcome.kills) == 4
     assert all(0 < acknowledged < 24 for acknowledged in outcome.kills[:3])
     assert outcome.lost == []
@@ -71,10 +72,12 @@ def test_killed_in_mid_stream_again_and_again_nothing_is_lost_and_nothing_is_the
 
 
 @real_clients
-def test_while_the_pacs_is_away_films_are_taken_and_it_gets_them_later(film: Path, tmp_path: Path, node: Any) -> None:
+def test_while_the_pacs_is_away_films_are_taken_and_it_gets_them_later(
+    film: Path, tmp_path: Path, node: Any, answering: Path
+) -> None:
     films = modality.films(film, tmp_path / "films", 3)
     pacs = Orthanc(tmp_path / "pacs")
-    running = node(pacs.port)
+    running = node(pacs.port, model=answering)
     assert len(modality.send(list(films), running.port)) == 3
     assert soon(lambda: "cannot be reached" in running.log.read_text())
     with pacs:
@@ -89,7 +92,9 @@ def test_while_the_pacs_is_away_films_are_taken_and_it_gets_them_later(film: Pat
 
 
 @real_clients
-def test_with_tls_on_both_sides(film: Path, tmp_path: Path, node: Any, certificates: dict[str, Tls]) -> None:
+def test_with_tls_on_both_sides(
+    film: Path, tmp_path: Path, node: Any, certificates: dict[str, Tls], answering: Path
+) -> None:
     server, client = certificates["server"], certificates["client"]
     (path,) = modality.films(film, tmp_path / "films", 1)
     options = {
@@ -99,8 +104,7 @@ def test_with_tls_on_both_sides(film: Path, tmp_path: Path, node: Any, certifica
         "DicomTlsTrustedCertificates": str(server.ca),
     }
     with Orthanc(tmp_path / "pacs", **options) as pacs:
-        file = tmp_path / "node.toml"
-        file.write_text(f"""
+        settings = f"""
             [tls]
             certificate = "{server.certificate}"
             key = "{server.key}"
@@ -109,8 +113,8 @@ def test_with_tls_on_both_sides(film: Path, tmp_path: Path, node: Any, certifica
             certificate = "{client.certificate}"
             key = "{client.key}"
             ca = "{client.ca}"
-        """)
-        running = node(pacs.port, "--settings", str(file))
+        """
+        running = node(pacs.port, settings=settings, model=answering)
         assert modality.send([path], running.port) == []  # without TLS
         tls = ("+tls", str(client.key), str(client.certificate), "+cf", str(client.ca))
         assert modality.send([path], running.port, options=tls) == [path]

@@ -142,7 +142,7 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(chests: Path, recipe: Pa
 GRADED = (
     RECIPE.replace(
         'labels = ["clear", "clouded"]',
-        'labels = ["clear", "spot", "cloud"]\ntaps = ["block2_add"]\nfreeze = "block0_project_bn"\nvariants = 2\nseeds = 2\nblocks = 4',
+        'labels = ["clear", "spot", "cloud"]\ntaps = ["block2_add"]\nfreeze = "block0_project"\nvariants = 2\nseeds = 2\nblocks = 4',
     )
     + """
 [sources.one]

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import covidnet_lite
+from covidnet_lite import model
 
 from .conftest import Server, serving
 
@@ -147,7 +148,7 @@ def test_metrics_can_be_scraped_and_count(server: Server, film_png: Path) -> Non
 
 
 def test_health(server: Server) -> None:
-    assert server.client.get("/healthz").json() == {"status": "ok", "model": "nano 2"}
+    assert server.client.get("/healthz").json() == {"status": "ok", "model": model.load("nano").name}
 
 
 def test_it_ends_well_when_told_to(film_png: Path) -> None:

@@ -3,6 +3,8 @@
 import { negativeOf, PENDING } from "./cases.js";
 import { byId, digitsApart, element, percent } from "./dom.js";
 
+const OUTSIDE = "mostly outside the lungs"; // as covidnet_lite/place.py has it
+
 export function showPanel(one, about) {
   const result = one?.result;
   byId("answer").dataset.status = one?.status ?? "";
@@ -54,8 +56,12 @@ function words(one, about) {
           "others is open. That is no diagnosis: another disease, or none, can look alike.",
       ];
     }
-    case "unsure":
-      return ["No answer", `${sentence(result.reason.replace(/^unsure: /, ""))} This says nothing about the patient.`];
+    case "unsure": {
+      // Its reason in full names a class and a number, and these are no finding.
+      const outside = result.place?.main === OUTSIDE;
+      const why = outside ? "Its evidence lies mostly outside the lungs" : "The network is not sure enough";
+      return ["No answer", `${why}. This says nothing about the patient.`];
+    }
     case "refused":
       return ["Not judged", `This is not taken for a frontal chest radiograph: ${result.reason}.`];
     default:
