@@ -298,10 +298,12 @@ def payload(data: bytes) -> bytes:
         kept = json.loads(data)
         private = () if kept.get("status") in ANSWERS else NUMBERS
         told = {key: kept[key] for key in PUBLISHED if key in kept and key not in private}
+        codes = [code for code in told.pop("note_codes", ()) if public(code)]
         if told.get("reason") is not None:  # without a code: kept by an earlier version
-            told["reason"] = public(told.get("code")) or Code.FAILED.public
-        if "notes" in told:
-            told["notes"] = [words for words in map(public, kept.get("note_codes", ())) if words]
+            told["code"] = told.get("code") if public(told.get("code")) else Code.FAILED
+            told["reason"] = public(told["code"])
+        if told.pop("notes", ()):
+            told |= {"notes": [public(code) for code in codes], "note_codes": codes}
         return json.dumps(told, ensure_ascii=False).encode()
     return b""
 

@@ -452,3 +452,12 @@ def test_the_numbers_of_an_abstention_are_not_published() -> None:
             **published,
             "status": status,
         }
+
+
+@pytest.mark.parametrize("code", ["damaged", "no code of ours", None, 1])
+def test_reason_and_notes_are_published_in_the_words_of_their_codes_alone(code: object) -> None:
+    kept = {"code": code, "reason": "DOE JANE", "notes": ["DOE JANE"], "note_codes": ["polarity", "DOE JANE"]}
+    told = json.loads(payload(json.dumps({"name": "a.png", "status": "failed", "DOE": "JANE", **kept}).encode()))
+    assert told["reason"] == (Code.DAMAGED.public if code == "damaged" else Code.FAILED.public)
+    assert told["notes"] == [Code.POLARITY.public]
+    assert "DOE" not in told
