@@ -9,7 +9,6 @@ nowhere else.
 
 from __future__ import annotations
 
-import csv
 import datetime
 import io
 import json
@@ -27,7 +26,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from . import __version__, board
+from . import __version__, board, cells
+from .cells import cell
 from .classifier import Classifier
 from .codes import Code
 from .errors import BackendError, InputError, MissingExtraError
@@ -273,9 +273,9 @@ def table(benchmark: Benchmark) -> str:
 def row(benchmark: Benchmark) -> str:
     """The header and the row of ``benchmarks/reference/BOARD.csv``, as CSV."""
     out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
+    rows = cells.writer(out)
     rows.writerow(COLUMNS)
-    rows.writerow(["" if (value := tell(benchmark)) is None else value for tell in COLUMNS.values()])
+    rows.writerow([cell(str("" if (value := tell(benchmark)) is None else value)) for tell in COLUMNS.values()])
     return out.getvalue().rstrip()
 
 

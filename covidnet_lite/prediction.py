@@ -17,7 +17,7 @@ from .fit import WHOLE, Box
 from .manifest import Manifest
 from .metrics import softmax
 from .operating_point import OperatingPoint
-from .percent import apart, percent
+from .percent import apart, beside, percent
 from .place import OUTSIDE, Place
 
 if TYPE_CHECKING:
@@ -290,7 +290,8 @@ def judge(
     if not np.isfinite(shares).all():
         return Verdict("refused", reason=Code.NO_NUMBERS.public, code=Code.NO_NUMBERS)
     if distance is not None and not distance <= limit:  # NaN is refused too
-        reason = f"{Code.UNLIKE_TRAINING.public} (distance {distance:.2f}, limit {limit:.2f})"
+        far, most = beside(distance, limit)
+        reason = f"{Code.UNLIKE_TRAINING.public} (distance {far}, limit {most})"
         return Verdict("refused", reason=reason, code=Code.UNLIKE_TRAINING)
     if shown_wrongly:
         reason = f"looks like a radiograph {shown_wrongly}; show it upright, with white bones"

@@ -154,3 +154,11 @@ def test_a_name_too_long_for_a_disk_is_shortened() -> None:
     long = unique_names(["x/" + "a" * 250 + ".png", "y/" + "a" * 250 + ".dcm"])
     assert len({*long}) == 2
     assert all(len(name) <= 255 for name in long)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_csv_holds_no_formula(start: str) -> None:
+    (row,) = csv.DictReader(
+        io.StringIO(report("csv", [Failure(f"{start}2+5.png", InputError(f"{start}1+1"))]), newline="")
+    )
+    assert (row["name"], row["reason"]) == (f"'{start}2+5.png", f"'{start}1+1")

@@ -5,6 +5,7 @@ Every review is kept; of several on one image the last counts.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -92,6 +93,7 @@ class ReviewStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._keep_private()
         columns = ", ".join(f"{name} TEXT NOT NULL" for name in COLUMNS)
         with self._open() as database:
             (layout,) = database.execute("PRAGMA user_version").fetchone()
@@ -124,10 +126,21 @@ class ReviewStore:
             rows = database.execute(f"SELECT {', '.join(COLUMNS)} FROM reviews WHERE id IN ({last}) ORDER BY id")
             return [Review(*row) for row in rows]
 
+    def _keep_private(self) -> None:
+        """Makes the file for this user alone; what SQLite writes beside it gets its rights."""
+        try:
+            self.path.parent.mkdir(files.OWN_FOLDER, parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, files.OWN_FILE))
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{self.path}: the reviews cannot be read or written ({error})") from error
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            if (one := self.path.with_name(self.path.name + suffix)).exists():
+                files.make_private(one)
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(files.OWN_FOLDER, parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=10)) as database, database:
                 database.execute("PRAGMA synchronous = FULL")
                 yield database
@@ -166,5 +179,5 @@ def keep_picture(image: bytes, digest: str, keep: Path, read: Callable[..., Radi
     if not (keep / name).is_file():
         film = read(image, name="the image").image
         film.info.clear()  # what a PNG would carry along: profile, comments, EXIF
-        files.write_png(keep / name, film)
+        files.write_png(keep / name, film, files.OWN_FILE)
     return name
