@@ -16,6 +16,7 @@ DICOM = [
     "pyjpegls>=1.4; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
     "imagecodecs>=2025.3; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
 ]
+HEIC = ["pillow-heif>=1.0"]  # BSD; brings libheif (LGPL)
 DICOM_OUT = [*DICOM, "highdicom>=0.27"]
 CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotlib>=3.8"]
 KERAS2 = [*CONVERT, "tf-keras>=2.19"]  # which follows TensorFlow's version
@@ -47,7 +48,21 @@ BROWSER = [
     "openapi-spec-validator>=0.7",
     "prometheus-client>=0.20",
 ]
-TEST = [*FILM, *NODE, *TRAINING, *KERAS2, *RAY, *MQTT, *WEB, *BROWSER, "pytest>=8", "pytest-xdist>=3.6", "trustme>=1.2"]
+TEST = [
+    *FILM,
+    *HEIC,
+    *NODE,
+    *TRAINING,
+    *KERAS2,
+    *RAY,
+    *MQTT,
+    *WEB,
+    *BROWSER,
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "trustme>=1.2",
+    "tifffile>=2024.8",
+]
 
 setup(
     name="covidnet-lite",
@@ -74,6 +89,7 @@ setup(
     extras_require={
         "dicom": DICOM,
         "dicom-out": DICOM_OUT,
+        "heic": HEIC,
         "convert": CONVERT,
         "keras2": KERAS2,
         "training": TRAINING,
