@@ -69,7 +69,7 @@ def sample(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
-    """``(height, width)``, or ``(height, width, 3)``, of any number type -> 8 bits, the film's darkest to 0 and its brightest to 255.
+    """``(height, width[, 3])`` of any number type -> 8 bits, the film's darkest to 0 and its brightest to 255.
 
     Raises:
         InputError: the values are not finite.
