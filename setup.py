@@ -68,8 +68,9 @@ setup(
     description="Chest X-rays -> normal / pneumonia / covid in int8 TFLite on small machines. Research use only.",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
-    license_files=["LICENSE"],
+    # The code; and the networks in covidnet_lite/models, for non-commercial research only.
+    license="MIT AND LicenseRef-BIMCV-COVID19-Research-Use",
+    license_files=["LICENSE", "MODEL_CARD.md", "docs/data.md"],
     packages=["covidnet_lite", "covidnet_lite.node", "covidnet_lite.web"],
     package_data={
         "covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"],

@@ -30,7 +30,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Points links at the places that files have in the site; one to a folder or to nothing stays, and fails the build."""
+    """Points links at the files in the site. A link to a folder or to nothing stays as it is, and fails the build."""
     source = ROOT / page.file.src_uri if page.file.src_uri in PAGES else Path(config.docs_dir) / page.file.src_uri
 
     def moved(link: re.Match[str]) -> str:
