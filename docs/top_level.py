@@ -24,7 +24,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page in (*(ROOT / name for name in PAGES), *Path(config.docs_dir).glob("*.md")):
         linked |= {_in_repository(link, page) for link in _LINK.findall(page.read_text(encoding="utf-8"))}
     for path in sorted(linked):
-        if (ROOT / path).is_file() and not path.startswith("docs/"):
+        excluded = path.startswith("docs/") or (path.endswith(".md") and path not in PAGES)
+        if not excluded and (ROOT / path).is_file():
             files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
     return files
 
