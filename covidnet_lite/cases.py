@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import files
+from . import cells, files
+from .cells import cell, text_of
 from .errors import DatasetError
 
 DICOMDIR = "DICOMDIR"  # the table of contents of a disk with DICOM files
@@ -75,11 +76,15 @@ def write_manifest(path: str | Path, cases: Sequence[Case]) -> Path:
 
 
 def manifest_text(cases: Sequence[Case]) -> str:
-    """What :func:`write_manifest` writes; files with their whole path, so that it may lie anywhere."""
+    """What :func:`write_manifest` writes; files with their whole path, so that it may lie anywhere.
+
+    What a spreadsheet would take for a formula is marked as text, and :func:`read_cases` takes that off.
+    """
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = cells.writer(text)
     rows.writerow(("file", "label", "patient_id", "source", "split"))
-    rows.writerows((c.path.resolve(), c.label, c.patient, c.source, c.split) for c in cases)
+    told = ((str(c.path.resolve()), c.label, c.patient, c.source, c.split) for c in cases)
+    rows.writerows([cell(text) for text in row] for row in told)
     return text.getvalue()
 
 
@@ -89,7 +94,7 @@ def _from_manifest(path: Path) -> list[Case]:
             reader = csv.DictReader(file)
             if "file" not in (reader.fieldnames or ()):
                 raise DatasetError(f"{path}: is no manifest: it has no column 'file' in its first line")
-            rows = [{k: v or "" for k, v in row.items() if k} for row in reader]
+            rows = [{k: text_of(v or "") for k, v in row.items() if k} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: is no CSV file in UTF-8 ({error})") from error
     nameless = [i for i, row in enumerate(rows, 2) if not row["file"]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import IO, Protocol, TypeGuard
 
+from . import cells
+from .cells import cell
 from .percent import percent
 from .prediction import DISCLAIMER, Failure, Prediction
 
@@ -67,11 +68,6 @@ def printable(text: str) -> str:
 def capitalised(text: str) -> str:
     """The beginning of a sentence; what follows keeps its capitals."""
     return text[:1].upper() + text[1:]
-
-
-def _cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
 class _Table:
@@ -137,11 +133,11 @@ class _Json:
 class _Csv:
     def __init__(self, out: IO[str], labels: Sequence[str]) -> None:
         self.out, self.labels = out, labels
-        self.rows = csv.writer(out, lineterminator="\n")
+        self.rows = cells.writer(out)
         self.rows.writerow(
             [
                 *("name", "status", "label", *labels, "labels", "extent", "extent_error", "place", "inside"),
-                *("distance", "total_ms", "reason", "model", "sha256", "note"),
+                *("distance", "total_ms", "code", "reason", "model", "sha256", "note"),
             ]
         )
 
@@ -158,19 +154,20 @@ class _Csv:
         shares = [f"{probabilities[label]:.6f}" if label in probabilities else "" for label in self.labels]
         self.rows.writerow(
             [
-                _cell(result.name),
+                cell(result.name),
                 result.status,
-                _cell(result.label or ""),
+                cell(result.label or ""),
                 *shares,
-                _cell("|".join(result.labels)),
+                cell("|".join(result.labels)),
                 extent,
                 error,
                 place,
                 inside,
                 distance,
                 total,
-                _cell(result.reason or ""),
-                model,
+                result.code or "",
+                cell(result.reason or ""),
+                cell(model),
                 digest,
                 DISCLAIMER,
             ]

@@ -10,7 +10,6 @@ import json
 import os
 import stat
 import threading
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from . import files
 from .errors import OutputError
 
 SUFFIX = ".json"  # added to the name of a radiograph
-LEFTOVER = 3600.0  # seconds after which a file half written is nobody's
 
 
 @dataclass(frozen=True)
@@ -93,10 +91,7 @@ class ResultFiles:
 
     def tidy(self) -> None:
         """Removes halves of files that a kill or a power cut left; of others that write here too, nothing recent."""
-        for path in self._out.rglob(f"{files.TEMPORARY}*"):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > LEFTOVER:
-                    path.unlink()
+        files.tidy(self._out, below=True)
 
     def undelivered(self) -> list[Path]:
         """Results still to be delivered, the oldest first."""

@@ -4,6 +4,8 @@ import sys
 
 import covidnet_lite
 
+if not 3 <= len(sys.argv) <= 4:
+    sys.exit(__doc__)
 source, out, *label = sys.argv[1:]
 prediction = covidnet_lite.classify(source)
 print(prediction)

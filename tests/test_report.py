@@ -68,7 +68,7 @@ def test_csv_has_one_row_a_result_in_the_same_columns():
         "name": "x/a.png", "status": "answered", "label": "covid",
         "normal": "0.100000", "pneumonia": "0.200000", "covid": "0.700000", "labels": "covid",
         "extent": "", "extent_error": "", "place": "", "inside": "",
-        "distance": "1.250", "total_ms": "3.500", "reason": "",
+        "distance": "1.250", "total_ms": "3.500", "code": "", "reason": "",
         "model": "tiny", "sha256": "ab" * 32, "note": DISCLAIMER,
     }  # fmt: skip
     assert (unsure["name"], unsure["label"], unsure["covid"], unsure["distance"]) == ('b, "é".png', "", "0.700000", "")
@@ -154,3 +154,11 @@ def test_a_name_too_long_for_a_disk_is_shortened() -> None:
     long = unique_names(["x/" + "a" * 250 + ".png", "y/" + "a" * 250 + ".dcm"])
     assert len({*long}) == 2
     assert all(len(name) <= 255 for name in long)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_csv_holds_no_formula(start: str) -> None:
+    (row,) = csv.DictReader(
+        io.StringIO(report("csv", [Failure(f"{start}2+5.png", InputError(f"{start}1+1"))]), newline="")
+    )
+    assert (row["name"], row["reason"]) == (f"'{start}2+5.png", f"'{start}1+1")

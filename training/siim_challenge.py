@@ -31,6 +31,7 @@ from PIL import Image
 
 from covidnet_lite import dicom, files, radiograph
 from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.cells import cell
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError
 from covidnet_lite.fit import Box
 from training.dataset import SPLITS, decode, read_film, split_apart
@@ -251,7 +252,7 @@ def _manifest(cases: Sequence[Case]) -> str:
     text = io.StringIO()
     rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     rows.writeheader()
-    rows.writerows({**case.fields, "split": case.split} for case in cases)
+    rows.writerows({name: cell(v) for name, v in {**case.fields, "split": case.split}.items()} for case in cases)
     return text.getvalue()
 
 

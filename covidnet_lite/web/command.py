@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     if args.keep:
         files.check_folder(args.keep)
+        files.make_private(args.keep)
     with Readers(within=settings.seconds) as reading:
         with silent_runtime():
             classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read)

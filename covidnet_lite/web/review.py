@@ -5,6 +5,7 @@ Every review is kept; of several on one image the last counts.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from .. import files, radiograph
 from ..cases import Case
+from ..codes import Code
 from ..errors import InputError, OutputError
 from ..radiograph import Radiograph
 
@@ -63,19 +65,23 @@ def check(review: Review, labels: Sequence[str]) -> None:
         InputError: it does not; the message says what to change.
     """
     if review.verdict not in VERDICTS:
-        raise InputError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}")
+        raise InputError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}", Code.WRONG_REQUEST)
     if review.label and review.label not in labels:
-        raise InputError(f"label {review.label!r} is none of {', '.join(labels)}; leave it empty for none of these")
+        raise InputError(
+            f"label {review.label!r} is none of {', '.join(labels)}; leave it empty for none of these",
+            Code.WRONG_REQUEST,
+        )
     answers = review.answer.split("|")
     left_open = len(answers) > 1 and review.verdict == "agree" and not review.label
     if review.answer and not left_open and (review.verdict == "agree") != (review.label in answers):
         raise InputError(
             f"to {review.verdict} with {review.answer!r} and to call {review.label or 'none of these'!r} right "
-            "contradict each other; change one"
+            "contradict each other; change one",
+            Code.WRONG_REQUEST,
         )
     for name, most in LONGEST.items():
         if len(getattr(review, name)) > most:
-            raise InputError(f"the {name} has more than {most} characters; shorten it")
+            raise InputError(f"the {name} has more than {most} characters; shorten it", Code.WRONG_REQUEST)
 
 
 class ReviewStore:
@@ -87,6 +93,7 @@ class ReviewStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._keep_private()
         columns = ", ".join(f"{name} TEXT NOT NULL" for name in COLUMNS)
         with self._open() as database:
             (layout,) = database.execute("PRAGMA user_version").fetchone()
@@ -119,10 +126,21 @@ class ReviewStore:
             rows = database.execute(f"SELECT {', '.join(COLUMNS)} FROM reviews WHERE id IN ({last}) ORDER BY id")
             return [Review(*row) for row in rows]
 
+    def _keep_private(self) -> None:
+        """Makes the file for this user alone; what SQLite writes beside it gets its rights."""
+        try:
+            self.path.parent.mkdir(files.OWN_FOLDER, parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, files.OWN_FILE))
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{self.path}: the reviews cannot be read or written ({error})") from error
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            if (one := self.path.with_name(self.path.name + suffix)).exists():
+                files.make_private(one)
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(files.OWN_FOLDER, parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=10)) as database, database:
                 database.execute("PRAGMA synchronous = FULL")
                 yield database
@@ -161,5 +179,5 @@ def keep_picture(image: bytes, digest: str, keep: Path, read: Callable[..., Radi
     if not (keep / name).is_file():
         film = read(image, name="the image").image
         film.info.clear()  # what a PNG would carry along: profile, comments, EXIF
-        files.write_png(keep / name, film)
+        files.write_png(keep / name, film, files.OWN_FILE)
     return name
