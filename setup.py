@@ -69,7 +69,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     # The code; and the networks in covidnet_lite/models, for non-commercial research only.
-    license="MIT AND LicenseRef-BIMCV-COVID19-Research-Use",
+    license_expression="MIT AND LicenseRef-BIMCV-COVID19-Research-Use",
     license_files=["LICENSE", "MODEL_CARD.md", "docs/data.md"],
     packages=["covidnet_lite", "covidnet_lite.node", "covidnet_lite.web"],
     package_data={

@@ -113,24 +113,27 @@ def document(found: Comparison) -> str:
 `make bench-peers ARGS='--write docs/peers.md'` on {m["cores"]} cores of {m["processor"]}, load {m["load"]:.2f} before,
 Python {m["python"]}.{busy} {packages}. Network `{found.model}`, sha256 {found.sha256}.
 
-The first row is `covidnet_lite.classify(path)`, warm, in milliseconds. The others are multiples of it, **bold** where they
-are better beyond the noise. Medians of {found.rounds} rounds, in each of which all ran in turn (of whole processes:
-{found.cold_rounds}), paired by round, with 95 % intervals; each with the better of one and two threads (MediaPipe has no
-such setting). The images are synthetic, so that anybody can make them again; the DICOM file is a real radiograph.
+The first row is `covidnet_lite.classify(path)`, warm, in milliseconds. The others are multiples of it, **bold**
+where they are better beyond the noise. Medians of {found.rounds} rounds, in each of which all ran in turn (of whole
+processes: {found.cold_rounds}), paired by round, with 95 % intervals; each with the better of one and two threads
+(MediaPipe has no such setting). The images are synthetic, so that anybody can make them again; the DICOM file is a
+real radiograph.
 
 {markdown(found)}
 
 {left}
-* All run the same int8 network and read the same files. **covidnet_lite does more**: it finds the lungs with a second
-  network, crops to them, equalises gray levels, checks the answer with the guard and abstains. No alternative does any of
-  that, and the figures give no credit for it. Answers may therefore differ: the last column is the class that each gives
-  the DICOM file, whatever its confidence. covidnet_lite refuses the synthetic images after the same work.
-* Each alternative follows its own documentation (benchmarks/peers/); Pillow and OpenCV decode in full. pydicom and numpy
-  read DICOM: windowed, inverted, stretched.
-* A whole process is Python's start, imports, loading, one {found.kinds[1]} and the end; peak memory is that process's.
-* MediaPipe receives the network with other input and output types (docs/other_readers.md). ONNX Runtime's own int8 is
-  quantised again from its weights. OpenVINO and ONNX Runtime run with their default settings, which on a processor without
-  VNNI, where their int8 kernels saturate, cost them right answers (docs/other_readers.md).
+* All run the same int8 network and read the same files. **covidnet_lite does more**: it finds the lungs with a
+  second network, crops to them, equalises gray levels, checks the answer with the guard and abstains. No
+  alternative does any of that, and the figures give no credit for it. Answers may therefore differ: the last column
+  is the class that each gives the DICOM file, whatever its confidence. covidnet_lite refuses the synthetic images
+  after the same work.
+* Each alternative follows its own documentation (benchmarks/peers/); Pillow and OpenCV decode in full. pydicom and
+  numpy read DICOM: windowed, inverted, stretched.
+* A whole process is Python's start, imports, loading, one {found.kinds[1]} and the end; peak memory is that
+  process's.
+* MediaPipe receives the network with other input and output types (docs/other_readers.md). ONNX Runtime's own int8
+  is quantised again from its weights. OpenVINO and ONNX Runtime run with their default settings, which on a
+  processor without VNNI, where their int8 kernels saturate, cost them right answers (docs/other_readers.md).
 """
 
 
