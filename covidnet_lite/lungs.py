@@ -39,9 +39,6 @@ def view(image: Image.Image, spec: InputSpec, runtime: str | None = None) -> Box
 def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: float = MARGIN) -> Box:
     """The box around both lungs of an 8-bit gray image, in fractions of its sides.
 
-    It is the mean of what is found in the image and in its mirror image: the same lungs give the same box either
-    way round, and it moves less when the image changes by next to nothing.
-
     Args:
         image: of any size.
         finder: the bytes of the ``.tflite`` that finds them.
@@ -57,10 +54,8 @@ def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: 
     interpreter, spec, position, turn = _load(finder, runtime, os.getpid())
     values = look_up(interpreter.tables, fit(image, spec))
     with turn:
-        (l0, t0, r0, b0), (l1, t1, r1, b1) = (
-            interpreter.dequantise(position, interpreter.run(one)[position])[0] for one in (values, values[:, :, ::-1])
-        )
-    left, top, right, bottom = (float(v) / 2 for v in (l0 + 1 - r1, t0 + t1, r0 + 1 - l1, b0 + b1))
+        found = interpreter.dequantise(position, interpreter.run(values)[position])[0]
+    left, top, right, bottom = (float(v) for v in found)
     across, down = margin * (right - left), margin * (bottom - top)
     box = max(0.0, left - across), max(0.0, top - down), min(1.0, right + across), min(1.0, bottom + down)
     return box if min(box[2] - box[0], box[3] - box[1]) >= LEAST else WHOLE
