@@ -65,7 +65,7 @@ TEST = [
 setup(
     name="covidnet-lite",
     version=VERSION,
-    description="Chest X-rays -> normal / pneumonia / covid in int8 TFLite on small machines. Research use only.",
+    description="Classifies chest radiographs as normal / pneumonia / covid on small machines. Research use only.",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     # The code; and the networks in covidnet_lite/models, for non-commercial research only.

@@ -87,3 +87,14 @@ def test_the_changelog_has_a_section_for_this_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     unreleased, _, _ = text.partition("## [Unreleased]")[2].partition("\n## [")
     assert f"## [{__version__}] - 2" in text or f"released as {__version__}" in unreleased
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_a_bug_report_asks_for_doctor_and_no_report_for_patient_data() -> None:
+    forms = {path.stem: path.read_text() for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")}
+    assert "covidnet-lite doctor" in forms["bug_report"]
+    assert "Do not attach" in forms["bug_report"]
+    assert "Do not attach" in forms["wrong_answer"]
