@@ -67,11 +67,12 @@ TEST = [
 setup(
     name="covidnet-lite",
     version=VERSION,
-    description="Chest X-rays -> normal / pneumonia / covid in int8 TFLite on small machines. Research use only.",
+    description="Classifies chest radiographs as normal / pneumonia / covid on small machines. Research use only.",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
-    license_files=["LICENSE"],
+    # The code; and the networks in covidnet_lite/models, for non-commercial research only.
+    license_expression="MIT AND LicenseRef-BIMCV-COVID19-Research-Use",
+    license_files=["LICENSE", "MODEL_CARD.md", "docs/data.md"],
     packages=["covidnet_lite", "covidnet_lite.node", "covidnet_lite.web"],
     package_data={
         "covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"],
@@ -100,6 +101,7 @@ setup(
         "web": WEB,
         "node": NODE,
         "test": TEST,
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29", "ruff==0.17.6"],
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],
     },
     entry_points={"console_scripts": ["covidnet-lite=covidnet_lite.cli:main"]},

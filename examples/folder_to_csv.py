@@ -1,6 +1,6 @@
 """A folder of radiographs to a CSV file: ``python examples/folder_to_csv.py FOLDER results.csv``.
 
-A file that cannot be read becomes a row with its reason, and the rest goes on.
+A file that cannot be read gets a row with its reason and does not stop the others.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""The evidence behind an answer: ``python examples/heat_map.py xray.png evidence.png [LABEL]``."""
+"""The evidence map of an answer: ``python examples/heat_map.py xray.png evidence.png [LABEL]``."""
 
 import sys
 

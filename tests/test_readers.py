@@ -44,7 +44,7 @@ def misbehaving(pipe: Any, memory: int, seconds: int) -> None:
 readers_serve, read_well = readers._serve, radiograph.read
 
 
-def misread(source: Any, at_least: Any, name: str, exact: bool) -> Any:
+def misread(source: Any, *how: Any) -> Any:
     with open(source, "rb") as file:
         told = file.read()
     if told == b"die":
@@ -58,7 +58,7 @@ def misread(source: Any, at_least: Any, name: str, exact: bool) -> Any:
         np.ones(8 * limits.memory(), np.uint8)
     if told.startswith(b"err"):
         raise KeyError(told)
-    return read_well(source, at_least, name, exact)
+    return read_well(source, *how)
 
 
 def test_what_is_read_elsewhere_is_what_is_read_here(one: Readers, film: Path, film_png: Path) -> None:
