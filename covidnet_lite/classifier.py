@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from . import model as models
 from . import radiograph
+from .box import WHOLE, Box
 from .errors import CovidNetLiteError, NotAChestRadiograph
 from .examination import Examination
-from .fit import WHOLE, Box, gray_table, look_up, resize
+from .fit import gray_table, look_up, resize
 from .guard import is_blank
 from .interpreter import Interpreter, available_cores
 from .lungs import inside, load_finder, view

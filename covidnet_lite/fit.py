@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .box import WHOLE, Box
+
 Table = npt.NDArray[Any]  # 256 entries: gray byte -> value the network takes
-Box = tuple[float, float, float, float]  # left, top, right, bottom, in fractions of the sides
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from .box import WHOLE, Box
 from .errors import ModelError
-from .fit import WHOLE, Box, InputSpec, fit, look_up
+from .fit import InputSpec, fit, look_up
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from .box import WHOLE, Box
 from .errors import CovidNetLiteError
 from .evidence import merged
 from .examination import Examination
-from .fit import WHOLE, Box
 from .manifest import Manifest
 from .metrics import softmax
 from .operating_point import OperatingPoint

@@ -30,9 +30,9 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 from PIL import Image
 
 from covidnet_lite import dicom, files, radiograph
+from covidnet_lite.box import Box
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError
-from covidnet_lite.fit import Box
 from training.dataset import SPLITS, decode, read_film, split_apart
 from training.duplicates import near_duplicates
 
