@@ -15,11 +15,10 @@ from PIL import Image
 
 from . import dicom_grays, dicom_pixels, examination, limits
 from .dicom_pixels import Bits
-from .elements import Elements
+from .elements import Elements, damaged
 from .errors import InputError, MissingExtraError, NotAChestRadiograph
 from .examination import Examination
-from .picture import DAMAGED, LUMINANCE
-from .radiograph import MAX_PIXELS
+from .picture import LUMINANCE
 from .reduction import reduce, reduction
 from .stretch import sample, stretch
 
@@ -128,13 +127,6 @@ def header(file: IO[bytes], name: str) -> Dataset:
     return data
 
 
-def damaged() -> tuple[type[Exception], ...]:
-    """What pydicom raises on files that are damaged or break the standard."""
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
-    return (*DAMAGED, InvalidDicomError, BytesLengthException)
-
-
 def _check_picture(found: Elements, file: IO[bytes], name: str) -> tuple[int, int]:
     """``(width, height)`` of the one picture, of gray levels or colours, and of a size that is decoded."""
     data, start = found.data, file.tell()
@@ -153,6 +145,6 @@ def _check_picture(found: Elements, file: IO[bytes], name: str) -> tuple[int, in
         told = kind if kind in (*GRAY, *COLOUR, "PALETTE COLOR") else "of an unknown kind"
         raise InputError(f"{name}: its pixels are {told}, not gray levels; export it as MONOCHROME2")
     width, height = found.needed("Columns", name), found.needed("Rows", name)
-    if width * height > MAX_PIXELS:
+    if width * height > limits.PIXELS:
         raise InputError(f"{name}: claims {width * height // 10**6} million pixels; no radiograph has so many")
     return width, height

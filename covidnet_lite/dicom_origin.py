@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, dicom, radiograph
+from .elements import damaged
 from .errors import InputError
 from .prediction import Prediction
 
@@ -88,7 +89,7 @@ def _text(header: Dataset, keyword: str) -> str:
         texts = ["" if one is None else str(one).strip(" \0") for one in values]
         if kind == "DA":
             DA(texts[0])
-    except dicom.damaged():
+    except damaged():
         return ""
     if kind in FORMATS and not all(re.fullmatch(FORMATS[kind], text, re.ASCII) for text in texts):
         return ""

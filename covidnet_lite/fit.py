@@ -152,9 +152,14 @@ def fit(image: Image.Image, spec: InputSpec, seen: Box | None = None) -> npt.NDA
     """
     from .lungs import view  # which runs a network, and so stands on this module
 
-    small = resize(image, spec, seen or view(image, spec))
-    pixels: npt.NDArray[np.uint8] = np.asarray(small)
-    return np.asarray(gray_table(small, spec)[pixels]) if spec.equalise else pixels
+    return pixels(image, spec, seen or view(image, spec))
+
+
+def pixels(image: Image.Image, spec: InputSpec, view: Box = WHOLE) -> npt.NDArray[np.uint8]:
+    """A view of an 8-bit gray image -> ``(height, width)`` uint8, without a search for the lungs."""
+    small = resize(image, spec, view)
+    fitted: npt.NDArray[np.uint8] = np.asarray(small)
+    return np.asarray(gray_table(small, spec)[fitted]) if spec.equalise else fitted
 
 
 def normalise(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:

@@ -16,16 +16,14 @@ import os
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from .box import WHOLE, Box
 from .errors import ModelError
-from .fit import InputSpec, fit, look_up
-
-if TYPE_CHECKING:
-    from .interpreter import Interpreter
+from .fit import InputSpec, look_up, pixels
+from .interpreter import Interpreter
+from .model import verify
 
 SIDES = ("left", "top", "right", "bottom")
 MARGIN = 0.04  # of the box, on each side
@@ -56,7 +54,7 @@ def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: 
         ModelError, BackendError: the finder cannot be used.
     """
     interpreter, spec, position, turn = _load(finder, runtime, os.getpid())
-    values = look_up(interpreter.tables, fit(image, spec))
+    values = look_up(interpreter.tables, pixels(image, spec))
     with turn:
         (l0, t0, r0, b0), (l1, t1, r1, b1) = (
             interpreter.dequantise(position, interpreter.run(one)[position])[0] for one in (values, values[:, :, ::-1])
@@ -107,9 +105,6 @@ def load_finder(spec: InputSpec, runtime: str | None, name: str) -> None:
 @lru_cache(maxsize=4)
 def _load(finder: bytes, runtime: str | None, pid: int) -> tuple[Interpreter, InputSpec, int, threading.Lock]:
     """``pid`` because a lock that another thread holds when a process forks is never released in the child."""
-    from .interpreter import Interpreter
-    from .model import verify
-
     model = verify(finder, Path("lungs.tflite"))
     manifest = model.manifest
     if manifest.labels != SIDES or manifest.input.lungs:
