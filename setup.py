@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py").read_text()).group(1)
@@ -70,7 +70,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
-    packages=["covidnet_lite", "covidnet_lite.node", "covidnet_lite.web"],
+    packages=find_packages(include=["covidnet_lite", "covidnet_lite.*"]),
     package_data={
         "covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"],
         "covidnet_lite.web": ["static/*"],

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from convert.quiet import quiet
 from covidnet_lite.errors import ConversionError, MissingExtraError
 
 OUTPUTS = ("logits", "evidence", "embedding")
@@ -55,8 +56,6 @@ def to_tflite(model: Any, path: Path) -> bytes:
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
-
-    from convert.network import quiet
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     try:

@@ -13,7 +13,7 @@ from convert.activations import Range
 from convert.editor import Editor
 from convert.equalise import CONVOLUTIONS
 from convert.flatbuffer import portable, read
-from convert.network import quiet
+from convert.quiet import quiet
 from covidnet_lite.errors import ConversionError
 
 SCHEMES = {
