@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from . import cases
+from .codes import Code
 from .errors import InputError
 
 SUFFIX = ".zip"
@@ -57,13 +58,13 @@ class Member:
             InputError: it is damaged, encrypted, larger, or an archive itself.
         """
         if self.fault or self._info is None:
-            raise InputError(f"{self.name}: {self.fault or 'is in no archive'}")
+            raise InputError(f"{self.name}: {self.fault or 'is in no archive'}", Code.ARCHIVE)
         try:
             if self.size > most:
                 raise ValueError(f"it has more than {most >> 20} MB")
             return _unpacked(self._archive, self._info)
         except DAMAGED as error:
-            raise InputError(f"{self.name}: cannot be unpacked ({error}); pack it again") from error
+            raise InputError(f"{self.name}: cannot be unpacked ({error}); pack it again", Code.ARCHIVE) from error
 
 
 def _unpacked(source: str | bytes, info: zipfile.ZipInfo) -> bytes:

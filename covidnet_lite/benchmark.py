@@ -29,6 +29,7 @@ from PIL import Image
 
 from . import __version__, board
 from .classifier import Classifier
+from .codes import Code
 from .errors import BackendError, InputError, MissingExtraError
 from .interpreter import RUNTIMES, available_cores
 from .prediction import Failure
@@ -184,7 +185,7 @@ def measure(
         ModelError, BackendError: as for :class:`covidnet_lite.Classifier`.
     """
     if type(rounds) is not int or rounds < 1:
-        raise InputError(f"rounds must be a whole number, 1 or more, not {rounds!r}")
+        raise InputError(f"rounds must be a whole number, 1 or more, not {rounds!r}", Code.WRONG_REQUEST)
     before = board.state()
     with _files(paths) as (files, images):
         given = list(islice(cycle(files), rounds))

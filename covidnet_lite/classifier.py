@@ -17,6 +17,7 @@ import numpy.typing as npt
 from . import model as models
 from . import radiograph
 from .box import WHOLE, Box
+from .codes import Code, Note
 from .errors import CovidNetLiteError, NotAChestRadiograph
 from .examination import Examination
 from .fit import gray_table, look_up, resize
@@ -44,7 +45,8 @@ class _Prepared:
     refusal: str | None = None
     view: Box = WHOLE
     examination: Examination | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    code: Code | None = None  # of the refusal
 
 
 Outputs = list[npt.NDArray[Any]]  # as stored
@@ -174,18 +176,20 @@ class Classifier:
         try:
             found = self.read(img, self.manifest.input.at_least, name, self._exact)
         except NotAChestRadiograph as objection:
-            return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection).removeprefix(f"{name}: "))
+            why = str(objection).removeprefix(f"{name}: ")
+            return _Prepared(name, img, {"read": _ms(start)}, refusal=why, code=objection.code)
         image, examined = found.image, found.examination
         read, start = _ms(start), time.perf_counter()
         spec = self.manifest.input
-        seen, blank = WHOLE, "the image is blank: it has next to no contrast" if is_blank(image) else None
+        seen, blank = WHOLE, Code.BLANK if is_blank(image) else None
         if spec.lungs and not blank:
             seen = view(image, spec, self._interpreter.runtime)
         small = resize(image, spec, seen)
         if seen != WHOLE and is_blank(small):
-            blank = "what was taken for the lungs is blank: next to no contrast"
+            blank = Code.BLANK_LUNGS
         if blank:
-            return _Prepared(name, img, {"read": read, "fit": _ms(start)}, None, blank, seen, examined, found.notes)
+            timings = {"read": read, "fit": _ms(start)}
+            return _Prepared(name, img, timings, None, blank.public, seen, examined, found.notes, blank)
         # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
         tables = self._interpreter.tables[:, gray_table(small, spec)]
         values = look_up(tables, np.asarray(small))
@@ -228,6 +232,7 @@ class Classifier:
                 view=prepared.view,
                 examination=prepared.examination,
                 notes=prepared.notes,
+                code=prepared.code,
             )
         start = time.perf_counter()
         outputs = self._run(prepared.values, wait)
@@ -250,6 +255,7 @@ class Classifier:
             place if seen else None,
             point.track_record(verdict.labels) if point and verdict.labels else None,
             prepared.notes,
+            verdict.code,
         )  # fmt: skip
 
 

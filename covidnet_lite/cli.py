@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from . import __version__, exit_codes, limits, options, watch_command
+from .codes import Code
 from .errors import CovidNetLiteError, InputError, OutputError
 from .exit_codes import BAD_FILE, OK, USAGE
 from .node import command as node
@@ -242,7 +243,9 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
     from .report import OURS
 
     def unreadable(error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be searched ({error.strerror}); allow it or name the files")
+        raise InputError(
+            f"{error.filename}: cannot be searched ({error.strerror}); allow it or name the files", Code.NOT_OPENED
+        )
 
     for path in paths:
         if path == "-":
@@ -255,7 +258,8 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
             found = sorted(f for f in files if not f.endswith(OURS) and (_is_zip(f) or cases.is_radiograph(f)))
             if not found:
                 raise InputError(
-                    f"{path}: holds no radiograph ({', '.join(sorted(cases.SUFFIXES))}, DICOM without a suffix)"
+                    f"{path}: holds no radiograph ({', '.join(sorted(cases.SUFFIXES))}, DICOM without a suffix)",
+                    Code.NO_PICTURE,
                 )
             for file in found:
                 yield from archive.members(file) if _is_zip(file) else [file]
@@ -274,7 +278,7 @@ def _is_zip(path: str) -> bool:
 
 def _standard_input() -> IO[bytes]:
     if sys.stdin is None:
-        raise InputError("<stdin>: is closed; give a file instead of -")
+        raise InputError("<stdin>: is closed; give a file instead of -", Code.NOT_OPENED)
     data = io.BytesIO(sys.stdin.buffer.read())
     data.name = "<stdin>"
     return data
@@ -284,7 +288,7 @@ def _benchmark(args: argparse.Namespace) -> int:
     from . import benchmark, files
 
     if args.images == "-":
-        raise InputError("-: standard input can be read only once; give a folder or a file")
+        raise InputError("-: standard input can be read only once; give a folder or a file", Code.WRONG_REQUEST)
     paths = [path for path in find([args.images] if args.images else []) if isinstance(path, str)]
     if args.json:
         files.check_folder(args.json.parent)

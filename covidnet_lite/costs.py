@@ -10,6 +10,7 @@ import io
 from typing import IO, TYPE_CHECKING, Any
 
 from . import jpeg, jpeg2000, limits, rle
+from .codes import Code
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def check_picture(image: Image.Image, size: tuple[int, int], file: IO[bytes], na
         needed += 3 * pixels + 255 * size[0]  # one jump may be so long
         if pixels > MOST_RLE_PIXELS:
             raise InputError(
-                f"{name}: is a run-length BMP of {pixels // 10**6} million pixels, which takes too long; save it as PNG"
+                f"{name}: is a run-length BMP of {pixels // 10**6} million pixels, which takes too long; "
+                "save it as PNG",
+                Code.TOO_COSTLY,
             )
     limits.check(needed, name)
     tame(image)
@@ -162,7 +165,10 @@ def check_fragments(data: Any, syntax: str, name: str) -> None:
     # A frame may come in several fragments, but for RLE, which has one for each.
     found = len(heads) if syntax == RLELossless else sum(head.startswith(jpeg.HEADS) for head in heads)
     if found > 1:
-        raise InputError(f"{name}: holds {found} frames, though its header tells of one; give a single CR or DX image")
+        raise InputError(
+            f"{name}: holds {found} frames, though its header tells of one; give a single CR or DX image",
+            Code.SEVERAL_PICTURES,
+        )
 
 
 def _jpeg(data: bytes, pixels: int, name: str) -> int:
@@ -171,7 +177,8 @@ def _jpeg(data: bytes, pixels: int, name: str) -> int:
     if passes * pixels > jpeg.MOST_WORK:
         raise InputError(
             f"{name}: is a JPEG of {passes} scans over {pixels // 10**6} million pixels, which takes too long to "
-            "decode; save it as an ordinary one"
+            "decode; save it as an ordinary one",
+            Code.TOO_COSTLY,
         )
     return COEFFICIENT * components * pixels if passes > 1 else 0
 

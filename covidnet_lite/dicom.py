@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from . import dicom_grays, dicom_pixels, examination, limits
+from .codes import Code, Note
 from .dicom_pixels import Bits
 from .elements import Elements, damaged
 from .errors import InputError, MissingExtraError, NotAChestRadiograph
@@ -53,7 +54,7 @@ class Film:
     image: Image.Image
     size: tuple[int, int]
     examination: Examination
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) -> Film:
@@ -69,16 +70,18 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
     try:
         examined = examination.read(data)
         if examined.objection:
-            raise NotAChestRadiograph(f"{name}: {examined.objection}")
+            raise NotAChestRadiograph(f"{name}: {examined.objection}", examined.code)
         size = _check_picture(found, file, name)
         stored, layout = dicom_pixels.read(file, data, name, at_least), dicom_pixels.bits(found, name)
     except damaged() as error:
-        raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
+        raise _unreadable(name, error) from error
 
     colour = dicom_pixels.samples(found) == 3  # a secondary capture
     factor = 1 if colour else reduction(size, at_least)
     if stored.shape != (size[1] // factor, size[0] // factor, 3)[: 3 if colour else 2]:
-        raise InputError(f"{name}: its pixels {stored.shape} contradict its header; export it again")
+        raise InputError(
+            f"{name}: its pixels {stored.shape} contradict its header; export it again", Code.CONTRADICTION
+        )
     image = _from_colours(stored, name, at_least) if colour else _from_grays(stored, layout, found)
     return Film(image, size, examined, (*examined.notes, *found.notes))
 
@@ -94,6 +97,10 @@ def _from_grays(stored: npt.NDArray[Any], layout: Bits, found: Elements) -> Imag
     index = stored.astype(np.int32) - low
     counts = np.bincount(sample(index).ravel(), minlength=high - low + 1)
     return Image.fromarray(dicom_grays.table(np.arange(low, high + 1), counts, layout, found)[index])
+
+
+def _unreadable(name: str, error: BaseException) -> InputError:
+    return InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again", Code.DAMAGED)
 
 
 def _first_line(error: BaseException) -> str:
@@ -113,16 +120,21 @@ def header(file: IO[bytes], name: str) -> Dataset:
         raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
     head = file.read(2048)
     if head[128:132] != b"DICM":
-        raise InputError(f"{name}: is no DICOM file; give the one that the machine sent")
+        raise InputError(f"{name}: is no DICOM file; give the one that the machine sent", Code.UNKNOWN_FORMAT)
     if head.startswith(HIDDEN):
-        raise InputError(f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read")
+        raise InputError(
+            f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read", Code.HIDDEN_FILE
+        )
     if DEFLATED in head:  # inflated as a whole before anything can be checked: a bomb
-        raise InputError(f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax")
+        raise InputError(
+            f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax",
+            Code.UNKNOWN_PIXELS,
+        )
     file.seek(0)
     try:
         data = pydicom.dcmread(limits.Bounded(file, limits.ELEMENTS), stop_before_pixels=True)
     except damaged() as error:
-        raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
+        raise _unreadable(name, error) from error
     limits.check_sequences(data, name)
     return data
 
@@ -133,18 +145,26 @@ def _check_picture(found: Elements, file: IO[bytes], name: str) -> tuple[int, in
     tag = file.read(4)
     file.seek(start)
     if tag not in PIXEL_DATA or "Rows" not in data or "Columns" not in data:
-        raise InputError(f"{name}: holds no picture; give the image file of the study")
+        raise InputError(f"{name}: holds no picture; give the image file of the study", Code.NO_PICTURE)
     frames = found.whole("NumberOfFrames") or 1
     if frames > 1 or "SharedFunctionalGroupsSequence" in data or "PerFrameFunctionalGroupsSequence" in data:
         kind = "frame" if frames == 1 else "frames"
-        raise InputError(f"{name}: is a multi-frame object ({frames} {kind}); give a single CR or DX image")
+        raise InputError(
+            f"{name}: is a multi-frame object ({frames} {kind}); give a single CR or DX image", Code.SEVERAL_PICTURES
+        )
     if found.text("PresentationIntentType") == "FOR PROCESSING":
-        raise InputError(f"{name}: holds the detector's raw data (FOR PROCESSING); give the image FOR PRESENTATION")
+        raise InputError(
+            f"{name}: holds the detector's raw data (FOR PROCESSING); give the image FOR PRESENTATION", Code.RAW_DATA
+        )
     kind = found.text("PhotometricInterpretation")
     if kind not in (COLOUR if dicom_pixels.samples(found) == 3 else GRAY):
         told = kind if kind in (*GRAY, *COLOUR, "PALETTE COLOR") else "of an unknown kind"
-        raise InputError(f"{name}: its pixels are {told}, not gray levels; export it as MONOCHROME2")
+        raise InputError(
+            f"{name}: its pixels are {told}, not gray levels; export it as MONOCHROME2", Code.UNKNOWN_PIXELS
+        )
     width, height = found.needed("Columns", name), found.needed("Rows", name)
     if width * height > limits.PIXELS:
-        raise InputError(f"{name}: claims {width * height // 10**6} million pixels; no radiograph has so many")
+        raise InputError(
+            f"{name}: claims {width * height // 10**6} million pixels; no radiograph has so many", Code.TOO_LARGE
+        )
     return width, height

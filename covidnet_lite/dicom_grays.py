@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from .codes import Code, Note
 from .elements import Elements, values
 from .stretch import limits
 
@@ -60,7 +61,7 @@ def table(
     found = modality.look_up(levels.astype(np.float64)) if modality else _rescaled(levels, header)
     gray = _windowed(found, modality, header)
     if gray is not None and np.ptp(np.rint(gray[seen] * 255)) < FEW <= np.ptp(found[seen]):
-        header.notes.append("its header's window hides the film and is left aside")
+        header.notes.append(Note(Code.WINDOW_LEFT_ASIDE))
         gray = None
     if gray is None:
         order = np.flatnonzero(seen)[np.argsort(found[seen], kind="stable")]
@@ -78,9 +79,7 @@ def _white_is_low(header: Elements) -> bool:
     low = header.text("PhotometricInterpretation") == "MONOCHROME1"
     shape = {"INVERSE": True, "IDENTITY": False}.get(header.text("PresentationLUTShape"), low)
     if shape != low:
-        header.notes.append(
-            "PhotometricInterpretation and PresentationLUTShape contradict each other; the latter holds"
-        )
+        header.notes.append(Note(Code.POLARITY))
     return shape
 
 

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, dicom, radiograph
+from .codes import Code
 from .elements import damaged
 from .errors import InputError
 from .prediction import Prediction
@@ -61,7 +62,10 @@ def read(source: str | os.PathLike[str] | bytes, name: str) -> tuple[Dataset, Da
     for keyword in UIDS:
         value = _text(header, keyword)
         if not value:
-            raise InputError(f"{name}: has no valid {keyword}, so no DICOM result can refer to it; export it again")
+            raise InputError(
+                f"{name}: has no valid {keyword}, so no DICOM result can refer to it; export it again",
+                Code.INCOMPLETE_HEADER,
+            )
         setattr(origin, keyword, value)
     for keyword in (*EXPECTED, *PEOPLE):
         setattr(origin, keyword, "" if keyword in PEOPLE else _text(header, keyword))

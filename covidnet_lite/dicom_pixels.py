@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import costs, jpeg, limits
+from .codes import Code
 from .elements import Elements
 from .errors import InputError, MissingExtraError
 from .reduction import averages, reduce, reduction
@@ -79,18 +80,23 @@ def bits(header: Elements, name: str) -> Bits:
     """
     allocated, stored = header.needed("BitsAllocated", name), header.needed("BitsStored", name)
     if not 8 <= stored <= allocated <= 16:
-        raise InputError(f"{name}: stores {stored} of {allocated} bits a pixel; 8 to 16 are read; export it again")
+        raise InputError(
+            f"{name}: stores {stored} of {allocated} bits a pixel; 8 to 16 are read; export it again",
+            Code.UNKNOWN_PIXELS,
+        )
     signed, high = header.needed("PixelRepresentation", name), header.whole("HighBit")
     if signed not in (0, 1):
         raise InputError(
-            f"{name}: cannot be read as DICOM (its Pixel Representation is neither 0 nor 1); export it again"
+            f"{name}: cannot be read as DICOM (its Pixel Representation is neither 0 nor 1); export it again",
+            Code.UNKNOWN_PIXELS,
         )
     if high is None:
         high = stored - 1
     if not stored - 1 <= high < allocated:
         raise InputError(
             f"{name}: its header says that the highest of {stored} bits is number {high} of {allocated}, "
-            "which cannot be; export it again"
+            "which cannot be; export it again",
+            Code.CONTRADICTION,
         )
     return Bits(allocated, stored, high, bool(signed))
 

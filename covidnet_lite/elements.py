@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from .codes import Code, Note
 from .errors import InputError
 from .picture import DAMAGED
 
@@ -45,11 +46,11 @@ class Elements:
 
     def __init__(self, data: Dataset) -> None:
         self.data = data
-        self.notes: list[str] = []
+        self.notes: list[Note] = []
 
     def unusable(self, keyword: str) -> None:
         """Remembers that an element was left aside."""
-        note = f"{keyword} in its header cannot be used and is left aside"
+        note = Note(Code.ELEMENT_LEFT_ASIDE, f"{keyword} in its header cannot be used and is left aside")
         if note not in self.notes:
             self.notes.append(note)
 
@@ -83,7 +84,10 @@ class Elements:
         """
         found = self.whole(keyword)
         if found is None:
-            raise InputError(f"{name}: cannot be read as DICOM (its header has no usable {keyword}); export it again")
+            raise InputError(
+                f"{name}: cannot be read as DICOM (its header has no usable {keyword}); export it again",
+                Code.INCOMPLETE_HEADER,
+            )
         return found
 
     def text(self, keyword: str) -> str:

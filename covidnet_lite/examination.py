@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from . import anatomy
+from .codes import Code, Note
 from .elements import text, values
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 OBJECTION = "its header says"  # how an objection begins
 PROJECTION = ("CR", "DX", "RG")  # computed, digital and digitised film radiography
+SAYS_NOTHING = ("OT", "DR", "XR", "SC")  # of the kind of picture
 # Modalities that are something else (PS3.3, C.7.3.1.1.1). Not among them: OT, and DR, XR or SC, as some write for DX.
 OTHER_MODALITIES = frozenset(
     "CT MR US NM PT MG IO PX XA RF XC BI BMD BDUS CD CF CP CS DD DF DG DM DS EC ECG EEG EMG EOG EPS ES FA FS GM HD "
@@ -32,9 +34,9 @@ _CLASSES = (
     "1.2.840.10008.5.1.4.1.1.1.1.1",
     "1.2.840.10008.5.1.4.1.1.7",
 )
-NO_CHEST = "its header does not name the chest"
-NO_FRONTAL = "its header does not name a frontal view (PA or AP)"
-NO_RADIOGRAPH = "its header does not name a radiograph (modality CR or DX)"
+NO_CHEST, NO_FRONTAL = Note(Code.CHEST_NOT_NAMED), Note(Code.VIEW_NOT_NAMED)
+NO_RADIOGRAPH = Note(Code.MODALITY_NOT_NAMED)
+LATERALITIES = ("L", "R", "B", "U")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Examination:
         view: ``PA``, ``AP``, or whatever else the header says, in capitals.
         laterality: ``L``, ``R``, ``B`` (both) or ``U`` (unpaired).
         objection: why it is no frontal chest radiograph, or ``""``.
+        code: of the objection.
         notes: what the header does not say of the three things that matter, in words.
         orientation: to which side of the patient rows and columns run, as ``L\\F``, in capitals.
     """
@@ -56,13 +59,25 @@ class Examination:
     view: str = ""
     laterality: str = ""
     objection: str = ""
-    notes: tuple[str, ...] = ()
+    code: Code | None = None
+    notes: tuple[Note, ...] = ()
     orientation: str = ""
 
     def to_dict(self) -> dict[str, str]:
         """What the header says of the three, without what it does not."""
         told = ("modality", "body_part", "view", "laterality")
         return {name: value for name, value in asdict(self).items() if value and name in told}
+
+    def known(self) -> dict[str, str]:
+        """The same in words of ours alone, for what leaves the machine: a header may hold anything in any field."""
+        words, (frontal, other) = anatomy.folded(self.body_part), anatomy.view_of(anatomy.folded(self.view))
+        told = {
+            "modality": self.modality if self.modality in (*PROJECTION, *OTHER_MODALITIES, *SAYS_NOTHING) else "",
+            "body_part": "CHEST" if anatomy.names_chest(words) else anatomy.other_part(words),
+            "view": other or frontal,
+            "laterality": self.laterality if self.laterality in LATERALITIES else "",
+        }
+        return {name: value for name, value in told.items() if value}
 
 
 def read(header: Dataset) -> Examination:
@@ -71,9 +86,9 @@ def read(header: Dataset) -> Examination:
     chest, others, names = _body_parts(header, part)
     frontal, elsewhere = _views(header, view)
     objections = [
-        *_wrong_kind(header, modality),
-        *(f"body part {other}, not chest" for other in others),
-        *(f"view {other}, not frontal (PA or AP)" for other in elsewhere),
+        *((Code.OTHER_MODALITY, objection) for objection in _wrong_kind(header, modality)),
+        *((Code.OTHER_BODY_PART, f"body part {other}, not chest") for other in others),
+        *((Code.OTHER_VIEW, f"view {other}, not frontal (PA or AP)") for other in elsewhere),
     ]
     notes = [
         *([] if chest else [NO_CHEST]),
@@ -85,7 +100,8 @@ def read(header: Dataset) -> Examination:
         part or next(iter(names), ""),
         next(iter((*frontal, *elsewhere)), view),
         text(header, "ImageLaterality") or text(header, "Laterality"),
-        f"{OBJECTION} {objections[0]}" if objections else "",
+        f"{OBJECTION} {objections[0][1]}" if objections else "",
+        objections[0][0] if objections else None,
         () if objections else tuple(notes),
         _orientation(header),
     )

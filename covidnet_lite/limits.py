@@ -12,6 +12,7 @@ import platform
 from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from .codes import Code
 from .errors import InputError, SettingsError
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def check(needed: int, name: str) -> None:
     if needed > memory():
         raise InputError(
             f"{name}: would take {-(-needed // MB)} MB of memory to decode, and {memory() // MB} MB are allowed; "
-            f"reduce it, or allow more ({MEMORY})"
+            f"reduce it, or allow more ({MEMORY})",
+            Code.TOO_COSTLY,
         )
 
 
@@ -99,7 +101,9 @@ def check_sequences(header: Dataset, name: str) -> None:
             except KeyError:  # not in the standard: nobody asks for it
                 continue
             if sequence:
-                raise InputError(f"{name}: its sequence {tag} is {len(value) // MB} MB long; export it without")
+                raise InputError(
+                    f"{name}: its sequence {tag} is {len(value) // MB} MB long; export it without", Code.TOO_COSTLY
+                )
 
 
 def bounded(file: IO[bytes]) -> IO[bytes]:

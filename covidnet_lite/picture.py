@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from . import costs, jpeg
+from .codes import Code
 from .errors import InputError, MissingExtraError
 from .stretch import LINES, stretch
 
@@ -117,7 +118,7 @@ def choose_page(image: Image.Image, frames: int, name: str) -> None:
             image.seek(best)
             return
     told = f"{frames - 1} or more" if frames == costs.MOST_FRAMES else frames
-    raise InputError(f"{name}: holds {told} pictures; save the one to be read")
+    raise InputError(f"{name}: holds {told} pictures; save the one to be read", Code.SEVERAL_PICTURES)
 
 
 def orientation(image: Image.Image) -> int:
@@ -213,4 +214,4 @@ def to_gray(image: Image.Image, name: str) -> Image.Image:
     try:
         return image.convert("RGB").convert("L") if image.mode in ("CMYK", "LAB", "HSV") else image.convert("L")
     except DAMAGED as error:
-        raise InputError(f"{name}: cannot be turned to gray ({error})") from error
+        raise InputError(f"{name}: cannot be turned to gray ({error})", Code.UNKNOWN_PIXELS) from error

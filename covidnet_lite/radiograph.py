@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from . import costs, limits, metadata, picture
+from .codes import Code, Note
 from .errors import InputError
 from .examination import Examination
 from .picture import DAMAGED, LUMINANCE
@@ -39,7 +40,7 @@ class Readable(Protocol):
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Readable | Image.Image | npt.NDArray[Any]
 
 MIN_SIDE = 64  # pixels; below this there is no radiograph to read
-METADATA = "what stands beside its pixels (EXIF, XMP, ICC, text) is broken or too large, and is left aside"
+METADATA = Note(Code.METADATA_LEFT_ASIDE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Radiograph:
     width: int
     height: int
     examination: Examination | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def name_of(img: Source) -> str:
@@ -114,18 +115,23 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool)
             head = data.read(132)
             data.seek(0)
         except OSError as error:
-            raise InputError(f"{name}: cannot be read ({error})") from error
+            raise InputError(f"{name}: cannot be read ({error})", Code.NOT_OPENED) from error
         if not head:
-            raise InputError(f"{name}: the file is empty; copy it again from where it came")
+            raise InputError(f"{name}: the file is empty; copy it again from where it came", Code.EMPTY)
         if head[128:132] == b"DICM":
             from . import dicom
 
             film = dicom.read(data, name, at_least)
             return replace(_checked(film.image, name, film.size), examination=film.examination, notes=film.notes)
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
-            raise InputError(f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file")
+            raise InputError(
+                f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file",
+                Code.UNKNOWN_FORMAT,
+            )
         if head.startswith(b"PK"):
-            raise InputError(f"{name}: is a zip archive, or cannot be unpacked from one; give the films themselves")
+            raise InputError(
+                f"{name}: is a zip archive, or cannot be unpacked from one; give the films themselves", Code.ARCHIVE
+            )
         if picture.is_heic(head):
             return _from_heic(data, name)
         return _decode(data, name, None if exact else at_least)
@@ -142,9 +148,9 @@ def read_all(file: Any, name: str) -> bytes:
     except UnicodeDecodeError:
         data = ""
     except (OSError, ValueError) as error:  # ValueError: closed
-        raise InputError(f"{name}: cannot be read ({error})") from error
+        raise InputError(f"{name}: cannot be read ({error})", Code.NOT_OPENED) from error
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise InputError(f"{name}: the file is open as text; open it with mode 'rb'")
+        raise InputError(f"{name}: the file is open as text; open it with mode 'rb'", Code.NOT_OPENED)
     return bytes(data)
 
 
@@ -159,24 +165,29 @@ def opened(img: Any, name: str) -> IO[bytes]:
     if isinstance(img, (str, os.PathLike)):
         try:
             if not stat.S_ISREG(os.stat(img).st_mode) and not os.path.isdir(img):
-                raise InputError(f"{name}: is no file but a pipe or device; send it to standard input and use -")
+                raise InputError(
+                    f"{name}: is no file but a pipe or device; send it to standard input and use -", Code.NOT_OPENED
+                )
             return open(img, "rb")
         except FileNotFoundError:
-            raise InputError(f"{name}: no such file; check the path") from None
+            raise InputError(f"{name}: no such file; check the path", Code.NOT_OPENED) from None
         except IsADirectoryError:
-            raise InputError(f"{name}: is a folder; give the files in it one by one") from None
+            raise InputError(f"{name}: is a folder; give the files in it one by one", Code.NOT_OPENED) from None
         except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-            raise InputError(f"{name}: cannot be opened ({error})") from error
+            raise InputError(f"{name}: cannot be opened ({error})", Code.NOT_OPENED) from error
     if not hasattr(img, "read"):
         raise InputError(
             f"{name}: a {type(img).__name__} is no radiograph; give a path, bytes, "
-            "a binary file, a PIL image or an array"
+            "a binary file, a PIL image or an array",
+            Code.UNKNOWN_FORMAT,
         )
     return io.BytesIO(read_all(img, name))
 
 
 class _Damaged(InputError):
     """A picture that cannot be decoded; perhaps it can without its metadata."""
+
+    code = Code.DAMAGED
 
 
 def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Radiograph:
@@ -187,11 +198,11 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Rad
         data.seek(0)
         bare = metadata.without(data.read())
         if bare is None:
-            raise InputError(str(error)) from error.__cause__
+            raise InputError(str(error), error.code) from error.__cause__
         try:
             return replace(_decoded(limits.bounded(io.BytesIO(bare)), name, at_least), notes=(METADATA,))
         except _Damaged:
-            raise InputError(str(error)) from error.__cause__
+            raise InputError(str(error), error.code) from error.__cause__
 
 
 def _decoded(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Radiograph:
@@ -210,7 +221,7 @@ def _decoded(data: IO[bytes], name: str, at_least: tuple[int, int] | None) -> Ra
             image = _all_bits(image, deep, data, name)
     except UnidentifiedImageError as error:
         unknown = f"{name}: not a picture this package reads; convert it to {picture.NAMED} or DICOM"
-        raise _Damaged(unknown) from error
+        raise _Damaged(unknown, Code.UNKNOWN_FORMAT) from error
     except Image.DecompressionBombError:
         raise _bomb(name) from None
     except DAMAGED as error:
@@ -222,7 +233,9 @@ def _all_bits(image: Image.Image, deep: tuple[str, str], data: IO[bytes], name: 
     """A picture with 16 bits a channel as 8-bit gray, decoded twice: the upper bytes, and the lower."""
     mode, raw = deep
     if not mode:
-        raise InputError(f"{name}: its colours have 16 bits in a way that is not read; save it as gray")
+        raise InputError(
+            f"{name}: its colours have 16 bits in a way that is not read; save it as gray", Code.UNKNOWN_PIXELS
+        )
     image.load()
     turn = picture.orientation(image) if image.format == "PNG" else 1  # Pillow has turned a TIFF already
     data.seek(0)
@@ -271,9 +284,9 @@ def _damaged(name: str, error: Exception) -> _Damaged:
 
 def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
     if array.size == 0:
-        raise InputError(f"{name}: the array is empty (shape {array.shape})")
+        raise InputError(f"{name}: the array is empty (shape {array.shape})", Code.EMPTY)
     if array.dtype.kind not in "uifb":
-        raise InputError(f"{name}: an array of {array.dtype} holds no gray levels; give numbers")
+        raise InputError(f"{name}: an array of {array.dtype} holds no gray levels; give numbers", Code.UNKNOWN_PIXELS)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim == 3 and array.shape[2] in (3, 4):
@@ -281,7 +294,10 @@ def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
             return Image.fromarray(np.ascontiguousarray(array)).convert("L")
         array = array[:, :, :3].astype(np.float32) @ LUMINANCE
     if array.ndim != 2:
-        raise InputError(f"{name}: shape {array.shape} is no picture; give (height, width) or (height, width, 1|3|4)")
+        raise InputError(
+            f"{name}: shape {array.shape} is no picture; give (height, width) or (height, width, 1|3|4)",
+            Code.UNKNOWN_PIXELS,
+        )
     if array.dtype == np.uint8:
         return Image.fromarray(np.ascontiguousarray(array))
     return stretch(array, name)
@@ -295,7 +311,8 @@ def _checked(image: Image.Image, name: str, size: tuple[int, int]) -> Radiograph
 def _check_size(size: tuple[int, int], name: str) -> None:
     if min(size) < MIN_SIDE:
         raise InputError(
-            f"{name}: {size[0]} x {size[1]} pixels is too small; at least {MIN_SIDE} x {MIN_SIDE} are needed"
+            f"{name}: {size[0]} x {size[1]} pixels is too small; at least {MIN_SIDE} x {MIN_SIDE} are needed",
+            Code.TOO_SMALL,
         )
     if size[0] * size[1] > limits.PIXELS:
         raise _bomb(name)
@@ -304,5 +321,6 @@ def _check_size(size: tuple[int, int], name: str) -> None:
 def _bomb(name: str) -> InputError:
     return InputError(
         f"{name}: claims more than {limits.PIXELS // 10**6} million pixels; "
-        "no radiograph does, so it is not decoded. Reduce it first if it is real"
+        "no radiograph does, so it is not decoded. Reduce it first if it is real",
+        Code.TOO_LARGE,
     )

@@ -24,6 +24,7 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 from . import board, limits, radiograph
+from .codes import Code
 from .errors import CovidNetLiteError, InputError, UnforeseenError
 from .interpreter import available_cores
 from .radiograph import Radiograph, Source
@@ -35,6 +36,8 @@ SLACK = 96 * limits.MB  # beside the budget: what a reader holds of the file, an
 
 class ReaderDiedError(InputError):
     """A radiograph with which its reader died, or was stopped."""
+
+    code = Code.DECODER_DIED
 
 
 def count() -> int:
@@ -122,7 +125,8 @@ class Readers:
                 raise self._late(name)
             return _told(answer)
         except (EOFError, OSError) as error:  # the process is gone
-            raise ReaderDiedError(f"{name}: {_why(reader)}; it is not read") from error
+            why, code = _why(reader)
+            raise ReaderDiedError(f"{name}: {why}; it is not read", code) from error
         finally:
             if reader is not None and not reader.fit:
                 self._drop(reader)
@@ -135,7 +139,9 @@ class Readers:
         reader.end()
 
     def _late(self, name: str) -> ReaderDiedError:
-        return ReaderDiedError(f"{name}: was not read within {self._within:.0f} s; send a smaller one, or try again")
+        return ReaderDiedError(
+            f"{name}: was not read within {self._within:.0f} s; send a smaller one, or try again", Code.TOO_COSTLY
+        )
 
 
 def _end(readers: set[_Reader]) -> None:
@@ -204,18 +210,18 @@ def _told(answer: Any) -> Radiograph:
     raise error from cause
 
 
-def _why(reader: _Reader | None) -> str:
+def _why(reader: _Reader | None) -> tuple[str, Code]:
     """Why a process is gone."""
     if reader is None:
-        return "no process could be started to read it"
+        return "no process could be started to read it", Code.DECODER_DIED
     with suppress(ValueError):
         reader.process.join(5)
         code = reader.process.exitcode
         if code is not None and code == -getattr(signal, "SIGXCPU", 0):
-            return f"took more than {limits.cpu_seconds()} s to decode ({limits.SECONDS})"
+            return f"took more than {limits.cpu_seconds()} s to decode ({limits.SECONDS})", Code.TOO_COSTLY
         if code is not None and code < 0:
-            return f"its decoder died of signal {-code}"
-    return "its decoder died"
+            return f"its decoder died of signal {-code}", Code.DECODER_DIED
+    return "its decoder died", Code.DECODER_DIED
 
 
 def _serve(pipe: Connection, memory: int, seconds: int) -> None:
@@ -254,7 +260,9 @@ def _as_told(error: Exception, name: str) -> dict[str, Any]:
     if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
         allowed = f"{limits.memory() // limits.MB} MB are allowed"
         return {
-            "error": ReaderDiedError(f"{name}: takes too much memory to decode; {allowed} ({limits.MEMORY})"),
+            "error": ReaderDiedError(
+                f"{name}: takes too much memory to decode; {allowed} ({limits.MEMORY})", Code.TOO_COSTLY
+            ),
             "cause": None,
         }
     told = error if isinstance(error, CovidNetLiteError) else unforeseen(name, error)

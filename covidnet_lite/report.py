@@ -141,7 +141,7 @@ class _Csv:
         self.rows.writerow(
             [
                 *("name", "status", "label", *labels, "labels", "extent", "extent_error", "place", "inside"),
-                *("distance", "total_ms", "reason", "model", "sha256", "note"),
+                *("distance", "total_ms", "code", "reason", "model", "sha256", "note"),
             ]
         )
 
@@ -169,6 +169,7 @@ class _Csv:
                 inside,
                 distance,
                 total,
+                result.code or "",
                 _cell(result.reason or ""),
                 model,
                 digest,

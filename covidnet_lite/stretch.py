@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .codes import Code
 from .errors import InputError
 
 Values = npt.NDArray[np.float64]
@@ -74,7 +75,7 @@ def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
         InputError: the values are not finite.
     """
     if array.dtype.kind == "f" and not np.isfinite(array.min() + array.max()):
-        raise InputError(f"{name}: holds NaN or infinite values; replace them first")
+        raise InputError(f"{name}: holds NaN or infinite values; replace them first", Code.NOT_FINITE)
     # Few levels: counting and a table are faster than sorting and arithmetic.
     few = array.dtype.kind in "uib" and array.dtype.itemsize <= 2
     seen = sample(array)

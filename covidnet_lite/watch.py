@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import archive, cases, files, heatmap
+from .codes import Code
 from .errors import BackendError, InputError, MissingExtraError, OutputError
 from .prediction import Failure, Prediction
 from .report import EVIDENCE, OURS, printable
@@ -56,7 +57,7 @@ class Folder:
             InputError: the folder itself cannot be looked at.
         """
         if not os.path.isdir(self.root):
-            raise InputError(f"{self.root}: no such folder; make it, or mount what it is on")
+            raise InputError(f"{self.root}: no such folder; make it, or mount what it is on", Code.NOT_OPENED)
 
         def closed(error: OSError) -> None:
             unseen(
@@ -243,14 +244,16 @@ class Watch:
         try:
             if _may_pass(result):
                 self._keep(film, None, result)
-                self._later[film.file] = (now + RETRY, f"{printable(film.name)}: {printable(result.reason or '')}")
+                self._later[film.file] = (now + RETRY, f"{printable(film.name)}: {result.public_reason}")
                 return False
             self._keep(film, stamp, result)
             return True
         except (InputError, OutputError) as error:  # InputError: read again for its evidence map
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
                 raise
-            self._later[film.file] = (now + RETRY, printable(str(error)))
+            # What cannot be written is told as it is; what was read again is a film, and may not be quoted.
+            told = str(error) if isinstance(error, OutputError) else f"{film.name}: {error.public}"
+            self._later[film.file] = (now + RETRY, printable(told))
             return False
 
     def _keep(self, film: _Film, stamp: Stamp | None, result: Prediction | Failure) -> None:

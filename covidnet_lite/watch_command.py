@@ -67,14 +67,19 @@ def run(args: argparse.Namespace) -> int:
         ModelError, BackendError: the network cannot be used.
     """
     from . import files
+    from .codes import Code
     from .errors import InputError
 
     if args.folder.is_file():
-        raise InputError(f"{args.folder}: is a file; give the folder to watch, or use: covidnet-lite classify")
+        raise InputError(
+            f"{args.folder}: is a file; give the folder to watch, or use: covidnet-lite classify", Code.WRONG_SETTING
+        )
     if not args.folder.is_dir():
-        raise InputError(f"{args.folder}: no such folder; make it, or mount what it is on")
+        raise InputError(f"{args.folder}: no such folder; make it, or mount what it is on", Code.NOT_OPENED)
     if not args.mqtt and (args.topic or args.tls or args.ca):
-        raise InputError("--topic, --tls and --ca say how to reach a broker; name it with --mqtt HOST")
+        raise InputError(
+            "--topic, --tls and --ca say how to reach a broker; name it with --mqtt HOST", Code.WRONG_SETTING
+        )
     out = args.out or args.folder
     files.check_folder(out)
     taken = f"another watcher is at work in {out}; stop it, or choose another folder with --out"

@@ -16,6 +16,7 @@ from dicoms import IDENTITY, made, stored
 from PIL import Image
 
 from covidnet_lite import Classifier, dicom_results, secondary_capture
+from covidnet_lite.codes import Code, Note
 from covidnet_lite.errors import InputError, MissingExtraError, OutputError
 from covidnet_lite.place import OUTSIDE, ZONES, Place
 from covidnet_lite.prediction import Prediction
@@ -136,7 +137,7 @@ def test_every_report_tells_the_source_the_algorithm_and_the_purpose(
 
 
 def test_a_report_tells_what_was_left_aside_in_reading(answered: Prediction, film: Path) -> None:
-    noted = replace(answered, notes=("its header does not name the chest",))
+    noted = replace(answered, notes=(Note(Code.CHEST_NOT_NAMED),))
     (told,) = [text for text in said(dicom_results.make(noted, film)[0])["Comment"] if text.startswith("By its header")]
     assert told.endswith("Note: its header does not name the chest.")
 
@@ -204,9 +205,9 @@ def test_a_probability_is_not_rounded_to_certainty(answered: Prediction, film: P
 
 
 def test_a_refusal_is_a_report_alone_with_its_reason(refused: Prediction, film: Path) -> None:
-    (report,) = dicom_results.make(refused, film)
+    (report,) = dicom_results.make(replace(refused, code=Code.UNLIKE_TRAINING), film)
     assert [word for word in DISEASES if word in text(report)] == []
-    assert "does not look like a chest (distance 9.99, limit 3.75)" in said(report)["Comment"][0]
+    assert Code.UNLIKE_TRAINING.public in said(report)["Comment"][0]
 
 
 def test_a_label_of_another_network_gets_a_code_of_its_own(answered: Prediction, film: Path) -> None:

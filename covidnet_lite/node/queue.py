@@ -261,6 +261,11 @@ class Queue:
             shutil.rmtree(folder)
 
 
+def identifier(uid: str, key: str = "") -> str:
+    """A UID as the log has it: what is none might be a name, and the film's key stands for it."""
+    return uid if re.fullmatch(r"[0-9.]{1,64}", uid) else key or _key(uid)
+
+
 def _key(uid: str) -> str:
     return hashlib.sha256(uid.encode()).hexdigest()[:32]
 

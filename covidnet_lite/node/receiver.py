@@ -26,7 +26,7 @@ from ..errors import OutputError, SettingsError
 from ..report import printable
 from . import tls
 from .door import DoorServer
-from .queue import Queue
+from .queue import Queue, identifier
 from .settings import Limits, Settings
 
 _config.LOG_HANDLER_LEVEL = "none"  # it would describe every message, which nobody reads
@@ -143,7 +143,8 @@ class Receiver:
             log.warning("not taken from %s: %s", who, error)
             return OUT_OF_RESOURCES
         if not new:
-            log.info("%s: sent again by %s, not classified again", request.AffectedSOPInstanceUID, who)
+            told = identifier(str(request.AffectedSOPInstanceUID))
+            log.info("%s: sent again by %s, not classified again", told, who)
         return SUCCESS
 
 

@@ -9,13 +9,13 @@ from pydicom.filereader import read_file_meta_info
 
 from .. import dicom, dicom_results, heatmap, radiograph
 from ..classifier import Classifier
+from ..codes import Code
 from ..dicom_origin import NAME
 from ..errors import BackendError, CovidNetLiteError, InputError, OutputError
 from ..percent import percent
 from ..prediction import Prediction
-from ..report import printable
 from ..unforeseen import unforeseen
-from .queue import Film, Queue
+from .queue import Film, Queue, identifier
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
             queue.forget()
             queue.arrived.wait()
         elif film.begun >= TRIES:
-            _set_aside(queue, film, f"the node ended {TRIES} times while it worked on this film")
+            why = f"the node ended {TRIES} times while it worked on this film"
+            _set_aside(queue, film, InputError(why, Code.PROCESS_DIED))
         else:
             film = queue.begin(film)
             try:
@@ -52,7 +53,7 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
                 raise
             except Exception as error:  # a film is lost to us, not to its sender: it is kept, with the reason
                 told = error if isinstance(error, CovidNetLiteError) else unforeseen(str(film.path), error)
-                _set_aside(queue, film, str(told).removeprefix(f"{film.path}: "))
+                _set_aside(queue, film, told)
 
 
 def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
@@ -61,7 +62,7 @@ def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
         header = dicom.header(file, name)
     uid = str(meta.MediaStorageSOPInstanceUID)
     story = {
-        "film": uid,
+        "film": identifier(uid, film.key),
         "from": str(meta.get("SourceApplicationEntityTitle", "")),
         "received": film.path.stat().st_mtime,
     }
@@ -71,7 +72,8 @@ def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
         return
     if str(header.get("SOPInstanceUID")) != uid:
         raise InputError(
-            f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended"
+            f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended",
+            Code.CONTRADICTION,
         )
     prediction = classifier.classify(film.path)
     shown = prediction.labels and prediction.evidence is not None
@@ -83,13 +85,14 @@ def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
 def _answer(prediction: Prediction) -> str:
     if prediction.label:
         return f"resembles {prediction.label} ({percent(prediction.probabilities[prediction.label])})"
-    return prediction.answer or f"no answer: {prediction.reason}"
+    return prediction.answer or f"no answer: {prediction.public_reason}"
 
 
-def _set_aside(queue: Queue, film: Film, reason: str) -> None:
+def _set_aside(queue: Queue, film: Film, error: CovidNetLiteError) -> None:
+    """Puts a film aside, with the reason in full; the log gets the words that quote nothing from it."""
     try:
         uid = str(read_file_meta_info(film.path).MediaStorageSOPInstanceUID)
     except Exception:  # not even this can be read
         uid = film.key
-    queue.set_aside(film, f"{uid}: {reason}")
-    log.warning("%s: set aside in failed/%s: %s", printable(uid), film.key, printable(reason))
+    queue.set_aside(film, f"{uid}: {str(error).removeprefix(f'{film.path}: ')}")
+    log.warning("%s: set aside in failed/%s: %s", identifier(uid, film.key), film.key, error.public)

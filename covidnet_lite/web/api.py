@@ -133,6 +133,9 @@ class Api:
             raise HTTPException(500, str(error)) from error
         except CovidNetLiteError as error:
             raise HTTPException(422, str(error)) from error
+        except Exception as error:  # else uvicorn would log its words
+            told = unforeseen("the request", error)
+            raise HTTPException(500, str(told)) from told
 
 
 def only_file(upload: Upload) -> tuple[str, bytes]:

@@ -78,7 +78,9 @@ class _Static(StaticFiles):
 async def _told(request: Request, error: HTTPException) -> Response:
     # What is left of a body that was too long to be heard out would be taken for the next request.
     headers = {**(error.headers or {}), **({"Connection": "close"} if request.method == "POST" else {})}
-    return JSONResponse({"error": error.detail}, error.status_code, headers)
+    cause = error.__cause__
+    code = {"code": cause.code} if isinstance(cause, CovidNetLiteError) else {}
+    return JSONResponse({"error": error.detail, **code}, error.status_code, headers)
 
 
 async def _left(request: Request, error: ClientDisconnect) -> Response:
@@ -87,4 +89,4 @@ async def _left(request: Request, error: ClientDisconnect) -> Response:
 
 async def _broken(request: Request, error: Exception) -> Response:
     told = error if isinstance(error, CovidNetLiteError) else unforeseen("the request", error)
-    return JSONResponse({"error": str(told)}, 500)
+    return JSONResponse({"error": str(told), "code": told.code}, 500)

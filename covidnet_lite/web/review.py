@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import files, radiograph
 from ..cases import Case
+from ..codes import Code
 from ..errors import InputError, OutputError
 from ..radiograph import Radiograph
 
@@ -63,19 +64,23 @@ def check(review: Review, labels: Sequence[str]) -> None:
         InputError: it does not; the message says what to change.
     """
     if review.verdict not in VERDICTS:
-        raise InputError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}")
+        raise InputError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}", Code.WRONG_REQUEST)
     if review.label and review.label not in labels:
-        raise InputError(f"label {review.label!r} is none of {', '.join(labels)}; leave it empty for none of these")
+        raise InputError(
+            f"label {review.label!r} is none of {', '.join(labels)}; leave it empty for none of these",
+            Code.WRONG_REQUEST,
+        )
     answers = review.answer.split("|")
     left_open = len(answers) > 1 and review.verdict == "agree" and not review.label
     if review.answer and not left_open and (review.verdict == "agree") != (review.label in answers):
         raise InputError(
             f"to {review.verdict} with {review.answer!r} and to call {review.label or 'none of these'!r} right "
-            "contradict each other; change one"
+            "contradict each other; change one",
+            Code.WRONG_REQUEST,
         )
     for name, most in LONGEST.items():
         if len(getattr(review, name)) > most:
-            raise InputError(f"the {name} has more than {most} characters; shorten it")
+            raise InputError(f"the {name} has more than {most} characters; shorten it", Code.WRONG_REQUEST)
 
 
 class ReviewStore:
