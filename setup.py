@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py").read_text()).group(1)
@@ -73,7 +73,7 @@ setup(
     # The code; and the networks in covidnet_lite/models, for non-commercial research only.
     license_expression="MIT AND LicenseRef-BIMCV-COVID19-Research-Use",
     license_files=["LICENSE", "MODEL_CARD.md", "docs/data.md"],
-    packages=["covidnet_lite", "covidnet_lite.node", "covidnet_lite.web"],
+    packages=find_packages(include=["covidnet_lite", "covidnet_lite.*"]),
     package_data={
         "covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"],
         "covidnet_lite.web": ["static/*"],

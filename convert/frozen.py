@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.editor import Editor
+from convert.quiet import quiet
 from convert.scaling import Step
 from covidnet_lite.errors import ConversionError
 
@@ -95,8 +96,6 @@ def converted(converter: Any, path: Path) -> bytes:
         ConversionError: it fails.
     """
     from tensorflow.lite.python.convert_phase import ConverterError
-
-    from convert.network import quiet
 
     try:
         with quiet():

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from . import model as models
 from . import radiograph
+from .box import WHOLE, Box
 from .codes import Code, Note
 from .errors import CovidNetLiteError, NotAChestRadiograph
 from .examination import Examination
-from .fit import WHOLE, Box, gray_table, levels, look_up, resize
+from .fit import gray_table, levels, look_up, resize
 from .guard import is_blank
 from .interpreter import Interpreter, available_cores
 from .lungs import inside, load_finder, view

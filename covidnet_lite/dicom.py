@@ -16,11 +16,10 @@ from PIL import Image
 from . import dicom_grays, dicom_pixels, examination, limits
 from .codes import Code, Note
 from .dicom_pixels import Bits
-from .elements import Elements
+from .elements import Elements, damaged
 from .errors import InputError, MissingExtraError, NotAChestRadiograph
 from .examination import Examination
-from .picture import DAMAGED, LUMINANCE
-from .radiograph import MAX_PIXELS
+from .picture import LUMINANCE
 from .reduction import reduce, reduction
 from .stretch import sample, stretch
 
@@ -140,13 +139,6 @@ def header(file: IO[bytes], name: str) -> Dataset:
     return data
 
 
-def damaged() -> tuple[type[Exception], ...]:
-    """What pydicom raises on files that are damaged or break the standard."""
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
-    return (*DAMAGED, InvalidDicomError, BytesLengthException)
-
-
 def _check_picture(found: Elements, file: IO[bytes], name: str) -> tuple[int, int]:
     """``(width, height)`` of the one picture, of gray levels or colours, and of a size that is decoded."""
     data, start = found.data, file.tell()
@@ -171,7 +163,7 @@ def _check_picture(found: Elements, file: IO[bytes], name: str) -> tuple[int, in
             f"{name}: its pixels are {told}, not gray levels; export it as MONOCHROME2", Code.UNKNOWN_PIXELS
         )
     width, height = found.needed("Columns", name), found.needed("Rows", name)
-    if width * height > MAX_PIXELS:
+    if width * height > limits.PIXELS:
         raise InputError(
             f"{name}: claims {width * height // 10**6} million pixels; no radiograph has so many", Code.TOO_LARGE
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, dicom, radiograph
 from .codes import Code
+from .elements import damaged
 from .errors import InputError
 from .prediction import Prediction
 
@@ -92,7 +93,7 @@ def _text(header: Dataset, keyword: str) -> str:
         texts = ["" if one is None else str(one).strip(" \0") for one in values]
         if kind == "DA":
             DA(texts[0])
-    except dicom.damaged():
+    except damaged():
         return ""
     if kind in FORMATS and not all(re.fullmatch(FORMATS[kind], text, re.ASCII) for text in texts):
         return ""

@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from .codes import Code, Note
 from .errors import InputError
+from .picture import DAMAGED
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
+def damaged() -> tuple[type[Exception], ...]:
+    """What pydicom raises on files that are damaged or break the standard."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (*DAMAGED, InvalidDicomError, BytesLengthException)
+
+
 def values(data: Dataset, keyword: str) -> list[Any] | None:
     """The values of an element, none where it is absent or empty; ``None`` where it cannot be read."""
-    from .dicom import damaged
-
     try:
         value = data.get(keyword)
     except damaged():

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from .fit import WHOLE, Box
+from .box import WHOLE, Box
 
 LONGEST = 1024  # pixels; a picture for a screen
 SIZE = (LONGEST, LONGEST)  # below which a radiograph for it is not reduced

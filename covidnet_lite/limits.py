@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 MB = 10**6
+PIXELS = 100_000_000  # about twice the largest detector; a 50,000 x 50,000 header stops here
 MEMORY = "COVIDNET_LITE_MEMORY_MB"  # environment variables that say otherwise
 SECONDS = "COVIDNET_LITE_CPU_SECONDS"
 LEAST, MOST = 128 * MB, 384 * MB  # a quarter of the machine's memory, within these; 256 MB of a gigabyte

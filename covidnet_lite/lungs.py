@@ -16,15 +16,14 @@ import os
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from .box import WHOLE, Box
 from .errors import ModelError
-from .fit import WHOLE, Box, InputSpec, fit, look_up
-
-if TYPE_CHECKING:
-    from .interpreter import Interpreter
+from .fit import InputSpec, look_up, pixels
+from .interpreter import Interpreter
+from .model import verify
 
 SIDES = ("left", "top", "right", "bottom")
 MARGIN = 0.04  # of the box, on each side
@@ -52,7 +51,7 @@ def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: 
         ModelError, BackendError: the finder cannot be used.
     """
     interpreter, spec, position, turn = _load(finder, runtime, os.getpid())
-    values = look_up(interpreter.tables, fit(image, spec))
+    values = look_up(interpreter.tables, pixels(image, spec))
     with turn:
         found = interpreter.dequantise(position, interpreter.run(values)[position])[0]
     left, top, right, bottom = (float(v) for v in found)
@@ -101,9 +100,6 @@ def load_finder(spec: InputSpec, runtime: str | None, name: str) -> None:
 @lru_cache(maxsize=4)
 def _load(finder: bytes, runtime: str | None, pid: int) -> tuple[Interpreter, InputSpec, int, threading.Lock]:
     """``pid`` because a lock that another thread holds when a process forks is never released in the child."""
-    from .interpreter import Interpreter
-    from .model import verify
-
     model = verify(finder, Path("lungs.tflite"))
     manifest = model.manifest
     if manifest.labels != SIDES or manifest.input.lungs:

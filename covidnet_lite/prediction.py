@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from .box import WHOLE, Box
 from .codes import Code, Note
 from .errors import CovidNetLiteError, UnforeseenError
 from .evidence import merged
 from .examination import Examination
-from .fit import WHOLE, Box
 from .manifest import Manifest
 from .metrics import softmax
 from .operating_point import OperatingPoint

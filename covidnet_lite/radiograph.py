@@ -39,7 +39,6 @@ class Readable(Protocol):
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Readable | Image.Image | npt.NDArray[Any]
 
-MAX_PIXELS = 100_000_000  # about twice the largest detector; a 50,000 x 50,000 header stops here
 MIN_SIDE = 64  # pixels; below this there is no radiograph to read
 METADATA = Note(Code.METADATA_LEFT_ASIDE)
 
@@ -323,13 +322,13 @@ def _check_size(size: tuple[int, int], name: str, colour: bool = False) -> None:
             f"{name}: {size[0]} x {size[1]} pixels is too small; at least {MIN_SIDE} x {MIN_SIDE} are needed",
             Code.TOO_SMALL,
         )
-    if size[0] * size[1] > MAX_PIXELS:
+    if size[0] * size[1] > limits.PIXELS:
         raise _bomb(name)
 
 
 def _bomb(name: str) -> InputError:
     return InputError(
-        f"{name}: claims more than {MAX_PIXELS // 10**6} million pixels; "
+        f"{name}: claims more than {limits.PIXELS // 10**6} million pixels; "
         "no radiograph does, so it is not decoded. Reduce it first if it is real",
         Code.TOO_LARGE,
     )

@@ -17,7 +17,7 @@ from PIL import Image
 from covidnet_lite import costs, jpeg, jpeg2000, limits, radiograph, rle
 from covidnet_lite.errors import InputError, SettingsError
 
-SIDE = 9900  # within radiograph.MAX_PIXELS
+SIDE = 9900  # within limits.PIXELS
 SMALL = Image.fromarray(np.arange(96 * 96, dtype=np.uint16).reshape(96, 96).astype(np.uint8))
 
 

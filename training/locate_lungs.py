@@ -34,9 +34,10 @@ from convert.conversion import convert
 from convert.options import Options
 from covidnet_lite import files, lungs
 from covidnet_lite import model as models
+from covidnet_lite.box import WHOLE, Box
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from covidnet_lite.fit import WHOLE, Box, InputSpec, fit, normalise
+from covidnet_lite.fit import InputSpec, fit, normalise
 from training import checkpoint, dataset
 from training.lung_boxes import lung_boxes
 from training.variant import Matrix, Pixels, Strength, variant
