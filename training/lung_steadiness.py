@@ -3,7 +3,8 @@
 Each film is enlarged until its longer side has 2048 pixels, saved as a JPEG and read as a classifier reads it. Then it
 is read again decoded in full, mirrored, darker, and moved by a third of a pixel. Prints, for the finder and for the one
 that taught it, the mean and the 99th percentile of how far the side of the box moves that moves most, in percent of the
-film's side; and how near the finder's boxes are to those of its teacher, averaged over windows.
+film's side; and how near the finder's boxes are to those of its teacher, averaged over windows. Of a whole network it
+prints on how many of the films each way of reading leaves the class as it was, and by how much the confidence moves.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from PIL import Image, ImageOps
 from covidnet_lite import lungs, model, radiograph
 from covidnet_lite.cases import read_cases
 from covidnet_lite.errors import CovidNetLiteError
+from covidnet_lite.fit import fit
+from covidnet_lite.interpreter import outputs
+from covidnet_lite.prediction import calibrated
 from training.locate_lungs import TEACHER, Boxes, intersection_over_union, teach
 
 LARGE = 2048  # pixels
@@ -39,8 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=50, help="films of each manifest, none of its train split")
     parser.add_argument("--finder", type=Path, default=ROOT / "training/checkpoints/lungs.tflite")
     parser.add_argument("--teacher", type=Path, default=TEACHER)
+    parser.add_argument("--model", default="base", help="the network to ask (default: base)")
     args = parser.parse_args(argv)
     try:
+        network = model.load(args.model)
         finder, teacher = model.load(args.finder).data, model.load(args.teacher).data
         paths: list[Path] = []
         for manifest in args.data:
@@ -51,9 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CovidNetLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for name, network in (("finder", finder), ("teacher", teacher)):
-        for way, moved in movement(versions, network).items():
+    for name, data in (("finder", finder), ("teacher", teacher)):
+        for way, moved in movement(versions, data).items():
             print(f"{name}, {way}: mean {moved.mean():.2f} %, 99th percentile {np.percentile(moved, 99):.2f} %")
+    for way, (same, change) in answers(versions, network).items():
+        print(f"{args.model}, {way}: same class {same:.1%}, confidence changes by {change:.4f} on average")
     films = [films["as read"] for films in versions]
     overlap = intersection_over_union(find(films, finder), np.stack([teach(film, teacher) for film in films]))
     print(f"finder and averaged teacher: intersection over union mean {overlap.mean():.3f}, least {overlap.min():.3f}")
@@ -92,6 +100,21 @@ def movement(versions: Sequence[Films], finder: bytes) -> dict[str, npt.NDArray[
     boxes["mirrored"][:, [0, 2]] = 1 - boxes["mirrored"][:, [0, 2]]
     boxes["a third of a pixel on"] = boxes["a third of a pixel on"] + THIRD / sizes
     return {way: 100 * np.abs(found - start).max(axis=1) for way, found in boxes.items()}
+
+
+def answers(versions: Sequence[Films], network: model.Model) -> dict[str, tuple[float, float]]:
+    """Of each way of reading the films, the share with the same class, and how far the confidence moves on average."""
+    spec, shares = network.manifest.input, {}
+    for way in versions[0]:
+        pictures = np.stack([fit(films[way], spec) for films in versions])
+        shares[way] = calibrated(outputs(network, pictures)["logits"], network.manifest)
+    start = shares.pop("as read")
+    top = start.argmax(axis=1)
+    rows = np.arange(len(top))
+    return {
+        way: (float((found.argmax(axis=1) == top).mean()), float(np.abs(found - start)[rows, top].mean()))
+        for way, found in shares.items()
+    }
 
 
 if __name__ == "__main__":
