@@ -216,4 +216,6 @@ def to_8_bits(image: Image.Image, name: str, colour: bool = False) -> Image.Imag
             return image.convert("RGB")
         return image.convert("RGB").convert("L") if image.mode in ("CMYK", "LAB", "HSV") else image.convert("L")
     except DAMAGED as error:
-        raise InputError(f"{name}: cannot be turned to gray ({error})", Code.UNKNOWN_PIXELS) from error
+        raise InputError(
+            f"{name}: cannot be turned to gray ({str(error) or type(error).__name__})", Code.UNKNOWN_PIXELS
+        ) from error

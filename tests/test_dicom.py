@@ -376,3 +376,29 @@ def test_without_pydicom_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(MissingExtraError, match=r"^<bytes>: .*pip install 'covidnet-lite\[dicom\]'"):
         radiograph.read(data)
+
+
+EMPTY_ITEM = pydicom.Dataset()
+EMPTY_ITEM.add_new(0x00283002, "US", None)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"RescaleSlope": None, "RescaleIntercept": None},
+        {"RescaleSlope": "0", "RescaleIntercept": None},
+        {"WindowCenter": None, "WindowWidth": None},
+        {"WindowCenter": "0", "WindowWidth": "0"},
+        {"WindowCenter": "2000", "WindowWidth": "-3000"},
+        {"WindowCenter": ["1", "2"], "WindowWidth": None},
+        {"ModalityLUTSequence": [EMPTY_ITEM]},
+        {"VOILUTSequence": [EMPTY_ITEM]},
+        {"VOILUTSequence": []},
+        {"PixelPaddingValue": None},
+        {"HighBit": None},
+        {"PresentationLUTShape": ""},
+    ],
+    ids=lambda fields: "-".join(fields),
+)
+def test_an_optional_element_that_cannot_be_used_is_as_if_absent(fields):
+    assert (pixels(made(stored(), **fields)) == pixels(made(stored()))).all()

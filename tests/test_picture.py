@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from covidnet_lite import metadata, radiograph
+from covidnet_lite.codes import Code
 from covidnet_lite.errors import InputError, MissingExtraError
 
 Y, X = np.mgrid[0:120, 0:150]
@@ -290,3 +291,16 @@ def test_nothing_to_leave_out_is_told() -> None:
     assert metadata.without(JPEG) is None
     assert metadata.without(b"BM" + bytes(99)) is None
     assert metadata.without(JPEG[:20]) is None
+
+
+def test_a_palette_that_is_missing_is_told() -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 96, 96, 8, 3, 0, 0, 0)  # palette colours, and no palette
+    pixels = zlib.compress(bytes(97 * 96))
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"tRNS", b"\xff\xff\xff\0")
+    data = start + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    with pytest.raises(InputError, match="turned to gray") as failed:
+        radiograph.read(data)
+    assert failed.value.code is Code.UNKNOWN_PIXELS
