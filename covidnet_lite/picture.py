@@ -141,11 +141,22 @@ def mend_order(image: Image.Image) -> None:
 
     Pillow takes it for that of the file, and makes noise of it.
     """
-    for at, tile in enumerate(getattr(image, "tile", ())):
-        if tile.codec_name == "libtiff" and tile.args[0] in ("F;32BF", "F;32F", "I;32BS", "I;32S", "I;16BS", "I;16S"):
-            kind, bits = tile.args[0].split(";")
-            native = f"{kind};{bits[:2]}N{'F' if kind == 'F' else 'S'}"
-            image.tile[at] = tile._replace(args=(native, *tile.args[1:]))  # type: ignore[attr-defined]
+    for codec, *_, args in getattr(image, "tile", ()):
+        if codec == "libtiff" and args[0] in ("F;32BF", "F;32F", "I;32BS", "I;32S", "I;16BS", "I;16S"):
+            kind, bits = args[0].split(";")
+            read_as(image, f"{kind};{bits[:2]}N{'F' if kind == 'F' else 'S'}")
+            return
+
+
+def read_as(image: Image.Image, raw: str) -> None:
+    """Has a picture that is not loaded yet decoded under another raw mode.
+
+    Debian's older Pillow has plain tuples where newer ones name the parts: codec, extents, offset, arguments.
+    """
+    tiles: list[tuple[Any, ...]] = image.tile  # type: ignore[attr-defined]
+    for at, tile in enumerate(tiles):
+        args = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
+        tiles[at] = tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
 
 
 def deep_colours(image: Image.Image, data: IO[bytes]) -> tuple[str, str] | None:
@@ -165,7 +176,7 @@ def deep_colours(image: Image.Image, data: IO[bytes]) -> tuple[str, str] | None:
     tiles = getattr(image, "tile", ())
     if not tiles or image.format not in ("PNG", "TIFF"):
         return None
-    args = tiles[0].args
+    args = tiles[0][3]
     raw = args if isinstance(args, str) else args[0] if args else ""
     bits = image.tag_v2.get(_BITS, ()) if image.format == "TIFF" else ()  # type: ignore[attr-defined]
     if ";16" not in str(raw) and not (len(bits) > 1 and max(bits) > 8):

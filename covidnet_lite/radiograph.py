@@ -247,10 +247,7 @@ def _all_bits(image: Image.Image, deep: tuple[str, str], data: IO[bytes], name: 
     data.seek(0)
     low = picture.open_picture(data)
     low.seek(image.tell())
-    low.tile = [  # type: ignore[attr-defined]
-        tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
-        for tile in low.tile  # type: ignore[attr-defined]
-    ]
+    picture.read_as(low, raw)
     low.load()
     gray = stretch(picture.join_colours(image, low, raw), name)
     if turn != 1:
