@@ -24,7 +24,7 @@ class Options:
         calibration: a folder, a manifest, an ``.npz``, or ``synthetic``.
         ranges: recorded activations; read beside the network where neither is given.
         count: how many representative pictures.
-        data: labelled radiographs to fit and judge on.
+        data: labelled images to fit and judge on.
         min_agreement: share of the held-out images on which int8 must name float's class.
         write_best: write the best there is, marked, where none reaches that share.
         scope: layers kept off 8 bits.
@@ -74,7 +74,7 @@ class Options:
 
     @property
     def calibration_is_on_disk(self) -> bool:
-        """Whether calibration names radiographs, which may have labels and splits."""
+        """Whether calibration names images, which may have labels and splits."""
         return self.calibration is not None and not self.calibration_is_synthetic and not self._is_npz
 
     @property

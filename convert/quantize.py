@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="FOLDER|MANIFEST",
-        help="labelled radiographs: val fits the answers, test judges them (default: as --calibration)",
+        help="labelled images: val fits the answers, test judges them (default: as --calibration)",
     )
     parser.add_argument(
         "--min-agreement",

@@ -158,7 +158,8 @@ class Classifier:
         image, examined = found.image, found.examination
         read, start = _ms(start), time.perf_counter()
         # A radiograph without contrast shows nothing; another picture may be of one colour and say much.
-        blank = "the image is blank: it has next to no contrast" if not spec.in_colour and is_blank(image) else None
+        empty = self.manifest.is_of_radiographs and is_blank(image)
+        blank = "the image is blank: it has next to no contrast" if empty else None
         seen = WHOLE
         if spec.lungs and not blank:
             seen = view(image, spec, self._interpreter.runtime)

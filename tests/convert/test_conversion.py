@@ -95,7 +95,7 @@ def test_a_file_carries_its_card_labels_and_manifest(given: Path, folder: Path, 
     assert said["labels.txt"] == "clear\nclouded\n"
     manifest = json.loads(said["manifest.json"])
     assert (manifest["name"], manifest["version"], manifest["licence"]) == ("own", "7", "CC0")
-    assert manifest["provenance"]["calibration"] == "8 representative radiographs"
+    assert manifest["provenance"]["calibration"] == "8 representative images"
     for told in ("# own 7", "clear, clouded", "32 x 32", "min-max", "CC0", "int8 accuracy", "8 representative"):
         assert told in said["MODEL_CARD.md"], told
 
@@ -528,7 +528,7 @@ def test_the_report_says_everything(given: Path, folder: Path, hopeless: Path, t
 def test_the_report_hashes_the_pictures_that_calibrated(given: Path, folder: Path, tmp_path: Path) -> None:
     assert quantize.main(command(given, "--calibration", folder, "--report", tmp_path)) == 0
     told = json.loads((tmp_path / "report.json").read_text())
-    assert told["calibration"] == "8 representative radiographs"
+    assert told["calibration"] == "8 representative images"
     assert len(told["calibration_sha256"]) == 64
 
 
