@@ -64,7 +64,7 @@ def dense() -> keras.Model:
         for _ in range(3):
             y = layers.Conv2D(12, 3, padding="same", use_bias=False)(layers.ReLU()(layers.BatchNormalization()(x)))
             x = layers.Concatenate()([x, y])
-        x = layers.AveragePooling2D()(block(x, 24, 1, layers.ReLU()))
+        x = layers.AveragePooling2D(2)(block(x, 24, 1, layers.ReLU()))
     return keras.Model(image, layers.GlobalAveragePooling2D()(x))
 
 

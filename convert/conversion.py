@@ -14,7 +14,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert import calibration, card, held_out, judgement, ladder, layers, material, metadata, network, report
+from convert import (
+    c_array,
+    calibration,
+    card,
+    held_out,
+    judgement,
+    ladder,
+    layers,
+    material,
+    metadata,
+    network,
+    report,
+)
 from convert import edgetpu as lint
 from convert import edgetpu_compiler as compiler
 from convert.agreement import NEAR, latencies, near_ties
@@ -341,6 +353,10 @@ def _write(
         beside_it = compiler.name_beside(options.places["int8"])
     if compiled:
         contents.update({beside_it: compiled.data, beside_it.with_suffix(".log"): compiled.printed})
+    if options.format == "c-array":
+        for m in made:
+            beside_one = c_array.name_beside(options.places[m.scheme])
+            contents[beside_one] = c_array.header(m.graph, m.manifest, beside_one.name)
     if options.record:
         contents.update(_records(options.stem, told, given, made))
     if options.report:
@@ -348,6 +364,9 @@ def _write(
     files.write_all(contents)
     for c in told.candidates:
         say(f"wrote {options.places[c.scheme]}  sha256 {c.model.sha256}")
+    if options.format == "c-array":
+        for c in told.candidates:
+            say(f"wrote {c_array.name_beside(options.places[c.scheme])}")
     if compiled:
         say(f"wrote {beside_it}  {compiled.log.edge_tpu or 'some'} operations on the Edge TPU")
     if options.report:

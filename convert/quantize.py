@@ -159,6 +159,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="share of wrong answers to allow before abstaining (default: 0.05)",
     )
     parser.add_argument(
+        "--format",
+        choices=("tflite", "c-array"),
+        default="tflite",
+        help="c-array: also write NAME.h, the network as a C array for TFLite Micro",
+    )
+    parser.add_argument(
         "--edgetpu",
         action="store_true",
         help="say what the Edge TPU will run, and write NAME_edgetpu.tflite too where edgetpu_compiler is installed",

@@ -620,3 +620,14 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_before_the_long_work(
 
 def test_figures_are_empty_without_images() -> None:
     assert report.figures("int8", None) == {}
+
+
+def test_a_c_array_lies_beside_each_file(given: Path, folder: Path, tmp_path: Path, capsys: Say) -> None:
+    argv = command(given, "--calibration", folder, "--schemes", "int8,float32", "--format", "c-array")
+    assert quantize.main(argv) == 0
+    assert "out_int8.h" in capsys.readouterr().out
+    assert "#define OUT_INT8_INPUT_SCALE" in (tmp_path / "out_int8.h").read_text()
+    assert "INPUT_SCALE" not in (tmp_path / "out_float32.h").read_text()
+    for made in tmp_path.glob("out*.tflite"):
+        made.unlink()
+    refuse(argv, "out_int8.h: is there already", tmp_path, capsys)
