@@ -2,6 +2,7 @@
 PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
+DOCS := .venv/docs
 PI := .venv/pi/host
 BENCH := .venv/bench
 PEERS := .venv/peers
@@ -17,7 +18,7 @@ EXTRAS ?= dicom
 ARM64 := $(addprefix --platform manylinux_2_,28_aarch64 27_aarch64 17_aarch64) --platform manylinux2014_aarch64
 PIP := .venv/wheelhouse/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench bench-check bench-peers wheelhouse-arm64 pi clean
+.PHONY: demo test lint docs bench bench-check bench-peers wheelhouse-arm64 pi clean
 
 demo: $(DEMO)/.done
 	$(DEMO)/bin/python examples/demo.py demo
@@ -30,6 +31,10 @@ lint: $(TEST)/.done
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/mypy
+
+# The documentation as a site, in build/site; a broken link fails.
+docs: $(DOCS)/.done
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build
 
 # ARGS=--quick shows in a minute that they work; on an idle machine, and without it, they measure.
 bench: $(BENCH)/.done
@@ -61,14 +66,15 @@ pi: $(PI)/.done
 # What is installed in each environment.
 $(DEMO)/.done: WANTED := -e '.[dicom]' pydicom-data==1.0.0
 $(TEST)/.done: WANTED := -e '.[test]'
+$(DOCS)/.done: WANTED := '.[docs]'
 $(BENCH)/.done: WANTED := -e '.[bench]'
 $(PEERS)/.done: WANTED := -e '.[peers]'
 $(PI)/.done: WANTED := -r benchmarks/raspberry_pi/requirements.txt 'setuptools>=77' 'pydicom>=3.0' pydicom-data==1.0.0
 
 $(PI)/.done: benchmarks/raspberry_pi/requirements.txt
-$(DEMO)/.done $(TEST)/.done $(BENCH)/.done $(PEERS)/.done: setup.py
+$(DEMO)/.done $(TEST)/.done $(DOCS)/.done $(BENCH)/.done $(PEERS)/.done: setup.py
 
-$(DEMO)/.done $(TEST)/.done $(BENCH)/.done $(PEERS)/.done $(PI)/.done:
+$(DEMO)/.done $(TEST)/.done $(DOCS)/.done $(BENCH)/.done $(PEERS)/.done $(PI)/.done:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(WANTED)
 	touch $@

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py").read_text()).group(1)
@@ -16,6 +16,7 @@ DICOM = [
     "pyjpegls>=1.4; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
     "imagecodecs>=2025.3; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
 ]
+HEIC = ["pillow-heif>=1.0"]  # BSD; brings libheif (LGPL)
 DICOM_OUT = [*DICOM, "highdicom>=0.27"]
 CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotlib>=3.8"]
 KERAS2 = [*CONVERT, "tf-keras>=2.19"]  # which follows TensorFlow's version
@@ -47,17 +48,32 @@ BROWSER = [
     "openapi-spec-validator>=0.7",
     "prometheus-client>=0.20",
 ]
-TEST = [*FILM, *NODE, *TRAINING, *KERAS2, *RAY, *MQTT, *WEB, *BROWSER, "pytest>=8", "pytest-xdist>=3.6", "trustme>=1.2"]
+TEST = [
+    *FILM,
+    *HEIC,
+    *NODE,
+    *TRAINING,
+    *KERAS2,
+    *RAY,
+    *MQTT,
+    *WEB,
+    *BROWSER,
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "trustme>=1.2",
+    "tifffile>=2024.8",
+]
 
 setup(
     name="covidnet-lite",
     version=VERSION,
-    description="Chest X-rays -> normal / pneumonia / covid in int8 TFLite on small machines. Research use only.",
+    description="Classifies chest radiographs as normal / pneumonia / covid on small machines. Research use only.",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
-    license_files=["LICENSE"],
-    packages=["covidnet_lite", "covidnet_lite.node", "covidnet_lite.web"],
+    # The code; and the networks in covidnet_lite/models, for non-commercial research only.
+    license_expression="MIT AND LicenseRef-BIMCV-COVID19-Research-Use",
+    license_files=["LICENSE", "MODEL_CARD.md", "docs/data.md"],
+    packages=find_packages(include=["covidnet_lite", "covidnet_lite.*"]),
     package_data={
         "covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"],
         "covidnet_lite.web": ["static/*"],
@@ -74,6 +90,7 @@ setup(
     extras_require={
         "dicom": DICOM,
         "dicom-out": DICOM_OUT,
+        "heic": HEIC,
         "convert": CONVERT,
         "keras2": KERAS2,
         "training": TRAINING,
@@ -84,6 +101,7 @@ setup(
         "web": WEB,
         "node": NODE,
         "test": TEST,
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29", "ruff==0.17.6"],
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],
     },
     entry_points={"console_scripts": ["covidnet-lite=covidnet_lite.cli:main"]},

@@ -108,29 +108,32 @@ def document(found: Comparison) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in m["packages"].items())
     left = "".join(f"* **{name}** is left out: {why}\n" for name, why in found.left_out.items())
     busy = "" if m["load"] < 0.5 * m["cores"] else " **The machine was busy: take these figures again.**"
-    return f"""# Against what people would otherwise write
+    return f"""# Benchmarks against alternatives
 
 `make bench-peers ARGS='--write docs/peers.md'` on {m["cores"]} cores of {m["processor"]}, load {m["load"]:.2f} before,
 Python {m["python"]}.{busy} {packages}. Network `{found.model}`, sha256 {found.sha256}.
 
-Ours (`covidnet_lite.classify(path)`, warm) in milliseconds; the others as times ours, **bold** where they are better
-than ours beyond the noise. Medians of {found.rounds} rounds in which all were asked in turn (of whole processes:
-{found.cold_rounds}), paired by round, with 95 % intervals; each with the better of one and two threads (MediaPipe takes
-no such setting). The pictures are made up, so that anyone can make them again; the DICOM file is a real film.
+The first row is `covidnet_lite.classify(path)`, warm, in milliseconds. The others are multiples of it, **bold**
+where they are better beyond the noise. Medians of {found.rounds} rounds, in each of which all ran in turn (of whole
+processes: {found.cold_rounds}), paired by round, with 95 % intervals; each with the better of one and two threads
+(MediaPipe has no such setting). The images are synthetic, so that anybody can make them again; the DICOM file is a
+real radiograph.
 
 {markdown(found)}
 
 {left}
-* All run the same int8 network and read the same files. **Ours does more**: it finds the lungs with a second network,
-  crops to them, equalises gray levels, checks the answer with the guard and abstains; no peer does any of that, and
-  ours is given no credit for it. So answers may differ: the last column is what each calls the DICOM film, whatever its
-  confidence; on the made-up pictures ours says that they are no radiographs, after the same work.
-* Each peer is written as its own documentation writes it (benchmarks/peers/); its Pillow and OpenCV decode in full.
-  DICOM is read with pydicom and numpy: windowed, inverted, stretched.
-* A whole process is Python's start, imports, loading, one {found.kinds[1]} and the end; peak memory is that process's.
-* MediaPipe is given the network with other ends (docs/other_readers.md). ONNX Runtime's own int8 is quantised
-  again from its weights. OpenVINO and ONNX Runtime are as fast as they come; on a processor without VNNI, where their
-  int8 kernels saturate, that costs them right answers (docs/other_readers.md).
+* All run the same int8 network and read the same files. **covidnet_lite does more**: it finds the lungs with a
+  second network, crops to them, equalises gray levels, checks the answer with the guard and abstains. No
+  alternative does any of that, and the figures give no credit for it. Answers may therefore differ: the last column
+  is the class that each gives the DICOM file, whatever its confidence. covidnet_lite refuses the synthetic images
+  after the same work.
+* Each alternative follows its own documentation (benchmarks/peers/); Pillow and OpenCV decode in full. pydicom and
+  numpy read DICOM: windowed, inverted, stretched.
+* A whole process is Python's start, imports, loading, one {found.kinds[1]} and the end; peak memory is that
+  process's.
+* MediaPipe receives the network with other input and output types (docs/other_readers.md). ONNX Runtime's own int8
+  is quantised again from its weights. OpenVINO and ONNX Runtime run with their default settings, which on a
+  processor without VNNI, where their int8 kernels saturate, cost them right answers (docs/other_readers.md).
 """
 
 

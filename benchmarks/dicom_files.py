@@ -32,9 +32,9 @@ PLACES = {
     "pydicom": ("pydicom", ("data/charset_files", "data/palettes", "data/test_files")),
 }
 OUTCOMES = {
-    "classified": "gets an answer, or the network abstains, which may differ by a hair from machine to machine",
-    "refused": "can be read, and is told to be no frontal chest radiograph",
-    "not read": "holds no picture, is damaged, or is no DICOM file as the standard has it",
+    "classified": "the network answers or abstains; machines that round differently may differ here",
+    "refused": "readable, but not a frontal chest radiograph",
+    "not read": "holds no image, is damaged, or is not a DICOM file by the standard",
 }
 _NUMBERS = re.compile(r" \(distance [^)]*\)")
 
@@ -81,12 +81,12 @@ def page(table: list[Row]) -> str:
     """The document."""
     counts = Counter(row.outcome for row in table)
     head = [
-        "# What becomes of real DICOM files",
+        "# Results for real DICOM files",
         "",
         f"All {len(table)} files of pydicom-data {version('pydicom-data')} and of the tests that come with pydicom "
         f"{version('pydicom')}, given to",
         "`covidnet-lite classify`. Written by `python benchmarks/dicom_files.py --write docs/dicom_files.md`; a test "
-        "holds it true.",
+        "compares it.",
         "",
         "| outcome | files | meaning |",
         "|---|---|---|",

@@ -1,4 +1,4 @@
-"""covidnet_lite against what people would otherwise write: ``make bench-peers``, or ``python benchmarks/peers.py``.
+"""covidnet_lite against alternatives: ``make bench-peers``, or ``python benchmarks/peers.py``.
 
 Each peer is a snippet in benchmarks/peers/, as its own documentation writes it, and a process of its own; all read the
 same files and run the same int8 network. They are asked in turn, so that noise hits all alike, and compared by the

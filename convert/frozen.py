@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.editor import Editor
+from convert.quiet import quiet
 from convert.scaling import Step
 from covidnet_lite.errors import ConversionError
 
@@ -82,8 +83,6 @@ def to_tflite(frozen: Frozen, path: Path) -> bytes:
     """
     import tensorflow as tf
 
-    from convert.network import quiet
-
     with quiet():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen.function])
     editor = Editor(converted(converter, path), str(path))
@@ -98,8 +97,6 @@ def converted(converter: Any, path: Path) -> bytes:
         ConversionError: it fails.
     """
     from tensorflow.lite.python.convert_phase import ConverterError
-
-    from convert.network import quiet
 
     try:
         with quiet():

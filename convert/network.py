@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -296,18 +293,3 @@ def _check_answers(logits: list[npt.NDArray[Any]], path: Path) -> None:
             f"{path}: puts out probabilities by something else than a softmax at its very end; "
             "let it end in the softmax, or in logits"
         )
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """TensorFlow prints every captured tensor while it converts, the quantiser draws bars; nobody reads that."""
-    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)

@@ -14,7 +14,7 @@ from convert.editor import Editor
 from convert.equalise import CONVOLUTIONS
 from convert.flatbuffer import portable, read
 from convert.leftover import complete
-from convert.network import quiet
+from convert.quiet import quiet
 from covidnet_lite.errors import ConversionError
 
 SCHEMES = {

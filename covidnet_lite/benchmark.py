@@ -9,7 +9,6 @@ nowhere else.
 
 from __future__ import annotations
 
-import csv
 import datetime
 import io
 import json
@@ -27,8 +26,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from . import __version__, board
+from . import __version__, board, cells
+from .cells import cell
 from .classifier import Classifier
+from .codes import Code
 from .errors import BackendError, InputError, MissingExtraError
 from .interpreter import RUNTIMES, available_cores
 from .prediction import Failure
@@ -184,7 +185,7 @@ def measure(
         ModelError, BackendError: as for :class:`covidnet_lite.Classifier`.
     """
     if type(rounds) is not int or rounds < 1:
-        raise InputError(f"rounds must be a whole number, 1 or more, not {rounds!r}")
+        raise InputError(f"rounds must be a whole number, 1 or more, not {rounds!r}", Code.WRONG_REQUEST)
     before = board.state()
     with _files(paths) as (files, images):
         given = list(islice(cycle(files), rounds))
@@ -272,9 +273,9 @@ def table(benchmark: Benchmark) -> str:
 def row(benchmark: Benchmark) -> str:
     """The header and the row of ``benchmarks/reference/BOARD.csv``, as CSV."""
     out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
+    rows = cells.writer(out)
     rows.writerow(COLUMNS)
-    rows.writerow(["" if (value := tell(benchmark)) is None else value for tell in COLUMNS.values()])
+    rows.writerow([cell(str("" if (value := tell(benchmark)) is None else value)) for tell in COLUMNS.values()])
     return out.getvalue().rstrip()
 
 

@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import files
+from . import cells, files
+from .cells import cell, text_of
 from .errors import DatasetError
 
 DICOMDIR = "DICOMDIR"  # the table of contents of a disk with DICOM files
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
+SUFFIXES = frozenset(
+    ".png .jpg .jpeg .jpe .jfif .tif .tiff .bmp .webp .jp2 .j2k .j2c .avif .heic .heif .dcm .dicom".split()
+)
+APPLE = "._"  # how the names begin under which macOS keeps what other disks have no place for, beside the files
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,15 @@ def write_manifest(path: str | Path, cases: Sequence[Case]) -> Path:
 
 
 def manifest_text(cases: Sequence[Case]) -> str:
-    """What :func:`write_manifest` writes; files with their whole path, so that it may lie anywhere."""
+    """What :func:`write_manifest` writes; files with their whole path, so that it may lie anywhere.
+
+    What a spreadsheet would take for a formula is marked as text, and :func:`read_cases` takes that off.
+    """
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = cells.writer(text)
     rows.writerow(("file", "label", "patient_id", "source", "split"))
-    rows.writerows((c.path.resolve(), c.label, c.patient, c.source, c.split) for c in cases)
+    told = ((str(c.path.resolve()), c.label, c.patient, c.source, c.split) for c in cases)
+    rows.writerows([cell(text) for text in row] for row in told)
     return text.getvalue()
 
 
@@ -86,7 +94,7 @@ def _from_manifest(path: Path) -> list[Case]:
             reader = csv.DictReader(file)
             if "file" not in (reader.fieldnames or ()):
                 raise DatasetError(f"{path}: is no manifest: it has no column 'file' in its first line")
-            rows = [{k: v or "" for k, v in row.items() if k} for row in reader]
+            rows = [{k: text_of(v or "") for k, v in row.items() if k} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: is no CSV file in UTF-8 ({error})") from error
     nameless = [i for i, row in enumerate(rows, 2) if not row["file"]]
@@ -114,12 +122,14 @@ def _from_folder(folder: Path) -> list[Case]:
 
 def may_be_radiograph(name: str) -> bool:
     """Whether a file is one by its name, or has no suffix, as on a disk with DICOM files: ``IM000001``, a UID."""
+    if name.startswith(APPLE):
+        return False
     return _is_named_so(name) or not (os.path.splitext(name)[1].strip(".0123456789") or name.upper() == DICOMDIR)
 
 
 def is_radiograph(path: str) -> bool:
     """Whether a file is one by its name, or DICOM by its head; one that cannot be opened is to be told of."""
-    if _is_named_so(path):
+    if _is_named_so(os.path.basename(path)):
         return True
     if not (may_be_radiograph(os.path.basename(path)) and os.path.isfile(path)):  # to open a pipe would block
         return False
@@ -131,4 +141,4 @@ def is_radiograph(path: str) -> bool:
 
 
 def _is_named_so(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(APPLE)

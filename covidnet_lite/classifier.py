@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,11 @@ import numpy.typing as npt
 
 from . import model as models
 from . import radiograph
+from .box import WHOLE, Box
+from .codes import Code, Note
 from .errors import CovidNetLiteError, NotAChestRadiograph
 from .examination import Examination
-from .fit import WHOLE, Box, gray_table, levels, look_up, resize
+from .fit import gray_table, levels, look_up, resize
 from .guard import is_blank
 from .interpreter import Interpreter, available_cores
 from .lungs import inside, load_finder, view
@@ -26,6 +28,7 @@ from .manifest import Manifest
 from .place import Place, locate
 from .prediction import Failure, Prediction, judge
 from .radiograph import Source
+from .unforeseen import unforeseen
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -42,6 +45,8 @@ class _Prepared:
     refusal: str | None = None
     view: Box = WHOLE
     examination: Examination | None = None
+    notes: tuple[Note, ...] = ()
+    code: Code | None = None  # of the refusal
 
 
 Outputs = list[npt.NDArray[Any]]  # as stored
@@ -59,6 +64,7 @@ class Classifier:
         manifest: Manifest | None = None,
         exact: bool = False,
         edgetpu: str | None = None,
+        read: Callable[..., radiograph.Radiograph] | None = None,
     ) -> None:
         """Loads a network.
 
@@ -70,6 +76,8 @@ class Classifier:
             exact: decode JPEG files in full before they are reduced.
             edgetpu: for a network compiled for the Edge TPU, which of several runs it: ``usb``, ``pci``, ``usb:N``,
                 ``pci:N`` or ``:N``; ``None`` for the first found.
+            read: reads a radiograph in place of :func:`covidnet_lite.radiograph.read`, as
+                :meth:`covidnet_lite.readers.Readers.read` does in a process of its own.
 
         Raises:
             ModelError: the network is missing, damaged or contradicts its manifest.
@@ -82,12 +90,18 @@ class Classifier:
         self._spares: list[Interpreter] = []  # of one thread, for classify_many
         self._load()
         self._exact = exact
+        self._reader = read
 
     def _load(self) -> None:
         self._interpreter = Interpreter(self.model, self._runtime, self._threads, self._edgetpu)
         load_finder(self.manifest.input, self._interpreter.runtime, str(self.model.path))
         self._lock = threading.Lock()
         self._pid = os.getpid()
+
+    @property
+    def read(self) -> Callable[..., radiograph.Radiograph]:
+        """What reads radiographs: here, or in a process of its own."""
+        return self._reader or radiograph.read
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -114,8 +128,9 @@ class Classifier:
         Raises:
             InputError: ``img`` holds no readable image.
             MissingExtraError: a DICOM file, and pydicom is not installed.
+            UnforeseenError: anything else went wrong; the log has its traceback.
         """
-        return self._judge(self._prepare(img))
+        return self._one(img, wait=True)
 
     def classify_many(self, images: Iterable[Source]) -> Iterator[Prediction | Failure]:
         """Classifies many, lazily and in order; one that cannot be read becomes a :class:`Failure`.
@@ -142,9 +157,17 @@ class Classifier:
 
     def _one_of_many(self, img: Source) -> Prediction | Failure:
         try:
-            return self._judge(self._prepare(img), wait=False)
+            return self._one(img, wait=False)
         except CovidNetLiteError as error:
             return Failure(radiograph.name_of(img), error)
+
+    def _one(self, img: Source, wait: bool) -> Prediction:
+        try:
+            return self._judge(self._prepare(img), wait)
+        except CovidNetLiteError:
+            raise
+        except Exception as error:
+            raise unforeseen(radiograph.name_of(img), error) from error
 
     def _prepare(self, img: Source) -> _Prepared:
         name, start = radiograph.name_of(img), time.perf_counter()
@@ -152,26 +175,27 @@ class Classifier:
             img = radiograph.read_all(img, name)  # a stream is read once, but may be needed for the heat map
         try:
             spec = self.manifest.input
-            found = radiograph.read(img, spec.at_least, name, self._exact, spec.in_colour)
+            found = self.read(img, spec.at_least, name, self._exact, spec.in_colour)
         except NotAChestRadiograph as objection:
-            return _Prepared(name, img, {"read": _ms(start)}, refusal=str(objection).removeprefix(f"{name}: "))
+            why = str(objection).removeprefix(f"{name}: ")
+            return _Prepared(name, img, {"read": _ms(start)}, refusal=why, code=objection.code)
         image, examined = found.image, found.examination
         read, start = _ms(start), time.perf_counter()
         # A radiograph without contrast shows nothing; another picture may be of one colour and say much.
         empty = self.manifest.is_of_radiographs and is_blank(image)
-        blank = "the image is blank: it has next to no contrast" if empty else None
-        seen = WHOLE
+        seen, blank = WHOLE, Code.BLANK if empty else None
         if spec.lungs and not blank:
             seen = view(image, spec, self._interpreter.runtime)
         small = resize(image, spec, seen)
         if seen != WHOLE and is_blank(small):
-            blank = "what was taken for the lungs is blank: next to no contrast"
+            blank = Code.BLANK_LUNGS
         if blank:
-            return _Prepared(name, img, {"read": read, "fit": _ms(start)}, None, blank, seen, examined)
+            timings = {"read": read, "fit": _ms(start)}
+            return _Prepared(name, img, timings, None, blank.public, seen, examined, found.notes, blank)
         # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
         tables = self._interpreter.tables[:, gray_table(small, spec)]
         values = look_up(tables, levels(small, spec))
-        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, view=seen, examination=examined)
+        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, None, seen, examined, found.notes)
 
     def _run(self, values: npt.NDArray[Any], wait: bool = True) -> Outputs:
         """The network's outputs; while another thread has it, waits, or runs a spare one with one thread."""
@@ -209,6 +233,8 @@ class Classifier:
                 source=prepared.source,
                 view=prepared.view,
                 examination=prepared.examination,
+                notes=prepared.notes,
+                code=prepared.code,
             )
         start = time.perf_counter()
         outputs = self._run(prepared.values, wait)
@@ -230,6 +256,8 @@ class Classifier:
             scale.error if scale and seen and extent is not None else None,
             place if seen else None,
             point.track_record(verdict.labels) if point and verdict.labels else None,
+            prepared.notes,
+            verdict.code,
         )  # fmt: skip
 
 

@@ -6,19 +6,23 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__, exit_codes, options, watch_command
+from . import __version__, exit_codes, limits, options, watch_command
+from .codes import Code
 from .errors import CovidNetLiteError, InputError, OutputError
 from .exit_codes import BAD_FILE, OK, USAGE
 from .node import command as node
 from .quiet import silent_runtime
+from .unforeseen import unforeseen
 from .web import command as serve
 
 if TYPE_CHECKING:
-    from .prediction import Prediction
+    from .archive import Member
+    from .prediction import Failure, Prediction
+    from .report import Writer
 
 CLEAR = "\r\033[K"  # the line that tells the progress
 
@@ -35,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise OutputError("standard output is closed; send it to a file")
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
+        if getattr(args, "memory", None) is not None:
+            os.environ[limits.MEMORY] = str(args.memory)
+            limits.memory()
         code: int = args.run(args)
         sys.stdout.flush()
         return code
@@ -68,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     classify = commands.add_parser(
         "classify",
         help="classify radiographs",
-        description="Classifies radiographs: PNG, JPEG, TIFF, BMP, WebP or DICOM.",
+        description="Classifies radiographs: PNG, JPEG, TIFF, BMP, WebP, JPEG 2000, AVIF, HEIC or DICOM.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -100,6 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     classify.add_argument("--exact", action="store_true", help="decode JPEG files in full before they are reduced")
     classify.add_argument("--quiet", action="store_true", help="no progress on the terminal")
+    options.memory(classify)
     options.threads(classify)
     options.network(classify)
     classify.set_defaults(run=_classify)
@@ -160,7 +168,7 @@ def _classify(args: argparse.Namespace) -> int:
     from .prediction import Prediction
 
     paths = list(find(args.paths))
-    names = [path if isinstance(path, str) else "stdin" for path in paths]
+    names = [path if isinstance(path, str) else path.name for path in paths]
     heatmaps = report.unique_names(names) if args.heatmap else []
     if args.dicom_out:
         from . import dicom_results
@@ -175,12 +183,11 @@ def _classify(args: argparse.Namespace) -> int:
         for i, result in enumerate(classifier.classify_many(paths)):
             if progress:
                 print(CLEAR, end="", file=err, flush=True)
-            writer.add(result)
-            if args.dicom_out and isinstance(result, Prediction) and (why := _no_dicom(result, args.dicom_out)):
+            result = _told(writer, result)
+            heatmap = args.heatmap / heatmaps[i] if args.heatmap else None
+            for why in _trouble(result, args.dicom_out, heatmap) if isinstance(result, Prediction) else []:
                 print(f"covidnet-lite: error: {why}", file=err)
                 code = BAD_FILE
-            if args.heatmap and isinstance(result, Prediction) and result.labels and result.evidence is not None:
-                files.write_png(args.heatmap / heatmaps[i], result.heatmap())
             code = exit_codes.after(code, result)
             if progress:
                 print(f"{i + 1}/{len(paths)}", end="", file=err, flush=True)
@@ -190,47 +197,88 @@ def _classify(args: argparse.Namespace) -> int:
     return code
 
 
-def _no_dicom(result: Prediction, folder: Path) -> str | None:
-    """Writes the DICOM results of one file, or tells why there are none; the other files go on."""
-    from . import dicom_results
+def _told(writer: Writer, result: Prediction | Failure) -> Prediction | Failure:
+    """Prints a result; one that cannot be printed is printed as failed."""
+    from .prediction import Failure
 
     try:
-        dicom_results.write(result, result.source, folder)  # type: ignore[arg-type]
-    except InputError as error:
-        return str(error)
-    return None
+        writer.add(result)
+    except OSError:  # standard output is closed or full: no fault of this film
+        raise
+    except Exception as error:
+        result = Failure(result.name, unforeseen(result.name, error))
+        writer.add(result)
+    return result
 
 
-def find(paths: Sequence[str]) -> Iterator[str | IO[bytes]]:
-    """Files as they are given, folders searched through, ``-`` as standard input.
+def _trouble(result: Prediction, dicom_out: Path | None, heatmap: Path | None) -> list[str]:
+    """Writes the files that are asked for besides; why some of them could not be. The other films go on."""
+    from . import dicom_results, files
+
+    jobs: list[Callable[[], object]] = []
+    if dicom_out:
+        folder = dicom_out
+        jobs.append(lambda: dicom_results.write(result, result.source, folder))  # type: ignore[arg-type]
+    if heatmap and result.labels and result.evidence is not None:
+        path = heatmap
+        jobs.append(lambda: files.write_png(path, result.heatmap()))
+    told = []
+    for job in jobs:
+        try:
+            job()
+        except CovidNetLiteError as error:
+            told.append(str(error))
+        except Exception as error:
+            told.append(str(unforeseen(result.name, error)))
+    return told
+
+
+def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
+    """Files as they are given, folders and zip archives searched through, ``-`` as standard input.
 
     Raises:
         InputError: a folder holds no radiograph, or part of it cannot be searched.
     """
-    from . import cases
+    from . import archive, cases
     from .report import OURS
 
     def unreadable(error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be searched ({error.strerror}); allow it or name the files")
+        raise InputError(
+            f"{error.filename}: cannot be searched ({error.strerror}); allow it or name the files", Code.NOT_OPENED
+        )
 
     for path in paths:
         if path == "-":
-            yield _standard_input()
+            given = _standard_input()
+            packed = given.read(4) in archive.HEADS
+            given.seek(0)
+            yield from archive.members(given.read(), "<stdin>") if packed else [given]
         elif os.path.isdir(path):
             files = [os.path.join(folder, n) for folder, _, names in os.walk(path, onerror=unreadable) for n in names]
-            found = sorted(f for f in files if not f.endswith(OURS) and cases.is_radiograph(f))
+            found = sorted(f for f in files if not f.endswith(OURS) and (_is_zip(f) or cases.is_radiograph(f)))
             if not found:
                 raise InputError(
-                    f"{path}: holds no radiograph ({', '.join(sorted(cases.SUFFIXES))}, DICOM without a suffix)"
+                    f"{path}: holds no radiograph ({', '.join(sorted(cases.SUFFIXES))}, DICOM without a suffix)",
+                    Code.NO_PICTURE,
                 )
-            yield from found
+            for file in found:
+                yield from archive.members(file) if _is_zip(file) else [file]
+        elif archive.is_archive(path):
+            yield from archive.members(path)
         else:
             yield path
 
 
+def _is_zip(path: str) -> bool:
+    from . import archive, cases
+
+    name = os.path.basename(path)
+    return name.lower().endswith(archive.SUFFIX) and not name.startswith(cases.APPLE) and archive.is_archive(path)
+
+
 def _standard_input() -> IO[bytes]:
     if sys.stdin is None:
-        raise InputError("<stdin>: is closed; give a file instead of -")
+        raise InputError("<stdin>: is closed; give a file instead of -", Code.NOT_OPENED)
     data = io.BytesIO(sys.stdin.buffer.read())
     data.name = "<stdin>"
     return data
@@ -240,7 +288,7 @@ def _benchmark(args: argparse.Namespace) -> int:
     from . import benchmark, files
 
     if args.images == "-":
-        raise InputError("-: standard input can be read only once; give a folder or a file")
+        raise InputError("-: standard input can be read only once; give a folder or a file", Code.WRONG_REQUEST)
     paths = [path for path in find([args.images] if args.images else []) if isinstance(path, str)]
     if args.json:
         files.check_folder(args.json.parent)

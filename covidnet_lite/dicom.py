@@ -6,16 +6,22 @@ chest radiograph, and no pixel of it is looked at.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from . import dicom_pixels, examination
+from . import dicom_grays, dicom_pixels, examination, limits
+from .codes import Code, Note
+from .dicom_pixels import Bits
+from .elements import Elements, damaged
 from .errors import InputError, MissingExtraError, NotAChestRadiograph
 from .examination import Examination
-from .radiograph import DAMAGED, MAX_PIXELS, reduction
+from .picture import LUMINANCE
+from .reduction import reduce, reduction
+from .stretch import sample, stretch
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -34,10 +40,25 @@ HIDDEN = (
 GRAY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
-def read(
-    file: IO[bytes], name: str, at_least: tuple[int, int] | None = None
-) -> tuple[Image.Image, tuple[int, int], Examination]:
-    """Reads a DICOM file: the picture, bright is dense; ``(width, height)`` of the original; what the header says.
+@dataclass(frozen=True, eq=False)
+class Film:
+    """What a DICOM file holds.
+
+    Attributes:
+        image: 8-bit gray, bright is dense; maybe already reduced.
+        size: ``(width, height)`` of the original.
+        examination: what the header says was examined.
+        notes: what in the header was left aside, or is missed in it.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    examination: Examination
+    notes: tuple[Note, ...]
+
+
+def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) -> Film:
+    """Reads a DICOM file.
 
     Raises:
         NotAChestRadiograph: the header says so.
@@ -45,55 +66,41 @@ def read(
         MissingExtraError: pydicom, or a decoder it needs, is not installed.
     """
     data = header(file, name)
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
+    found = Elements(data)
     try:
         examined = examination.read(data)
         if examined.objection:
-            raise NotAChestRadiograph(f"{name}: {examined.objection}")
-        _check_picture(data, file, name)
-        stored = dicom_pixels.read(file, data, name, at_least)
+            raise NotAChestRadiograph(f"{name}: {examined.objection}", examined.code)
+        size = _check_picture(found, file, name)
+        stored, layout = dicom_pixels.read(file, data, name, at_least), dicom_pixels.bits(found, name)
     except damaged() as error:
-        raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
+        raise _unreadable(name, error) from error
 
-    size = (int(data.Columns), int(data.Rows))
-    colour = int(data.get("SamplesPerPixel", 1) or 1) == 3  # a secondary capture
+    colour = dicom_pixels.samples(found) == 3  # a secondary capture
     factor = 1 if colour else reduction(size, at_least)
     if stored.shape != (size[1] // factor, size[0] // factor, 3)[: 3 if colour else 2]:
-        raise InputError(f"{name}: its pixels {stored.shape} contradict its header; export it again")
-    if colour:
-        if stored.dtype == np.uint8:
-            return Image.fromarray(np.ascontiguousarray(stored)).convert("L"), size, examined
-        gray_values = (stored[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(stored.dtype)
-        stored = dicom_pixels.reduce(gray_values, at_least)
-    # Rescaling and windowing are functions of one stored value: done once a level, not once a pixel.
+        raise InputError(
+            f"{name}: its pixels {stored.shape} contradict its header; export it again", Code.CONTRADICTION
+        )
+    image = _from_colours(stored, name, at_least) if colour else _from_grays(stored, layout, found)
+    return Film(image, size, examined, (*examined.notes, *found.notes))
+
+
+def _from_colours(stored: npt.NDArray[Any], name: str, at_least: tuple[int, int] | None) -> Image.Image:
+    if stored.dtype == np.uint8:
+        return Image.fromarray(np.ascontiguousarray(stored)).convert("L")
+    return stretch(reduce((stored @ LUMINANCE).astype(stored.dtype), at_least), name)
+
+
+def _from_grays(stored: npt.NDArray[Any], layout: Bits, found: Elements) -> Image.Image:
     low, high = int(stored.min()), int(stored.max())
-    levels, index = np.arange(low, high + 1), stored.astype(np.int32) - low
-    try:
-        values = apply_modality_lut(levels, data)
-        if data.get("VOILUTSequence"):
-            values = np.rint(values).astype(np.int64)  # a table is asked with whole numbers
-        values = np.asarray(apply_voi_lut(values, data, index=0), np.float64)
-        padding = _padding(data, levels)
-    except damaged() as error:
-        raise InputError(f"{name}: its gray scale cannot be read ({_first_line(error)}); export it again") from error
-    seen = values
-    if padding.any() and not padding.all():
-        seen = values[~padding & (np.bincount(index.ravel()) > 0)]  # not what lies between picture and padding
-    gray = np.clip((values - seen.min()) / (np.ptp(seen) or 1.0), 0, 1) * 255
-    if data.PhotometricInterpretation == "MONOCHROME1":
-        gray = 255 - gray
-    gray[padding] = 0
-    return Image.fromarray(np.rint(gray).astype(np.uint8)[index]), size, examined
+    index = stored.astype(np.int32) - low
+    counts = np.bincount(sample(index).ravel(), minlength=high - low + 1)
+    return Image.fromarray(dicom_grays.table(np.arange(low, high + 1), counts, layout, found)[index])
 
 
-def _padding(data: Dataset, levels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which stored values stand for no X-ray: what the machine put around a picture that is no rectangle."""
-    first = data.get("PixelPaddingValue")
-    if first is None:
-        return np.zeros(len(levels), bool)
-    last = data.get("PixelPaddingRangeLimit", first)
-    return np.asarray((levels >= min(first, last)) & (levels <= max(first, last)))
+def _unreadable(name: str, error: BaseException) -> InputError:
+    return InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again", Code.DAMAGED)
 
 
 def _first_line(error: BaseException) -> str:
@@ -113,47 +120,51 @@ def header(file: IO[bytes], name: str) -> Dataset:
         raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
     head = file.read(2048)
     if head[128:132] != b"DICM":
-        raise InputError(f"{name}: is no DICOM file; give the one that the machine sent")
+        raise InputError(f"{name}: is no DICOM file; give the one that the machine sent", Code.UNKNOWN_FORMAT)
     if head.startswith(HIDDEN):
-        raise InputError(f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read")
+        raise InputError(
+            f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read", Code.HIDDEN_FILE
+        )
     if DEFLATED in head:  # inflated as a whole before anything can be checked: a bomb
-        raise InputError(f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax")
+        raise InputError(
+            f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax",
+            Code.UNKNOWN_PIXELS,
+        )
     file.seek(0)
     try:
-        return pydicom.dcmread(file, stop_before_pixels=True)
+        data = pydicom.dcmread(limits.Bounded(file, limits.ELEMENTS), stop_before_pixels=True)
     except damaged() as error:
-        raise InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again") from error
+        raise _unreadable(name, error) from error
+    limits.check_sequences(data, name)
+    return data
 
 
-def damaged() -> tuple[type[Exception], ...]:
-    """What pydicom raises on files that are damaged or break the standard."""
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
-    return (*DAMAGED, AttributeError, InvalidDicomError, BytesLengthException)
-
-
-def _check_picture(data: Dataset, file: IO[bytes], name: str) -> None:
-    """Whether there is one picture, of gray levels or colours, and of a size that is decoded."""
-    start = file.tell()
+def _check_picture(found: Elements, file: IO[bytes], name: str) -> tuple[int, int]:
+    """``(width, height)`` of the one picture, of gray levels or colours, and of a size that is decoded."""
+    data, start = found.data, file.tell()
     tag = file.read(4)
     file.seek(start)
     if tag not in PIXEL_DATA or "Rows" not in data or "Columns" not in data:
-        raise InputError(f"{name}: holds no picture; give the image file of the study")
-    frames = int(data.get("NumberOfFrames", 1) or 1)
+        raise InputError(f"{name}: holds no picture; give the image file of the study", Code.NO_PICTURE)
+    frames = found.whole("NumberOfFrames") or 1
     if frames > 1 or "SharedFunctionalGroupsSequence" in data or "PerFrameFunctionalGroupsSequence" in data:
         kind = "frame" if frames == 1 else "frames"
-        raise InputError(f"{name}: is a multi-frame object ({frames} {kind}); give a single CR or DX image")
-    if data.get("PresentationIntentType") == "FOR PROCESSING":
-        raise InputError(f"{name}: holds the detector's raw data (FOR PROCESSING); give the image FOR PRESENTATION")
-    kind = data.get("PhotometricInterpretation", "")
-    if kind not in (COLOUR if int(data.get("SamplesPerPixel", 1) or 1) == 3 else GRAY):
         raise InputError(
-            f"{name}: its pixels are {kind or 'of an unknown kind'}, not gray levels; export it as MONOCHROME2"
+            f"{name}: is a multi-frame object ({frames} {kind}); give a single CR or DX image", Code.SEVERAL_PICTURES
         )
-    if not 8 <= int(data.BitsStored) <= int(data.BitsAllocated) <= 16:
+    if found.text("PresentationIntentType") == "FOR PROCESSING":
         raise InputError(
-            f"{name}: stores {data.BitsStored} of {data.BitsAllocated} bits a pixel; 8 to 16 are read; export it again"
+            f"{name}: holds the detector's raw data (FOR PROCESSING); give the image FOR PRESENTATION", Code.RAW_DATA
         )
-    pixels = int(data.Rows) * int(data.Columns)
-    if pixels > MAX_PIXELS:
-        raise InputError(f"{name}: claims {pixels // 10**6} million pixels; no radiograph has so many")
+    kind = found.text("PhotometricInterpretation")
+    if kind not in (COLOUR if dicom_pixels.samples(found) == 3 else GRAY):
+        told = kind if kind in (*GRAY, *COLOUR, "PALETTE COLOR") else "of an unknown kind"
+        raise InputError(
+            f"{name}: its pixels are {told}, not gray levels; export it as MONOCHROME2", Code.UNKNOWN_PIXELS
+        )
+    width, height = found.needed("Columns", name), found.needed("Rows", name)
+    if width * height > limits.PIXELS:
+        raise InputError(
+            f"{name}: claims {width * height // 10**6} million pixels; no radiograph has so many", Code.TOO_LARGE
+        )
+    return width, height

@@ -12,6 +12,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, dicom, radiograph
+from .codes import Code
+from .elements import damaged
 from .errors import InputError
 from .prediction import Prediction
 
@@ -38,6 +40,7 @@ FORMATS = {
     "DS": r"[+-]?\d{1,8}(\.\d{1,6})?",
     "CS": r"[A-Z0-9_ ]{1,16}",
 }
+ONE_VALUE = ("DA", "TM", "AS")  # kinds of which the standard allows one value where they are taken over
 CHOICES = {"PatientSex": ("M", "F", "O"), "LossyImageCompression": ("00", "01")}
 
 
@@ -59,7 +62,10 @@ def read(source: str | os.PathLike[str] | bytes, name: str) -> tuple[Dataset, Da
     for keyword in UIDS:
         value = _text(header, keyword)
         if not value:
-            raise InputError(f"{name}: has no valid {keyword}, so no DICOM result can refer to it; export it again")
+            raise InputError(
+                f"{name}: has no valid {keyword}, so no DICOM result can refer to it; export it again",
+                Code.INCOMPLETE_HEADER,
+            )
         setattr(origin, keyword, value)
     for keyword in (*EXPECTED, *PEOPLE):
         setattr(origin, keyword, "" if keyword in PEOPLE else _text(header, keyword))
@@ -87,9 +93,11 @@ def _text(header: Dataset, keyword: str) -> str:
         texts = ["" if one is None else str(one).strip(" \0") for one in values]
         if kind == "DA":
             DA(texts[0])
-    except dicom.damaged():
+    except damaged():
         return ""
     if kind in FORMATS and not all(re.fullmatch(FORMATS[kind], text, re.ASCII) for text in texts):
+        return ""
+    if kind in ONE_VALUE and len(texts) > 1:
         return ""
     text = "\\".join("".join(c for c in text if c.isprintable()) for text in texts)
     if text not in CHOICES.get(keyword, (text,)):

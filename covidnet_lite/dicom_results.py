@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 from . import dicom_origin, files, secondary_capture, structured_report
 from .errors import MissingExtraError
 from .prediction import Prediction
-from .report import DICOM_RESULTS
+from .report import DICOM_RESULTS, shortened
 
 if TYPE_CHECKING:
+    from PIL import Image
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
 
@@ -35,25 +37,45 @@ def require() -> None:
         raise MissingExtraError("DICOM results need the extra: pip install 'covidnet-lite[dicom-out]'") from None
 
 
-def make(prediction: Prediction, source: str | os.PathLike[str] | bytes) -> list[Dataset]:
+def make(
+    prediction: Prediction, source: str | os.PathLike[str] | bytes, picture: Image.Image | None = None
+) -> list[Dataset]:
     """The Structured Report and, where there is an answer and its evidence map, the Secondary Capture.
 
     Args:
         prediction: of ``source``.
         source: the DICOM file, by path or as bytes.
+        picture: what was read of it, for the Secondary Capture; ``None`` to read it again.
 
     Raises:
         InputError: the source is no DICOM file, or lacks a UID that results have to refer to.
         MissingExtraError: highdicom is not installed.
     """
     require()
+    from pydicom.uid import ComputedRadiographyImageStorage
+
     origin, names = dicom_origin.read(source, prediction.name)
+    kind = origin.SOPClassUID
+    if kind.type != "SOP Class":  # private: highdicom looks classes up in the standard's table
+        origin.SOPClassUID = ComputedRadiographyImageStorage
     results = [structured_report.build(prediction, origin)]
     if prediction.labels and prediction.evidence is not None:
-        results.append(secondary_capture.build(prediction, origin, source))
+        results.append(secondary_capture.build(prediction, origin, picture or source))
     for result in results:
         result.update(names)
+        if origin.SOPClassUID != kind:
+            _refer(result, kind)
     return results
+
+
+def _refer(result: Dataset, kind: str) -> None:
+    """Makes every reference of a result name ``kind`` as the class of the film."""
+
+    def correct(_: Dataset, element: DataElement) -> None:
+        if element.keyword == "ReferencedSOPClassUID":
+            element.value = kind
+
+    result.walk(correct)
 
 
 def write(prediction: Prediction, source: str | os.PathLike[str] | bytes, folder: Path) -> list[Path]:
@@ -66,8 +88,11 @@ def write(prediction: Prediction, source: str | os.PathLike[str] | bytes, folder
         OutputError: the folder cannot be written to; none of the files is.
     """
     results = make(prediction, source)
-    name = f"{PurePath(prediction.name).stem.strip('<>') or 'image'}.{results[0].SOPInstanceUID[-8:]}"
-    contents = {Path(folder) / f"{name}{suffix}": encoded(data) for suffix, data in zip(DICOM_RESULTS, results)}
+    stem, number = PurePath(prediction.name).stem.strip("<>") or "image", results[0].SOPInstanceUID[-8:]
+    contents = {
+        Path(folder) / shortened(stem, f".{number}{suffix}"): encoded(data)
+        for suffix, data in zip(DICOM_RESULTS, results)
+    }
     files.write_all(contents)
     return list(contents)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .box import Box
 from .evidence import against, cover
-from .fit import Box
 
 
 def raw_extent(evidence: npt.NDArray[Any], negative: int, offset: float, box: Box) -> float:

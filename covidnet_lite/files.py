@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import platform
 import secrets
+import stat
 import tempfile
+import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,32 +21,34 @@ if TYPE_CHECKING:
     from PIL import Image
 
 TEMPORARY = ".covidnet-lite-"  # how a name begins that a file has until it is whole
+LEFTOVER = 3600.0  # seconds after which a file half written is nobody's, whoever began it
+OWN_FILE, OWN_FOLDER = 0o600, 0o700  # rights for the user alone
 
 
-def write(path: str | Path, data: bytes | str) -> Path:
-    """Writes under a temporary name in the same folder, then renames.
+def write(path: str | Path, data: bytes | str, mode: int = 0o666) -> Path:
+    """Writes under a temporary name in the same folder, then renames; ``mode`` are rights, less the umask.
 
     Raises:
         OutputError: the folder is missing or read-only, or the disk is full;
             what stood at ``path`` is untouched.
     """
     path = Path(path)
-    write_all({path: data})
+    write_all({path: data}, mode)
     return path
 
 
-def write_all(contents: Mapping[Path, bytes | str]) -> None:
+def write_all(contents: Mapping[Path, bytes | str], mode: int = 0o666) -> None:
     """Writes several files under temporary names and renames them only when all are written.
 
     Raises:
         OutputError: one cannot be written; what stood under the names is untouched.
     """
-    temporary = {path: path.parent / f"{TEMPORARY}{secrets.token_hex(8)}" for path in contents}
+    temporary = {path: path.parent / _temporary() for path in contents}
     path = Path()
     try:
         for path, data in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary[path], "xb") as file:
+            with open(temporary[path], "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
                 file.write(data.encode("utf-8", "replace") if isinstance(data, str) else data)
                 file.flush()
                 os.fsync(file.fileno())  # a power cut must not leave an empty file under the final name
@@ -55,6 +61,59 @@ def write_all(contents: Mapping[Path, bytes | str]) -> None:
         for leftover in temporary.values():
             with contextlib.suppress(OSError, ValueError):
                 leftover.unlink()  # still there only if something went wrong, an interrupt included
+
+
+def _temporary() -> str:
+    """A name that tells which process of which machine writes under it."""
+    return f"{TEMPORARY}{_machine()}-{os.getpid()}-{secrets.token_hex(8)}"
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def tidy(folder: str | Path, below: bool = False) -> None:
+    """Removes files half written that a kill or a power cut left in a folder, and ``below`` it.
+
+    Those of a process of this machine that is gone, and what is older than an hour: others may write here too.
+    """
+    pattern = f"{TEMPORARY}*"
+    for path in Path(folder).rglob(pattern) if below else Path(folder).glob(pattern):
+        with contextlib.suppress(OSError):
+            if _is_orphan(path.name) or time.time() - path.stat().st_mtime > LEFTOVER:
+                path.unlink()
+
+
+def _is_orphan(name: str) -> bool:
+    machine, _, rest = name.removeprefix(TEMPORARY).partition("-")
+    number = rest.partition("-")[0]
+    if os.name != "posix" or machine != _machine() or not (number.isascii() and number.isdigit()):
+        return False
+    try:
+        os.kill(int(number), 0)  # asks; no signal is sent
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def make_private(path: str | Path) -> None:
+    """Takes away what rights others have to a file, or to a folder and the files in it, that is ours.
+
+    Raises:
+        OutputError: it cannot be done: it is another user's.
+    """
+    path = Path(path)
+    try:
+        for one in (path, *(path.iterdir() if path.is_dir() else ())):
+            rights = (one.stat() if one == path else one.lstat()).st_mode
+            if not stat.S_ISLNK(rights) and rights & 0o077:
+                one.chmod(stat.S_IMODE(rights) & OWN_FOLDER)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: others may read it, and that cannot be changed ({error.strerror or error}); name another"
+        ) from error
 
 
 def sync(folder: str | Path) -> None:
@@ -75,7 +134,7 @@ def sync(folder: str | Path) -> None:
         ) from error
 
 
-def write_png(path: str | Path, image: Image.Image) -> Path:
+def write_png(path: str | Path, image: Image.Image, mode: int = 0o666) -> Path:
     """A PIL image, written as :func:`write` does.
 
     Raises:
@@ -83,11 +142,11 @@ def write_png(path: str | Path, image: Image.Image) -> Path:
     """
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return write(path, buffer.getvalue())
+    return write(path, buffer.getvalue(), mode)
 
 
 def check_folder(folder: str | Path) -> None:
-    """Makes a folder and makes sure that it can be written to, before long work begins.
+    """Makes a folder, tidies it, and makes sure that it can be written to, before long work begins.
 
     Raises:
         OutputError: it cannot.
@@ -100,6 +159,7 @@ def check_folder(folder: str | Path) -> None:
         raise OutputError(
             f"{folder}: cannot be written to ({error.strerror or error}); choose another folder"
         ) from error
+    tidy(folder)
 
 
 def claim(folder: str | Path, taken: str) -> int:

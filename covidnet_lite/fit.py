@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .box import WHOLE, Box
+
 Table = npt.NDArray[Any]  # 256 entries: gray byte -> value the network takes
-Box = tuple[float, float, float, float]  # left, top, right, bottom, in fractions of the sides
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 COLOURS = ("gray", "rgb", "bgr")
 
 
@@ -174,11 +174,16 @@ def fit(image: Image.Image, spec: InputSpec, seen: Box | None = None) -> npt.NDA
     """
     from .lungs import view  # which runs a network, and so stands on this module
 
-    small = resize(image, spec, seen or view(image, spec))
-    pixels = levels(small, spec)
+    return pixels(image, spec, seen or view(image, spec))
+
+
+def pixels(image: Image.Image, spec: InputSpec, view: Box = WHOLE) -> npt.NDArray[np.uint8]:
+    """A view of an 8-bit image -> as :func:`fit` returns it, without a search for the lungs."""
+    small = resize(image, spec, view)
+    found = levels(small, spec)
     if spec.in_colour:
-        return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
-    return np.asarray(gray_table(small, spec)[pixels]) if spec.equalise else pixels
+        return found if found.ndim == 3 else np.repeat(found[..., None], 3, axis=2)
+    return np.asarray(gray_table(small, spec)[found]) if spec.equalise else found
 
 
 def levels(image: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:

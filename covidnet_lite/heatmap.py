@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from .fit import WHOLE, Box
+from .box import WHOLE, Box
 
 LONGEST = 1024  # pixels; a picture for a screen
+SIZE = (LONGEST, LONGEST)  # below which a radiograph for it is not reduced
 
 # Dark violet over red to yellow, even steps of lightness, readable when colour-blind or printed gray
 # (after matplotlib's "inferno", CC0): five of its colours, interpolated.

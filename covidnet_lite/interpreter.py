@@ -14,6 +14,7 @@ from .edgetpu import LIBRARY, OPERATION, check_device, delegate, is_compiled
 from .errors import BackendError, ModelError
 from .fit import input_tables, look_up
 from .model import Model
+from .quiet import silent_creation
 
 # In order of preference: LiteRT is as fast as TensorFlow's at a tenth of the memory;
 # tflite_runtime has wheels for 32-bit Raspberry Pi OS.
@@ -66,10 +67,11 @@ class Interpreter:
         threads = threads or min(4, available_cores())
         delegates = [delegate(module, edgetpu)] if self.edgetpu else None
         try:
-            self._interpreter = module.Interpreter(
-                model_content=model.data, num_threads=threads, experimental_delegates=delegates
-            )
-            self._interpreter.allocate_tensors()
+            with silent_creation():
+                self._interpreter = module.Interpreter(
+                    model_content=model.data, num_threads=threads, experimental_delegates=delegates
+                )
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             advice = (
                 f"; {LIBRARY} left {OPERATION} to it: is it made for this runtime?" if OPERATION in str(error) else ""

@@ -15,7 +15,12 @@ import numpy.typing as npt
 
 # Transfer syntaxes: extended (12 bits), lossless of any predictor, lossless of the first.
 SYNTAXES = ("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+JPEG_2000 = b"\xff\x4f\xff\x51"  # how its codestream begins
 _START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # F7: JPEG-LS
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+_START_OF_SCAN = 0xDA
+HEADS = (b"\xff\xd8\xff", JPEG_2000, b"\0\0\0\x0c")  # how a frame of JPEG, JPEG-LS or JPEG 2000 begins
+MOST_WORK = 1_600_000_000  # scans times pixels: a second or so, and a hundred scans of 16 million pixels
 
 
 def claimed(frame: bytes) -> tuple[int, int, int]:
@@ -25,11 +30,25 @@ def claimed(frame: bytes) -> tuple[int, int, int]:
         ValueError: it has no such head.
         struct.error: it ends within it.
     """
-    start = _codestream(frame)
-    if frame.startswith(b"\xff\x4f\xff\x51", start):  # JPEG 2000
+    start = codestream(frame)
+    if frame.startswith(JPEG_2000, start):
         right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
         (components,) = struct.unpack_from(">H", frame, start + 40)
         return right - left, bottom - top, components
+    height, width, components = struct.unpack_from(">HHB", frame, _start_of_frame(frame) + 5)
+    return width, height, components
+
+
+def precision(frame: bytes) -> int:
+    """The bits of a sample, by the same head and with the same errors."""
+    start = codestream(frame)
+    if frame.startswith(JPEG_2000, start):
+        return (frame[start + 42] & 0x7F) + 1
+    return frame[_start_of_frame(frame) + 4]
+
+
+def _start_of_frame(frame: bytes) -> int:
+    """Where that marker of a JPEG or JPEG-LS frame is."""
     if not frame.startswith(b"\xff\xd8"):
         raise ValueError("its picture is neither JPEG, JPEG-LS nor JPEG 2000")
     at = 2
@@ -40,13 +59,41 @@ def claimed(frame: bytes) -> tuple[int, int, int]:
         if marker == 0xFF:  # filling
             at += 1
         elif marker in _START_OF_FRAME:
-            height, width, components = struct.unpack_from(">HHB", frame, at + 5)
-            return width, height, components
+            return at
         else:
             at += 2 + length
 
 
-def _codestream(frame: bytes) -> int:
+def scans(data: bytes) -> tuple[int, int]:
+    """How often a decoder goes over a JPEG, and of how many components.
+
+    A picture in one scan is decoded as it is read. One in several, progressive or component by component, is kept as
+    coefficients until the last; there may be thousands, of a few bytes each. A picture of arithmetic coding counts
+    eightfold: its scans need no bytes at all.
+    """
+    at = 2
+    kind, components = 0, 1
+    try:
+        while True:
+            mark, marker = data[at], data[at + 1]
+            if mark != 0xFF or marker in (0xFF, 0x00, 0x01) or 0xD0 <= marker <= 0xD8:
+                at += 1 if mark != 0xFF or marker == 0xFF else 2
+                continue
+            (length,) = struct.unpack_from(">H", data, at + 2)
+            if marker in _START_OF_FRAME:
+                kind, components = marker, data[at + 9]
+            elif marker == _START_OF_SCAN:
+                break
+            at += 2 + length
+        alone = data[at + 4] == components and kind not in _PROGRESSIVE
+    except (IndexError, struct.error):
+        return 1, components
+    arithmetic = 8 if 0xC8 < kind < 0xD0 else 1
+    # Behind the head, these two bytes can only be the marker: 0xFF of a scan is followed by 0.
+    return (1 if alone else data.count(b"\xff\xda")) * arithmetic, components
+
+
+def codestream(frame: bytes) -> int:
     """Where a JPEG 2000 codestream begins: within the boxes of a JP2 file, or at once."""
     if not frame.startswith(b"\0\0\0\x0cjP  "):
         return 0

@@ -16,15 +16,14 @@ import os
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from .box import WHOLE, Box
 from .errors import ModelError
-from .fit import WHOLE, Box, InputSpec, fit, look_up
-
-if TYPE_CHECKING:
-    from .interpreter import Interpreter
+from .fit import InputSpec, look_up, pixels
+from .interpreter import Interpreter
+from .model import verify
 
 SIDES = ("left", "top", "right", "bottom")
 MARGIN = 0.04  # of the box, on each side
@@ -39,9 +38,6 @@ def view(image: Image.Image, spec: InputSpec, runtime: str | None = None) -> Box
 def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: float = MARGIN) -> Box:
     """The box around both lungs of an 8-bit gray image, in fractions of its sides.
 
-    It is the mean of what is found in the image and in its mirror image: the same lungs give the same box either
-    way round, and it moves less when the image changes by next to nothing.
-
     Args:
         image: of any size.
         finder: the bytes of the ``.tflite`` that finds them.
@@ -55,12 +51,10 @@ def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: 
         ModelError, BackendError: the finder cannot be used.
     """
     interpreter, spec, position, turn = _load(finder, runtime, os.getpid())
-    values = look_up(interpreter.tables, fit(image, spec))
+    values = look_up(interpreter.tables, pixels(image, spec))
     with turn:
-        (l0, t0, r0, b0), (l1, t1, r1, b1) = (
-            interpreter.dequantise(position, interpreter.run(one)[position])[0] for one in (values, values[:, :, ::-1])
-        )
-    left, top, right, bottom = (float(v) / 2 for v in (l0 + 1 - r1, t0 + t1, r0 + 1 - l1, b0 + b1))
+        found = interpreter.dequantise(position, interpreter.run(values)[position])[0]
+    left, top, right, bottom = (float(v) for v in found)
     across, down = margin * (right - left), margin * (bottom - top)
     box = max(0.0, left - across), max(0.0, top - down), min(1.0, right + across), min(1.0, bottom + down)
     return box if min(box[2] - box[0], box[3] - box[1]) >= LEAST else WHOLE
@@ -106,9 +100,6 @@ def load_finder(spec: InputSpec, runtime: str | None, name: str) -> None:
 @lru_cache(maxsize=4)
 def _load(finder: bytes, runtime: str | None, pid: int) -> tuple[Interpreter, InputSpec, int, threading.Lock]:
     """``pid`` because a lock that another thread holds when a process forks is never released in the child."""
-    from .interpreter import Interpreter
-    from .model import verify
-
     model = verify(finder, Path("lungs.tflite"))
     manifest = model.manifest
     if manifest.labels != SIDES or manifest.input.lungs:

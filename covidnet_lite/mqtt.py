@@ -20,15 +20,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .codes import Code, public
 from .errors import InputError, MissingExtraError, OutputError
-from .examination import OBJECTION
 from .prediction import ANSWERS
 from .result_files import ResultFiles
 
 PORT, TLS_PORT = 1883, 8883
 USER, PASSWORD = "COVIDNET_LITE_MQTT_USER", "COVIDNET_LITE_MQTT_PASSWORD"  # environment: command lines can be read
 TOPIC = "covidnet-lite"
-PRIVATE = ("file", "network", "delivered", "examination")
+PUBLISHED = (
+    *("name", "status", "label", "labels", "code", "reason", "reference", "probabilities", "extent", "extent_error"),
+    *("place", "track_record", "distance", "view", "timings_ms", "model", "sha256", "notes", "note_codes", "note"),
+)
 NUMBERS = ("probabilities", "extent", "extent_error", "place")
 ONLINE, OFFLINE = "online", "offline"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts to reach the broker
@@ -66,10 +69,11 @@ def broker(address: str, topic: str = TOPIC, tls: bool = False, ca: Path | None 
     host, port = _host_and_port(address)
     if not topic or not topic.isprintable() or any(c in topic for c in "+#") or topic[0] in "/$" or len(topic) > 1000:
         raise InputError(
-            f"{topic!r}: is no topic to publish to; write words and slashes, without +, # and a $ in front"
+            f"{topic!r}: is no topic to publish to; write words and slashes, without +, # and a $ in front",
+            Code.WRONG_SETTING,
         )
     if ca is not None and not ca.is_file():
-        raise InputError(f"{ca}: no such certificate; give a PEM file")
+        raise InputError(f"{ca}: no such certificate; give a PEM file", Code.WRONG_SETTING)
     return Broker(
         host,
         port or (TLS_PORT if tls or ca else PORT),
@@ -93,7 +97,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
     except UnicodeError:  # a label that is empty or too long
         known = b""
     if not known or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
-        raise InputError(f"{address!r}: is no broker; write HOST or HOST:PORT")
+        raise InputError(f"{address!r}: is no broker; write HOST or HOST:PORT", Code.WRONG_SETTING)
     return host, int(port)
 
 
@@ -287,15 +291,19 @@ async def _lost(client: Any) -> None:
 def payload(data: bytes) -> bytes:
     """What is published of a result; nothing where the file is no result.
 
-    All but how it was kept, and what is quoted from a DICOM header: people write names into any field. Of an abstention
-    no numbers either, which somebody might take for a finding.
+    Neither how it was kept nor what may quote a DICOM header: people write names into any field. Reason and notes are
+    the public words of their codes. Of an abstention no numbers either, which somebody might take for a finding.
     """
     with suppress(ValueError, AttributeError):
         kept = json.loads(data)
-        private = PRIVATE if kept.get("status") in ANSWERS else (*PRIVATE, *NUMBERS)
-        told = {key: value for key, value in kept.items() if key not in private}
-        if str(told.get("reason")).startswith(OBJECTION):
-            told["reason"] = f"{OBJECTION} that it is no frontal chest radiograph"
+        private = () if kept.get("status") in ANSWERS else NUMBERS
+        told = {key: kept[key] for key in PUBLISHED if key in kept and key not in private}
+        codes = [code for code in told.pop("note_codes", ()) if public(code)]
+        if told.get("reason") is not None:  # without a code: kept by an earlier version
+            told["code"] = told.get("code") if public(told.get("code")) else Code.FAILED
+            told["reason"] = public(told["code"])
+        if told.pop("notes", ()):
+            told |= {"notes": [public(code) for code in codes], "note_codes": codes}
         return json.dumps(told, ensure_ascii=False).encode()
     return b""
 
@@ -306,4 +314,4 @@ def _context(to: Broker) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=to.ca)
     except (OSError, ssl.SSLError) as error:
-        raise InputError(f"{to.ca}: is no certificate ({error}); give a PEM file") from error
+        raise InputError(f"{to.ca}: is no certificate ({error}); give a PEM file", Code.WRONG_SETTING) from error

@@ -22,6 +22,16 @@ def network(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def memory(parser: argparse.ArgumentParser) -> None:
+    """How much reading one radiograph may take."""
+    parser.add_argument(
+        "--memory",
+        type=int,
+        metavar="MB",
+        help="memory that decoding one radiograph may take (default: a quarter of the machine's, 128 to 384)",
+    )
+
+
 def threads(parser: argparse.ArgumentParser) -> None:
     """How many for one inference."""
     parser.add_argument(

@@ -15,6 +15,16 @@ def percent(share: float, digits: int = 1) -> str:
     return text
 
 
+def beside(value: float, limit: float) -> tuple[str, str]:
+    """A number and the limit it is compared with, in as many digits as tell them apart: 2.504, 2.5 -> ``2.504``,
+    ``2.500``."""
+    for digits in range(2, MOST_DIGITS + 1):
+        told = f"{value:.{digits}f}", f"{limit:.{digits}f}"
+        if told[0] != told[1] or value == limit:
+            break
+    return told
+
+
 def apart(share: float, *thresholds: float) -> tuple[str, ...]:
     """A share and the thresholds it is compared with, in as many digits as tell it from each: 0.8496, 0.85 ->
     ``84.96%``, ``85.00%``."""

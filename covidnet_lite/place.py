@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .box import Box
 from .evidence import against, cover
-from .fit import Box
 
 SIDES = ("right", "left")  # of the patient
 LEVELS = ("upper", "middle", "lower")  # thirds of the height of the box around the lungs

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from .errors import CovidNetLiteError
+from .box import WHOLE, Box
+from .codes import Code, Note
+from .errors import CovidNetLiteError, UnforeseenError
 from .evidence import merged
 from .examination import Examination
-from .fit import WHOLE, Box
 from .manifest import Manifest
 from .metrics import softmax
 from .operating_point import OperatingPoint
-from .percent import apart, percent
+from .percent import apart, beside, percent
 from .place import OUTSIDE, Place
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Prediction:
             say what "negative" is. Of an abstention it is no finding.
         track_record: how often such an answer was right, and how often there is none, in one line; ``None`` where it
             abstains or the network does not say.
+        notes: what was left aside in reading the file, or its header does not say, in words.
+        code: of the reason; ``None`` where there is none.
     """
 
     name: str
@@ -76,6 +79,8 @@ class Prediction:
     extent_error: float | None = None
     place: Place | None = None
     track_record: str | None = None
+    notes: tuple[Note, ...] = ()
+    code: Code | None = None
 
     @property
     def label(self) -> str | None:
@@ -86,6 +91,11 @@ class Prediction:
     def answer(self) -> str | None:
         """The answer in words: ``covid``, or ``not normal; pneumonia or covid``; ``None`` when it abstains."""
         return self.label if len(self.labels) < 2 else f"not {self.negative}; {' or '.join(self.labels)}"
+
+    @property
+    def public_reason(self) -> str | None:
+        """The reason for what leaves the machine: it quotes nothing from the file, and holds no numbers."""
+        return self.code.public if self.code else None
 
     @property
     def is_positive(self) -> bool:
@@ -148,7 +158,7 @@ class Prediction:
         source = image if image is not None else self.source
         if source is None:
             raise CovidNetLiteError(f"{self.name}: pass the radiograph as image=")
-        picture = radiograph.read(source, at_least=(heatmap.LONGEST, heatmap.LONGEST)).image
+        picture = radiograph.read(source, at_least=heatmap.SIZE).image
         names, evidence = list(self.probabilities), self.evidence
         if label is None:
             evidence, index = np.asarray(merged(evidence, names.index(str(self.negative))), np.float32), 1
@@ -167,6 +177,7 @@ class Prediction:
             "status": self.status,
             "label": self.label,
             "labels": list(self.labels),
+            "code": self.code,
             "reason": self.reason,
             "probabilities": {k: round(v, 6) for k, v in self.probabilities.items()},
             "extent": None if self.extent is None else round(self.extent, 4),
@@ -179,6 +190,7 @@ class Prediction:
             "model": self.model,
             "sha256": self.sha256,
             **({"examination": self.examination.to_dict()} if self.examination else {}),
+            **({"notes": list(self.notes), "note_codes": [n.code for n in self.notes]} if self.notes else {}),
             "note": DISCLAIMER,
         }
 
@@ -211,6 +223,16 @@ class Failure:
         """What was wrong and what to do."""
         return str(self.error)
 
+    @property
+    def code(self) -> Code:
+        """Of the reason."""
+        return self.error.code
+
+    @property
+    def public_reason(self) -> str:
+        """The reason for what leaves the machine: it quotes nothing from the file."""
+        return self.error.public
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types, with the keys of :meth:`Prediction.to_dict` that apply."""
         return {
@@ -218,7 +240,9 @@ class Failure:
             "status": self.status,
             "label": None,
             "labels": [],
+            "code": self.code,
             "reason": self.reason,
+            **({"reference": self.error.reference} if isinstance(self.error, UnforeseenError) else {}),
             "note": DISCLAIMER,
         }
 
@@ -244,6 +268,7 @@ class Verdict:
     labels: tuple[str, ...] = ()
     reason: str | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
+    code: Code | None = None
 
 
 def judge(
@@ -263,16 +288,14 @@ def judge(
     limit = manifest.guard.limit if manifest.guard else np.inf
     shares = calibrated(logits, manifest)
     if not np.isfinite(shares).all():
-        return Verdict("refused", reason="the network gave no finite numbers for it")
+        return Verdict("refused", reason=Code.NO_NUMBERS.public, code=Code.NO_NUMBERS)
     if distance is not None and not distance <= limit:  # NaN is refused too
-        reason = (
-            "does not look like the frontal chest radiographs the network was trained on "
-            f"(distance {distance:.2f}, limit {limit:.2f})"
-        )
-        return Verdict("refused", reason=reason)
+        far, most = beside(distance, limit)
+        reason = f"{Code.UNLIKE_TRAINING.public} (distance {far}, limit {most})"
+        return Verdict("refused", reason=reason, code=Code.UNLIKE_TRAINING)
     if shown_wrongly:
         reason = f"looks like a radiograph {shown_wrongly}; show it upright, with white bones"
-        return Verdict("refused", reason=reason)
+        return Verdict("refused", reason=reason, code=Code.SHOWN_WRONGLY)
     probabilities = dict(zip(manifest.labels, (float(p) for p in shares)))
     if manifest.operating_point is not None:
         return _by_operating_point(probabilities, manifest.operating_point, place)
@@ -285,7 +308,7 @@ def judge(
         if manifest.threshold <= 1
         else "is too little: none was found at which the network errs little enough to answer"
     )
-    return Verdict("unsure", (), f"unsure: the highest probability, {told}, {why}", probabilities)
+    return Verdict("unsure", (), f"unsure: the highest probability, {told}, {why}", probabilities, Code.UNSURE)
 
 
 def _by_operating_point(probabilities: dict[str, float], point: OperatingPoint, place: Place | None) -> Verdict:
@@ -298,12 +321,13 @@ def _by_operating_point(probabilities: dict[str, float], point: OperatingPoint, 
             + (f"{negative} is answered from {least}" if point.negative_from <= 1 else f"{negative} is never answered")
             + (f", not {negative} up to {most}" if up_to >= 0 else f", not {negative} never")
         )
-        return Verdict("unsure", (), reason, probabilities)
+        return Verdict("unsure", (), reason, probabilities, Code.UNSURE)
     if labels == (negative,):
         return Verdict("answered", labels, None, probabilities)
     if place is not None and place.main == OUTSIDE:
         reason = f"unsure: {percent(1 - place.inside, 0)} of the evidence lies outside the lungs"
-        return Verdict("unsure", (), reason, probabilities)
+        return Verdict("unsure", (), reason, probabilities, Code.OUTSIDE_LUNGS)
     if len(labels) == 1:
         return Verdict("answered", labels, None, probabilities)
-    return Verdict("narrowed", labels, f"{' or '.join(labels)}: which of them is not sure enough", probabilities)
+    reason = f"{' or '.join(labels)}: which of them is not sure enough"
+    return Verdict("narrowed", labels, reason, probabilities, Code.NARROWED)

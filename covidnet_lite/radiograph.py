@@ -10,25 +10,37 @@ from __future__ import annotations
 import io
 import os
 import stat
-import struct
-import warnings
-import zlib
 from dataclasses import dataclass, replace
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from . import costs, limits, metadata, picture
+from .codes import Code, Note
 from .errors import InputError
 from .examination import Examination
+from .picture import DAMAGED, LUMINANCE
+from .reduction import reduction
+from .stretch import stretch
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-MAX_PIXELS = 100_000_000  # about twice the largest detector; a 50,000 x 50,000 header stops here
+class Readable(Protocol):
+    """A binary file as far as it is one here: it has a name, and all of its bytes."""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+
+    def read(self) -> bytes:
+        """All of its bytes."""
+
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Readable | Image.Image | npt.NDArray[Any]
+
 MIN_SIDE = 64  # pixels; below this there is no radiograph to read
-LINES = 32  # stretched together: few enough for a processor's cache
+METADATA = Note(Code.METADATA_LEFT_ASIDE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +53,7 @@ class Radiograph:
         name: what the user would call it (a file name, ``<bytes>``, ``<array>``).
         width, height: pixels of the original.
         examination: what a DICOM header says was examined, else ``None``.
+        notes: what was left aside in reading it, in words.
     """
 
     image: Image.Image
@@ -48,6 +61,7 @@ class Radiograph:
     width: int
     height: int
     examination: Examination | None = None
+    notes: tuple[Note, ...] = ()
 
 
 def name_of(img: Source) -> str:
@@ -94,15 +108,6 @@ def read(
     return replace(radiograph, image=radiograph.image.reduce(factor)) if factor > 1 else radiograph
 
 
-def reduction(size: tuple[int, int], at_least: tuple[int, int] | None) -> int:
-    """By how much a picture can be reduced, neither side falling below ``at_least``.
-
-    A power of two, as libjpeg has it: so a film is the same to a network as JPEG, PNG or DICOM.
-    """
-    factor = min(side // least for side, least in zip(size, at_least)) if at_least else 1
-    return 1 << (max(1, factor).bit_length() - 1)
-
-
 def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool, colour: bool) -> Radiograph:
     if isinstance(img, np.ndarray):
         image = _from_array(img, name, colour)
@@ -110,21 +115,31 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool,
     if isinstance(img, Image.Image):
         _check_size(img.size, name, colour)
         return _upright(img, name, colour)
-    with opened(img, name) as data:
+    with opened(img, name) as file:
         try:
+            data = limits.bounded(file)
             head = data.read(132)
             data.seek(0)
         except OSError as error:
-            raise InputError(f"{name}: cannot be read ({error})") from error
+            raise InputError(f"{name}: cannot be read ({error})", Code.NOT_OPENED) from error
         if not head:
-            raise InputError(f"{name}: the file is empty; copy it again from where it came")
+            raise InputError(f"{name}: the file is empty; copy it again from where it came", Code.EMPTY)
         if head[128:132] == b"DICM":
             from . import dicom
 
-            image, size, examined = dicom.read(data, name, at_least)
-            return replace(_checked(image, name, size), examination=examined)
+            film = dicom.read(data, name, at_least)
+            return replace(_checked(film.image, name, film.size), examination=film.examination, notes=film.notes)
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
-            raise InputError(f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file")
+            raise InputError(
+                f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file",
+                Code.UNKNOWN_FORMAT,
+            )
+        if head.startswith(b"PK"):
+            raise InputError(
+                f"{name}: is a zip archive, or cannot be unpacked from one; give the films themselves", Code.ARCHIVE
+            )
+        if picture.is_heic(head):
+            return _from_heic(data, name, colour)
         return _decode(data, name, None if exact else at_least, colour)
 
 
@@ -139,9 +154,9 @@ def read_all(file: Any, name: str) -> bytes:
     except UnicodeDecodeError:
         data = ""
     except (OSError, ValueError) as error:  # ValueError: closed
-        raise InputError(f"{name}: cannot be read ({error})") from error
+        raise InputError(f"{name}: cannot be read ({error})", Code.NOT_OPENED) from error
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise InputError(f"{name}: the file is open as text; open it with mode 'rb'")
+        raise InputError(f"{name}: the file is open as text; open it with mode 'rb'", Code.NOT_OPENED)
     return bytes(data)
 
 
@@ -156,39 +171,63 @@ def opened(img: Any, name: str) -> IO[bytes]:
     if isinstance(img, (str, os.PathLike)):
         try:
             if not stat.S_ISREG(os.stat(img).st_mode) and not os.path.isdir(img):
-                raise InputError(f"{name}: is no file but a pipe or device; send it to standard input and use -")
+                raise InputError(
+                    f"{name}: is no file but a pipe or device; send it to standard input and use -", Code.NOT_OPENED
+                )
             return open(img, "rb")
         except FileNotFoundError:
-            raise InputError(f"{name}: no such file; check the path") from None
+            raise InputError(f"{name}: no such file; check the path", Code.NOT_OPENED) from None
         except IsADirectoryError:
-            raise InputError(f"{name}: is a folder; give the files in it one by one") from None
+            raise InputError(f"{name}: is a folder; give the files in it one by one", Code.NOT_OPENED) from None
         except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-            raise InputError(f"{name}: cannot be opened ({error})") from error
+            raise InputError(f"{name}: cannot be opened ({error})", Code.NOT_OPENED) from error
     if not hasattr(img, "read"):
         raise InputError(
             f"{name}: a {type(img).__name__} is no radiograph; give a path, bytes, "
-            "a binary file, a PIL image or an array"
+            "a binary file, a PIL image or an array",
+            Code.UNKNOWN_FORMAT,
         )
     return io.BytesIO(read_all(img, name))
 
 
+class _Damaged(InputError):
+    """A picture that cannot be decoded; perhaps it can without its metadata."""
+
+    code = Code.DAMAGED
+
+
 def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None, colour: bool) -> Radiograph:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, below
-            image: Image.Image = Image.open(data, formats=FORMATS)
-        _check_size(image.size, name, colour)
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            raise InputError(f"{name}: holds {frames} pictures; save the one to be read")
+        return _decoded(data, name, at_least, colour)
+    except _Damaged as error:
+        limits.lift(data)
+        data.seek(0)
+        bare = metadata.without(data.read())
+        if bare is None:
+            raise InputError(str(error), error.code) from error.__cause__
+        try:
+            return replace(_decoded(limits.bounded(io.BytesIO(bare)), name, at_least, colour), notes=(METADATA,))
+        except _Damaged:
+            raise InputError(str(error), error.code) from error.__cause__
+
+
+def _decoded(data: IO[bytes], name: str, at_least: tuple[int, int] | None, colour: bool) -> Radiograph:
+    try:
+        image = picture.open_picture(data)
+        picture.choose_page(image, costs.frames(image), name)
         size = image.size
-        if at_least is not None and image.format == "JPEG":
+        _check_size(size, name, colour)
+        if at_least is not None and image.format in ("JPEG", "MPO"):
             # libjpeg decodes at 1/2, 1/4 or 1/8 scale, and luminance only, when asked before loading.
-            image.draft(None if colour else "L", at_least[::-1] if _lies_on_its_side(image) else at_least)
-    except UnidentifiedImageError:
-        raise InputError(
-            f"{name}: not a picture this package reads; convert it to {', '.join(FORMATS)} or DICOM"
-        ) from None
+            image.draft(None if colour else "L", at_least[::-1] if picture.orientation(image) >= 5 else at_least)
+        picture.mend_order(image)
+        deep = None if colour else picture.deep_colours(image, data)
+        costs.check_picture(image, size, data, name, deep is not None)
+        if deep:
+            image = _all_bits(image, deep, data, name)
+    except UnidentifiedImageError as error:
+        unknown = f"{name}: not a picture this package reads; convert it to {picture.NAMED} or DICOM"
+        raise _Damaged(unknown, Code.UNKNOWN_FORMAT) from error
     except Image.DecompressionBombError:
         raise _bomb(name) from None
     except DAMAGED as error:
@@ -196,26 +235,40 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None, colour
     return _upright(image, name, colour, size)
 
 
-# What Pillow's decoders raise on damaged files.
-DAMAGED = (
-    ArithmeticError,
-    EOFError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-_ORIENTATION = 0x0112  # EXIF
+def _all_bits(image: Image.Image, deep: tuple[str, str], data: IO[bytes], name: str) -> Image.Image:
+    """A picture with 16 bits a channel as 8-bit gray, decoded twice: the upper bytes, and the lower."""
+    mode, raw = deep
+    if not mode:
+        raise InputError(
+            f"{name}: its colours have 16 bits in a way that is not read; save it as gray", Code.UNKNOWN_PIXELS
+        )
+    image.load()
+    turn = picture.orientation(image) if image.format == "PNG" else 1  # Pillow has turned a TIFF already
+    data.seek(0)
+    low = picture.open_picture(data)
+    low.seek(image.tell())
+    low.tile = [  # type: ignore[attr-defined]
+        tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
+        for tile in low.tile  # type: ignore[attr-defined]
+    ]
+    low.load()
+    gray = stretch(picture.join_colours(image, low, raw), name)
+    if turn != 1:
+        gray.getexif()[0x0112] = turn
+    return gray
 
 
-def _lies_on_its_side(image: Image.Image) -> bool:
-    return bool(image.getexif().get(_ORIENTATION, 1) >= 5)
+def _from_heic(data: IO[bytes], name: str, colour: bool) -> Radiograph:
+    """A HEIC file, which libheif turns upright."""
+    try:
+        opened_file = picture.open_heic(data, name)
+        _check_size(opened_file.size, name, colour)
+        costs.check_heic(opened_file.size, len(opened_file.mode), name)
+        array = np.asarray(opened_file)
+    except DAMAGED as error:
+        raise _damaged(name, error) from error
+    image = _from_array(array, name, colour)
+    return _checked(image, name, image.size, colour)
 
 
 def _upright(image: Image.Image, name: str, colour: bool, size: tuple[int, int] | None = None) -> Radiograph:
@@ -223,39 +276,23 @@ def _upright(image: Image.Image, name: str, colour: bool, size: tuple[int, int] 
     size = size or image.size
     try:
         image.load()
-        if image.getexif().get(_ORIENTATION, 1) != 1:
-            from PIL import ImageOps  # few need it, and it takes its time to load
-
-            size = size[::-1] if _lies_on_its_side(image) else size
-            image = ImageOps.exif_transpose(image)
+        told = picture.orientation(image)
     except DAMAGED as error:
         raise _damaged(name, error) from error
-    return _checked(_to_8_bits(image, name, colour), name, size, colour)
+    shown = picture.to_8_bits(image, name, colour)
+    return _checked(picture.turned(shown, told), name, size[::-1] if told >= 5 else size, colour)
 
 
-def _damaged(name: str, error: Exception) -> InputError:
-    return InputError(f"{name}: damaged or cut short ({error}); copy it again from where it came")
-
-
-def _to_8_bits(image: Image.Image, name: str, colour: bool) -> Image.Image:
-    """Gray; or red, green and blue where colour is asked for and the picture has any."""
-    if image.mode == "L":
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return stretch(np.asarray(image), name)
-    try:
-        if colour and image.mode not in ("1", "LA", "La"):
-            return image.convert("RGB")
-        return image.convert("RGB").convert("L") if image.mode in ("CMYK", "LAB", "HSV") else image.convert("L")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name}: cannot be turned to gray ({error})") from error
+def _damaged(name: str, error: Exception) -> _Damaged:
+    told = " ".join(str(error).split())  # some decoders end a line
+    return _Damaged(f"{name}: damaged or cut short ({told}); copy it again from where it came")
 
 
 def _from_array(array: npt.NDArray[Any], name: str, colour: bool) -> Image.Image:
     if array.size == 0:
-        raise InputError(f"{name}: the array is empty (shape {array.shape})")
+        raise InputError(f"{name}: the array is empty (shape {array.shape})", Code.EMPTY)
     if array.dtype.kind not in "uifb":
-        raise InputError(f"{name}: an array of {array.dtype} holds no gray levels; give numbers")
+        raise InputError(f"{name}: an array of {array.dtype} holds no gray levels; give numbers", Code.UNKNOWN_PIXELS)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim == 3 and array.shape[2] in (3, 4):
@@ -263,37 +300,15 @@ def _from_array(array: npt.NDArray[Any], name: str, colour: bool) -> Image.Image
             return Image.fromarray(np.ascontiguousarray(array)).convert("RGB" if colour else "L")
         if colour:
             return stretch(array[:, :, :3], name)
-        array = array[:, :, :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        array = array[:, :, :3].astype(np.float32) @ LUMINANCE
     if array.ndim != 2:
-        raise InputError(f"{name}: shape {array.shape} is no picture; give (height, width) or (height, width, 1|3|4)")
+        raise InputError(
+            f"{name}: shape {array.shape} is no picture; give (height, width) or (height, width, 1|3|4)",
+            Code.UNKNOWN_PIXELS,
+        )
     if array.dtype == np.uint8:
         return Image.fromarray(np.ascontiguousarray(array))
     return stretch(array, name)
-
-
-def stretch(array: npt.NDArray[Any], name: str) -> Image.Image:
-    """``(height, width)``, or ``(height, width, 3)``, of any number type -> 8 bits, darkest to 0, brightest to 255.
-
-    Raises:
-        InputError: the values are not finite.
-    """
-    low, high = float(array.min()), float(array.max())
-    if not np.isfinite(high - low):
-        raise InputError(f"{name}: holds NaN or infinite values; replace them first")
-    if high == low:
-        return Image.fromarray(np.zeros(array.shape, np.uint8))
-    scale = 255.0 / (high - low)
-    # Few levels: a table is faster than arithmetic.
-    few = array.dtype.kind in "uib" and array.dtype.itemsize <= 2
-    table = np.rint((np.arange(low, high + 1) - low) * scale).astype(np.uint8) if few else None
-    gray = np.empty(array.shape, np.uint8)
-    for row in range(0, len(array), LINES):
-        part = array[row : row + LINES]
-        if table is not None:
-            gray[row : row + LINES] = table[part.astype(np.int32) - int(low)]
-        else:
-            gray[row : row + LINES] = np.rint((part.astype(np.float64) - low) * scale)
-    return Image.fromarray(gray)
 
 
 def _checked(image: Image.Image, name: str, size: tuple[int, int], colour: bool = False) -> Radiograph:
@@ -304,14 +319,16 @@ def _checked(image: Image.Image, name: str, size: tuple[int, int], colour: bool 
 def _check_size(size: tuple[int, int], name: str, colour: bool = False) -> None:
     if not colour and min(size) < MIN_SIDE:
         raise InputError(
-            f"{name}: {size[0]} x {size[1]} pixels is too small; at least {MIN_SIDE} x {MIN_SIDE} are needed"
+            f"{name}: {size[0]} x {size[1]} pixels is too small; at least {MIN_SIDE} x {MIN_SIDE} are needed",
+            Code.TOO_SMALL,
         )
-    if size[0] * size[1] > MAX_PIXELS:
+    if size[0] * size[1] > limits.PIXELS:
         raise _bomb(name)
 
 
 def _bomb(name: str) -> InputError:
     return InputError(
-        f"{name}: claims more than {MAX_PIXELS // 10**6} million pixels; "
-        "no radiograph does, so it is not decoded. Reduce it first if it is real"
+        f"{name}: claims more than {limits.PIXELS // 10**6} million pixels; "
+        "no radiograph does, so it is not decoded. Reduce it first if it is real",
+        Code.TOO_LARGE,
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import IO, Protocol, TypeGuard
 
+from . import cells
+from .cells import cell
 from .percent import percent
 from .prediction import DISCLAIMER, Failure, Prediction
 
 Result = Prediction | Failure
+
+LONGEST = 255  # bytes of a file's name
 
 EVIDENCE = ".evidence.png"  # ends the name of every picture with an evidence map
 DICOM_RESULTS = (".sr.dcm", ".sc.dcm")  # end the names of reports and captures
@@ -43,12 +46,18 @@ def unique_names(paths: Sequence[str]) -> list[str]:
     names = []
     for path in paths:
         stem = PurePath(path).stem.strip("<>") or "image"
-        name, n = f"{stem}{EVIDENCE}", 2
+        name, n = shortened(stem, EVIDENCE), 2
         while name.casefold() in taken:  # some disks do not tell X from x
-            name, n = f"{stem}-{n}{EVIDENCE}", n + 1
+            name, n = shortened(stem, f"-{n}{EVIDENCE}"), n + 1
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def shortened(stem: str, suffix: str) -> str:
+    """A name that disks take (255 bytes): of one too long the end of the stem is left out."""
+    room = LONGEST - len(suffix.encode())
+    return stem.encode("utf-8", "surrogateescape")[:room].decode("utf-8", "ignore") + suffix
 
 
 def printable(text: str) -> str:
@@ -59,11 +68,6 @@ def printable(text: str) -> str:
 def capitalised(text: str) -> str:
     """The beginning of a sentence; what follows keeps its capitals."""
     return text[:1].upper() + text[1:]
-
-
-def _cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
 class _Table:
@@ -102,10 +106,11 @@ def _is_narrowed(result: Result) -> TypeGuard[Prediction]:
 
 
 def _remarks(result: Result) -> list[str]:
-    """What stands below the row of a result: the answer in full, why there is none, how much, where."""
+    """What stands below the row of a result: the answer in full, why there is none, how much, where, and notes."""
     first = result.answer if _is_narrowed(result) else result.reason
     findings = "; ".join(result.findings) if isinstance(result, Prediction) else ""
-    return [line for line in (first, findings) if line]
+    notes = [f"note: {note}" for note in getattr(result, "notes", ())]
+    return [line for line in (first, findings, *notes) if line]
 
 
 class _Json:
@@ -128,11 +133,11 @@ class _Json:
 class _Csv:
     def __init__(self, out: IO[str], labels: Sequence[str]) -> None:
         self.out, self.labels = out, labels
-        self.rows = csv.writer(out, lineterminator="\n")
+        self.rows = cells.writer(out)
         self.rows.writerow(
             [
                 *("name", "status", "label", *labels, "labels", "extent", "extent_error", "place", "inside"),
-                *("distance", "total_ms", "reason", "model", "sha256", "note"),
+                *("distance", "total_ms", "code", "reason", "model", "sha256", "note"),
             ]
         )
 
@@ -149,19 +154,20 @@ class _Csv:
         shares = [f"{probabilities[label]:.6f}" if label in probabilities else "" for label in self.labels]
         self.rows.writerow(
             [
-                _cell(result.name),
+                cell(result.name),
                 result.status,
-                _cell(result.label or ""),
+                cell(result.label or ""),
                 *shares,
-                _cell("|".join(result.labels)),
+                cell("|".join(result.labels)),
                 extent,
                 error,
                 place,
                 inside,
                 distance,
                 total,
-                _cell(result.reason or ""),
-                model,
+                result.code or "",
+                cell(result.reason or ""),
+                cell(model),
                 digest,
                 DISCLAIMER,
             ]

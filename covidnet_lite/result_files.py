@@ -10,7 +10,6 @@ import json
 import os
 import stat
 import threading
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from . import files
 from .errors import OutputError
 
 SUFFIX = ".json"  # added to the name of a radiograph
-LEFTOVER = 3600.0  # seconds after which a file half written is nobody's
 
 
 @dataclass(frozen=True)
@@ -66,17 +64,21 @@ class ResultFiles:
         kept = load(self.path(name))
         return kept is not None and kept.get("network") == network and kept["file"] == asdict(stamp)
 
-    def keep(self, name: str, told: dict[str, Any], stamp: Stamp | None, network: str, deliver: bool) -> bool:
+    def keep(
+        self, name: str, told: dict[str, Any], stamp: Stamp | None, network: str, deliver: bool, place: str = ""
+    ) -> bool:
         """Writes a result; ``False`` where the very same is there already.
 
         Args:
+            name: what it is the result of.
             stamp: ``None`` where the file could not be looked at: the next start tries again.
             deliver: whether it is to be delivered.
+            place: the name under which it is kept, if another.
 
         Raises:
             OutputError: it cannot be written, or another program's file bears its name, which is left as it is.
         """
-        path = self.path(name)
+        path = self.path(place or name)
         kept = json.loads(_text({**told, "name": name, "file": asdict(stamp) if stamp else {}, "network": network}))
         with self._lock:
             there = load(path)
@@ -89,10 +91,7 @@ class ResultFiles:
 
     def tidy(self) -> None:
         """Removes halves of files that a kill or a power cut left; of others that write here too, nothing recent."""
-        for path in self._out.rglob(f"{files.TEMPORARY}*"):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > LEFTOVER:
-                    path.unlink()
+        files.tidy(self._out, below=True)
 
     def undelivered(self) -> list[Path]:
         """Results still to be delivered, the oldest first."""

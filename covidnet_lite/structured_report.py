@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__, dicom_origin
 from .place import OUTSIDE
 from .prediction import DISCLAIMER, Prediction
-from .report import capitalised, printable
+from .report import capitalised
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -159,13 +159,14 @@ def _explanation(prediction: Prediction) -> str:
         outside = prediction.place is not None and prediction.place.main == OUTSIDE
         why = "its evidence lies mostly outside the lungs" if outside else "the network is not sure enough"
         return f"No answer: {why}. This says nothing about the patient."
-    return f"No answer: {printable(prediction.reason or '')}. This says nothing about the patient."
+    return f"No answer: {prediction.public_reason or 'refused'}. This says nothing about the patient."
 
 
 def _examined(prediction: Prediction) -> str:
-    told = prediction.examination.to_dict() if prediction.examination else {}
-    header = ", ".join(f"{name.replace('_', ' ')} {printable(value)}" for name, value in told.items())
-    return f"By its header the image is: {header or 'not described'}."
+    told = prediction.examination.known() if prediction.examination else {}
+    header = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+    notes = "".join(f" Note: {words}." for words in dict.fromkeys(note.code.public for note in prediction.notes))
+    return f"By its header the image is: {header or 'not described'}.{notes}"
 
 
 def _probability(label: str, share: float) -> Any:

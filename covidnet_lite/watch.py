@@ -10,22 +10,27 @@ import errno
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import cases, files
+from . import archive, cases, files, heatmap
+from .codes import Code
 from .errors import BackendError, InputError, MissingExtraError, OutputError
 from .prediction import Failure, Prediction
 from .report import EVIDENCE, OURS, printable
 from .result_files import ResultFiles, Stamp, stamp_of
+from .unforeseen import unforeseen
 
 if TYPE_CHECKING:
     from .classifier import Classifier
 
+RESULTS = ".results"  # added to the name of an archive: the folder with the results of what is in it
 RETRY = 60.0  # seconds until what went wrong, and may go well another time, is tried again
 FULL = (errno.ENOSPC, errno.EDQUOT)
+ENDING = (OutputError, BrokenPipeError)  # what is no fault of one film: the disk is full, nobody reads what is told
 Say = Callable[[str], None]
 
 
@@ -52,7 +57,7 @@ class Folder:
             InputError: the folder itself cannot be looked at.
         """
         if not os.path.isdir(self.root):
-            raise InputError(f"{self.root}: no such folder; make it, or mount what it is on")
+            raise InputError(f"{self.root}: no such folder; make it, or mount what it is on", Code.NOT_OPENED)
 
         def closed(error: OSError) -> None:
             unseen(
@@ -64,11 +69,28 @@ class Folder:
             for name in sorted(names):
                 if name.startswith(".") or name.endswith(OURS):
                     continue
-                if cases.may_be_radiograph(name):
+                if cases.may_be_radiograph(name) or name.lower().endswith(archive.SUFFIX):
                     path = os.path.join(folder, name)
                     stamp = stamp_of(path)
                     if stamp:
                         yield os.path.relpath(path, self.root), stamp
+
+
+@dataclass(frozen=True)
+class _Film:
+    """One radiograph to be classified.
+
+    Attributes:
+        name: below the watched folder: that of the file, or ``archive.zip/member``.
+        file: in which it is, below the watched folder.
+        source: what is read.
+        place: the name under which its result is kept.
+    """
+
+    name: str
+    file: str
+    source: str | archive.Member
+    place: str
 
 
 class Settled:
@@ -138,7 +160,7 @@ class Watch:
         for name in self._settled.whole(new, now):
             if name in self._later and now < self._later[name][0]:
                 continue
-            if cases.is_radiograph(os.path.join(self._folder.root, name)):
+            if _is_radiograph(os.path.join(self._folder.root, name)):
                 due.append(name)
             else:
                 self._done[name] = new.pop(name)
@@ -147,47 +169,114 @@ class Watch:
         for text in sorted(told - self._warned):
             self._warn(text)
         self._warned = told
-        return Look(done, len(new) - done - len(self._later), len(told))
+        return Look(done, len(new.keys() - self._done.keys() - self._later.keys()), len(told))
 
     def _is_done(self, name: str, stamp: Stamp) -> bool:
-        if name not in self._done and self._results.is_answered(name, stamp, self._network):
-            self._done[name] = stamp  # not opened again at each look
+        try:
+            if name not in self._done and self._results.is_answered(name, stamp, self._network):
+                self._done[name] = stamp  # not opened again at each look
+        except Exception as error:
+            unforeseen(name, error)
         return name in self._done
 
     def _classify(self, names: list[str], new: dict[str, Stamp], now: float, stop: threading.Event | None) -> int:
-        paths = [os.path.join(self._folder.root, name) for name in names]
-        count = 0
-        for name, path, result in zip(names, paths, self._classifier.classify_many(paths)):
-            if stop is not None and stop.is_set():
-                break
+        films = [film for name in names for film in self._films(name, new[name])]
+        left = Counter(film.file for film in films)
+        for name in names:
             self._later.pop(name, None)
-            if stamp_of(path) != new[name]:
+            if name not in left:  # an archive of which every film has its result
+                self._done[name] = new[name]
+        count = 0
+        results = self._classifier.classify_many(film.source for film in films)
+        for film, result in zip(films, results):
+            if stop is not None and stop.is_set():
+                return count
+            if stamp_of(os.path.join(self._folder.root, film.file)) != new[film.file]:
                 continue  # it was changed, or taken away, meanwhile
             try:
-                if _may_pass(result):
-                    self._keep(name, None, result)
-                    self._later[name] = (now + RETRY, f"{printable(name)}: {printable(result.reason or '')}")
-                else:
-                    self._keep(name, new[name], result)
-                    self._done[name] = new[name]
-                    count += 1
-            except (InputError, OutputError) as error:  # InputError: read again for its evidence map
-                if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
-                    raise
-                self._later[name] = (now + RETRY, printable(str(error)))
+                settled = self._settle(film, new[film.file], result, now)
+            except ENDING:
+                raise
+            except Exception as error:
+                settled = self._fail(film, new[film.file], error, now)
+            count += settled
+            left[film.file] -= settled
+            if not left[film.file]:
+                self._done[film.file] = new[film.file]
         return count
 
-    def _keep(self, name: str, stamp: Stamp | None, result: Prediction | Failure) -> None:
+    def _films(self, name: str, stamp: Stamp) -> list[_Film]:
+        """The one in a file, or those in a zip archive that have no result yet."""
+        path = os.path.join(self._folder.root, name)
+        try:
+            if archive.is_archive(path):
+                return list(self._packed(name, path, stamp))
+        except Exception as error:
+            unforeseen(name, error)
+        return [_Film(name, name, path, name)]
+
+    def _packed(self, name: str, path: str, stamp: Stamp) -> Iterator[_Film]:
+        for member in archive.members(path):
+            inner = member.name.removeprefix(path)
+            # Beside the archive, whatever a member's name says.
+            parts = [part for part in inner.replace("\\", "/").split("/") if part.strip(". ")]
+            film = _Film(name + inner, name, member, "/".join((name + RESULTS, *parts)) if inner else name)
+            if not self._results.is_answered(film.place, stamp, self._network):
+                yield film
+
+    def _fail(self, film: _Film, stamp: Stamp, error: Exception, now: float) -> bool:
+        """The last catch: keeps a failed result; where not even that can be kept, tries again later."""
+        failure = Failure(film.name, unforeseen(film.name, error))
+        try:
+            return self._settle(film, stamp, failure, now)
+        except ENDING:
+            raise
+        except Exception as another:
+            self._later[film.file] = (now + RETRY, printable(str(unforeseen(film.name, another))))
+            return False
+
+    def _settle(self, film: _Film, stamp: Stamp, result: Prediction | Failure, now: float) -> bool:
+        """Keeps a result; whether the film is done with, or is to be tried again later.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        try:
+            if _may_pass(result):
+                self._keep(film, None, result)
+                self._later[film.file] = (now + RETRY, f"{printable(film.name)}: {result.public_reason}")
+                return False
+            self._keep(film, stamp, result)
+            return True
+        except (InputError, OutputError) as error:  # InputError: read again for its evidence map
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
+                raise
+            # What cannot be written is told as it is; what was read again is a film, and may not be quoted.
+            told = str(error) if isinstance(error, OutputError) else f"{film.name}: {error.public}"
+            self._later[film.file] = (now + RETRY, printable(told))
+            return False
+
+    def _keep(self, film: _Film, stamp: Stamp | None, result: Prediction | Failure) -> None:
         told: dict[str, Any] = result.to_dict()
         if result.reason:
-            told["reason"] = result.reason.replace(os.path.join(self._folder.root, name), name)
-        path = self._results.path(name)
+            told["reason"] = result.reason.replace(os.path.join(self._folder.root, film.name), film.name)
+        path = self._results.path(film.place)
         if self._folder.heatmap and isinstance(result, Prediction) and result.labels and result.evidence is not None:
-            files.write_png(path.with_name(Path(name).name + EVIDENCE), result.heatmap())
-        if self._results.keep(name, told, stamp, self._network, deliver=self._deliver is not None):
-            self._say(f"{printable(name)}: {result.status}" + (f", {_answer(result)}" if result.answer else ""))
+            image = self._classifier.read(film.source, heatmap.SIZE).image
+            files.write_png(path.with_name(Path(film.place).name + EVIDENCE), result.heatmap(image=image))
+        deliver = self._deliver is not None
+        if self._results.keep(film.name, told, stamp, self._network, deliver, film.place):
+            self._say(f"{printable(film.name)}: {result.status}" + (f", {_answer(result)}" if result.answer else ""))
             if self._deliver:
                 self._deliver(path)
+
+
+def _is_radiograph(path: str) -> bool:
+    try:
+        return path.lower().endswith(archive.SUFFIX) or cases.is_radiograph(path)
+    except Exception as error:
+        unforeseen(path, error)
+        return True  # it is opened, and then told of
 
 
 def _answer(result: Prediction | Failure) -> str:
@@ -216,6 +305,12 @@ def run(watch: Watch, say: Say, stop: threading.Event, interval: float = 1.0, on
             if str(error) != trouble:
                 trouble = str(error)
                 say(trouble)
+            if once:
+                return False
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            say(str(unforeseen("a look at the folder", error)))
             if once:
                 return False
         else:

@@ -20,9 +20,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     watch = commands.add_parser(
         "watch",
         help="classify radiographs as they arrive in a folder",
-        description="Watches a folder and those in it, and writes a result beside each radiograph that arrives, as "
-        "JSON; with --mqtt also tells a broker. What was answered by the same network is not done again. Research use "
-        "only; not a medical device.",
+        description="Watches a folder and those in it, and writes a result beside each radiograph that arrives, also "
+        "in a zip archive, as JSON; with --mqtt also tells a broker. What was answered by the same network is not done "
+        "again. Research use only; not a medical device.",
     )
     watch.add_argument("folder", type=Path, metavar="DIR", help="the folder to watch")
     watch.add_argument("--out", type=Path, metavar="DIR", help="write results here (default: beside the radiographs)")
@@ -51,6 +51,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     watch.add_argument("--tls", action="store_true", help="encrypt; trust what the system trusts")
     watch.add_argument("--ca", type=Path, metavar="FILE", help="encrypt; trust this certificate (PEM) alone")
+    options.memory(watch)
     options.threads(watch)
     options.network(watch)
     watch.set_defaults(run=run)
@@ -66,14 +67,19 @@ def run(args: argparse.Namespace) -> int:
         ModelError, BackendError: the network cannot be used.
     """
     from . import files
+    from .codes import Code
     from .errors import InputError
 
     if args.folder.is_file():
-        raise InputError(f"{args.folder}: is a file; give the folder to watch, or use: covidnet-lite classify")
+        raise InputError(
+            f"{args.folder}: is a file; give the folder to watch, or use: covidnet-lite classify", Code.WRONG_SETTING
+        )
     if not args.folder.is_dir():
-        raise InputError(f"{args.folder}: no such folder; make it, or mount what it is on")
+        raise InputError(f"{args.folder}: no such folder; make it, or mount what it is on", Code.NOT_OPENED)
     if not args.mqtt and (args.topic or args.tls or args.ca):
-        raise InputError("--topic, --tls and --ca say how to reach a broker; name it with --mqtt HOST")
+        raise InputError(
+            "--topic, --tls and --ca say how to reach a broker; name it with --mqtt HOST", Code.WRONG_SETTING
+        )
     out = args.out or args.folder
     files.check_folder(out)
     taken = f"another watcher is at work in {out}; stop it, or choose another folder with --out"
@@ -90,13 +96,16 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
     from . import mqtt, watch
     from .classifier import Classifier
     from .quiet import silent_runtime
+    from .readers import Readers
     from .result_files import ResultFiles
 
     folder, results = watch.Folder(args.folder, args.settle, args.heatmap), ResultFiles(out)
     results.tidy()
     stop = threading.Event()
-    with silent_runtime() as err:
-        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu)
+    with ExitStack() as stack:
+        err = stack.enter_context(silent_runtime())
+        reading = stack.enter_context(Readers())
+        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read)
 
         def say(text: str) -> None:
             print(f"covidnet-lite: {text}", file=err, flush=True)

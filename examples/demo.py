@@ -1,9 +1,9 @@
-"""The first look: a real radiograph, its answer and its evidence map.
+"""Demonstration: a real radiograph, its answer and its evidence map.
 
     python examples/demo.py [FOLDER]
 
-The radiograph is RG1_UNCR.dcm of the PyPI package pydicom-data (MIT): a PA
-chest film, 15 bit, MONOCHROME1.
+The radiograph is RG1_UNCR.dcm from the PyPI package pydicom-data (MIT): PA
+chest, 15 bit, MONOCHROME1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""MobileNet on chest X-rays by transfer learning, as CovidNet did in 2020: ``python examples/mobilenet.py DATA [OUT]``.
+"""MobileNet on chest radiographs, by transfer learning as in CovidNet (2020): ``python examples/mobilenet.py DATA``.
 
 Plain Keras from the base to the softmax. Needs ``pip install -e '.[training]'``;
-``--help`` names the options.
+``--help`` lists the options.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A network of your own, from pictures to answers: ``python examples/own_model.py [FOLDER]``.
+"""A network of your own, from images to answers: ``python examples/own_model.py [FOLDER]``.
 
-Nothing in it is about X-rays: three handwritten digits of scikit-learn, 64 x 64
-pixels, three channels. Put your own pictures into SPLIT/LABEL/ and go on from
-step 2. Needs ``pip install -e '.[training]' scikit-learn``.
+The example uses three handwritten digits of scikit-learn in place of radiographs,
+with 64 x 64 pixels and three channels. Put your own images into SPLIT/LABEL/ and
+start at step 2. Needs ``pip install -e '.[training]' scikit-learn``.
 """
 
 import subprocess
@@ -23,7 +23,7 @@ FOLDER = Path(*sys.argv[1:2] or ["runs/own_model"])
 WORDS = {0: "zero", 4: "four", 7: "seven"}
 SIDE, EPOCHS = 64, 15
 
-# 1. Pictures as SPLIT/LABEL/image: train to learn from, val to fit the confidence on, test to judge.
+# 1. Images as SPLIT/LABEL/image: train for training, val for calibrating the confidence, test for judging.
 digits = load_digits()
 for i, (picture, digit) in enumerate(zip(digits.images, digits.target)):
     if digit in WORDS:

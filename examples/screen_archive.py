@@ -1,21 +1,21 @@
-"""An archive larger than one machine: folders or buckets of radiographs to Parquet, on Ray Data.
+"""Classify an archive of any size: folders or buckets of radiographs to Parquet, on Ray Data.
 
     pip install '.[ray,dicom]'
-    python examples/screen_archive.py ARCHIVE... OUT              # this machine, a worker on each core
-    python examples/screen_archive.py --local ARCHIVE... OUT      # this process alone, without Ray
+    python examples/screen_archive.py ARCHIVE... OUT              # this machine, one worker a core
+    python examples/screen_archive.py --local ARCHIVE... OUT      # only this process, without Ray
     python examples/screen_archive.py s3://films/2020 s3://answers/2020     # any URI of pyarrow; fsspec+sftp://...
 
-On a cluster (the same installed on every machine; paths are those that every machine sees):
+On a cluster (install the same on every machine; use paths that every machine can reach):
 
     ray start --head                     # on the first; `ray start --address=FIRST:6379` on the others
     python examples/screen_archive.py --cluster auto ARCHIVE... OUT
 
-Every file below ARCHIVE gets one row in OUT/part-*.parquet, to be read with `pandas.read_parquet(OUT)` or DuckDB.
-A file that cannot be read, or is a link (none is followed), is a row with its reason. Run it again, after a crash or
-a year: only new and changed files (by size and time) are classified, and a changed file's old row goes; --retry also
-does again what failed. A worker that dies is replaced and its files are done again; a file over which three died
-(memory, a decoder that crashes) becomes a row too. One run at a time may write to OUT. Exit codes: 0 every file has
-its row; 2 it could not run to the end, and what is written stays.
+Every file below ARCHIVE gets one row in OUT/part-*.parquet; read them with `pandas.read_parquet(OUT)` or DuckDB. A
+file that cannot be read, or is a link, gets a row with its reason; links are not followed. A second run, after a crash
+or a year, classifies only new and changed files (by size and time) and replaces a changed file's row; --retry also
+repeats failed files. Ray replaces a worker that dies and repeats its files. A file that killed three workers (memory, a
+decoder that crashes) gets a row, too. Only one run at a time may write to OUT. Exit codes: 0 every file has its row;
+2 the run could not finish, and what it wrote stays.
 
 Research use only; not a medical device.
 """

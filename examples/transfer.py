@@ -1,4 +1,4 @@
-"""What vgg16.py and mobilenet.py share: all of transfer learning but the network."""
+"""Transfer learning for vgg16.py and mobilenet.py: everything except the network."""
 
 from __future__ import annotations
 

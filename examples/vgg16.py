@@ -1,7 +1,7 @@
-"""VGG16 on chest X-rays by transfer learning, as CovidNet did in 2020: ``python examples/vgg16.py DATA [OUT]``.
+"""VGG16 on chest radiographs, by transfer learning as in CovidNet (2020): ``python examples/vgg16.py DATA``.
 
-Needs ``pip install -e '.[training]'``; ``--help`` names the options. For more than
-a new head, see ``training/recipes/vgg16.toml``.
+Needs ``pip install -e '.[training]'``; ``--help`` lists the options. To train more
+than a new head, use ``training/recipes/vgg16.toml``.
 """
 
 from __future__ import annotations

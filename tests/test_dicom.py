@@ -138,7 +138,7 @@ def test_a_large_picture_is_reduced_but_never_below_what_is_needed(at_least):
     [
         ({"Modality": "MR"}, "modality MR, not a projection radiograph"),
         ({"BodyPartExamined": "HAND"}, "body part HAND, not chest"),
-        ({"ViewPosition": "LL"}, "view LL, not frontal"),
+        ({"ViewPosition": "LL"}, "view LATERAL, not frontal"),
         ({"ViewPosition": "lateral"}, "view LATERAL, not frontal"),
     ],
 )
@@ -182,7 +182,7 @@ def test_a_voi_table_goes_before_a_window_and_comes_after_rescaling():
     table["LUTData"] = pydicom.DataElement("LUTData", "US", (np.arange(entries)[::-1] * 100).tolist())
     shaped = made(stored(), VOILUTSequence=[table], RescaleSlope=1, RescaleIntercept=50, WindowCenter=1, WindowWidth=2)
     expected = (entries - 1 - np.clip(stored().astype(int) + 50 - first, 0, entries - 1)) * 100
-    np.testing.assert_array_equal(pixels(shaped), stretched(expected))
+    np.testing.assert_array_equal(pixels(shaped), np.rint(expected / 65535 * 255))
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
@@ -307,13 +307,16 @@ BROKEN = {
     "cut in the header": (made(stored())[:300], "export it again|holds no picture"),
     "huge": (made(stored(), Rows=60000, Columns=60000), "claims 3600 million pixels"),
     "no size": (made(stored(), Rows=None), "cannot be read as DICOM .*export it again"),
-    "no window": (made(stored(), WindowCenter=400, WindowWidth=0), "its gray scale cannot be read .*export it again"),
     "enhanced": (
         made(stored(), SharedFunctionalGroupsSequence=[pydicom.Dataset()]),
         "is a multi-frame object .1 frame.; give a single CR or DX image",
     ),
     "raw": (made(stored(), PresentationIntentType="FOR PROCESSING"), "raw data .* give the image FOR PRESENTATION"),
     "palette": (made(stored(), PhotometricInterpretation="PALETTE COLOR"), "pixels are PALETTE COLOR, not gray levels"),
+    "high bit": (
+        made(stored(), BitsStored=12, HighBit=10),
+        "the highest of 12 bits is number 10 of 16, which cannot be",
+    ),
     "32 bits": (made(stored().astype(np.uint32)), "stores 32 of 32 bits a pixel; 8 to 16 are read"),
     "7 bits": (made(stored(), BitsStored=7), "stores 7 of 16 bits a pixel; 8 to 16 are read"),
     "headless": (

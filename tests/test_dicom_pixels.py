@@ -22,6 +22,7 @@ def film(kind: Any = np.uint16, syntax: str = EXPLICIT, side: tuple[int, int] = 
     limits = np.iinfo(kind)
     noise = np.random.default_rng(7).integers(limits.min, limits.max, side, kind, endpoint=True)
     data = dataset(noise, **fields)
+    data.HighBit = fields.get("HighBit", data.BitsStored - 1)
     data.file_meta.TransferSyntaxUID = syntax
     if syntax == BIG:
         data.PixelData = noise.astype(noise.dtype.newbyteorder(">")).tobytes()
@@ -108,7 +109,7 @@ def test_what_may_stand_behind_the_pixels_does_no_harm(behind):
 @pytest.mark.parametrize("value", [7, [0, 0]])
 def test_a_header_that_says_neither_signed_nor_unsigned_is_damaged(value):
     source = film(PixelRepresentation=value)
-    with pytest.raises(Exception, match="Pixel Representation"):
+    with pytest.raises(Exception, match="Pixel ?Representation"):
         read(source)
 
 

@@ -16,6 +16,7 @@ from dicoms import IDENTITY, made, stored
 from PIL import Image
 
 from covidnet_lite import Classifier, dicom_results, secondary_capture
+from covidnet_lite.codes import Code, Note
 from covidnet_lite.errors import InputError, MissingExtraError, OutputError
 from covidnet_lite.place import OUTSIDE, ZONES, Place
 from covidnet_lite.prediction import Prediction
@@ -135,6 +136,12 @@ def test_every_report_tells_the_source_the_algorithm_and_the_purpose(
     assert "By its header the image is: modality CR, body part CHEST, view PA." in told["Comment"]
 
 
+def test_a_report_tells_what_was_left_aside_in_reading(answered: Prediction, film: Path) -> None:
+    noted = replace(answered, notes=(Note(Code.CHEST_NOT_NAMED),))
+    (told,) = [text for text in said(dicom_results.make(noted, film)[0])["Comment"] if text.startswith("By its header")]
+    assert told.endswith("Note: its header does not name the chest.")
+
+
 def test_an_abstention_names_no_class_and_no_disease(unsure: Prediction, film: Path) -> None:
     measured = replace(
         unsure, negative="normal", extent=0.3, place=Place(0.9, {**NOWHERE, "right lower": 0.9}, "right")
@@ -198,9 +205,9 @@ def test_a_probability_is_not_rounded_to_certainty(answered: Prediction, film: P
 
 
 def test_a_refusal_is_a_report_alone_with_its_reason(refused: Prediction, film: Path) -> None:
-    (report,) = dicom_results.make(refused, film)
+    (report,) = dicom_results.make(replace(refused, code=Code.UNLIKE_TRAINING), film)
     assert [word for word in DISEASES if word in text(report)] == []
-    assert "does not look like a chest (distance 9.99, limit 3.75)" in said(report)["Comment"][0]
+    assert Code.UNLIKE_TRAINING.public in said(report)["Comment"][0]
 
 
 def test_a_label_of_another_network_gets_a_code_of_its_own(answered: Prediction, film: Path) -> None:
@@ -319,6 +326,10 @@ def test_a_name_in_one_piece_brings_no_warning(answered: Prediction) -> None:
         ("PatientBirthDate", "19501399", ""),
         ("PatientBirthDate", "1950.01.01", ""),
         ("StudyTime", "25:00", ""),
+        ("StudyDate", ["20200101", "20200102"], ""),
+        ("StudyTime", ["101112", "101113"], ""),
+        ("PatientBirthDate", ["19500101", "19500102"], ""),
+        ("PatientAge", ["030Y", "031Y"], None),
         ("PatientSex", "X", ""),
         ("PatientAge", "old", None),
         ("PatientID", "a" * 70, "a" * 70),
@@ -357,6 +368,14 @@ def test_no_odd_header_makes_it_raise(answered: Prediction) -> None:
             continue  # pydicom itself does not write it
         for data in dicom_results.make(answered, source):
             pydicom.dcmread(write_to_memory(data))
+
+
+def test_a_private_class_is_referred_to_as_it_is(answered: Prediction) -> None:
+    private = "1.2.840.113619.4.26"
+    for data in dicom_results.make(answered, made(stored(), **{**IDENTITY, "SOPClassUID": private})):
+        named: set[str] = set()
+        data.walk(lambda _, one: named.add(str(one.value)) if one.keyword == "ReferencedSOPClassUID" else None)  # noqa: B023
+        assert named == {private}
 
 
 # What cannot be.

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+README_LINES = 150  # more belongs into docs/
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
@@ -42,6 +43,10 @@ def test_the_first_screen_says_what_it_is_shows_a_picture_and_gives_two_commands
     text = "\n".join(first)
     for word in ("not a medical device", "![", "pydicom-data", "make demo", "make test"):
         assert word in text, word
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
 
 
 def test_the_commands_of_the_readme_exist() -> None:
@@ -77,5 +82,19 @@ def test_nothing_is_left_to_fill_in() -> None:
     assert [path.name for path in DOCUMENTS if "@@" in path.read_text()] == []
 
 
-def test_the_changelog_knows_this_version() -> None:
-    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+def test_the_changelog_has_a_section_for_this_version() -> None:
+    """Keep a Changelog: what is not released stands under Unreleased, which names the version it will be."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    unreleased, _, _ = text.partition("## [Unreleased]")[2].partition("\n## [")
+    assert f"## [{__version__}] - 2" in text or f"released as {__version__}" in unreleased
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_a_bug_report_asks_for_doctor_and_no_report_for_patient_data() -> None:
+    forms = {path.stem: path.read_text() for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")}
+    assert "covidnet-lite doctor" in forms["bug_report"]
+    assert "Do not attach" in forms["bug_report"]
+    assert "Do not attach" in forms["wrong_answer"]

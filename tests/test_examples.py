@@ -33,6 +33,14 @@ def test_every_example_is_run_here() -> None:
     assert [name for name in sorted(names - with_own_tests) if f'"{name}"' not in here] == []
 
 
+@pytest.mark.parametrize("name", ["one_call.py", "heat_map.py", "folder_to_csv.py"])
+def test_an_example_that_needs_to_be_told_something_says_what(name: str) -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "examples" / name)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert f"python examples/{name} " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_demo(film: Path, tmp_path: Path) -> None:
     out = run("demo.py", tmp_path)
     for word in ("answer", "read ", "run ", "sha256", "not a medical device"):

@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +176,53 @@ def test_a_share_that_knows_no_locks_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(OSError, match="No locks"):
         files.claim(tmp_path, "taken")
+
+
+def halves(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith(files.TEMPORARY))
+
+
+def test_what_a_killed_run_left_half_written_is_removed_by_the_next_and_what_a_running_one_writes_is_not(tmp_path):
+    half = "from covidnet_lite import files; import pathlib, time, sys; pathlib.Path(files._temporary()).touch(); "
+    command = [sys.executable, "-c", half + "print('there', flush=True); time.sleep(60)"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout.readline() == b"there\n"
+        files.check_folder(tmp_path)
+        assert len(halves(tmp_path)) == 1
+        process.kill()
+        process.wait()
+    files.check_folder(tmp_path)
+    assert halves(tmp_path) == []
+
+
+def test_what_another_machine_left_is_removed_after_an_hour(tmp_path):
+    foreign = tmp_path / f"{files.TEMPORARY}00000000-1-aa"
+    foreign.touch()
+    files.tidy(tmp_path)
+    assert foreign.exists()
+    os.utime(foreign, (time.time() - files.LEFTOVER - 9,) * 2)
+    files.tidy(tmp_path)
+    assert not foreign.exists()
+
+
+def test_a_folder_made_private_is_closed_with_all_that_is_in_it_and_links_are_not_followed(tmp_path):
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.touch(0o644)
+    outside.chmod(0o644)
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "a").touch()
+    (folder / "a").chmod(0o664)
+    (folder / "link").symlink_to(outside)
+    files.make_private(folder)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "a", outside)] == [0o700, 0o600, 0o644]
+
+
+def test_a_private_file_is_never_open_to_others_and_others_keep_the_usual_rights(tmp_path):
+    before = os.umask(0o022)
+    try:
+        for mode, rights in ((files.OWN_FILE, 0o600), (0o666, 0o644)):
+            assert stat.S_IMODE(files.write(tmp_path / "a", "x", mode).stat().st_mode) == rights
+    finally:
+        os.umask(before)

@@ -15,8 +15,9 @@ from PIL import Image, ImageOps
 
 import covidnet_lite
 from covidnet_lite import heatmap, lungs, model, radiograph
+from covidnet_lite.box import WHOLE
 from covidnet_lite.errors import ModelError
-from covidnet_lite.fit import WHOLE, InputSpec, fit
+from covidnet_lite.fit import InputSpec, fit
 from covidnet_lite.interpreter import outputs
 from covidnet_lite.manifest import seal, unseal
 

@@ -21,6 +21,7 @@ from watchers import until, watching
 import covidnet_lite
 from benchmarks.orthanc import free_port
 from covidnet_lite import files, mqtt
+from covidnet_lite.codes import Code
 from covidnet_lite.errors import InputError, OutputError
 from covidnet_lite.mqtt import Broker, Publisher, broker, payload
 from covidnet_lite.result_files import ResultFiles, Stamp
@@ -404,9 +405,9 @@ def test_what_is_published_quotes_nothing_of_a_dicom_header(film: Path, tmp_path
         header.save_as(path)
         results.keep(path.name, classifier.classify(path).to_dict(), Stamp(1, 1), "x", deliver=True)
         kept = results.path(path.name).read_bytes()
-        assert b"DOE JANE" in kept
+        assert number or b"DOE JANE" in kept  # an objection names the part alone
         assert b"DOE" not in payload(kept)
-    assert json.loads(payload(kept))["reason"] == "its header says that it is no frontal chest radiograph"
+    assert json.loads(payload(kept))["reason"] == Code.OTHER_BODY_PART.public
 
 
 @pytest.mark.parametrize(
@@ -444,10 +445,19 @@ def test_a_password_is_not_shown() -> None:
 
 
 def test_the_numbers_of_an_abstention_are_not_published() -> None:
-    told = {"name": "a.png", "labels": [], "reason": "unsure: why"}
+    told = {"name": "a.png", "labels": [], "code": "unsure", "reason": Code.UNSURE.public}
     numbers = {"probabilities": {"covid": 0.8}, "extent": 0.3, "extent_error": 0.1, "place": {"main": "left lung"}}
     for status, published in (("unsure", told), ("narrowed", told | numbers)):
         assert json.loads(payload(json.dumps({**told, **numbers, "status": status}).encode())) == {
             **published,
             "status": status,
         }
+
+
+@pytest.mark.parametrize("code", ["damaged", "no code of ours", None, 1])
+def test_reason_and_notes_are_published_in_the_words_of_their_codes_alone(code: object) -> None:
+    kept = {"code": code, "reason": "DOE JANE", "notes": ["DOE JANE"], "note_codes": ["polarity", "DOE JANE"]}
+    told = json.loads(payload(json.dumps({"name": "a.png", "status": "failed", "DOE": "JANE", **kept}).encode()))
+    assert told["reason"] == (Code.DAMAGED.public if code == "damaged" else Code.FAILED.public)
+    assert told["notes"] == [Code.POLARITY.public]
+    assert "DOE" not in told

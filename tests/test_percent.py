@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from covidnet_lite.percent import apart, percent
+from covidnet_lite.percent import apart, beside, percent
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,16 @@ def test_a_share_and_its_threshold_read_alike_only_when_they_are(share, threshol
 
 def test_a_share_is_told_from_each_of_its_thresholds():
     assert apart(0.29999, 0.8, 0.3) == ("29.999%", "80.000%", "30.000%")
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "words"),
+    [
+        (1.0, 2.5, ("1.00", "2.50")),
+        (2.504, 2.5, ("2.504", "2.500")),
+        (2.5, 2.5, ("2.50", "2.50")),
+        (2.50000001, 2.5, ("2.500000", "2.500000")),
+    ],
+)
+def test_a_number_does_not_read_like_the_limit_beyond_which_it_is(value, limit, words):
+    assert beside(value, limit) == words

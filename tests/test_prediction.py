@@ -162,6 +162,7 @@ def test_a_prediction_is_json_with_plain_rounded_numbers():
         "status": "answered",
         "label": "covid",
         "labels": ["covid"],
+        "code": None,
         "reason": None,
         "probabilities": {"normal": 0.1, "pneumonia": 0.20004, "covid": 0.69996},
         "extent": None,
@@ -257,6 +258,7 @@ def test_a_failure_stands_in_the_place_of_a_prediction():
         "status": "failed",
         "label": None,
         "labels": [],
+        "code": "unreadable",
         "reason": "b.png: no such file; check the path",
         "note": DISCLAIMER,
     }

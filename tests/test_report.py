@@ -68,7 +68,7 @@ def test_csv_has_one_row_a_result_in_the_same_columns():
         "name": "x/a.png", "status": "answered", "label": "covid",
         "normal": "0.100000", "pneumonia": "0.200000", "covid": "0.700000", "labels": "covid",
         "extent": "", "extent_error": "", "place": "", "inside": "",
-        "distance": "1.250", "total_ms": "3.500", "reason": "",
+        "distance": "1.250", "total_ms": "3.500", "code": "", "reason": "",
         "model": "tiny", "sha256": "ab" * 32, "note": DISCLAIMER,
     }  # fmt: skip
     assert (unsure["name"], unsure["label"], unsure["covid"], unsure["distance"]) == ('b, "é".png', "", "0.700000", "")
@@ -141,3 +141,24 @@ def test_pictures_get_different_names_in_one_folder():
 def test_names_stay_in_the_order_of_the_paths():
     assert unique_names(["b.png", "a.png"]) == ["b.evidence.png", "a.evidence.png"]
     assert unique_names([]) == []
+
+
+def test_a_name_too_long_for_a_disk_is_shortened() -> None:
+    from covidnet_lite.report import shortened
+
+    for stem in ("a" * 300, "ä" * 200, "a" * 245):
+        name = shortened(stem, ".12345678.sr.dcm")
+        assert len(name.encode()) <= 255
+        assert name.endswith(".12345678.sr.dcm")
+    assert shortened("film", ".sr.dcm") == "film.sr.dcm"
+    long = unique_names(["x/" + "a" * 250 + ".png", "y/" + "a" * 250 + ".dcm"])
+    assert len({*long}) == 2
+    assert all(len(name) <= 255 for name in long)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_csv_holds_no_formula(start: str) -> None:
+    (row,) = csv.DictReader(
+        io.StringIO(report("csv", [Failure(f"{start}2+5.png", InputError(f"{start}1+1"))]), newline="")
+    )
+    assert (row["name"], row["reason"]) == (f"'{start}2+5.png", f"'{start}1+1")

@@ -9,7 +9,7 @@ import pytest
 
 from covidnet_lite import files
 from covidnet_lite.errors import OutputError
-from covidnet_lite.result_files import LEFTOVER, ResultFiles, Stamp, load
+from covidnet_lite.result_files import ResultFiles, Stamp, load
 
 TOLD = {"status": "answered", "label": "normal"}
 
@@ -126,6 +126,6 @@ def test_old_halves_of_files_are_removed_and_nothing_else(results: ResultFiles, 
         os.utime(path, (1, 1))
     results.tidy()
     assert [path.exists() for path in (old, new, other)] == [False, True, True]
-    assert LEFTOVER > 600
+    assert files.LEFTOVER > 600
     shutil.rmtree(tmp_path / "ward")
     results.tidy()

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,33 @@ def test_results_of_this_program_are_left_alone(tmp_path: Path) -> None:
 def test_a_folder_that_is_away_is_told() -> None:
     with pytest.raises(InputError, match="mount"):
         list(Folder(Path("/nowhere/at/all")).candidates(print))
+
+
+def test_the_films_of_a_zip_archive_get_a_result_each_and_once(
+    classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path
+) -> None:
+    root, said = tmp_path / "in", []
+    root.mkdir()
+    film = film_png.read_bytes()
+    with zipfile.ZipFile(root / "ward.zip", "w") as packed:
+        for name, data in (("a.png", film), ("sub/b.png", b"no picture"), ("../../c.png", film), ("in.zip", b"PK")):
+            packed.writestr(name, data)
+    (root / "no.zip").write_bytes(b"no archive")
+    folder, kept_in = Folder(root, settle=0), ResultFiles(root)
+    seen = Watch(folder, kept_in, classifier, said.append)
+    assert seen.look(0) == Look(5, 0, 0)
+    found = results(root)
+    inside = {f"ward.zip.results/{name}.json" for name in ("a.png", "sub/b.png", "c.png", "in.zip")}
+    assert set(found) == {"no.zip.json", *inside}  # and nothing above the folder
+    assert found["ward.zip.results/a.png.json"]["name"] == "ward.zip/a.png"
+    assert found["ward.zip.results/a.png.json"]["status"] != "failed"
+    assert found["ward.zip.results/sub/b.png.json"]["status"] == "failed"
+    assert "archive within an archive" in found["ward.zip.results/in.zip.json"]["reason"]
+    assert str(root) not in json.dumps(found)
+    assert seen.look(1) == Look(0, 0, 0)
+    assert Watch(folder, kept_in, classifier, said.append).look(0) == Look(0, 0, 0)  # after a start, too
+    (root / "ward.zip.results/a.png.json").unlink()
+    assert Watch(folder, kept_in, classifier, said.append).look(0) == Look(1, 0, 0)
 
 
 def test_a_file_is_whole_when_it_has_not_changed_for_long_enough() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from conftest import drawn_chest
 
-from covidnet_lite.fit import WHOLE
+from covidnet_lite.box import WHOLE
 from training.batches import Films
 from training.supervision import Lesson
 

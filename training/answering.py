@@ -8,14 +8,17 @@ Fits, on a converted network, what turns its numbers into answers, and writes it
   2024), on validation films;
 * the scale of the extent, on films that radiologists graded, of the patients that training saw;
 * the guard, on training films; no label is needed.
+
+What the step from float to int8 cost, on the test films, goes into ``NAME.figures.json`` for the card in the network.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,8 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 import numpy as np
 import numpy.typing as npt
 
-from convert import judgement
+from convert import judgement, network, report
+from convert.agreement import compare
 from convert.calibration import choose, pixels
 from convert.judgement import Judgement
 from covidnet_lite import files, lungs, metrics, radiograph
@@ -36,8 +40,10 @@ from covidnet_lite.extent import ExtentScale, raw_extent
 from covidnet_lite.fit import InputSpec
 from covidnet_lite.guard import WRONG, Guard, fit_guard
 from covidnet_lite.interpreter import outputs
+from covidnet_lite.manifest import seal
 from covidnet_lite.model import Model
 from covidnet_lite.operating_point import NEVER, OperatingPoint
+from covidnet_lite.prediction import calibrated
 from training import supervision
 from training.recipe import Recipe, read_recipe
 
@@ -82,17 +88,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("model", type=Path, help="the int8 .tflite that convert/quantize.py wrote")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="the manifests it was trained with")
     parser.add_argument("--recipe", type=Path, required=True, help="the recipe it was trained with")
-    parser.add_argument("--beside", type=Path, help="the .keras network (default: MODEL with this suffix)")
+    parser.add_argument("--beside", type=Path, help="the .keras network it was made from (default: beside it)")
     default = Risks()
     parser.add_argument("--ill-called-normal", type=float, default=default.ill_called_normal, metavar="SHARE")
     parser.add_argument("--normal-called-ill", type=float, default=default.normal_called_ill, metavar="SHARE")
     parser.add_argument("--wrong-kind", type=float, default=default.wrong_kind, metavar="SHARE")
     args = parser.parse_args(argv)
     risks = Risks(args.ill_called_normal, args.normal_called_ill, args.wrong_kind)
+    original = args.beside or args.model.with_suffix(".keras")
     try:
-        fitted = fit(models.load(args.model), read_recipe(args.recipe), args.data, risks)
-        stem = (args.beside or args.model).with_suffix("")
-        written = judgement.contents(fitted, stem)
+        model, recipe = models.load(args.model), read_recipe(args.recipe)
+        fitted = fit(model, recipe, args.data, risks)
+        measured = step_from_float(model, network.load(original).tflite, fitted, test_films(args.data, recipe))
+        written = judgement.contents(fitted, original.with_suffix(""))
+        written[judgement.beside(original.with_suffix(""), ".figures.json")] = json.dumps(measured, indent=1) + "\n"
         files.write_all(written)
     except CovidNetLiteError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -132,6 +141,31 @@ def fit(model: Model, recipe: Recipe, data: Sequence[Path], risks: Risks) -> Jud
         point,
         _extent(model, cases, recipe),
     )
+
+
+def test_films(data: Sequence[Path], recipe: Recipe) -> list[Case]:
+    """The films of the test split whose label allows some classes."""
+    cases = [case for where in data for case in read_cases(where)]
+    dealt = supervision.deal(cases, recipe.sources)
+    return [c for c in dealt if c.split == "test" and recipe.sources[c.source].means.get(c.label)]
+
+
+def step_from_float(model: Model, graph: bytes, fitted: Judgement, cases: Sequence[Case]) -> dict[str, Any]:
+    """Figures of the int8 network against the float one, both with the same temperature and bias.
+
+    Args:
+        model: the int8 network.
+        graph: the float one, as ``.tflite`` without a manifest.
+        fitted: what both are judged by.
+        cases: films that nothing was fitted on; those with a label that is no class count for agreement alone.
+    """
+    labels = model.manifest.labels
+    manifest = replace(model.manifest, correction=fitted.correction, temperature=fitted.temperature)
+    pictures = pixels(cases, manifest.input)
+    floating = models.verify(seal(graph, replace(manifest, guard=None)), Path("float"))
+    shares = [calibrated(outputs(m, pictures)["logits"], manifest) for m in (floating, model)]
+    targets = np.array([labels.index(c.label) if c.label in labels else -1 for c in cases])
+    return report.figures("int8", compare([str(c.path) for c in cases], targets, *shares))
 
 
 def tell(model: Model, cases: Sequence[Case], recipe: Recipe) -> Told:

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from covidnet_lite.fit import Box, InputSpec, fit, normalise
+from covidnet_lite.box import Box
+from covidnet_lite.fit import InputSpec, fit, normalise
 from training.supervision import Lesson
 from training.variant import Pixels, Strength, coverage, variant
 

@@ -28,9 +28,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from covidnet_lite import files, radiograph
+from covidnet_lite.box import Box
 from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, MissingExtraError
-from covidnet_lite.fit import Box, InputSpec, fit, normalise
+from covidnet_lite.fit import InputSpec, fit, normalise
 
 SPLITS = ("train", "val", "test")
 SIDE = 320  # pixels of a film's shorter side in memory while it is looked at

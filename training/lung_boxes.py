@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from covidnet_lite.box import Box
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import DatasetError
-from covidnet_lite.fit import Box
 
 
 def lung_boxes(case: Case) -> list[Box]:

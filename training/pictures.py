@@ -10,8 +10,9 @@ from PIL import Image
 
 from convert.calibration import gather
 from covidnet_lite import lungs, radiograph
+from covidnet_lite.box import WHOLE, Box
 from covidnet_lite.cases import Case
-from covidnet_lite.fit import WHOLE, Box, InputSpec, fit
+from covidnet_lite.fit import InputSpec, fit
 
 Picture = npt.NDArray[np.uint8]
 Prepare = Callable[[Image.Image, InputSpec], tuple[Picture, Box]]

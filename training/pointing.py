@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from covidnet_lite.box import Box
 from covidnet_lite.cases import Case
-from covidnet_lite.fit import Box
 from training.figure import Figure, mean, missing, rate
 from training.reading import Reading
 from training.supervision import read_boxes

@@ -30,9 +30,11 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 from PIL import Image
 
 from covidnet_lite import dicom, files, radiograph
+from covidnet_lite.box import Box
 from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.cells import cell
+from covidnet_lite.elements import damaged
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError
-from covidnet_lite.fit import Box
 from training.dataset import SPLITS, decode, read_film, split_apart
 from training.duplicates import near_duplicates
 
@@ -221,7 +223,7 @@ def _header(path: Path, study: str) -> tuple[str, tuple[int, int]]:
     try:
         patient = str(header.get("PatientID") or "").strip()
         size = (int(header.Columns), int(header.Rows))
-    except dicom.damaged() as error:
+    except damaged() as error:
         raise InputError(f"{path}: its header cannot be read ({error}); unpack it again") from error
     return f"siim-{_hashed(patient or study)}", size
 
@@ -251,7 +253,7 @@ def _manifest(cases: Sequence[Case]) -> str:
     text = io.StringIO()
     rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     rows.writeheader()
-    rows.writerows({**case.fields, "split": case.split} for case in cases)
+    rows.writerows({name: cell(v) for name, v in {**case.fields, "split": case.split}.items()} for case in cases)
     return text.getvalue()
 
 

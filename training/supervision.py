@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from covidnet_lite.box import Box
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import DatasetError
-from covidnet_lite.fit import Box
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from covidnet_lite.fit import Box, equalisation
+from covidnet_lite.box import Box
+from covidnet_lite.fit import equalisation
 
 Generator = np.random.Generator
 Pixels = npt.NDArray[np.uint8]

@@ -75,16 +75,17 @@ def page(rows: Sequence[Row]) -> str:
     ours = [name for name in ("nano", "base") if any(row.network == name for row in rows)]
     yardsticks = {board.name: counts.get((board.processor, YARDSTICK, "invoke")) for board in BOARDS}
     lines = [
-        "# On a Raspberry Pi: modelled, not measured",
+        "# Modelled times on Raspberry Pi",
         "",
-        "No Pi has been at hand. `make pi` runs the installed wheel on emulated ones and counts the instructions of a",
-        "classification, which are the same in each run. The times below are those counts by the instructions per",
-        "cycle (IPC) at which others saw MobileNetV2 1.0 224 int8 run on that board. Take them for the order of",
-        "magnitude: a third off, either way, would surprise nobody, and memory, heat and the operating system are not",
-        "in them. On a board of your own, measure.",
+        "**These times are modelled, not measured**, because no board was available. `make pi` runs the installed",
+        "wheel on emulated boards and counts the instructions of a classification, which are the same in each run.",
+        "The model divides these counts by the instructions per cycle (IPC) that others measured for MobileNetV2",
+        "1.0 224 int8 on that board. Read the times as orders of magnitude: an error of a third in either",
+        "direction is plausible. They do not include memory, heat and the operating system. Measure on your own",
+        "board.",
         "",
-        "`classify` is everything from the file (a JPEG of 2048 x 2048) to the answer, with one thread; `invoke` the",
-        "bare network, also with four threads.",
+        "`classify` covers everything from the file (a JPEG of 2048 x 2048) to the answer, with one thread. `invoke`",
+        "is the network alone, also with four threads.",
         "",
         "| board | network | `classify`, one thread | `invoke`, one thread | `invoke`, four threads |",
         "|---|---|---|---|---|",
@@ -97,7 +98,7 @@ def page(rows: Sequence[Row]) -> str:
                     _cell(counts.get((board.processor, network, stage)), board, yardsticks[board.name], all_cores)
                 )
             lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "How each was calibrated, and what IPC that comes to:", ""]
+    lines += ["", "Calibration and IPC of each board:", ""]
     for board in BOARDS:
         yardstick = yardsticks[board.name]
         if yardstick:
@@ -107,7 +108,7 @@ def page(rows: Sequence[Row]) -> str:
                 f"{yardstick.instructions / 1e6:.0f} M instructions there, so an IPC of {one:.2f} with one thread and "
                 f"{four / 4:.2f} on each of four cores."
             )
-    lines += ["", "Instructions of int8 against float32, which is the same network before it was quantised:", ""]
+    lines += ["", "Instructions of int8 against float32, the same network before quantisation:", ""]
     lines += _against_float(counts)
     lines += [
         "",

@@ -78,7 +78,7 @@ def _node(told: Any) -> Any:
 def _log_to(err: IO[str]) -> None:
     import logging
 
-    log = logging.getLogger("covidnet_lite.node")
+    log = logging.getLogger("covidnet_lite")
     handler = logging.StreamHandler(err)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)

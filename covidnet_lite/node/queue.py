@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -30,6 +31,7 @@ from .settings import Limits
 T = TypeVar("T")
 
 TEMPORARY = "."  # begins the names of what is not finished
+FILM = re.compile(r"[0-9a-f]+\.[0-9]{1,9}\.dcm")  # what else somebody puts among the received films is left alone
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Queue:
 
     def next(self) -> Film | None:
         """The film that has waited longest."""
-        names = _names(self._received)
+        names = [name for name in _names(self._received) if FILM.fullmatch(name)]
         if not names:
             return None
         path = min((self._received / name for name in names), key=_age)
@@ -257,6 +259,11 @@ class Queue:
         folders = sorted((self._failed / name for name in _names(self._failed)), key=_age)
         for folder in folders[: max(0, len(folders) - self._limits.failed)]:
             shutil.rmtree(folder)
+
+
+def identifier(uid: str, key: str = "") -> str:
+    """A UID as the log has it: what is none might be a name, and the film's key stands for it."""
+    return uid if re.fullmatch(r"[0-9.]{1,64}", uid) else key or _key(uid)
 
 
 def _key(uid: str) -> str:

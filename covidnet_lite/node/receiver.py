@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
-import socketserver
 import threading
 import time
 from importlib.util import find_spec
@@ -22,14 +20,14 @@ from pynetdicom.sop_class import (
     SecondaryCaptureImageStorage,
     Verification,
 )
-from pynetdicom.transport import AssociationServer
 
 from .. import jpeg
 from ..errors import OutputError, SettingsError
 from ..report import printable
 from . import tls
-from .queue import Queue
-from .settings import Limits, Network, Settings
+from .door import DoorServer
+from .queue import Queue, identifier
+from .settings import Limits, Settings
 
 _config.LOG_HANDLER_LEVEL = "none"  # it would describe every message, which nobody reads
 
@@ -48,6 +46,8 @@ COMPRESSED = (
     uid.JPEG2000,
     uid.RLELossless,
 )
+PDU = 10  # seconds in which one has to come
+SOMETHING = 16 << 10  # bytes; a sender of less is as good as silent
 LONGEST_PDU = 1 << 16  # bytes; we ask for it, and take no longer one
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 
@@ -68,7 +68,7 @@ class Receiver:
             SettingsError: the address cannot be listened on, or a certificate cannot be used.
         """
         self._queue, self._limits = queue, settings.limits
-        entity = AE(ae_title=settings.ae_title)
+        entity = _Entity(ae_title=settings.ae_title)
         entity.require_called_aet = True
         entity.require_calling_aet = list(settings.senders.ae_titles)
         entity.maximum_associations = self._limits.associations
@@ -89,8 +89,9 @@ class Receiver:
                     (evt.EVT_C_ECHO, _echo),
                     (evt.EVT_C_STORE, self._store),
                 ],
-                server_class=_Server,
+                server_class=DoorServer,
                 networks=settings.senders.networks,
+                per_address=self._limits.per_address,
             )
         except OSError as error:
             raise SettingsError(
@@ -111,7 +112,7 @@ class Receiver:
     def stop(self) -> None:
         """Takes no more: what is not yet acknowledged is aborted, and its sender knows."""
         if self._thread.is_alive():
-            socketserver.BaseServer.shutdown(self._server)  # pynetdicom's own counts on having started it
+            self._server.end()
             self._thread.join()
         self._server.server_close()
         open_ones = self._server.active_associations
@@ -142,35 +143,17 @@ class Receiver:
             log.warning("not taken from %s: %s", who, error)
             return OUT_OF_RESOURCES
         if not new:
-            log.info("%s: sent again by %s, not classified again", request.AffectedSOPInstanceUID, who)
+            told = identifier(str(request.AffectedSOPInstanceUID))
+            log.info("%s: sent again by %s, not classified again", told, who)
         return SUCCESS
 
 
-class _Server(AssociationServer):  # type: ignore[misc]
-    """Talks to known addresses only; no slow handshake and no flood of connections holds up others."""
+class _Entity(AE):  # type: ignore[misc]
+    """Counts associations, and not connections that have not asked for one."""
 
-    request_queue_size = 64  # connections not yet looked at
-
-    def __init__(self, *args: Any, networks: tuple[Network, ...], **more: Any) -> None:
-        self._networks = networks
-        super().__init__(*args, **more)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        client, address = self.socket.accept()
-        client.settimeout(self.ae.network_timeout)
-        if self.ssl_context:
-            # The handshake comes with the first read, in the association's own thread.
-            client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-        return client, address
-
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        address = ipaddress.ip_address(client_address[0].split("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        if not any(address in network for network in self._networks):
-            log.warning("refused a connection from %s, which is not among the addresses that may send", address)
-            return False
-        # A few too many are told so in DICOM.
-        return bool(len(self.active_associations) < 2 * self.ae.maximum_associations)
+    @property
+    def active_associations(self) -> list[Any]:
+        return [one for one in super().active_associations if one.requestor.primitive is not None]
 
 
 class _Reader:
@@ -181,12 +164,18 @@ class _Reader:
 
     def __init__(self, connection: socket.socket, limits: Limits, peer: str) -> None:
         self._connection = connection
-        self._timeout, self._most, self._peer = limits.timeout, limits.object_mb * 10**6, peer
+        self._timeout, self._most, self._peer = min(limits.timeout, PDU), limits.object_mb * 10**6, peer
+        self._moved = time.monotonic()
         self.renew()
 
     def renew(self) -> None:
         """Lets another object come."""
-        self._left = self._most
+        self._left, self._some, self._moved = self._most, 0, time.monotonic()
+
+    @property
+    def silent(self) -> float:
+        """Seconds since it has sent something worth the name."""
+        return time.monotonic() - self._moved
 
     def __call__(self, count: int) -> bytearray:
         """Reads ``count`` bytes, fewer if the peer hangs up.
@@ -213,6 +202,9 @@ class _Reader:
             if not received:
                 break
             got += received
+            self._some += received
+            if self._some >= SOMETHING:
+                self._some, self._moved = 0, time.monotonic()
         self._connection.settimeout(self._timeout)
         return data[:got]
 

@@ -13,7 +13,9 @@ from pydicom import uid
 from pynetdicom import AE, build_context
 from pynetdicom.sop_class import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
+from ..errors import OutputError
 from ..report import printable
+from ..unforeseen import unforeseen
 from . import tls
 from .queue import Parcel, Queue
 from .settings import Settings
@@ -77,7 +79,7 @@ class Sender:
             if due and self._connect(len(parcels)):
                 for parcel in due:
                     if not self._stop.is_set() and self._connected:
-                        self._send(parcel)
+                        self._try(parcel)
             elif due:
                 self._stop.wait(self._away.left)
             elif self._association:
@@ -133,6 +135,18 @@ class Sender:
         if self._connected:
             self._association.release()
         self._association = None
+
+    def _try(self, parcel: Parcel) -> None:
+        """Sends one parcel; what nobody foresaw sets it aside, and the others are sent."""
+        try:
+            self._send(parcel)
+        except OutputError:  # the disk
+            raise
+        except Exception as error:
+            told = unforeseen(parcel.key, error)
+            self._queue.reject(parcel, str(told))
+            log.error("set aside in failed/%s: %s", parcel.key, told)
+            self._not_now.pop(parcel.key, None)
 
     def _send(self, parcel: Parcel) -> None:
         for path in parcel.objects:

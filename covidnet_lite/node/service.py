@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from .. import __version__, dicom_results
 from ..classifier import Classifier
+from ..readers import Readers
 from .queue import Queue
 from .receiver import Receiver
 from .sender import Sender
@@ -29,7 +30,10 @@ class Node:
         dicom_results.require()
         network = settings.network
         self._settings, self._stop = settings, threading.Event()
-        self._classifier = Classifier(network.model, network.runtime or None, network.threads or None)
+        self._readers = Readers()
+        self._classifier = Classifier(
+            network.model, network.runtime or None, network.threads or None, read=self._readers.read
+        )
         self._queue = Queue(settings.queue, settings.limits)
         try:
             self._sender = Sender(settings, self._queue, self._stop)
@@ -76,6 +80,7 @@ class Node:
             self._queue.ready.set()
             pool.shutdown()
             self._queue.close()
+            self._readers.close()
         for part in parts:
             part.result()
         counts = self._queue.counts
@@ -85,3 +90,4 @@ class Node:
         """Lets go of port and queue, without having run."""
         self._receiver.stop()
         self._queue.close()
+        self._readers.close()

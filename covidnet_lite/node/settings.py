@@ -64,6 +64,7 @@ class Limits:
     Attributes:
         object_mb: of one received object, in 10**6 bytes.
         associations: at the same time.
+        per_address: of them, from one address; and so many times as many connections that have not asked for one yet.
         films: in the queue, received or not yet sent.
         free_mb: left on the disk, in 10**6 bytes.
         failed: films set aside that are kept; the oldest goes.
@@ -73,6 +74,7 @@ class Limits:
 
     object_mb: int = 64
     associations: int = 4
+    per_address: int = 3
     films: int = 1000
     free_mb: int = 500
     failed: int = 1000

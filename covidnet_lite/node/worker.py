@@ -7,14 +7,15 @@ import threading
 
 from pydicom.filereader import read_file_meta_info
 
-from .. import dicom, dicom_results, radiograph
+from .. import dicom, dicom_results, heatmap, radiograph
 from ..classifier import Classifier
+from ..codes import Code
 from ..dicom_origin import NAME
-from ..errors import InputError, MissingExtraError, OutputError
+from ..errors import BackendError, CovidNetLiteError, InputError, OutputError
 from ..percent import percent
 from ..prediction import Prediction
-from ..report import printable
-from .queue import Film, Queue
+from ..unforeseen import unforeseen
+from .queue import Film, Queue, identifier
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,9 @@ PAUSE = 10.0  # seconds, when results cannot be written
 def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
     """Works until ``stop`` is set, and ``queue.arrived`` after it.
 
-    A film that cannot be read is set aside. Any other error ends the node, and the film is begun again by the next
-    one: after so many tries it is set aside too.
+    A film that cannot be read is set aside, and so is one that fails in a way nobody foresaw. A network that cannot
+    run ends the node, for that is no fault of the film, which is begun again by the next one; so is one with which the
+    process dies: after so many tries it is set aside too.
     """
     while True:
         queue.arrived.clear()
@@ -37,7 +39,8 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
             queue.forget()
             queue.arrived.wait()
         elif film.begun >= TRIES:
-            _set_aside(queue, film, f"the node ended {TRIES} times while it worked on this film")
+            why = f"the node ended {TRIES} times while it worked on this film"
+            _set_aside(queue, film, InputError(why, Code.PROCESS_DIED))
         else:
             film = queue.begin(film)
             try:
@@ -46,8 +49,11 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
                 log.error("%s; trying again in %.0f s", error, PAUSE)
                 queue.put_back(film)
                 stop.wait(PAUSE)
-            except (InputError, MissingExtraError) as error:
-                _set_aside(queue, film, str(error).removeprefix(f"{film.path}: "))
+            except BackendError:
+                raise
+            except Exception as error:  # a film is lost to us, not to its sender: it is kept, with the reason
+                told = error if isinstance(error, CovidNetLiteError) else unforeseen(str(film.path), error)
+                _set_aside(queue, film, told)
 
 
 def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
@@ -56,7 +62,7 @@ def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
         header = dicom.header(file, name)
     uid = str(meta.MediaStorageSOPInstanceUID)
     story = {
-        "film": uid,
+        "film": identifier(uid, film.key),
         "from": str(meta.get("SourceApplicationEntityTitle", "")),
         "received": film.path.stat().st_mtime,
     }
@@ -66,20 +72,27 @@ def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
         return
     if str(header.get("SOPInstanceUID")) != uid:
         raise InputError(
-            f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended"
+            f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended",
+            Code.CONTRADICTION,
         )
     prediction = classifier.classify(film.path)
-    results = [dicom_results.encoded(result) for result in dicom_results.make(prediction, film.path)]
+    shown = prediction.labels and prediction.evidence is not None
+    picture = classifier.read(film.path, heatmap.SIZE).image if shown else None
+    results = [dicom_results.encoded(result) for result in dicom_results.make(prediction, film.path, picture)]
     queue.finish(film, {**story, "answer": _answer(prediction), "results": len(results)}, results)
 
 
 def _answer(prediction: Prediction) -> str:
     if prediction.label:
         return f"resembles {prediction.label} ({percent(prediction.probabilities[prediction.label])})"
-    return prediction.answer or f"no answer: {prediction.reason}"
+    return prediction.answer or f"no answer: {prediction.public_reason}"
 
 
-def _set_aside(queue: Queue, film: Film, reason: str) -> None:
-    uid = read_file_meta_info(film.path).MediaStorageSOPInstanceUID
-    queue.set_aside(film, f"{uid}: {reason}")
-    log.warning("%s: set aside in failed/%s: %s", uid, film.key, printable(reason))
+def _set_aside(queue: Queue, film: Film, error: CovidNetLiteError) -> None:
+    """Puts a film aside, with the reason in full; the log gets the words that quote nothing from it."""
+    try:
+        uid = str(read_file_meta_info(film.path).MediaStorageSOPInstanceUID)
+    except Exception:  # not even this can be read
+        uid = film.key
+    queue.set_aside(film, f"{uid}: {str(error).removeprefix(f'{film.path}: ')}")
+    log.warning("%s: set aside in failed/%s: %s", identifier(uid, film.key), film.key, error.public)

@@ -21,6 +21,7 @@ from ..errors import BackendError, CovidNetLiteError
 from ..evidence import merged
 from ..interpreter import available_cores
 from ..prediction import DISCLAIMER, Failure, Prediction
+from ..unforeseen import unforeseen
 from . import metrics
 from .settings import Settings
 from .turnstile import Turnstile
@@ -55,7 +56,7 @@ class Api:
         full = request.query_params.get("full", "") in ("1", "true")
         async with AsyncExitStack() as room:
             upload = await room.enter_async_context(received(request, self.settings, self.turnstile))
-            film = await self.work(_film, *only_file(upload), full, limiter=self._painter)
+            film = await self.work(self._film, *only_file(upload), full, limiter=self._painter)
             return _Graymap(film, room.pop_all(), self.settings.seconds)
 
     async def about(self, request: Request) -> Response:
@@ -106,10 +107,16 @@ class Api:
         self.metrics.image(result.status, getattr(result, "timings", {}))
         return result
 
+    def _film(self, name: str, data: bytes, full: bool) -> radiograph.Radiograph:
+        return self.classifier.read(data, None if full else SCREEN, name)
+
     def _classify(self, name: str, data: bytes, evidence: bool) -> dict[str, Any]:
-        result = self.judge(name, data)
-        told = {**result.to_dict(), "image": hashlib.sha256(data).hexdigest()}
-        return {**told, "evidence": strengths(result)} if evidence else told
+        try:
+            return _told(self.judge(name, data), data, evidence)
+        except BackendError:
+            raise
+        except Exception as error:
+            return _told(Failure(name, unforeseen(name, error)), data, evidence)
 
     async def work(self, task: Callable[..., T], *args: Any, limiter: CapacityLimiter | None = None) -> T:
         """Runs a task in a thread, when one is free.
@@ -126,6 +133,9 @@ class Api:
             raise HTTPException(500, str(error)) from error
         except CovidNetLiteError as error:
             raise HTTPException(422, str(error)) from error
+        except Exception as error:  # else uvicorn would log its words
+            told = unforeseen("the request", error)
+            raise HTTPException(500, str(told)) from told
 
 
 def only_file(upload: Upload) -> tuple[str, bytes]:
@@ -137,6 +147,11 @@ def only_file(upload: Upload) -> tuple[str, bytes]:
     if len(upload.files) != 1:
         raise HTTPException(400, f"there are {len(upload.files)} files in the form; send one")
     return upload.files[0]
+
+
+def _told(result: Prediction | Failure, data: bytes, evidence: bool) -> dict[str, Any]:
+    told = {**result.to_dict(), "image": hashlib.sha256(data).hexdigest()}
+    return {**told, "evidence": strengths(result)} if evidence else told
 
 
 def strengths(result: Prediction | Failure) -> dict[str, dict[str, Any]] | None:
@@ -158,10 +173,6 @@ def strengths(result: Prediction | Failure) -> dict[str, dict[str, Any]] | None:
         }
         for name, evidence, i in maps
     }
-
-
-def _film(name: str, data: bytes, full: bool) -> radiograph.Radiograph:
-    return radiograph.read(data, None if full else SCREEN, name)
 
 
 class _Graymap(StreamingResponse):

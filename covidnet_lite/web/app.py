@@ -13,6 +13,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from ..classifier import Classifier
+from ..errors import CovidNetLiteError
+from ..unforeseen import unforeseen
 from . import openapi
 from .api import Api
 from .hearing_out import HearingOut
@@ -76,7 +78,9 @@ class _Static(StaticFiles):
 async def _told(request: Request, error: HTTPException) -> Response:
     # What is left of a body that was too long to be heard out would be taken for the next request.
     headers = {**(error.headers or {}), **({"Connection": "close"} if request.method == "POST" else {})}
-    return JSONResponse({"error": error.detail}, error.status_code, headers)
+    cause = error.__cause__
+    code = {"code": cause.code} if isinstance(cause, CovidNetLiteError) else {}
+    return JSONResponse({"error": error.detail, **code}, error.status_code, headers)
 
 
 async def _left(request: Request, error: ClientDisconnect) -> Response:
@@ -84,4 +88,5 @@ async def _left(request: Request, error: ClientDisconnect) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the server failed; its log says why"}, 500)
+    told = error if isinstance(error, CovidNetLiteError) else unforeseen("the request", error)
+    return JSONResponse({"error": str(told), "code": told.code}, 500)

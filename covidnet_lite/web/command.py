@@ -13,6 +13,8 @@ from .. import options
 if TYPE_CHECKING:
     import socket
 
+    from starlette.types import ASGIApp
+
     from .settings import Settings
 
 HOST, PORT = "127.0.0.1", 8017
@@ -55,6 +57,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     serve.add_argument(
         "--timeout", type=float, default=60, metavar="SECONDS", help="for an upload, and for its answer (default: 60)"
     )
+    options.memory(serve)
     options.threads(serve)
     options.network(serve)
     serve.set_defaults(run=run)
@@ -73,19 +76,26 @@ def run(args: argparse.Namespace) -> int:
     from ..classifier import Classifier
     from ..errors import MissingExtraError
     from ..quiet import silent_runtime
+    from ..readers import Readers
 
     try:
         from .app import create
-        from .server import serve
     except ImportError as error:
         raise MissingExtraError(f"serve needs the extra: pip install 'covidnet-lite[web]' ({error})") from None
     settings = settings_of(args)
     if args.keep:
         files.check_folder(args.keep)
-    with silent_runtime():
-        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu)
-        _warm_up(classifier)
-    app = create(classifier, settings)
+        files.make_private(args.keep)
+    with Readers(within=settings.seconds) as reading:
+        with silent_runtime():
+            classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read)
+            _warm_up(classifier)
+        return _serve(args, create(classifier, settings))
+
+
+def _serve(args: argparse.Namespace, app: ASGIApp) -> int:
+    from .server import serve
+
     listener = _listen(args.host, args.port)
     port = listener.getsockname()[1]
     host = f"[{args.host}]" if ":" in args.host else args.host
@@ -183,10 +193,15 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _warm_up(classifier: Any) -> None:
     """Pays before the first image what the first image would pay: decoders, and the network's first run."""
+    import io
+
     import numpy as np
+    from PIL import Image
 
     grain = np.random.default_rng(0).integers(0, 256, (512, 512), dtype=np.uint8)
-    classifier.classify(grain)
+    picture = io.BytesIO()
+    Image.fromarray(grain).save(picture, "PNG")
+    classifier.classify(picture.getvalue())
     try:
         import pydicom.pixels  # noqa: F401
     except ImportError:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import __version__
+from ..codes import Code
 from ..place import ZONES
 from ..prediction import DISCLAIMER, STATUSES
 from .settings import MB, Settings
@@ -149,6 +150,7 @@ def _by_label(labels: Sequence[str], schema: Node) -> Node:
 def _schemas(labels: Sequence[str], negative: str | None) -> Node:
     status = {"enum": list(STATUSES)}
     label = {"enum": [*labels, None]}
+    code = {"enum": [code.value for code in Code]}
     shares = _by_label(labels, _SHARE)
     several = {"type": "array", "items": {"enum": list(labels)}, "uniqueItems": True}
     grid = {"type": "array", "items": {"type": "array", "items": _SHARE}}
@@ -161,6 +163,7 @@ def _schemas(labels: Sequence[str], negative: str | None) -> Node:
             "status": status,
             "label": label,
             "labels": several,
+            "code": _or_null(code),
             "reason": _or_null(_TEXT),
             "note": _TEXT,
             "image": _DIGEST,
@@ -171,6 +174,9 @@ def _schemas(labels: Sequence[str], negative: str | None) -> Node:
             "view": {"type": "array", "items": _SHARE, "minItems": 4, "maxItems": 4},
             "timings_ms": {"type": "object", "additionalProperties": _NUMBER},
             "examination": {"type": "object", "additionalProperties": _or_null(_TEXT)},
+            "notes": {"type": "array", "items": _TEXT},
+            "note_codes": {"type": "array", "items": code},
+            "reference": _TEXT,
             "model": _TEXT,
             "sha256": _DIGEST,
             "evidence": _or_null(_by_label(shown, evidence)),
@@ -214,7 +220,7 @@ def _schemas(labels: Sequence[str], negative: str | None) -> Node:
     )
     counts = _object({"cases": _COUNT, "not_kept": _COUNT, "without_label": _COUNT})
     return {
-        "Error": _object({"error": _TEXT}),
+        "Error": _object({"error": _TEXT}, {"code": code}),
         "Health": _object({"status": {"const": "ok"}, "model": _TEXT}),
         "Result": result,
         "Results": _object({"results": {"type": "array", "items": {"$ref": "#/components/schemas/Result"}}}),

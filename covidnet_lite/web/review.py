@@ -5,15 +5,18 @@ Every review is kept; of several on one image the last counts.
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .. import files
+from .. import files, radiograph
 from ..cases import Case
+from ..codes import Code
 from ..errors import InputError, OutputError
+from ..radiograph import Radiograph
 
 VERDICTS = ("agree", "disagree")
 LAYOUT = 1  # of the file
@@ -62,19 +65,23 @@ def check(review: Review, labels: Sequence[str]) -> None:
         InputError: it does not; the message says what to change.
     """
     if review.verdict not in VERDICTS:
-        raise InputError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}")
+        raise InputError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}", Code.WRONG_REQUEST)
     if review.label and review.label not in labels:
-        raise InputError(f"label {review.label!r} is none of {', '.join(labels)}; leave it empty for none of these")
+        raise InputError(
+            f"label {review.label!r} is none of {', '.join(labels)}; leave it empty for none of these",
+            Code.WRONG_REQUEST,
+        )
     answers = review.answer.split("|")
     left_open = len(answers) > 1 and review.verdict == "agree" and not review.label
     if review.answer and not left_open and (review.verdict == "agree") != (review.label in answers):
         raise InputError(
             f"to {review.verdict} with {review.answer!r} and to call {review.label or 'none of these'!r} right "
-            "contradict each other; change one"
+            "contradict each other; change one",
+            Code.WRONG_REQUEST,
         )
     for name, most in LONGEST.items():
         if len(getattr(review, name)) > most:
-            raise InputError(f"the {name} has more than {most} characters; shorten it")
+            raise InputError(f"the {name} has more than {most} characters; shorten it", Code.WRONG_REQUEST)
 
 
 class ReviewStore:
@@ -86,6 +93,7 @@ class ReviewStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._keep_private()
         columns = ", ".join(f"{name} TEXT NOT NULL" for name in COLUMNS)
         with self._open() as database:
             (layout,) = database.execute("PRAGMA user_version").fetchone()
@@ -118,10 +126,21 @@ class ReviewStore:
             rows = database.execute(f"SELECT {', '.join(COLUMNS)} FROM reviews WHERE id IN ({last}) ORDER BY id")
             return [Review(*row) for row in rows]
 
+    def _keep_private(self) -> None:
+        """Makes the file for this user alone; what SQLite writes beside it gets its rights."""
+        try:
+            self.path.parent.mkdir(files.OWN_FOLDER, parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, files.OWN_FILE))
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{self.path}: the reviews cannot be read or written ({error})") from error
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            if (one := self.path.with_name(self.path.name + suffix)).exists():
+                files.make_private(one)
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(files.OWN_FOLDER, parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=10)) as database, database:
                 database.execute("PRAGMA synchronous = FULL")
                 yield database
@@ -149,18 +168,16 @@ def export(reviews: Sequence[Review], keep: Path | None, source: str) -> Export:
     return Export(cases, len(labelled) - len(cases), len(reviews) - len(labelled))
 
 
-def keep_picture(image: bytes, digest: str, keep: Path) -> str:
+def keep_picture(image: bytes, digest: str, keep: Path, read: Callable[..., Radiograph] = radiograph.read) -> str:
     """Writes a radiograph's pixels, without header or name, as ``SHA-256.png``; returns that name.
 
     Raises:
         InputError: the image cannot be read.
         OutputError: it cannot be written.
     """
-    from .. import radiograph
-
     name = f"{digest}.png"
     if not (keep / name).is_file():
-        film = radiograph.read(image, name="the image").image
+        film = read(image, name="the image").image
         film.info.clear()  # what a PNG would carry along: profile, comments, EXIF
-        files.write_png(keep / name, film)
+        files.write_png(keep / name, film, files.OWN_FILE)
     return name

@@ -78,7 +78,7 @@ class ReviewApi:
         check(review, classifier.labels)
         if self.settings.keep:
             try:
-                keep_picture(data, digest, self.settings.keep)
+                keep_picture(data, digest, self.settings.keep, classifier.read)
             except InputError:  # refused by its header, so there is no picture of it
                 review = Review(**{**asdict(review), "kept": ""})
         store.add(review)

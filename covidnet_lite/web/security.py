@@ -67,7 +67,7 @@ class Guarded:
         host = headers.get("host", "")
         if not allowed_host(host, self.settings.hosts):
             return _no(421, f"this server is not called {host!r}; start it with --allow-host NAME if it is")
-        if scope["method"] not in SAFE and not same_origin(headers, host):
+        if scope["method"] not in SAFE and not same_origin(headers, f"{scope['scheme']}://{host}"):
             return _no(403, "the request comes from another site's page; open this server's own page")
         public = path in OPEN or path.startswith("/static/")
         if self.settings.token is not None and not public and not self._shown(headers.get("authorization", "")):
@@ -96,11 +96,15 @@ def allowed_host(host: str, names: frozenset[str]) -> bool:
     return True
 
 
-def same_origin(headers: Headers, host: str) -> bool:
-    """Whether a request that changes something comes from our own page, or from no page at all."""
-    origin = headers.get("origin")
-    if origin is not None:
-        return origin.partition("://")[2].lower() == host.lower()  # "null" has no second part
+def same_origin(headers: Headers, ours: str) -> bool:
+    """Whether a request that changes something comes from our own page, or from no page at all.
+
+    Args:
+        headers: of the request.
+        ours: ``SCHEME://HOST:PORT`` at which it reached us, compared with its ``Origin`` as a whole.
+    """
+    if origins := headers.getlist("origin"):
+        return [origin.lower() for origin in origins] == [ours.lower()]
     return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 

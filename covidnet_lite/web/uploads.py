@@ -8,17 +8,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
+from anyio import to_thread
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from .. import archive
+from ..errors import InputError
 from ..report import printable
 from .settings import MB, Settings
-from .turnstile import Crowded, Turnstile
+from .turnstile import Crowded, Ticket, Turnstile
 
 LONGEST_NAME = 200  # characters
 MOST_FIELDS = 16
+SLOWEST = 16 << 10  # bytes a second; a slower upload is ended
+PATIENCE = 5.0  # seconds for which it may be slower, or silent
 
 
 class NamedBytes(io.BytesIO):
@@ -56,18 +61,18 @@ async def received(request: Request, settings: Settings, turnstile: Turnstile) -
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
         raise HTTPException(415, "send the image as multipart/form-data, in a part named file: curl -F file=@xray.png")
-    size = _announced(request, settings.most_bytes)
+    _check_announced(request, settings.most_bytes)
     async with AsyncExitStack() as inside:
         try:
             with anyio.fail_after(settings.seconds):
-                await inside.enter_async_context(turnstile.admit(size))
+                ticket = await inside.enter_async_context(turnstile.admit())
         except (Crowded, TimeoutError):
             raise HTTPException(503, "busy with other uploads; try again", {"Retry-After": "1"}) from None
-        yield await _read(request, settings)
+        yield await _read(request, settings, ticket)
 
 
-async def _read(request: Request, settings: Settings) -> Upload:
-    stream = _bounded(request, settings.most_bytes)
+async def _read(request: Request, settings: Settings, ticket: Ticket) -> Upload:
+    stream = _bounded(request, settings.most_bytes, ticket)
     parser = _InMemory(request.headers, stream, max_files=settings.most_files, max_fields=MOST_FIELDS)
     try:
         with anyio.fail_after(settings.seconds):
@@ -76,15 +81,17 @@ async def _read(request: Request, settings: Settings) -> Upload:
         raise HTTPException(408, f"the upload took more than {settings.seconds:.0f} s; try again") from None
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
-            most = settings.most_files
-            raise HTTPException(400, f"Too many files; send {most} at most, or raise --max-files") from None
+            raise HTTPException(400, _too_many(settings)) from None
         raise HTTPException(400, f"the form cannot be read: {error.message}") from None
     files: list[tuple[str, bytes]] = []
     fields: dict[str, str] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if name == "file":
-                files.append((plain_name(value.filename or ""), await value.read()))
+                name, data = plain_name(value.filename or ""), await value.read()
+                files += await _unpacked(name, data, settings, ticket) if archive.is_archive(data) else [(name, data)]
+                if len(files) > settings.most_files:
+                    raise HTTPException(400, _too_many(settings))
             await value.close()
         else:
             fields[name] = value
@@ -93,28 +100,66 @@ async def _read(request: Request, settings: Settings) -> Upload:
     return Upload(files, fields)
 
 
+async def _unpacked(name: str, data: bytes, settings: Settings, ticket: Ticket) -> list[tuple[str, bytes]]:
+    """The films of a zip archive; together they may be as large as an upload. What cannot be read stays an archive."""
+    members = await to_thread.run_sync(lambda: list(archive.members(data, name)))
+    if len(members) > settings.most_files:
+        raise HTTPException(400, _too_many(settings))
+    found: list[tuple[str, bytes]] = []
+    room = settings.most_bytes
+    for member in members:
+        await ticket.take(min(member.size, room))
+        film = await to_thread.run_sync(_film, member, room)
+        room -= len(film)
+        found.append((f"{name}/{plain_name(member.name)}", film))
+    return found
+
+
+def _film(member: archive.Member, room: int) -> bytes:
+    try:
+        return member.read(room)
+    except InputError:
+        return archive.HEADS[0]  # read as what it is, an archive: it costs only itself
+
+
+def _too_many(settings: Settings) -> str:
+    return f"Too many files; send {settings.most_files} at most, or raise --max-files"
+
+
 def plain_name(name: str) -> str:
     """A client's name for a file as text that is safe to show: no folders, no control characters, not endless."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     return printable(last)[:LONGEST_NAME] or "image"
 
 
-def _announced(request: Request, most: int) -> int:
-    """The bytes to make room for: those announced, or all that are allowed where none are."""
+def _check_announced(request: Request, most: int) -> None:
     length = request.headers.get("content-length")
-    if length is None:
-        return most
-    if int(length) > most:  # uvicorn has seen to it that it is a number
+    if length is not None and int(length) > most:  # uvicorn has seen to it that it is a number
         raise _too_large(most)
-    return int(length)
 
 
-async def _bounded(request: Request, most: int) -> AsyncGenerator[bytes, None]:
-    total = 0
-    async for chunk in request.stream():
+async def _bounded(request: Request, most: int, ticket: Ticket) -> AsyncGenerator[bytes, None]:
+    """What comes, as there is room for it, and as long as it comes fast enough.
+
+    Raises:
+        HTTPException: 408 too slow; 413 too much.
+    """
+    stream, total, credit = request.stream(), 0, PATIENCE
+    while True:
+        start = anyio.current_time()
+        try:
+            with anyio.fail_after(credit):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise HTTPException(408, f"the upload came at less than {SLOWEST >> 10} KB a second; try again") from None
+        if chunk is None:
+            return
+        # Time that a client has in hand: what it sends earns more, what it does not send costs.
+        credit = min(PATIENCE, credit - (anyio.current_time() - start) + len(chunk) / SLOWEST)
         total += len(chunk)
         if total > most:
             raise _too_large(most)
+        await ticket.take(len(chunk))
         yield chunk
 
 

@@ -38,9 +38,9 @@ def test_the_table_has_ours_in_milliseconds_and_the_others_as_paired_ratios() ->
     assert "| **0.50× (0.50–0.50)** | 1.00× (1.00–1.00) |" in fast
 
 
-def test_the_page_says_what_was_left_out_and_that_ours_does_more() -> None:
+def test_the_page_says_what_was_left_out_and_that_covidnet_lite_does_more() -> None:
     page = comparison.document(found())
-    for words in ("**old** is left out: no Python", "Ours does more", "sha256 abc", "load 0.10"):
+    for words in ("**old** is left out: no Python", "covidnet_lite does more", "sha256 abc", "load 0.10"):
         assert words in page
     assert "was busy" not in page
     assert "was busy" in comparison.document(replace(found(), machine={**MACHINE, "load": 1.9}))

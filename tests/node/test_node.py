@@ -216,17 +216,18 @@ def test_an_error_in_a_part_of_it_ends_the_whole(
 ) -> None:
     import threading
 
+    from covidnet_lite.errors import BackendError
     from covidnet_lite.node import worker
     from covidnet_lite.node.service import Node
 
     def broken(*_: Any) -> None:
-        raise ZeroDivisionError("a bug")
+        raise BackendError("the network cannot run")  # no fault of the film
 
     monkeypatch.setattr(worker, "_process", broken)
     node = Node(settings)
     node._queue.add("1.2.3", as_bytes("1.2.3"))
     stop = threading.Event()
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(BackendError):
         node.run(stop)
     assert stop.is_set()
 

@@ -28,6 +28,7 @@ from pynetdicom.sop_class import (
 
 from benchmarks.orthanc import program
 from covidnet_lite.errors import SettingsError
+from covidnet_lite.node import door
 from covidnet_lite.node import receiver as module
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.settings import Limits, Senders, Settings, Tls
@@ -306,6 +307,29 @@ def test_a_tls_handshake_that_never_comes_holds_up_nobody(receiving: Receiving, 
         assert time.monotonic() - start < 3
         association.release()
         assert ended(silent)
+
+
+def test_silent_connections_keep_nobody_out(receiving: Receiving) -> None:
+    with receiving(limits=Limits(free_mb=0)) as (receiver, _):
+        silent = [socket.create_connection(("127.0.0.1", receiver.port)) for _ in range(10)]
+        for client in silent[5:]:
+            client.sendall(b"\1\0\0")  # the beginning of a request
+        association = associate(receiver.port, Verification)
+        assert association.is_established
+        association.release()
+        assert ended(silent[0])
+
+
+def test_an_association_that_is_silent_gives_way(receiving: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "YIELDS", 0.5)
+    with receiving(limits=Limits(free_mb=0, associations=2, per_address=2)) as (receiver, _):
+        held = [associate(receiver.port, Verification) for _ in range(2)]
+        time.sleep(0.6)
+        assert held[1].send_c_echo().Status == 0x0000
+        another = associate(receiver.port, Verification)
+        assert another.is_established
+        assert held[1].is_established
+        another.release()
 
 
 def test_an_address_or_port_that_is_not_ours_is_told(settings: Settings, tmp_path: Path) -> None:

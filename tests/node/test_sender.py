@@ -277,3 +277,24 @@ def test_certificates_that_cannot_be_used_are_told(told: Settings, tmp_path: Pat
         with pytest.raises(SettingsError, match=r"\.pem: cannot be used for TLS|none: cannot be used for TLS"):
             Sender(replace(told, pacs=replace(told.pacs, tls=bad)), queue, threading.Event())
     queue.close()
+
+
+def test_a_parcel_that_fails_in_a_way_nobody_foresaw_is_set_aside_and_the_next_is_sent(
+    told: Settings, results: Any, pacs: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, left = Sender._store, ["DOE JANE"]  # no word of the line that raises it, which the traceback shows
+
+    def surprising(sender: Sender, path: Path) -> int | None:
+        if left:
+            raise KeyError(left.pop())
+        return whole(sender, path)
+
+    monkeypatch.setattr(Sender, "_store", surprising)
+    pacs(told.pacs.port)
+    with sending(told) as queue:
+        for uid in ("1.1", "1.2"):
+            put(queue, uid, results(uid))
+        assert soon(lambda: queue.counts["outgoing"] == 0)
+        assert (queue.counts["sent"], queue.counts["failed"]) == (1, 1)
+    assert "reference" in caplog.text
+    assert "DOE" not in caplog.text

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from covidnet_lite import metrics
+from convert import network, quantize
+from convert.judgement import Judgement
+from covidnet_lite import metrics, model
+from covidnet_lite.cases import read_cases
 from covidnet_lite.operating_point import NEVER
 from training import answering
 from training.answering import Risks
@@ -87,3 +93,17 @@ def test_the_scale_of_the_extent_rises_and_states_its_error() -> None:
     assert scale.error == pytest.approx(np.abs(found - graded[250:]).mean(), abs=1e-3)
     assert scale.error < 0.12
     assert np.abs(np.interp([0.1, 0.3, 0.5], scale.raw, scale.extent) - [0.15, 0.45, 0.75]).max() < 0.08
+
+
+def test_the_step_from_float_counts_what_both_networks_say_by_the_same_rules(chests: Path) -> None:
+    base = model.load("base")
+    names = {"clear": "normal", "clouded": "pneumonia"}
+    cases = [replace(c, label=names[c.label]) for c in read_cases(chests)]
+    cases[0] = replace(cases[0], label="indeterminate")
+    graph = network.load(quantize.CHECKPOINT).tflite
+    found = answering.step_from_float(base, graph, Judgement((0.5, -0.5, 0.0), 1.3), cases)
+    assert found["images"] == len(cases)
+    assert found["top-1 agreement"] >= 0.9
+    assert 0 < found["confidence drift"] < 0.05
+    ill = answering.step_from_float(base, graph, Judgement((-50.0, 50.0, 0.0)), cases)  # both always say pneumonia
+    assert ill["float accuracy"] == ill["int8 accuracy"] == pytest.approx(24 / 47, abs=1e-4)

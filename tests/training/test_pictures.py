@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from covidnet_lite.box import WHOLE
 from covidnet_lite.cases import read_cases
 from covidnet_lite.errors import DatasetError
-from covidnet_lite.fit import WHOLE, InputSpec
+from covidnet_lite.fit import InputSpec
 from training import pictures
 
 SPEC = InputSpec(32, 32)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image, PngImagePlugin
 
-from covidnet_lite.cases import manifest_text, read_cases
+from covidnet_lite.cases import Case, manifest_text, read_cases
 from covidnet_lite.errors import InputError, OutputError
 from covidnet_lite.web.review import Review, ReviewStore, check, export, keep_picture
 
@@ -99,3 +101,37 @@ def test_of_a_picture_only_its_pixels_are_kept(film_image: Image.Image, tmp_path
     assert b"Jane" in (tmp_path / "named.png").read_bytes()
     assert b"Jane" not in (tmp_path / name).read_bytes()
     assert Image.open(tmp_path / name).tobytes() == film_image.tobytes()
+
+
+def rights(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_reviews_and_kept_pictures_are_for_the_user_alone(film_png: Path, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        path, keep = tmp_path / "new" / "reviews.sqlite", tmp_path / "keep"
+        ReviewStore(path).add(REVIEW)
+        keep_picture(film_png.read_bytes(), "a" * 64, keep)
+        assert (rights(path.parent), rights(path), rights(keep / f"{'a' * 64}.png")) == (0o700, 0o600, 0o600)
+    finally:
+        os.umask(before)
+
+
+def test_reviews_that_others_could_read_no_longer_are(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.sqlite"
+    ReviewStore(path).add(REVIEW)
+    path.chmod(0o664)
+    assert ReviewStore(path).latest() == [REVIEW]
+    assert rights(path) == 0o600
+
+
+def test_the_manifest_holds_no_formula_and_is_read_as_it_was(film_png: Path, tmp_path: Path) -> None:
+    case = Case(film_png, "-normal", "=2+5", "@here", "")
+    number = Case(film_png, "covid", "-17", "\thospital", "")
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(manifest_text([case, number]).encode())
+    rows = path.read_text().splitlines()[1:]
+    assert rows[0].split(",")[1:4] == ["'-normal", "'=2+5", "'@here"]
+    assert rows[1].split(",")[1:4] == ["covid", "-17", "'\thospital"]
+    assert read_cases(path) == [case, number]

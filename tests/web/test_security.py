@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from starlette.datastructures import Headers
 
 from covidnet_lite.web.security import allowed_host, same_origin
 
@@ -43,6 +44,35 @@ def test_another_sites_page_cannot_send_anything(server: Server, film_png: Path,
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("origin", "right"),
+    [
+        ("http://pi:8017", True),
+        ("HTTP://PI:8017", True),
+        ("https://pi:8017", False),
+        ("evil://pi:8017", False),
+        ("http://pi", False),
+        ("http://pi:8017/", False),
+        ("http://evil@pi:8017", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_the_origin_is_compared_as_a_whole(origin: str, right: bool) -> None:
+    assert same_origin(Headers({"Origin": origin}), "http://pi:8017") is right
+
+
+def test_two_origins_are_none() -> None:
+    twice = Headers(raw=[(b"origin", b"http://pi:8017"), (b"origin", b"https://evil.example")])
+    assert not same_origin(twice, "http://pi:8017")
+
+
+def test_a_page_of_ours_without_encryption_is_another_page(server: Server, film_png: Path) -> None:
+    other = server.url.replace("http://", "https://")
+    assert server.classify(film_png, headers={"Origin": other}).status_code == 403
+    assert server.classify(film_png, headers={"Origin": server.url}).status_code == 200
+
+
 def test_without_the_token_only_the_empty_page_is_given(film_png: Path, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("sixteen-or-more-letters\n")
@@ -76,7 +106,7 @@ def test_names_under_which_it_may_be_called(host: str, allowed: bool) -> None:
 
 
 def test_a_command_line_client_has_no_origin_and_is_let_in() -> None:
-    assert same_origin({}, "localhost")  # type: ignore[arg-type]
+    assert same_origin(Headers({}), "http://localhost")
 
 
 @pytest.mark.parametrize(

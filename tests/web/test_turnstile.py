@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from covidnet_lite.web.turnstile import Crowded, Turnstile
+from covidnet_lite.web.turnstile import START, Crowded, Turnstile
 
 from .conftest import awaited
 
@@ -121,5 +121,69 @@ def test_whoever_gives_up_in_the_moment_of_being_let_in_gives_the_room_back() ->
         await settled()
         assert not second.inside
         assert turnstile.inside == 0
+
+    awaited(scene)
+
+
+def test_whoever_announces_much_and_sends_little_takes_little() -> None:
+    async def scene() -> None:
+        turnstile = Turnstile(64 << 20, waiting=0)
+        async with turnstile.admit() as slow, turnstile.admit() as quick:
+            await slow.take(1)
+            await quick.take(40 << 20)
+            assert turnstile.inside == (40 << 20) + START
+        assert turnstile.inside == 0
+
+    awaited(scene)
+
+
+def test_a_place_is_kept_for_short_uploads() -> None:
+    async def scene() -> None:
+        turnstile = Turnstile(64 << 20, waiting=10)
+        async with turnstile.admit() as first, turnstile.admit() as large:
+            await first.take(40 << 20)
+            waits = asyncio.create_task(large.take(20 << 20))
+            await settled()
+            assert not waits.done()  # it would fit, but not beside what is kept
+            short = asyncio.create_task(_whole(turnstile, 1 << 20))
+            await asyncio.wait_for(short, 5)
+            await first.take(0)
+            waits.cancel()
+            await settled()
+        assert (turnstile.inside, turnstile.queued) == (0, 0)
+
+    awaited(scene)
+
+
+async def _whole(turnstile: Turnstile, size: int) -> None:
+    async with turnstile.admit() as ticket:
+        await ticket.take(size)
+
+
+def test_the_first_inside_goes_on_where_all_would_wait_for_each_other() -> None:
+    async def scene() -> None:
+        turnstile = Turnstile(10 << 20, waiting=10)
+        done = await asyncio.wait_for(asyncio.gather(*(_whole(turnstile, 6 << 20) for _ in range(5))), 5)
+        assert len(done) == 5
+        assert turnstile.inside == 0
+
+    awaited(scene)
+
+
+def test_those_who_time_out_together_all_hear_of_it() -> None:
+    async def scene() -> None:
+        turnstile = Turnstile(10, waiting=100)
+        heard: list[str] = []
+
+        async def wait() -> None:
+            try:
+                async with asyncio.timeout(0.2), turnstile.admit(10):
+                    await asyncio.sleep(9)
+            except TimeoutError:
+                heard.append("busy")
+
+        await asyncio.gather(*(wait() for _ in range(5)))
+        assert heard == ["busy"] * 5
+        assert (turnstile.inside, turnstile.queued) == (0, 0)
 
     awaited(scene)

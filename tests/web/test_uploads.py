@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import zipfile
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
+from covidnet_lite.web import uploads
 from covidnet_lite.web.settings import MB, Settings
-from covidnet_lite.web.turnstile import Turnstile
+from covidnet_lite.web.turnstile import START, Turnstile
 from covidnet_lite.web.uploads import Upload, plain_name, received
 
 from .conftest import awaited
@@ -43,7 +46,7 @@ def take(body: bytes, kind: str, whole: bool = True, announced: bool = True, set
 
     async def scene() -> Upload:
         async with received(Request({"type": "http", "headers": headers}, receive), settings, turnstile) as upload:
-            assert turnstile.inside == (len(body) if announced else settings.most_bytes)  # its room is held
+            assert turnstile.inside == max(len(body), START)  # its room is held, whatever was announced
             return upload
 
     try:
@@ -51,6 +54,37 @@ def take(body: bytes, kind: str, whole: bool = True, announced: bool = True, set
         return upload
     finally:
         assert turnstile.inside == 0  # and given back, however it ended
+
+
+def packed(*members: tuple[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members:
+            file.writestr(name, data)
+    return buffer.getvalue()
+
+
+def test_a_zip_archive_is_taken_apart_within_the_room_of_an_upload() -> None:
+    body, kind = form(("ward.zip", packed(("a/x.png", b"123"), ("y.png", bytes(2 * MB)))))
+    turnstile = Turnstile(8 * MB, 0)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def scene() -> tuple[Upload, int]:
+        request = Request({"type": "http", "headers": [(b"content-type", kind.encode())]}, receive)
+        async with received(request, SETTINGS, turnstile) as upload:
+            return upload, turnstile.inside
+
+    upload, inside = awaited(scene)
+    assert upload.files == [("ward.zip/x.png", b"123"), ("ward.zip/y.png", b"PK\3\4")]  # larger than all may be
+    assert inside >= MB  # what is unpacked takes room as well
+
+
+def test_a_zip_archive_of_more_films_than_may_be_sent_is_refused() -> None:
+    with pytest.raises(HTTPException) as caught:
+        take(*form(("ward.zip", packed(*[(f"{i}.png", b"x") for i in range(4)]))))
+    assert (caught.value.status_code, "Too many files" in caught.value.detail) == (400, True)
 
 
 def test_files_and_fields_come_as_they_were_sent_in_their_order() -> None:
@@ -122,3 +156,11 @@ def test_nothing_is_read_while_there_is_no_room() -> None:
 )
 def test_a_name_is_made_safe_to_show(name: str, plain: str) -> None:
     assert plain_name(name) == plain
+
+
+def test_an_upload_that_comes_too_slowly_is_ended_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "PATIENCE", 0.1)
+    with pytest.raises(HTTPException) as caught:
+        take(*form(("a.png", b"x")), whole=False, settings=replace(SETTINGS, seconds=60))
+    assert caught.value.status_code == 408
+    assert "16 KB a second" in caught.value.detail

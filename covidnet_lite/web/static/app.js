@@ -13,6 +13,7 @@ import { fate, showPanel } from "./panel.js";
 import { ReviewForm } from "./review.js";
 import { watchTheme } from "./theme.js";
 import { Viewer } from "./viewer.js";
+import { isZip, unpacked } from "./zip.js";
 
 const AT_ONCE = 3; // requests; the server has few cores
 const REMEMBERED = 8; // pictures of films seen last
@@ -40,7 +41,8 @@ cases.addEventListener("select", showSelected);
 viewer.addEventListener("view", showView);
 viewer.addEventListener("detail", moreDetail);
 
-function take(files) {
+async function take(given) {
+  const files = given.some(isZip) ? await unpacked(given) : given;
   if (!files.length) return;
   waiting.push(...cases.add(files));
   work();

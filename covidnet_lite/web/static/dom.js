@@ -22,6 +22,13 @@ export function percent(share, digits = 1) {
   return `${text}%`;
 }
 
+// A number and the limit it is compared with, in the least digits, 2 to 6, with which they do not read alike.
+export function beside(value, limit) {
+  let digits = 2;
+  while (digits < 6 && value !== limit && value.toFixed(digits) === limit.toFixed(digits)) digits += 1;
+  return [value.toFixed(digits), limit.toFixed(digits)];
+}
+
 // The least digits, 1 to 6, with which no share reads like a threshold that it is not.
 export function digitsApart(shares, thresholds) {
   const alike = (digits) =>

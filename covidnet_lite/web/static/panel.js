@@ -1,7 +1,7 @@
 // What is told of one film: answer, probabilities, why there is none, and how it came about.
 
 import { negativeOf, PENDING } from "./cases.js";
-import { byId, digitsApart, element, percent } from "./dom.js";
+import { beside, byId, digitsApart, element, percent } from "./dom.js";
 
 const OUTSIDE = "mostly outside the lungs"; // as covidnet_lite/place.py has it
 
@@ -116,15 +116,14 @@ function facts(one, about) {
   const stages = Object.entries(result.timings_ms ?? {});
   const total = stages.reduce((sum, [, ms]) => sum + ms, 0);
   const told = Object.values(result.examination ?? {}).filter(Boolean).join(", ");
+  const known = result.distance != null && about.guard_limit != null;
+  const [far, most] = known ? beside(result.distance, about.guard_limit) : [];
   const rows = [
     ["Time", stages.length && `${total.toFixed(1)} ms: ${stages.map(([s, ms]) => `${s} ${ms.toFixed(1)}`).join(", ")}`],
     ["On screen", one.waited],
     ["Header", told],
-    [
-      "Strangeness",
-      result.distance != null && about.guard_limit != null &&
-        `${result.distance.toFixed(2)} (ordinary about 1, refused above ${about.guard_limit.toFixed(2)})`,
-    ],
+    ["Notes", (result.notes ?? []).join("; ")],
+    ["Strangeness", far && `${far} (ordinary about 1, refused above ${most})`],
     ["Network", `${about.model}, in ${about.runtime}`],
     ["SHA-256", about.sha256],
     ["Image", result.image && `SHA-256 ${result.image}`],

@@ -1,0 +1,157 @@
+"""How much one radiograph may cost, in bytes of memory, seconds of processor and reads of its file.
+
+A file of a few bytes may claim whatever it likes; a decoder believes it. So what decoding will take is estimated first
+(:mod:`covidnet_lite.costs`) and compared with a budget. Services hold their decoders to it by the kernel as well
+(:mod:`covidnet_lite.readers`).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import lru_cache
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from .codes import Code
+from .errors import InputError, SettingsError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+MB = 10**6
+PIXELS = 100_000_000  # about twice the largest detector; a 50,000 x 50,000 header stops here
+MEMORY = "COVIDNET_LITE_MEMORY_MB"  # environment variables that say otherwise
+SECONDS = "COVIDNET_LITE_CPU_SECONDS"
+LEAST, MOST = 128 * MB, 384 * MB  # a quarter of the machine's memory, within these; 256 MB of a gigabyte
+FAST, SLOW = 5, 20  # seconds of processor; a Raspberry Pi takes several times as long as a PC
+READS = 300_000  # of a picture's head: one made of millions of empty parts takes minutes to walk through
+ELEMENTS = 100_000  # reads of a DICOM header, two or so for each element; real ones have some hundred elements
+SEQUENCE = MB  # bytes of one in a DICOM header
+SPARE = 64 * MB  # read at most: the file twice, and this
+
+
+def memory() -> int:
+    """Bytes that decoding one radiograph may take.
+
+    Raises:
+        SettingsError: the environment variable is no whole number of megabytes.
+    """
+    told = _whole(MEMORY)
+    return told * MB if told else min(max(installed() // 4, LEAST), MOST)
+
+
+def cpu_seconds() -> int:
+    """Seconds of processor that decoding one radiograph may take in a service.
+
+    Raises:
+        SettingsError: the environment variable is no whole number of seconds.
+    """
+    return _whole(SECONDS) or (SLOW if platform.machine().startswith(("arm", "aarch64")) else FAST)
+
+
+def _whole(variable: str) -> int:
+    text = os.environ.get(variable, "")
+    if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
+        raise SettingsError(f"{variable} is {text!r}; give a whole number, 1 or more")
+    return int(text or 0)
+
+
+@lru_cache(maxsize=1)
+def installed() -> int:
+    """Bytes of memory of this machine, a gigabyte where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 1 << 30
+
+
+def check(needed: int, name: str) -> None:
+    """Refuses what takes more memory than there is.
+
+    Args:
+        needed: bytes, estimated.
+        name: of the radiograph.
+
+    Raises:
+        InputError: it takes more.
+    """
+    if needed > memory():
+        raise InputError(
+            f"{name}: would take {-(-needed // MB)} MB of memory to decode, and {memory() // MB} MB are allowed; "
+            f"reduce it, or allow more ({MEMORY})",
+            Code.TOO_COSTLY,
+        )
+
+
+def check_sequences(header: Dataset, name: str) -> None:
+    """Refuses a DICOM header with a sequence still to be parsed that is longer than any real one.
+
+    An empty item takes eight bytes in the file and a hundred times as much in memory.
+
+    Raises:
+        InputError: there is one.
+    """
+    from pydicom.datadict import dictionary_VR
+
+    for tag, element in header._dict.items():  # not parsed by looking at it
+        value = getattr(element, "value", None)
+        if not tag.is_private and isinstance(value, bytes) and len(value) > SEQUENCE:
+            try:
+                sequence = "SQ" in (getattr(element, "VR", None), dictionary_VR(tag))
+            except KeyError:  # not in the standard: nobody asks for it
+                continue
+            if sequence:
+                raise InputError(
+                    f"{name}: its sequence {tag} is {len(value) // MB} MB long; export it without", Code.TOO_COSTLY
+                )
+
+
+def bounded(file: IO[bytes]) -> IO[bytes]:
+    """A picture's file that is not read more often, or more of it, than a real one needs."""
+    return cast("IO[bytes]", Bounded(file))
+
+
+def lift(file: IO[bytes]) -> None:
+    """Lifts the limits of such a file, once its head has been read and what is left is bounded otherwise."""
+    if isinstance(file, Bounded):
+        file.unlimited()
+
+
+class Bounded:
+    """A binary file that may be read so often and so much, and no more; everything else is the file's own.
+
+    It stands between a file and the parser of its head: tags that all point at one large value, or millions of empty
+    parts, would be read without end.
+    """
+
+    def __init__(self, file: IO[bytes], reads: int = READS) -> None:
+        self._file, self._reads = file, reads
+        here = file.tell()
+        self._bytes = 2 * file.seek(0, os.SEEK_END) + SPARE
+        file.seek(here)
+
+    def read(self, size: int = -1) -> bytes:
+        """As of any file.
+
+        Raises:
+            OSError: it has been read too often or too much.
+        """
+        data = self._file.read(size)
+        self._reads -= 1
+        self._bytes -= len(data)
+        if self._reads < 0 or self._bytes < 0:
+            raise OSError("it is made of more parts than a radiograph has")
+        return data
+
+    def unlimited(self) -> None:
+        """Lifts the limits."""
+        self._reads = self._bytes = 1 << 62
+
+    def __enter__(self) -> Bounded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)

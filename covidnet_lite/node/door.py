@@ -1,0 +1,180 @@
+"""Who may come in to the receiver: known addresses, that say at once what they want, and not too many from one.
+
+A connection costs no thread before its first message is there as a whole. One that says nothing is let go after some
+seconds, or as soon as others need its place; an association that has fallen silent gives way when there is no other.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import select
+import socket
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+from pynetdicom.transport import AssociationServer
+
+from ..unforeseen import unforeseen
+from .settings import Network
+
+log = logging.getLogger(__name__)
+
+FIRST = 5.0  # seconds from a connection to its first message, as a whole
+WAITING = 64  # connections that have not sent it yet
+EACH = 4  # of them for every association that one address may have
+YIELDS = 5.0  # seconds of silence after which an association gives way to another
+HELLO, ASSOCIATE_RQ = 0x16, 0x01  # how a first message begins, with TLS and without
+GLANCE = 0.01  # seconds between looks at connections that have begun to say something
+
+
+@dataclass(eq=False)
+class _Visitor:
+    """A connection that has not asked for an association yet."""
+
+    client: socket.socket
+    address: Any
+    since: float
+    begun: bool = False
+
+    @property
+    def host(self) -> str:
+        """The address alone."""
+        return str(self.address[0])
+
+
+class DoorServer(AssociationServer):  # type: ignore[misc]
+    """Talks to known addresses only; no slow handshake and no flood of connections holds up others."""
+
+    request_queue_size = 64  # connections not yet looked at
+
+    def __init__(self, *args: Any, networks: tuple[Network, ...], per_address: int, **more: Any) -> None:
+        self._networks, self._per_address = networks, per_address
+        self._visitors: list[_Visitor] = []
+        self._over = threading.Event()
+        self._dismissed: WeakSet[Any] = WeakSet()  # associations
+        super().__init__(*args, **more)
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Lets in until :meth:`end`."""
+        while not self._over.is_set():
+            silent = [visitor.client for visitor in self._visitors if not visitor.begun]
+            wait = poll_interval if len(silent) == len(self._visitors) else GLANCE
+            ready, _, _ = select.select([self.socket, *silent], [], [], wait)
+            if self.socket in ready:
+                self._handle_request_noblock()
+            for visitor in list(self._visitors):
+                try:
+                    self._look_at(visitor)
+                except Exception as error:  # one connection never closes the door
+                    unforeseen(f"a connection with {visitor.host}", error)
+                    self._send_away(visitor)
+
+    def end(self) -> None:
+        """Lets nobody in any more."""
+        self._over.set()
+
+    def server_close(self) -> None:
+        """Hangs up on whoever waits, too."""
+        super().server_close()
+        for visitor in list(self._visitors):
+            self._send_away(visitor)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accepts, without any handshake."""
+        client, address = self.socket.accept()
+        client.setblocking(False)  # with a time-out, even a glance would wait for it
+        return client, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether the address may send."""
+        address = ipaddress.ip_address(client_address[0].split("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        if not any(address in network for network in self._networks):
+            log.warning("refused a connection from %s, which is not among the addresses that may send", address)
+            return False
+        return True
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Has a connection wait for its first message; where too many wait, the longest of the busiest address goes."""
+        self._visitors.append(_Visitor(request, client_address, time.monotonic()))
+        hosts = Counter(visitor.host for visitor in self._visitors)
+        busiest, count = hosts.most_common(1)[0]
+        if count > EACH * self._per_address or len(self._visitors) > WAITING:
+            self._send_away(next(visitor for visitor in self._visitors if visitor.host == busiest))
+
+    def _look_at(self, visitor: _Visitor) -> None:
+        try:
+            said = visitor.client.recv(1 << 17, socket.MSG_PEEK)
+        except BlockingIOError:
+            said = None
+        except OSError:
+            said = b""
+        if said == b"":  # it has hung up
+            self._send_away(visitor)
+        elif said and whole(said, tls=bool(self.ssl_context)) and self._has_room(visitor.host):
+            self._let_in(visitor)
+        elif time.monotonic() - visitor.since > FIRST:
+            log.warning("ended a connection with %s, which asked for nothing within %.0f s", visitor.host, FIRST)
+            self._send_away(visitor)
+        else:
+            visitor.begun = said is not None
+
+    def _let_in(self, visitor: _Visitor) -> None:
+        client = visitor.client
+        client.settimeout(self.ae.network_timeout)
+        if self.ssl_context:
+            # The handshake comes with the first read, in the association's own thread.
+            client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        self._visitors.remove(visitor)
+        self.finish_request(client, visitor.address)
+
+    def _has_room(self, host: str) -> bool:
+        """Whether another association may begin; where there is none, one that is silent gives way."""
+        active = self.active_associations
+        ours = [one for one in active if one.requestor.address == host]
+        if len(ours) >= self._per_address:
+            self._give_way(ours)
+            return False
+        if len(active) >= self.ae.maximum_associations and self._give_way(active):
+            return False
+        return bool(len(active) < 2 * self.ae.maximum_associations)  # a few too many are told so in DICOM
+
+    def _give_way(self, associations: list[Any]) -> bool:
+        """Has the association end that has been silent longest, if for so long; whether one ends."""
+        longest = max(associations, key=_silence)
+        if longest in self._dismissed:
+            return True
+        silence = _silence(longest)
+        if silence < YIELDS:
+            return False
+        log.warning("ended an association with %s, silent for %.0f s: others wait", longest.requestor.address, silence)
+        self._dismissed.add(longest)
+        longest.abort(block=False)
+        return True
+
+    def _send_away(self, visitor: _Visitor) -> None:
+        if visitor in self._visitors:
+            self._visitors.remove(visitor)
+        self.shutdown_request(visitor.client)
+
+
+def whole(said: bytes, tls: bool) -> bool:
+    """Whether a first message is there as a whole: a PDU (PS3.8, 9.3.1), or the record of a TLS ClientHello.
+
+    What is longer than a receive buffer holds is not waited for, nor what begins as neither: its reader refuses it.
+    """
+    if said[0] != (HELLO if tls else ASSOCIATE_RQ):
+        return True
+    if tls:
+        return len(said) >= 5 and len(said) >= 5 + int.from_bytes(said[3:5], "big")
+    return len(said) >= 6 and len(said) >= min(6 + int.from_bytes(said[2:6], "big"), 1 << 15)
+
+
+def _silence(association: Any) -> float:
+    reader = association.dul.socket.recv if association.dul.socket else None
+    return float(getattr(reader, "silent", 0.0))
