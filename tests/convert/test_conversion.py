@@ -585,7 +585,7 @@ def test_a_full_device_is_said_in_one_line(
     given: Path, folder: Path, tmp_path: Path, capsys: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = open
-    monkeypatch.setattr(files, "open", lambda path, mode: real("/dev/full", "wb"), raising=False)
+    monkeypatch.setattr(files, "open", lambda path, mode, **more: real("/dev/full", "wb"), raising=False)
     refuse(
         command(given, "--calibration", folder),
         "out.tflite: cannot be written (No space left on device)",
