@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.network import FloatNetwork
+from convert.progress import track
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.fit import InputSpec, normalise
 
@@ -86,7 +87,7 @@ def record(network: FloatNetwork, images: npt.NDArray[np.uint8]) -> Activations:
     layers = layers_of(list(tensors), network)
     interpreter = all_tensors(network.tflite)
     recorders = {name: _Recorder(len(images)) for name in tensors}
-    for image in images:
+    for image in track(images, len(images), "recording activations"):
         run(interpreter, normalise(image[None], network.spec))
         for name, index in tensors.items():
             recorders[name].add(interpreter.get_tensor(index))

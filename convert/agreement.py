@@ -17,6 +17,8 @@ from covidnet_lite.interpreter import Interpreter
 
 Array = npt.NDArray[Any]
 
+NEAR = 0.1  # of probability between the two best classes
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -30,6 +32,8 @@ class Agreement:
         float_correct, correct: how many each classifies rightly.
         float_only, only: how many one classifies rightly and the other does not.
         differing: names of the images that they disagree on.
+        near: how many are near ties to float, which any rounding may turn; see :func:`near_ties`.
+        near_differing: how many of those they disagree on.
     """
 
     images: int
@@ -41,12 +45,25 @@ class Agreement:
     float_only: int
     only: int
     differing: tuple[str, ...]
+    near: int = 0
+    near_differing: int = 0
+
+    @property
+    def clear(self) -> float:
+        """Top-1 agreement on the images that are no near ties; 1 where all are."""
+        return 1 - (len(self.differing) - self.near_differing) / max(self.images - self.near, 1)
 
     @property
     def mcnemar(self) -> float:
         """Two-sided exact p that both are right equally often (McNemar, Psychometrika 1947)."""
         n, k = self.float_only + self.only, min(self.float_only, self.only)
         return float(min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n))
+
+
+def near_ties(probabilities: Array) -> npt.NDArray[np.bool_]:
+    """``(n, classes)`` -> ``(n,)``: whether the two best classes lie within ``NEAR`` of each other."""
+    best = np.sort(probabilities, axis=1)[:, -2:]
+    return np.asarray(best[:, 1] - best[:, 0] < NEAR)
 
 
 def compare(names: Sequence[str], targets: Array, floats: Array, quantised: Array) -> Agreement:
@@ -62,7 +79,7 @@ def compare(names: Sequence[str], targets: Array, floats: Array, quantised: Arra
     """
     if not len(names):
         raise DatasetError("there is no image to judge on; check --data")
-    top_f, top_q = floats.argmax(1), quantised.argmax(1)
+    top_f, top_q, near = floats.argmax(1), quantised.argmax(1), near_ties(floats)
     rows = np.arange(len(names))
     known = targets >= 0
     right_f, right_q = (top_f == targets) & known, (top_q == targets) & known
@@ -76,6 +93,8 @@ def compare(names: Sequence[str], targets: Array, floats: Array, quantised: Arra
         float_only=int((right_f & ~right_q).sum()),
         only=int((right_q & ~right_f).sum()),
         differing=tuple(name for name, same in zip(names, top_f == top_q) if not same),
+        near=int(near.sum()),
+        near_differing=int((near & (top_f != top_q)).sum()),
     )
 
 

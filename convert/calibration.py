@@ -1,4 +1,4 @@
-"""Representative radiographs: chosen level over labels and sources, and never those that are judged on."""
+"""Representative images: chosen level over labels and sources, and never those that are judged on."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from convert.progress import track
 from covidnet_lite import radiograph
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
@@ -123,7 +124,7 @@ def gather(items: Sequence[T], make: Callable[[T], R]) -> list[R]:
             return str(error)
 
     with ThreadPoolExecutor() as pool:
-        made = list(pool.map(one, items))
+        made = list(track(pool.map(one, items), len(items), "reading images"))
     if broken := [m for m in made if isinstance(m, str)]:
         raise DatasetError("these images cannot be read:\n  " + "\n  ".join(broken[:SHOWN]))
     return [m[0] for m in made if not isinstance(m, str)]

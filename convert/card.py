@@ -22,7 +22,7 @@ def write(manifest: Manifest, scheme: str, what: str, figures: dict[str, Any]) -
     spec = manifest.input
     facts = {
         "labels": ", ".join(manifest.labels),
-        "input": f"one {'picture in colour' if spec.in_colour else 'gray radiograph'}, {spec.height} x {spec.width}"
+        "input": f"one {_what(manifest)}, {spec.height} x {spec.width}"
         + (f", channels in the order {spec.colour}" if spec.in_colour else "")
         + (" in three equal channels" if spec.channels == 3 and not spec.in_colour else "")
         + (", cropped to the lungs by the network in lungs.tflite" if spec.lungs else "")
@@ -39,7 +39,8 @@ def write(manifest: Manifest, scheme: str, what: str, figures: dict[str, Any]) -
     lines = [
         f"# {manifest.name} {manifest.version}".rstrip(),
         "",
-        f"**{manifest.intended_use}** It tells which training class an image resembles, not what a person has.",
+        f"**{manifest.intended_use}** It tells which training class an image resembles"
+        + (", not what a person has." if manifest.is_of_radiographs else "."),
         "",
         "| | |",
         "|---|---|",
@@ -59,6 +60,12 @@ def write(manifest: Manifest, scheme: str, what: str, figures: dict[str, Any]) -
         "",
     ]
     return "\n".join(lines)
+
+
+def _what(manifest: Manifest) -> str:
+    if manifest.input.in_colour:
+        return "picture in colour"
+    return "gray radiograph" if manifest.is_of_radiographs else "gray picture"
 
 
 def _cell(value: Any) -> str:

@@ -14,11 +14,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert import calibration, card, held_out, judgement, ladder, layers, material, metadata, network, report
+from convert import (
+    c_array,
+    calibration,
+    card,
+    held_out,
+    judgement,
+    ladder,
+    layers,
+    material,
+    metadata,
+    network,
+    report,
+)
 from convert import edgetpu as lint
 from convert import edgetpu_compiler as compiler
-from convert.agreement import latencies
+from convert.agreement import NEAR, latencies, near_ties
 from convert.candidate import Candidate, agree
+from convert.disagreement import Disagreement, largest
 from convert.held_out import HeldOut
 from convert.judgement import Judgement, beside
 from convert.material import Material
@@ -31,6 +44,7 @@ from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.interpreter import Interpreter, outputs
 from covidnet_lite.manifest import Manifest, seal
+from covidnet_lite.prediction import calibrated
 
 COUNT, SYNTHETIC_COUNT = 200, 32  # representative pictures
 PACKAGES = ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert")
@@ -77,6 +91,12 @@ def convert(options: Options, say: Callable[[str], Any] = print) -> report.Repor
 
     plain = _manifest(options, net)
     floats = _logits(net.tflite, plain, images)
+    near = near_ties(calibrated(floats, plain))
+    if images is not None and near.mean() > 1 - options.min_agreement:
+        say(
+            f"float hesitates on {near.sum()} of {len(near)} held-out images, where its two best classes are within "
+            f"{NEAR:.0%} of each other: rounding may turn those, so agreement says less than usual"
+        )
     attempts, made = _make_all(options, net, plain, given, cases, images, floats, say)
     recorded = _recorded_figures(options.stem) if images is None else {}
     candidates = _judge_all(net, made, images, floats, recorded)
@@ -93,6 +113,7 @@ def convert(options: Options, say: Callable[[str], Any] = print) -> report.Repor
         images.what if images else "nothing",
         plain.provenance["packages"],
         net.assumed,
+        _disagreements(made[0], images, floats) if options.report and images is not None else [],
     )
     say(report.to_text(told, len(net.tflite)))
     if recorded and "int8" in options.schemes:
@@ -299,6 +320,14 @@ def _layers(
     return layers.compare(origin, first.graph, pictures[: ladder.PROBES])
 
 
+def _disagreements(made: Made, images: HeldOut, floats: npt.NDArray[np.float32]) -> list[Disagreement]:
+    """Of the images that the report is about."""
+    ours, theirs = calibrated(floats, replace(made.manifest, correction=())), calibrated(made.logits, made.manifest)
+    rows = images.reported
+    names = [name for name, kept in zip(images.names, rows) if kept]
+    return largest(names, images.pictures[rows], made.manifest.input, made.manifest.labels, ours[rows], theirs[rows])
+
+
 def _recorded_figures(stem: Path) -> dict[str, Any]:
     """What ``--record`` kept of int8."""
     path = beside(stem, ".figures.json")
@@ -324,6 +353,10 @@ def _write(
         beside_it = compiler.name_beside(options.places["int8"])
     if compiled:
         contents.update({beside_it: compiled.data, beside_it.with_suffix(".log"): compiled.printed})
+    if options.format == "c-array":
+        for m in made:
+            beside_one = c_array.name_beside(options.places[m.scheme])
+            contents[beside_one] = c_array.header(m.graph, m.manifest, beside_one.name)
     if options.record:
         contents.update(_records(options.stem, told, given, made))
     if options.report:
@@ -331,6 +364,9 @@ def _write(
     files.write_all(contents)
     for c in told.candidates:
         say(f"wrote {options.places[c.scheme]}  sha256 {c.model.sha256}")
+    if options.format == "c-array":
+        for c in told.candidates:
+            say(f"wrote {c_array.name_beside(options.places[c.scheme])}")
     if compiled:
         say(f"wrote {beside_it}  {compiled.log.edge_tpu or 'some'} operations on the Edge TPU")
     if options.report:

@@ -83,7 +83,8 @@ def to_tflite(frozen: Frozen, path: Path) -> bytes:
     """
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen.function])
+    with quiet():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen.function])
     editor = Editor(converted(converter, path), str(path))
     editor.sign(list(frozen.outputs))
     return editor.finish()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from convert import activations
 from convert.editor import Editor
 from convert.network import FloatNetwork
+from convert.progress import track
 from covidnet_lite.fit import normalise
 
 Range = tuple[float, float]
@@ -58,7 +59,7 @@ def compare(network: FloatNetwork, quantised: bytes, images: npt.NDArray[np.uint
     ours, other = activations.all_tensors(network.tflite), activations.all_tensors(quantised)
     signal, noise = dict.fromkeys(shared, 0.0), dict.fromkeys(shared, 0.0)
     ends = dict.fromkeys(shared, (math.inf, -math.inf))
-    for image in images:
+    for image in track(images, len(images), "comparing layers"):
         values = normalise(image[None], network.spec)
         activations.run(ours, values)
         activations.run(other, _stored(other, values))

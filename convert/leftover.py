@@ -22,10 +22,13 @@ ANY_SCALE = frozenset(
     "ABS ELU EQUAL EXP GREATER GREATER_EQUAL LEAKY_RELU LESS LESS_EQUAL LOG NOT_EQUAL PRELU RELU RELU6 RELU_N1_TO_1 "
     "SQUARED_DIFFERENCE".split()
 )
+COMPARING = frozenset("EQUAL GREATER GREATER_EQUAL LESS LESS_EQUAL NOT_EQUAL".split())  # abort at a scale of 1 or more
 SAME_SCALE = frozenset(
     "BATCH_TO_SPACE_ND DEPTH_TO_SPACE EXPAND_DIMS MAXIMUM MINIMUM REDUCE_MAX REDUCE_MIN REVERSE_V2 SELECT SELECT_V2 "
     "SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT_V SQUEEZE TILE".split()
 )
+NOTHING: Range = (0.0, 0.0)
+SCALE_OF_NOTHING = 2.0**-8  # of what is always 0; some kernels take no scale of 1 or more
 
 
 def complete(quantised: bytes, ranges: Mapping[str, Range], floats: Collection[str] = ()) -> bytes:
@@ -65,6 +68,8 @@ class _Work:
         read = [t for t in inputs if self._is_float(t) or self._is_int8(t)]
         written = [t for t in outputs if self._is_float(t)]
         if any(self._span(t) is None for t in (*read, *written)):
+            return
+        if self._editor.kind(operator) in COMPARING and any(parameters(self._span(t) or NOTHING)[0] >= 1 for t in read):
             return
         span = None
         if self._editor.kind(operator) in SAME_SCALE:
@@ -118,9 +123,9 @@ class _Work:
         """What to read in place of a float tensor, in 8 bits of the span asked for."""
         editor = self._editor
         if editor.is_constant(tensor) and self._is_float(tensor):
-            return self._constant(tensor, span or self._span(tensor) or (0.0, 0.0))
+            return self._constant(tensor, span or self._span(tensor) or NOTHING)
         stored = self._stored(tensor)
-        known = span or self._span(tensor) or (0.0, 0.0)
+        known = span or self._span(tensor) or NOTHING
         if stored is not None and self._fits(stored, known):
             return stored
         if stored is None and tensor in editor.inputs:
@@ -141,7 +146,7 @@ class _Work:
             if self._is_int8(target) and (span is None or self._fits(target, span)):
                 editor.operators.remove(readers[0])
                 return target
-        known = parameters(span or self._span(tensor) or (0.0, 0.0))
+        known = parameters(span or self._span(tensor) or NOTHING)
         if tensor in editor.outputs:
             editor.set_8_bits(tensor, *known)
             return tensor
@@ -155,7 +160,7 @@ class _Work:
         return made
 
     def _fits(self, tensor: int, span: Range) -> bool:
-        low, high = self._editor.range(tensor) or (0.0, 0.0)
+        low, high = self._editor.range(tensor) or NOTHING
         least = (high - low) * 1e-4
         ends = min(span[0], 0.0), max(span[1], 0.0)
         return self._is_int8(tensor) and abs(low - ends[0]) <= least and abs(high - ends[1]) <= least
@@ -175,5 +180,5 @@ class _Work:
 def parameters(span: Range) -> tuple[float, int]:
     """Scale and zero point of 8 bits that hold a range, and 0 exactly."""
     low, high = min(span[0], 0.0), max(span[1], 0.0)
-    scale = (high - low) / 255 or 1.0
+    scale = (high - low) / 255 or SCALE_OF_NOTHING
     return scale, int(np.clip(round(-128 - low / scale), -128, 127))

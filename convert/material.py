@@ -43,14 +43,14 @@ class Material:
 
 
 def from_cases(network: FloatNetwork, chosen: Sequence[Case]) -> Material:
-    """From representative radiographs on disk.
+    """From representative images on disk.
 
     Raises:
         DatasetError: one cannot be read.
         ConversionError: the network cannot be run.
     """
     pictures = calibration.pixels(chosen, network.spec)
-    return _of_pictures(network, pictures, _representative(len(pictures), network))
+    return _of_pictures(network, pictures, f"{len(pictures)} representative images")
 
 
 def from_npz(network: FloatNetwork, path: Path, count: int) -> Material:
@@ -60,7 +60,7 @@ def from_npz(network: FloatNetwork, path: Path, count: int) -> Material:
         DatasetError: it is no such archive.
     """
     pictures = calibration.read_npz(path, count, network.spec)
-    return _of_pictures(network, pictures, _representative(len(pictures), network))
+    return _of_pictures(network, pictures, f"{len(pictures)} representative images")
 
 
 def from_itself(network: FloatNetwork, path: Path, count: int) -> Material:
@@ -74,10 +74,6 @@ def from_itself(network: FloatNetwork, path: Path, count: int) -> Material:
     made = synthetic.make(network.model, network.spec, count, statistics=synthetic.read_statistics(path))
     how = f"matching the statistics of {made.matched} layers" if made.matched else "no statistics to match"
     return _of_pictures(network, made.images, f"{len(made.images)} synthetic pictures, {how}")
-
-
-def _representative(count: int, network: FloatNetwork) -> str:
-    return f"{count} representative {'pictures' if network.spec.in_colour else 'radiographs'}"
 
 
 def _of_pictures(network: FloatNetwork, pictures: npt.NDArray[np.uint8], origin: str) -> Material:

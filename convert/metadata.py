@@ -16,7 +16,6 @@ import numpy as np
 
 from convert.flatbuffer import Graph, pack, portable, read, schema, unpack
 from covidnet_lite.errors import ConversionError
-from covidnet_lite.fit import InputSpec
 from covidnet_lite.manifest import Manifest
 
 ENTRY = b"TFLITE_METADATA"
@@ -94,7 +93,7 @@ def describe(manifest: Manifest, graph: Graph) -> Table:
             f"but the network has outputs 0 to {len(graph.outputs) - 1}; correct the manifest's outputs"
         )
     outputs = [_output(names.get(i, tensor.name)) for i, tensor in enumerate(graph.outputs)]
-    subgraph = Table((None, None, [_input(manifest.input)], outputs))
+    subgraph = Table((None, None, [_input(manifest)], outputs))
     return Table(
         (
             manifest.name,
@@ -110,15 +109,17 @@ def describe(manifest: Manifest, graph: Graph) -> Table:
 
 
 def _description(manifest: Manifest) -> str:
-    shown = "picture" if manifest.input.in_colour else "frontal chest radiograph"
+    shown = "frontal chest radiograph" if manifest.is_of_radiographs else "picture"
     return (
         f"Which of these classes a {shown} resembles: {', '.join(manifest.labels)}. "
         f"{manifest.intended_use} How to judge the scores stands in manifest.json, in the archive at the file's end."
     )
 
 
-def _input(spec: InputSpec) -> Table:
-    description = "A gray radiograph" + (", the same in all three channels" if spec.channels == 3 else "")
+def _input(manifest: Manifest) -> Table:
+    spec = manifest.input
+    what = "radiograph" if manifest.is_of_radiographs else "picture"
+    description = f"A gray {what}" + (", the same in all three channels" if spec.channels == 3 else "")
     if spec.in_colour:
         description = "A picture in colour"
     if spec.colour == "bgr":
@@ -136,7 +137,7 @@ def _input(spec: InputSpec) -> Table:
     low, high = ([(gray - m) / s for m, s in zip(spec.mean, spec.std)] for gray in (0, 255))
     return Table(
         (
-            "radiograph",
+            what,
             f"{description}.",
             None,  # names of its dimensions
             Table((IMAGE_PROPERTIES, image)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from convert import edgetpu_compiler
+from convert import c_array, edgetpu_compiler
 from convert.material import SYNTHETIC
 from convert.scaling import Scaling
 from convert.scope import EVERYTHING, Scope
@@ -24,7 +24,7 @@ class Options:
         calibration: a folder, a manifest, an ``.npz``, or ``synthetic``.
         ranges: recorded activations; read beside the network where neither is given.
         count: how many representative pictures.
-        data: labelled radiographs to fit and judge on.
+        data: labelled images to fit and judge on.
         min_agreement: share of the held-out images on which int8 must name float's class.
         write_best: write the best there is, marked, where none reaches that share.
         scope: layers kept off 8 bits.
@@ -34,6 +34,7 @@ class Options:
         labels, input_range, equalise, scaled, colour: see :func:`convert.network.load`.
         name, version, licence: for the manifest.
         target_error: share of wrong answers allowed before the network abstains.
+        format: ``tflite``, or ``c-array`` for a C header beside each file.
         edgetpu: lint for the Edge TPU, and compile where the compiler is installed.
     """
 
@@ -60,6 +61,7 @@ class Options:
     licence: str = ""
     target_error: float = 0.05
     edgetpu: bool = False
+    format: str = "tflite"
 
     @property
     def places(self) -> dict[str, Path]:
@@ -74,7 +76,7 @@ class Options:
 
     @property
     def calibration_is_on_disk(self) -> bool:
-        """Whether calibration names radiographs, which may have labels and splits."""
+        """Whether calibration names images, which may have labels and splits."""
         return self.calibration is not None and not self.calibration_is_synthetic and not self._is_npz
 
     @property
@@ -106,6 +108,8 @@ def check_places(options: Options) -> None:
         if "int8" not in options.places:
             raise ConversionError("--edgetpu: the Edge TPU runs int8 alone; put int8 among the --schemes")
         written.append(edgetpu_compiler.name_beside(options.places["int8"]))
+    if options.format == "c-array":
+        written += [c_array.name_beside(path) for path in options.places.values()]
     for path in written:
         for source in (options.network, options.ranges):
             if source is not None and path.exists() and source.exists() and path.samefile(source):

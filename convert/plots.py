@@ -35,13 +35,13 @@ def draw(candidates: Sequence[Candidate], layers: Sequence[Layer]) -> dict[str, 
     """File name -> PNG; the same bytes for the same input.
 
     Args:
-        candidates: at least one.
+        candidates: pictured where there are several; one alone would be a lone dot.
         layers: pictured where there are any.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    pictures = {SCHEMES: _schemes(candidates)}
+    pictures = {SCHEMES: _schemes(candidates)} if len(candidates) > 1 else {}
     if layers:
         noisy = sorted(layers, key=lambda layer: layer.snr)
         pictures |= {"layers.png": _layers(noisy[:NOISIEST]), "ranges.png": _ranges(noisy[:WIDEST])}
@@ -49,7 +49,7 @@ def draw(candidates: Sequence[Candidate], layers: Sequence[Layer]) -> dict[str, 
 
 
 def blank_figure(
-    width: float, height: float, columns: int = 1, sharey: bool = True, extra: str = "convert"
+    width: float, height: float, columns: int = 1, sharey: bool = True, extra: str = "convert", rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
     """A figure of its own, so that pyplot and its settings stay as they are; ``extra`` brings matplotlib.
 
@@ -63,7 +63,7 @@ def blank_figure(
         raise MissingExtraError(f"pictures need matplotlib: pip install 'covidnet-lite[{extra}]'") from None
     figure = matplotlib.figure.Figure((width, height), DPI, facecolor="white", layout="constrained")
     matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
-    panels = list(figure.subplots(1, columns, squeeze=False, sharey=sharey)[0])
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(GREY)

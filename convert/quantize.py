@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="FOLDER|MANIFEST",
-        help="labelled radiographs: val fits the answers, test judges them (default: as --calibration)",
+        help="labelled images: val fits the answers, test judges them (default: as --calibration)",
     )
     parser.add_argument(
         "--min-agreement",
@@ -157,6 +157,12 @@ def build_parser() -> argparse.ArgumentParser:
         type=_share,
         default=0.05,
         help="share of wrong answers to allow before abstaining (default: 0.05)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("tflite", "c-array"),
+        default="tflite",
+        help="c-array: also write NAME.h, the network as a C array for TFLite Micro",
     )
     parser.add_argument(
         "--edgetpu",

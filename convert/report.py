@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from convert import plots
-from convert.agreement import Agreement, accuracy
+from convert import disagreement, plots
+from convert.agreement import NEAR, Agreement, accuracy
 from convert.candidate import Candidate, dominated
+from convert.disagreement import Disagreement
 from convert.ladder import Attempt
 from convert.layers import Layer
 from covidnet_lite import metrics
@@ -34,6 +35,7 @@ class Report:
         judged: what the figures are about.
         packages: name -> version.
         assumed: what was taken for granted and nothing in the network's file could confirm.
+        disagreements: images on which the first network differs most from float.
     """
 
     network: str
@@ -46,6 +48,7 @@ class Report:
     judged: str
     packages: dict[str, str]
     assumed: Sequence[str] = ()
+    disagreements: Sequence[Disagreement] = ()
 
     def contents(self) -> dict[str, bytes | str]:
         """File name -> content of the whole report.
@@ -54,6 +57,8 @@ class Report:
             MissingExtraError: matplotlib is not installed.
         """
         pictures = plots.draw(self.candidates, self.layers)
+        if self.disagreements:
+            pictures[disagreement.NAME] = disagreement.draw(self.disagreements, self.candidates[0].scheme)
         return {"report.json": to_json(self), "report.md": to_markdown(self, list(pictures)), **pictures}
 
 
@@ -101,7 +106,7 @@ def _scheme(candidate: Candidate, is_dominated: bool) -> dict[str, Any]:
     measured = None
     if a is not None:
         shares = {"float_accuracy": _share(a.float_correct, a.labelled), "accuracy": _share(a.correct, a.labelled)}
-        measured = {**asdict(a), **shares, "mcnemar_p": a.mcnemar if a.labelled else None}
+        measured = {**asdict(a), **shares, "mcnemar_p": a.mcnemar if a.labelled else None, "clear": a.clear}
     return {
         "scheme": candidate.scheme,
         "sha256": candidate.model.sha256,
@@ -140,12 +145,16 @@ def to_text(report: Report, float_bytes: int) -> str:
             rows.append(("accuracy (95 %)", accuracy(a.float_correct, a.labelled), shares))
             rows.append(("McNemar's p", "", [f"{x.mcnemar:.2f}" for _, x in told]))
         rows.append(("top-1 agreement", "", [f"{x.top1:.2%}" for _, x in told]))
+        if a.near:
+            rows.append(("  but for near ties", "", [f"{x.clear:.2%}" for _, x in told]))
         rows.append(("mean confidence drift", "", [f"{x.drift:.4f}" for _, x in told]))
     lines = [f"{name:<22}" + "".join(f"{cell:>22}" for cell in (f, *cells)) for name, f, cells in rows]
     lines = [line.rstrip() for line in lines]
     if a is None:
         return "\n".join([*lines, "agreement and accuracy: not measured; pass --data with images that were held out"])
     lines.append(f"judged on {a.images} images ({report.judged}), {a.labelled} of them labelled")
+    if a.near:
+        lines.append(_hesitation(a))
     worse = dominated(list(report.candidates))
     if worse:
         lines.append(f"not worth having, since another is better all round: {', '.join(worse)}")
@@ -167,13 +176,16 @@ def to_markdown(report: Report, pictures: Sequence[str]) -> str:
     ]
     if report.attempts:
         parts += ["## Rungs tried for int8", _rungs(report)]
+    plain = [name for name in pictures if name not in (plots.SCHEMES, disagreement.NAME)]
     if report.layers:
         parts += ["## Layers, the noisiest first", _layers(report.layers)]
-        parts += [f"![{name.removesuffix('.png')}]({name})" for name in pictures if name != plots.SCHEMES]
+        parts += [f"![{name.removesuffix('.png')}]({name})" for name in plain]
     a = first.agreement
     if a is not None and a.differing:
         listed = "\n".join(f"* `{name}`" for name in a.differing)
         parts += [f"## Images on which float and {first.scheme} disagree", listed]
+    if disagreement.NAME in pictures:
+        parts += ["## Images on which the probabilities differ most", f"![disagreements]({disagreement.NAME})"]
     parts += ["## What it was made with", _made_with(report)]
     return "\n\n".join(parts) + "\n"
 
@@ -194,6 +206,8 @@ def _summary(report: Report) -> str:
         f"On {a.images} images ({report.judged}) {first.scheme} names the class that float names in **{a.top1:.2%}**; "
         f"its confidence drifts by {a.drift:.4f} on average."
     ]
+    if a.near:
+        lines.append(f"{_hesitation(a).capitalize()}; on the others the two agree in {a.clear:.2%}.")
     if a.labelled:
         lines.append(
             f"Of {a.labelled} labelled ones float is right in {accuracy(a.float_correct, a.labelled)} and "
@@ -202,6 +216,13 @@ def _summary(report: Report) -> str:
             f"McNemar's exact p is {a.mcnemar:.2f}."
         )
     return " ".join(lines)
+
+
+def _hesitation(a: Agreement) -> str:
+    return (
+        f"float hesitates on {a.near} of {a.images} images: its two best classes are within {NEAR:.0%} of each other, "
+        "and rounding may turn them"
+    )
 
 
 def _schemes(report: Report) -> str:

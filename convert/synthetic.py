@@ -26,6 +26,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from convert.frozen import only
+from convert.progress import track
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.fit import InputSpec, fit, normalise
 
@@ -91,7 +92,8 @@ def make(
     if not targets:
         return Synthetic(_fitted(pictures, spec))
     batches = np.array_split(pictures, -(-count // BATCH))
-    done = [_match(model, targets, batch, spec) for batch in batches]
+    shown = track(batches, len(batches), "making synthetic pictures")
+    done = [_match(model, targets, batch, spec) for batch in shown]
     images = _fitted(np.concatenate([pictures for pictures, *_ in done]), spec)
     before, after = (float(np.mean(d)) for d in zip(*(d[1:] for d in done)))
     return Synthetic(images, len(targets), before, after)

@@ -182,7 +182,8 @@ class Classifier:
         image, examined = found.image, found.examination
         read, start = _ms(start), time.perf_counter()
         # A radiograph without contrast shows nothing; another picture may be of one colour and say much.
-        seen, blank = WHOLE, Code.BLANK if not spec.in_colour and is_blank(image) else None
+        empty = self.manifest.is_of_radiographs and is_blank(image)
+        seen, blank = WHOLE, Code.BLANK if empty else None
         if spec.lungs and not blank:
             seen = view(image, spec, self._interpreter.runtime)
         small = resize(image, spec, seen)

@@ -98,6 +98,16 @@ class Manifest:
         return FORMAT if self.operating_point is None else FORMAT_WITH_RULES
 
     @property
+    def is_of_radiographs(self) -> bool:
+        """Whether it was made for radiographs: only such networks have a guard, rules, or gray levels to equalise.
+
+        Any other is taken for a classifier of pictures, which may be blank.
+        """
+        if self.input.in_colour:
+            return False
+        return bool(self.input.equalise or self.input.lungs or self.guard or self.operating_point)
+
+    @property
     def negative(self) -> str | None:
         """The label that means "no finding", where an operating point names one."""
         return self.operating_point.negative if self.operating_point else None

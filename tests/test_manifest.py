@@ -225,3 +225,16 @@ def test_parts_that_make_no_sense_are_a_model_error(fields, words):
     with pytest.raises(ModelError) as caught:
         Manifest.from_json(changed(**fields))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said", [{"guard": guard()}, {"input": InputSpec(8, 8, equalise=True)}, {"input": InputSpec(8, 8, lungs=b"finder")}]
+)
+def test_what_only_radiographs_need_tells_a_network_of_radiographs(said):
+    assert manifest(**{"guard": None, "input": InputSpec(8, 8), **said}).is_of_radiographs
+
+
+def test_any_other_network_is_one_of_pictures():
+    assert not manifest(guard=None, input=InputSpec(8, 8)).is_of_radiographs
+    spec = InputSpec(8, 8, 3, (0.0,) * 3, (1.0,) * 3, colour="rgb")
+    assert not manifest(guard=guard(), input=spec).is_of_radiographs

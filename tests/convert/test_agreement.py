@@ -52,6 +52,16 @@ def test_images_without_a_label_count_for_agreement_alone() -> None:
     assert (nothing.labelled, nothing.float_correct, nothing.correct, nothing.mcnemar) == (0, 0, 0, 1.0)
 
 
+def test_near_ties_are_told_from_what_float_is_sure_of() -> None:
+    floats = np.array([[0.5, 0.44, 0.06], [0.9, 0.1, 0.0], [0.48, 0.04, 0.48], [0.1, 0.2, 0.7]])
+    turned = np.array([[0.44, 0.5, 0.06], [0.9, 0.1, 0.0], [0.48, 0.04, 0.47], [0.8, 0.1, 0.1]])
+    assert agreement.near_ties(floats).tolist() == [True, False, True, False]
+    a = compare(NAMES[:4], np.full(4, -1), floats, turned)
+    assert (a.near, a.near_differing, a.top1, a.clear) == (2, 1, 0.5, 0.5)
+    all_near = compare(NAMES[:1], np.full(1, -1), floats[:1], turned[:1])
+    assert (all_near.top1, all_near.clear) == (0.0, 1.0)
+
+
 def test_a_network_agrees_with_itself() -> None:
     a = compare(NAMES, np.array([0, 1, 0, 1, 0]), FLOATS, FLOATS)
     assert (a.top1, a.drift, a.differing, a.float_only, a.only) == (1.0, 0.0, (), 0, 0)

@@ -45,6 +45,14 @@ def test_when_it_stays_silent_is_said() -> None:
     assert "trained on, and radiographs turned." in text
 
 
+def test_a_classifier_of_anything_is_no_radiologist() -> None:
+    assert "gray radiograph" in card.write(manifest(), "int8", "", {})
+    assert "not what a person has" in card.write(manifest(), "int8", "", {})
+    text = card.write(replace(manifest(), input=replace(SPEC, equalise=False)), "int8", "", {})
+    assert "one gray picture, 32 x 40" in text
+    assert "person" not in text
+
+
 def test_a_crop_is_said() -> None:
     given = manifest()
     assert "cropped to the lungs" not in card.write(given, "int8", "", {})

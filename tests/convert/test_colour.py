@@ -56,6 +56,7 @@ def test_an_even_picture_is_answered_and_a_gray_one_is_the_same_in_all_colours(p
     assert quantize.main([str(tmp_path / "net.tflite"), *told, "-o", str(tmp_path / "out.tflite")]) == 0
     classify = covidnet_lite.Classifier(tmp_path / "out.tflite").classify
     assert classify(Image.new("RGB", (20, 20), (0, 0, 200))).label == "b"
+    assert classify(Image.new("RGB", (80, 80), (7, 0, 0))).status != "refused"
     gray = classify(Image.new("L", (20, 20), 100)).probabilities
     assert gray == pytest.approx(dict.fromkeys(LABELS, 1 / 3), abs=0.01)
 

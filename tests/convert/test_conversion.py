@@ -95,7 +95,7 @@ def test_a_file_carries_its_card_labels_and_manifest(given: Path, folder: Path, 
     assert said["labels.txt"] == "clear\nclouded\n"
     manifest = json.loads(said["manifest.json"])
     assert (manifest["name"], manifest["version"], manifest["licence"]) == ("own", "7", "CC0")
-    assert manifest["provenance"]["calibration"] == "8 representative radiographs"
+    assert manifest["provenance"]["calibration"] == "8 representative images"
     for told in ("# own 7", "clear, clouded", "32 x 32", "min-max", "CC0", "int8 accuracy", "8 representative"):
         assert told in said["MODEL_CARD.md"], told
 
@@ -528,7 +528,7 @@ def test_the_report_says_everything(given: Path, folder: Path, hopeless: Path, t
 def test_the_report_hashes_the_pictures_that_calibrated(given: Path, folder: Path, tmp_path: Path) -> None:
     assert quantize.main(command(given, "--calibration", folder, "--report", tmp_path)) == 0
     told = json.loads((tmp_path / "report.json").read_text())
-    assert told["calibration"] == "8 representative radiographs"
+    assert told["calibration"] == "8 representative images"
     assert len(told["calibration_sha256"]) == 64
 
 
@@ -585,7 +585,7 @@ def test_a_full_device_is_said_in_one_line(
     given: Path, folder: Path, tmp_path: Path, capsys: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = open
-    monkeypatch.setattr(files, "open", lambda path, mode, **_: real("/dev/full", "wb"), raising=False)
+    monkeypatch.setattr(files, "open", lambda path, mode, **more: real("/dev/full", "wb"), raising=False)
     refuse(
         command(given, "--calibration", folder),
         "out.tflite: cannot be written (No space left on device)",
@@ -620,3 +620,14 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_before_the_long_work(
 
 def test_figures_are_empty_without_images() -> None:
     assert report.figures("int8", None) == {}
+
+
+def test_a_c_array_lies_beside_each_file(given: Path, folder: Path, tmp_path: Path, capsys: Say) -> None:
+    argv = command(given, "--calibration", folder, "--schemes", "int8,float32", "--format", "c-array")
+    assert quantize.main(argv) == 0
+    assert "out_int8.h" in capsys.readouterr().out
+    assert "#define OUT_INT8_INPUT_SCALE" in (tmp_path / "out_int8.h").read_text()
+    assert "INPUT_SCALE" not in (tmp_path / "out_float32.h").read_text()
+    for made in tmp_path.glob("out*.tflite"):
+        made.unlink()
+    refuse(argv, "out_int8.h: is there already", tmp_path, capsys)

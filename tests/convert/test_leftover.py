@@ -13,6 +13,7 @@ from keras import layers
 
 from convert import activations, flatbuffer, scheme
 from convert.leftover import complete, parameters
+from covidnet_lite.errors import ConversionError
 
 
 def with_inside(inside: Callable[[Any], Any]) -> keras.Model:
@@ -39,6 +40,7 @@ INSIDE: dict[str, Callable[[Any], Any]] = {
     "UpSampling2D behind LeakyReLU": lambda x: layers.UpSampling2D(2)(layers.LeakyReLU(0.3)(x)),
     "a clipped ReLU": layers.ReLU(max_value=1.0, negative_slope=0.1),
     "a choice": selected,
+    "SELU": layers.Activation("selu"),
     "ReLU6 of another's": lambda x: keras.ops.minimum(x, 1.5),
 }
 
@@ -62,6 +64,12 @@ def test_what_a_person_keeps_in_float_stays_so_beside_it() -> None:
     assert (kinds["LEAKY_RELU"], kinds["ELU"], kinds["CONV_2D"]) == ("INT8", "FLOAT32", "INT8")
     (expected,), (found,) = answers(net), answers(net, quantised)
     assert decibels(expected - expected.mean(), found - expected.mean()) > 15
+
+
+def test_a_comparison_that_the_kernel_would_abort_at_is_named() -> None:
+    net = of_keras(with_inside(lambda x: keras.ops.where(x > 300.0, x, 2 * x)))
+    with pytest.raises(ConversionError, match=r"no int8 kernel for 1 operation: GREATER"):
+        scheme.quantise(net.tflite, "int8", ranges(known(net)))
 
 
 def test_what_is_int8_already_stays_to_the_byte() -> None:

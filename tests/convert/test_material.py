@@ -35,7 +35,7 @@ def archive(tmp_path: Path) -> Path:
 
 def test_what_is_recorded_reads_back_as_it_was_used(small: FloatNetwork, archive: Path, tmp_path: Path) -> None:
     made = material.from_npz(small, archive, 4)
-    assert made.origin == "4 representative radiographs"
+    assert made.origin == "4 representative images"
     assert made.pictures is not None
     assert made.pictures.shape == (4, 64, 64)
     (tmp_path / "r.json").write_text(material.to_json(made, "bias", "mse", ["stem"]))

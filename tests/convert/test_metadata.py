@@ -82,6 +82,14 @@ def test_it_says_of_the_network_what_the_manifest_says() -> None:
 def test_the_input_is_a_gray_image_with_its_normalisation() -> None:
     (given,) = described(MANIFEST).several(3)[0].several(2)
     assert given.text(0) == "radiograph"
+    of_pictures = replace(
+        MANIFEST,
+        guard=None,
+        operating_point=None,
+        extent=None,
+        input=replace(MANIFEST.input, equalise=False, lungs=b""),
+    )
+    assert described(of_pictures).several(3)[0].several(2)[0].text(0) == "picture"
     content = given.inner(3)
     assert content.byte(0) == 2  # an image
     assert content.inner(1).byte(0) == 2  # gray

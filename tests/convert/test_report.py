@@ -4,11 +4,13 @@ import json
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from convert import report
 from convert.agreement import Agreement
 from convert.candidate import Candidate
+from convert.disagreement import Disagreement
 from convert.ladder import RUNGS, Attempt, Rung
 from convert.layers import Layer
 from covidnet_lite.fit import InputSpec
@@ -137,6 +139,31 @@ def test_markdown_without_images_says_so() -> None:
         assert part not in text
 
 
+def test_near_ties_are_told_beside_the_agreement() -> None:
+    torn = replace(FOUND, near=90, near_differing=2)
+    markdown, text = (
+        f(told(candidate("int8", 2, 2.0, torn)), x) for f, x in ((report.to_markdown, []), (report.to_text, 8))
+    )  # type: ignore[operator]
+    assert "Float hesitates on 90 of 200 images" in markdown
+    assert "on the others the two agree in 99.09%" in markdown
+    assert ["but", "for", "near", "ties", "99.09%"] in [line.split() for line in text.splitlines()]
+    assert "float hesitates on 90 of 200 images" in text
+    assert "hesitates" not in report.to_text(told(), 8)
+    assert json.loads(report.to_json(told(candidate("int8", 2, 2.0, torn))))["schemes"][0]["agreement"][
+        "clear"
+    ] == pytest.approx(109 / 110)
+
+
+def test_the_images_that_differ_most_are_pictured() -> None:
+    one = Disagreement("ward/a.png", np.zeros((8, 8), np.uint8), 0.4, ("a", 0.9), ("b", 0.5))
+    made = told(disagreements=[one]).contents()
+    assert "![disagreements](disagreements.png)" in str(made["report.md"])
+    assert str(made["report.md"]).count("disagreements.png") == 1
+    assert bytes(made["disagreements.png"])[:4] == b"\x89PNG"  # type: ignore[arg-type]
+
+
 def test_a_report_is_five_files() -> None:
+    alone = told(candidate("int8", 2, 2.0), layers=[])
+    assert alone.contents().keys() == {"report.json", "report.md"}, "one scheme would be a lone dot"
     assert told().contents().keys() == {"report.json", "report.md", "schemes.png", "layers.png", "ranges.png"}
     assert told(layers=[]).contents().keys() == {"report.json", "report.md", "schemes.png"}
