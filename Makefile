@@ -31,6 +31,7 @@ lint: $(TEST)/.done
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/mypy
+	$(TEST)/bin/lint-imports
 
 # The documentation as a site, in build/site; a broken link fails.
 docs: $(DOCS)/.done

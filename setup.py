@@ -102,7 +102,7 @@ setup(
         "node": NODE,
         "test": TEST,
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29", "ruff==0.17.6"],
-        "lint": ["ruff==0.17.6", "mypy==2.4.1"],
+        "lint": ["ruff==0.17.6", "mypy==2.4.1", "import-linter==2.17"],
     },
     entry_points={"console_scripts": ["covidnet-lite=covidnet_lite.cli:main"]},
     classifiers=[

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 
 from benchmarks.figures import Figure, Run, changes, collected, read, table
 from benchmarks.measure import machine
-from convert.plots import BLUE, INK, ORANGE, blank_figure, png
+from convert.judge.plots import BLUE, INK, ORANGE, blank_figure, png
 from covidnet_lite import files
 from covidnet_lite.errors import BackendError, CovidNetLiteError, InputError
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmarks.measure import Ratio, ratio
-from convert.plots import BLUE, FAINT, INK, blank_figure, png
+from convert.judge.plots import BLUE, FAINT, INK, blank_figure, png
 
 
 @dataclass(frozen=True)

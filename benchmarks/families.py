@@ -24,18 +24,19 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from convert import ladder, material
-from convert.agreement import latencies
-from convert.calibration import choose, pixels
-from convert.network import FloatNetwork, load
-from convert.scope import Scope
+from convert.judge.agreement import latencies
+from convert.quantisation import ladder, material
+from convert.quantisation.calibration import choose, pixels
+from convert.quantisation.scope import Scope
+from convert.source.network import FloatNetwork, load
 from covidnet_lite import files
 from covidnet_lite.cases import Case, read_cases
-from covidnet_lite.fit import InputSpec, normalise
-from covidnet_lite.interpreter import Interpreter, outputs
-from covidnet_lite.manifest import Manifest, seal
-from covidnet_lite.model import verify
-from training import backbones, checkpoint
+from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.network.interpreter import Interpreter, outputs
+from covidnet_lite.network.manifest import Manifest, seal
+from covidnet_lite.network.model import verify
+from covidnet_lite.network.preprocess import normalise
+from training.fit import backbones, checkpoint
 
 FAMILIES = (
     "MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "VGG16", "ResNet50", "ResNet50V2",

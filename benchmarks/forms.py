@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from convert import metadata
+from convert.tflite_file import metadata
 from covidnet_lite.errors import ConversionError
-from covidnet_lite.manifest import seal
-from covidnet_lite.model import Model
+from covidnet_lite.network.manifest import seal
+from covidnet_lite.network.model import Model
 
 ROOT = Path(__file__).resolve().parent.parent
 CALIBRATION = 16  # pictures; enough for a latency, not for an accuracy

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from covidnet_lite import board
-from covidnet_lite.interpreter import available_cores
+from covidnet_lite.machine import board
+from covidnet_lite.network.interpreter import available_cores
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import modality, pictures
 from benchmarks.orthanc import AE_TITLE, Orthanc, free_port, missing
 from covidnet_lite import Classifier
-from covidnet_lite.model import DEFAULT
+from covidnet_lite.network.model import DEFAULT
 
 
 @dataclass(frozen=True)

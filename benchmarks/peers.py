@@ -26,10 +26,11 @@ from benchmarks.comparison import Comparison, Row, Times
 from benchmarks.forms import FORMS
 from benchmarks.measure import machine, process
 from benchmarks.workers import Worker
-from covidnet_lite import files, model
-from covidnet_lite.board import installed
+from covidnet_lite import files
 from covidnet_lite.errors import BackendError, CovidNetLiteError, ModelError
-from covidnet_lite.interpreter import Interpreter
+from covidnet_lite.machine.board import installed
+from covidnet_lite.network import model
+from covidnet_lite.network.interpreter import Interpreter
 
 SNIPPETS = ROOT / "benchmarks/peers"
 THREADS = (1, 2)

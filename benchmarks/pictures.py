@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from covidnet_lite.benchmark import picture
+from covidnet_lite.machine.benchmark import picture
 
 
 def film() -> Path | None:

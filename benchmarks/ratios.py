@@ -27,9 +27,9 @@ from PIL import Image
 
 import covidnet_lite
 from benchmarks.measure import in_turn, processes, python
-from covidnet_lite import model as models
-from covidnet_lite.benchmark import picture
-from covidnet_lite.interpreter import Interpreter, available_cores
+from covidnet_lite.machine.benchmark import picture
+from covidnet_lite.network import model as models
+from covidnet_lite.network.interpreter import Interpreter, available_cores
 
 OURS = "import sys, covidnet_lite; covidnet_lite.classify(sys.argv[1])"
 # As TensorFlow's guide writes it: Pillow, numpy, tf.lite.Interpreter.

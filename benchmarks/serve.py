@@ -26,9 +26,9 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 import httpx
 
 import covidnet_lite
-from covidnet_lite import board
-from covidnet_lite.benchmark import picture
-from covidnet_lite.interpreter import available_cores
+from covidnet_lite.machine import board
+from covidnet_lite.machine.benchmark import picture
+from covidnet_lite.network.interpreter import available_cores
 
 AT_ONCE = 50
 

@@ -19,10 +19,11 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 import numpy as np
 
 from benchmarks.measure import in_turn
-from convert.plots import BLUE, GREY, INK, blank_figure, png
-from covidnet_lite import files, model
-from covidnet_lite.interpreter import Interpreter, available_cores
-from training.figure import told
+from convert.judge.plots import BLUE, GREY, INK, blank_figure, png
+from covidnet_lite import files
+from covidnet_lite.network import model
+from covidnet_lite.network.interpreter import Interpreter, available_cores
+from training.judge.figure import told
 
 CHECKPOINTS = ROOT / "training/checkpoints"
 LINES = {

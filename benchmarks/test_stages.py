@@ -16,9 +16,11 @@ from PIL import Image
 
 from benchmarks.figures import Figure
 from benchmarks.measure import process, python
-from covidnet_lite import Classifier, model, radiograph
-from covidnet_lite.fit import fit, look_up
-from covidnet_lite.interpreter import Interpreter
+from covidnet_lite import Classifier, radiograph
+from covidnet_lite.fit import fit
+from covidnet_lite.network import model
+from covidnet_lite.network.interpreter import Interpreter
+from covidnet_lite.network.preprocess import look_up
 from covidnet_lite.prediction import judge
 
 NETWORKS = list(model.shipped())

@@ -28,12 +28,13 @@ import numpy.typing as npt
 from keras import layers
 from PIL import Image
 
-from convert import network, synthetic
-from convert.activations import by_tensor, record
-from convert.scheme import quantise
-from covidnet_lite.interpreter import outputs
-from covidnet_lite.manifest import Manifest, seal
-from covidnet_lite.model import verify
+from convert.quantisation import synthetic
+from convert.quantisation.activations import by_tensor, record
+from convert.quantisation.scheme import quantise
+from convert.source import network
+from covidnet_lite.network.interpreter import outputs
+from covidnet_lite.network.manifest import Manifest, seal
+from covidnet_lite.network.model import verify
 
 SIDE, SHAPE = 64, (64, 64, 3)
 SECONDS, JUDGED, CALIBRATION, MADE = 40, 400, 100, 32

@@ -14,36 +14,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert import (
-    c_array,
-    calibration,
-    card,
-    held_out,
-    judgement,
-    ladder,
-    layers,
-    material,
-    metadata,
-    network,
-    report,
-)
-from convert import edgetpu as lint
-from convert import edgetpu_compiler as compiler
-from convert.agreement import NEAR, latencies, near_ties
-from convert.candidate import Candidate, agree
-from convert.disagreement import Disagreement, largest
-from convert.held_out import HeldOut
-from convert.judgement import Judgement, beside
-from convert.material import Material
-from convert.network import FloatNetwork
+from convert.edgetpu import compiler, lint
+from convert.judge import card, held_out, judgement, report
+from convert.judge.agreement import NEAR, latencies, near_ties
+from convert.judge.candidate import Candidate, agree
+from convert.judge.disagreement import Disagreement, largest
+from convert.judge.held_out import HeldOut
+from convert.judge.judgement import Judgement, beside
 from convert.options import Options, check_places
-from convert.scheme import CALIBRATED, SCHEMES
+from convert.quantisation import calibration, ladder, layers, material
+from convert.quantisation.material import Material
+from convert.quantisation.scheme import CALIBRATED, SCHEMES
+from convert.source import network
+from convert.source.network import FloatNetwork
+from convert.tflite_file import c_array, metadata
 from covidnet_lite import files
-from covidnet_lite import model as models
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import ConversionError, DatasetError
-from covidnet_lite.interpreter import Interpreter, outputs
-from covidnet_lite.manifest import Manifest, seal
+from covidnet_lite.network import model as models
+from covidnet_lite.network.interpreter import Interpreter, outputs
+from covidnet_lite.network.manifest import Manifest, seal
 from covidnet_lite.prediction import calibrated
 
 COUNT, SYNTHETIC_COUNT = 200, 32  # representative pictures

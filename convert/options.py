@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from convert import c_array, edgetpu_compiler
-from convert.material import SYNTHETIC
-from convert.scaling import Scaling
-from convert.scope import EVERYTHING, Scope
+from convert.edgetpu import compiler
+from convert.quantisation.material import SYNTHETIC
+from convert.quantisation.scope import EVERYTHING, Scope
+from convert.source.scaling import Scaling
+from convert.tflite_file import c_array
 from covidnet_lite import files
 from covidnet_lite.errors import ConversionError
 
@@ -20,7 +21,7 @@ class Options:
     Attributes:
         network: ``.keras``, ``.h5``, SavedModel or float ``.tflite``.
         out: the ``.tflite`` to write; with several schemes ``_SCHEME`` is added to its name.
-        schemes: keys of :data:`convert.scheme.SCHEMES`.
+        schemes: keys of :data:`convert.quantisation.scheme.SCHEMES`.
         calibration: a folder, a manifest, an ``.npz``, or ``synthetic``.
         ranges: recorded activations; read beside the network where neither is given.
         count: how many representative pictures.
@@ -31,7 +32,7 @@ class Options:
         report: a folder to write a report to.
         record: keep numbers beside the network, so that no image is needed next time.
         force: write over files that are there.
-        labels, input_range, equalise, scaled, colour: see :func:`convert.network.load`.
+        labels, input_range, equalise, scaled, colour: see :func:`convert.source.network.load`.
         name, version, licence: for the manifest.
         target_error: share of wrong answers allowed before the network abstains.
         format: ``tflite``, or ``c-array`` for a C header beside each file.
@@ -107,7 +108,7 @@ def check_places(options: Options) -> None:
     if options.edgetpu:
         if "int8" not in options.places:
             raise ConversionError("--edgetpu: the Edge TPU runs int8 alone; put int8 among the --schemes")
-        written.append(edgetpu_compiler.name_beside(options.places["int8"]))
+        written.append(compiler.name_beside(options.places["int8"]))
     if options.format == "c-array":
         written += [c_array.name_beside(path) for path in options.places.values()]
     for path in written:

@@ -23,15 +23,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 
 from convert.conversion import COUNT, SYNTHETIC_COUNT, convert
-from convert.judgement import beside
+from convert.judge.judgement import beside
 from convert.options import Options, stem_of
-from convert.scaling import PRESETS, of_numbers
-from convert.scheme import SCHEMES
-from convert.scope import Scope
-from covidnet_lite import files, model
+from convert.quantisation.scheme import SCHEMES
+from convert.quantisation.scope import Scope
+from convert.source.scaling import PRESETS, of_numbers
+from covidnet_lite import files
 from covidnet_lite.errors import ConversionError, CovidNetLiteError
-from covidnet_lite.fit import COLOURS
-from covidnet_lite.model import SHIPPED
+from covidnet_lite.network import model
+from covidnet_lite.network.input_spec import COLOURS
+from covidnet_lite.network.model import SHIPPED
 from covidnet_lite.quiet import silent_runtime
 
 CHECKPOINT = ROOT / "training/checkpoints/base.keras"  # others beside it are shipped too

@@ -145,7 +145,7 @@ def _check_end(file: io.BufferedIOBase) -> None:
 
 
 def _radiographs(archive: zipfile.ZipFile, source: str | bytes, name: str) -> Iterator[Member]:
-    from .report import OURS
+    from .output import OURS
 
     for info in archive.infolist():
         base = info.filename.rsplit("/", 1)[-1]

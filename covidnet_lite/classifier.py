@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import model as models
 from . import radiograph
 from .box import WHOLE, Box
 from .codes import Code, Note
+from .dicom_in.examination import Examination
 from .errors import CovidNetLiteError, NotAChestRadiograph
-from .examination import Examination
-from .fit import gray_table, levels, look_up, resize
-from .guard import is_blank
-from .interpreter import Interpreter, available_cores
-from .lungs import inside, load_finder, view
-from .manifest import Manifest
-from .place import Place, locate
+from .evidence.place import Place, locate
+from .network import model as models
+from .network.guard import is_blank
+from .network.interpreter import Interpreter, available_cores
+from .network.lungs import inside, load_finder, view
+from .network.manifest import Manifest
+from .network.preprocess import gray_table, levels, look_up, resize
 from .prediction import Failure, Prediction, judge
 from .radiograph import Source
 from .unforeseen import unforeseen
@@ -77,7 +77,7 @@ class Classifier:
             edgetpu: for a network compiled for the Edge TPU, which of several runs it: ``usb``, ``pci``, ``usb:N``,
                 ``pci:N`` or ``:N``; ``None`` for the first found.
             read: reads a radiograph in place of :func:`covidnet_lite.radiograph.read`, as
-                :meth:`covidnet_lite.readers.Readers.read` does in a process of its own.
+                :meth:`covidnet_lite.readers.pool.Readers.read` does in a process of its own.
 
         Raises:
             ModelError: the network is missing, damaged or contradicts its manifest.

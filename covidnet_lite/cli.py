@@ -10,19 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__, exit_codes, limits, options, watch_command
+from . import __version__, exit_codes, limits, options
 from .codes import Code
 from .errors import CovidNetLiteError, InputError, OutputError
 from .exit_codes import BAD_FILE, OK, USAGE
 from .node import command as node
 from .quiet import silent_runtime
 from .unforeseen import unforeseen
+from .watch import command as watch_command
 from .web import command as serve
 
 if TYPE_CHECKING:
     from .archive import Member
+    from .output import Writer
     from .prediction import Failure, Prediction
-    from .report import Writer
 
 CLEAR = "\r\033[K"  # the line that tells the progress
 
@@ -163,15 +164,15 @@ def _counts(text: str) -> tuple[int, ...]:
 
 
 def _classify(args: argparse.Namespace) -> int:
-    from . import files, report
+    from . import files, output
     from .classifier import Classifier
     from .prediction import Prediction
 
     paths = list(find(args.paths))
     names = [path if isinstance(path, str) else path.name for path in paths]
-    heatmaps = report.unique_names(names) if args.heatmap else []
+    heatmaps = output.unique_names(names) if args.heatmap else []
     if args.dicom_out:
-        from . import dicom_results
+        from .dicom_out import results as dicom_results
 
         dicom_results.require()
     for folder in filter(None, (args.heatmap, args.dicom_out)):
@@ -179,7 +180,7 @@ def _classify(args: argparse.Namespace) -> int:
     code, progress = OK, not args.quiet and len(paths) > 1 and sys.stderr is not None and sys.stderr.isatty()
     with silent_runtime() as err:
         classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
-        writer = report.writer(args.format, sys.stdout, classifier.labels, args.timings)
+        writer = output.writer(args.format, sys.stdout, classifier.labels, args.timings)
         for i, result in enumerate(classifier.classify_many(paths)):
             if progress:
                 print(CLEAR, end="", file=err, flush=True)
@@ -213,7 +214,8 @@ def _told(writer: Writer, result: Prediction | Failure) -> Prediction | Failure:
 
 def _trouble(result: Prediction, dicom_out: Path | None, heatmap: Path | None) -> list[str]:
     """Writes the files that are asked for besides; why some of them could not be. The other films go on."""
-    from . import dicom_results, files
+    from . import files
+    from .dicom_out import results as dicom_results
 
     jobs: list[Callable[[], object]] = []
     if dicom_out:
@@ -240,7 +242,7 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
         InputError: a folder holds no radiograph, or part of it cannot be searched.
     """
     from . import archive, cases
-    from .report import OURS
+    from .output import OURS
 
     def unreadable(error: OSError) -> None:
         raise InputError(
@@ -285,7 +287,8 @@ def _standard_input() -> IO[bytes]:
 
 
 def _benchmark(args: argparse.Namespace) -> int:
-    from . import benchmark, files
+    from . import files
+    from .machine import benchmark
 
     if args.images == "-":
         raise InputError("-: standard input can be read only once; give a folder or a file", Code.WRONG_REQUEST)
@@ -306,7 +309,7 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from . import model
+    from .network import model
 
     for name, digest in model.shipped().items():
         loaded = model.load(name)
@@ -319,7 +322,7 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from . import doctor
+    from .machine import doctor
 
     with silent_runtime():
         report = doctor.report()

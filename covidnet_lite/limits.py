@@ -1,8 +1,8 @@
 """How much one radiograph may cost, in bytes of memory, seconds of processor and reads of its file.
 
 A file of a few bytes may claim whatever it likes; a decoder believes it. So what decoding will take is estimated first
-(:mod:`covidnet_lite.costs`) and compared with a budget. Services hold their decoders to it by the kernel as well
-(:mod:`covidnet_lite.readers`).
+(:mod:`covidnet_lite.image_in.costs`) and compared with a budget. Services hold their decoders to it by the kernel as
+well (:mod:`covidnet_lite.readers.pool`).
 """
 
 from __future__ import annotations

@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from .box import WHOLE, Box
 from .codes import Code, Note
+from .dicom_in.examination import Examination
 from .errors import CovidNetLiteError, UnforeseenError
-from .evidence import merged
-from .examination import Examination
-from .manifest import Manifest
+from .evidence.maps import merged
+from .evidence.place import OUTSIDE, Place
 from .metrics import softmax
-from .operating_point import OperatingPoint
+from .network.manifest import Manifest
+from .network.operating_point import OperatingPoint
 from .percent import apart, beside, percent
-from .place import OUTSIDE, Place
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -143,7 +143,8 @@ class Prediction:
                 or the opacity is out of range.
             InputError: the radiograph cannot be read again.
         """
-        from . import heatmap, radiograph
+        from . import radiograph
+        from .evidence import heatmap
 
         if self.evidence is None:
             raise CovidNetLiteError(

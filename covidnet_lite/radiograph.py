@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from . import costs, limits, metadata, picture
+from . import limits
 from .codes import Code, Note
+from .dicom_in.examination import Examination
 from .errors import InputError
-from .examination import Examination
-from .picture import DAMAGED, LUMINANCE
-from .reduction import reduction
-from .stretch import stretch
+from .image_in import costs, metadata, picture
+from .image_in.picture import DAMAGED, LUMINANCE
+from .image_in.reduction import reduction
+from .image_in.stretch import stretch
 
 
 class Readable(Protocol):
@@ -125,9 +126,9 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool,
         if not head:
             raise InputError(f"{name}: the file is empty; copy it again from where it came", Code.EMPTY)
         if head[128:132] == b"DICM":
-            from . import dicom
+            from .dicom_in import dicom_file
 
-            film = dicom.read(data, name, at_least)
+            film = dicom_file.read(data, name, at_least)
             return replace(_checked(film.image, name, film.size), examination=film.examination, notes=film.notes)
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
             raise InputError(

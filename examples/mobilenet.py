@@ -12,7 +12,7 @@ import transfer  # first: it puts the repository on the path
 import keras
 from keras import layers
 
-from covidnet_lite.fit import InputSpec
+from covidnet_lite.network.input_spec import InputSpec
 
 args = transfer.arguments(__doc__)
 cases, labels, manifest = transfer.radiographs(args.data, args.out)

@@ -41,8 +41,8 @@ from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 import covidnet_lite
 from covidnet_lite import files
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError, ModelError
-from covidnet_lite.interpreter import available_cores
-from covidnet_lite.model import DEFAULT, Model, load
+from covidnet_lite.network.interpreter import available_cores
+from covidnet_lite.network.model import DEFAULT, Model, load
 from covidnet_lite.prediction import DISCLAIMER, Failure, Prediction
 
 TEMPORARY = ".covidnet-lite-"  # begins the names of files not yet whole; readers of Parquet pass over dots

@@ -11,13 +11,13 @@ import transfer  # first: it puts the repository on the path
 # isort: split
 import keras
 
-from training import backbones, checkpoint
+from training.fit import backbones, checkpoint
 
 args = transfer.arguments(__doc__)
 cases, labels, manifest = transfer.radiographs(args.data, args.out)
 
 # VGG16 wants blue before red and another mean taken off each, which no --input-range can say. So the first layer
-# of this network turns one gray channel into what it wants: 1x1 convolution, see training/backbones.py.
+# of this network turns one gray channel into what it wants: 1x1 convolution, see training/fit/backbones.py.
 backbone = transfer.pretrained(
     lambda weights: backbones.build("VGG16", side=args.side, weights=weights, equalise=False), args.weights
 )

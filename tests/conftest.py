@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from benchmarks import pictures
-from covidnet_lite import model
-from covidnet_lite.extent import ExtentScale
-from covidnet_lite.manifest import seal
-from covidnet_lite.operating_point import OperatingPoint
+from covidnet_lite.evidence.extent import ExtentScale
+from covidnet_lite.network import model
+from covidnet_lite.network.manifest import seal
+from covidnet_lite.network.operating_point import OperatingPoint
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from covidnet_lite.cases import Case
-from covidnet_lite.fit import InputSpec
-from covidnet_lite.manifest import Manifest
-from covidnet_lite.operating_point import OperatingPoint
-from training.films import means
-from training.network import Network
-from training.reading import Reading, read
+from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.network.manifest import Manifest
+from covidnet_lite.network.operating_point import OperatingPoint
+from training.judge.films import means
+from training.judge.network import Network
+from training.judge.reading import Reading, read
 
 LABELS = ("normal", "pneumonia", "covid")
 POINT = OperatingPoint("normal", 0.6, 0.6, {"pneumonia": 0.8, "covid": 0.8}, inside_from=0.0)

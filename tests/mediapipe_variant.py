@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from convert.flatbuffer import pack, portable, unpack
+from convert.tflite_file.flatbuffer import pack, portable, unpack
 
 
 def variant(data: bytes, logits: int = 0) -> bytes:

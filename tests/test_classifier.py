@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 import covidnet_lite
-from covidnet_lite import model
 from covidnet_lite.errors import InputError
-from covidnet_lite.extent import ExtentScale
-from covidnet_lite.interpreter import installed_runtimes
-from covidnet_lite.operating_point import OperatingPoint
+from covidnet_lite.evidence.extent import ExtentScale
+from covidnet_lite.network import model
+from covidnet_lite.network.interpreter import installed_runtimes
+from covidnet_lite.network.operating_point import OperatingPoint
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from covidnet_lite import __version__, model
+from covidnet_lite import __version__
+from covidnet_lite.network import model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,8 +32,8 @@ def test_every_option_of_the_converter_is_documented() -> None:
 
 
 def test_every_scheme_and_every_rung_is_documented() -> None:
-    from convert.ladder import RUNGS
-    from convert.scheme import SCHEMES
+    from convert.quantisation.ladder import RUNGS
+    from convert.quantisation.scheme import SCHEMES
 
     page = (ROOT / "docs/converting.md").read_text()
     assert [name for name in (*SCHEMES, *(rung.name for rung in RUNGS)) if f"`{name}`" not in page] == []
@@ -69,7 +70,7 @@ def test_the_model_card_is_about_the_shipped_network() -> None:
 
 @pytest.mark.parametrize("name", model.shipped())
 def test_the_audit_in_the_documents_is_that_of_the_shipped_network(name: str) -> None:
-    from training.audit_table import card, summary
+    from training.judge.audit_table import card, summary
 
     figures = json.loads((ROOT / f"training/checkpoints/{name}.audit.json").read_text())
     assert (figures["model"], figures["sha256"]) == (name, model.load(name).sha256), "run training/audit.py --publish"

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import covidnet_lite
-from covidnet_lite import model as models
+from covidnet_lite.network import model as models
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite import cases, files, guard, manifest, prediction, radiograph
+from covidnet_lite import cases, files, prediction, radiograph
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError, MissingExtraError, ModelError
-from covidnet_lite.fit import InputSpec
+from covidnet_lite.network import guard, manifest
+from covidnet_lite.network.input_spec import InputSpec
 
 G = np.random.default_rng(0).integers(0, 256, (96, 128)).astype(np.uint8)
 
@@ -219,9 +220,9 @@ def test_32_bit_full_range_needs_little_memory():
 
 
 def test_32_bit_reduce_overflows():
-    from covidnet_lite import dicom_pixels
+    from covidnet_lite.dicom_in import pixels
 
-    assert dicom_pixels.reduce(np.full((4, 4), 2**30, np.uint32), (2, 2)).max() == 2**30
+    assert pixels.reduce(np.full((4, 4), 2**30, np.uint32), (2, 2)).max() == 2**30
 
 
 # --- the rest

@@ -21,10 +21,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, drawn_chest, with_rules
 
-from covidnet_lite import Classifier, dicom_origin
+from covidnet_lite import Classifier
 from covidnet_lite.codes import Code
-from covidnet_lite.mqtt import payload
-from covidnet_lite.operating_point import OperatingPoint
+from covidnet_lite.dicom_out import origin as dicom_origin
+from covidnet_lite.network.operating_point import OperatingPoint
+from covidnet_lite.watch.mqtt import payload
 
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")

@@ -20,12 +20,14 @@ import numpy as np
 import pytest
 from conftest import drawn_chest
 
-from convert import flatbuffer, metadata
-from covidnet_lite import model
+from convert.tflite_file import flatbuffer, metadata
 from covidnet_lite.cases import read_cases
-from covidnet_lite.fit import InputSpec, fit, look_up
-from covidnet_lite.interpreter import Interpreter
-from covidnet_lite.manifest import Manifest, seal
+from covidnet_lite.fit import fit
+from covidnet_lite.network import model
+from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.network.interpreter import Interpreter
+from covidnet_lite.network.manifest import Manifest, seal
+from covidnet_lite.network.preprocess import look_up
 
 SAME_CLASS = 0.98  # of the pictures, at least
 STEPS = 6  # of 255, at most, in a logit

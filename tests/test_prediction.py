@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from covidnet_lite.errors import CovidNetLiteError, InputError
-from covidnet_lite.fit import InputSpec
-from covidnet_lite.guard import Guard
-from covidnet_lite.manifest import Manifest
-from covidnet_lite.operating_point import OperatingPoint
-from covidnet_lite.place import OUTSIDE, Place
+from covidnet_lite.evidence.place import OUTSIDE, Place
+from covidnet_lite.network.guard import Guard
+from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.network.manifest import Manifest
+from covidnet_lite.network.operating_point import OperatingPoint
 from covidnet_lite.prediction import ANSWERS, DISCLAIMER, STATUSES, Failure, Prediction, judge
 
 LABELS = ("normal", "pneumonia", "covid")

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 
 import covidnet_lite
-from convert import judgement, network, quantize
-from convert.calibration import pixels
-from covidnet_lite import metrics, model
+from convert import quantize
+from convert.judge import judgement
+from convert.quantisation.calibration import pixels
+from convert.source import network
+from covidnet_lite import metrics
 from covidnet_lite.cases import Case, read_cases, write_manifest
-from covidnet_lite.interpreter import outputs
-from covidnet_lite.manifest import seal
+from covidnet_lite.network import model
+from covidnet_lite.network.interpreter import outputs
+from covidnet_lite.network.manifest import seal
 from covidnet_lite.prediction import calibrated
 from training import answering, dataset
-from training.recipe import Recipe, read_recipe
+from training.fit.recipe import Recipe, read_recipe
 
 LABELS = ("normal", "pneumonia", "covid")
 

@@ -259,7 +259,7 @@ def test_a_bucket_gives_the_same_answers(chests: Path, tmp_path: Path, monkeypat
     import screen_archive
     from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
-    from covidnet_lite import model
+    from covidnet_lite.network import model
 
     films, base = tmp_path / "films", model.load("base")
     films.mkdir()

@@ -15,11 +15,13 @@ import pytest
 
 import covidnet_lite
 from covidnet_lite import classifier as classifiers
-from covidnet_lite import cli, files, result_files, watch
+from covidnet_lite import cli, files
 from covidnet_lite.errors import UnforeseenError
-from covidnet_lite.interpreter import Interpreter
+from covidnet_lite.network.interpreter import Interpreter
 from covidnet_lite.prediction import Failure, Prediction
 from covidnet_lite.unforeseen import unforeseen
+from covidnet_lite.watch import folder as watch
+from covidnet_lite.watch import result_files
 
 
 class Surprise(Exception):
@@ -154,7 +156,7 @@ def test_dicom_results_that_fail_cost_one_film(
     surprise: Any, film: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("highdicom")
-    from covidnet_lite import dicom_results
+    from covidnet_lite.dicom_out import results as dicom_results
 
     surprise(dicom_results, "make")
     out = tmp_path / "out"
@@ -303,7 +305,7 @@ def node_stages() -> Iterator[tuple[Any, str, int]]:
     yield from ((*one, 1) for one in STAGES)
     yield worker, "read_file_meta_info", 1
     yield worker, "read_file_meta_info", 2  # and once more where the film is set aside
-    yield worker.dicom, "header", 1
+    yield worker.dicom_file, "header", 1
     yield worker.dicom_results, "make", 1
     yield worker.dicom_results, "encoded", 1
     yield worker, "_answer", 1

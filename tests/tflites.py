@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from convert.flatbuffer import portable
+from convert.tflite_file.flatbuffer import portable
 
 
 def unpacked(data: bytes) -> Any:

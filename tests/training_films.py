@@ -6,8 +6,8 @@ import numpy as np
 from conftest import drawn_chest
 
 from covidnet_lite.box import WHOLE
-from training.batches import Films
-from training.supervision import Lesson
+from training.data.supervision import Lesson
+from training.fit.batches import Films
 
 
 def lesson(count: int = 12, ranked: int = 0) -> Lesson:

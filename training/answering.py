@@ -28,24 +28,26 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 import numpy as np
 import numpy.typing as npt
 
-from convert import judgement, network, report
-from convert.agreement import compare
-from convert.calibration import choose, pixels
-from convert.judgement import Judgement
-from covidnet_lite import files, lungs, metrics, radiograph
-from covidnet_lite import model as models
+from convert.judge import judgement, report
+from convert.judge.agreement import compare
+from convert.judge.judgement import Judgement
+from convert.quantisation.calibration import choose, pixels
+from convert.source import network
+from covidnet_lite import files, metrics, radiograph
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from covidnet_lite.extent import ExtentScale, raw_extent
-from covidnet_lite.fit import InputSpec
-from covidnet_lite.guard import WRONG, Guard, fit_guard
-from covidnet_lite.interpreter import outputs
-from covidnet_lite.manifest import seal
-from covidnet_lite.model import Model
-from covidnet_lite.operating_point import NEVER, OperatingPoint
+from covidnet_lite.evidence.extent import ExtentScale, raw_extent
+from covidnet_lite.network import lungs
+from covidnet_lite.network import model as models
+from covidnet_lite.network.guard import WRONG, Guard, fit_guard
+from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.network.interpreter import outputs
+from covidnet_lite.network.manifest import seal
+from covidnet_lite.network.model import Model
+from covidnet_lite.network.operating_point import NEVER, OperatingPoint
 from covidnet_lite.prediction import calibrated
-from training import supervision
-from training.recipe import Recipe, read_recipe
+from training.data import supervision
+from training.fit.recipe import Recipe, read_recipe
 
 Array = npt.NDArray[Any]
 KNOTS = 7  # of the scale of the extent

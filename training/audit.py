@@ -23,22 +23,23 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 
 import numpy as np
 
-from covidnet_lite import files, model
+from covidnet_lite import files
 from covidnet_lite.errors import CovidNetLiteError, MissingExtraError, ModelError
-from training import audit_plots, audit_table, network, severity
-from training.agreement import agreement
-from training.contrasts import ANY, AWAY, HOME, TYPICAL, area, area_within_matrix, has_both, hospitals
-from training.figure import Figure, count
-from training.films import Films, read_films
-from training.network import Network
-from training.outputs import outputs
-from training.pictures import frame
-from training.pointing import has_boxes, pointing
-from training.reading import Reading, read
-from training.recipe import read_recipe
-from training.reliability import bins, calibration
-from training.trifles import baselines
-from training.verdicts import called, curve, statuses
+from covidnet_lite.network import model
+from training.data.pictures import frame
+from training.fit.recipe import read_recipe
+from training.judge import audit_plots, audit_table, network, severity
+from training.judge.agreement import agreement
+from training.judge.contrasts import ANY, AWAY, HOME, TYPICAL, area, area_within_matrix, has_both, hospitals
+from training.judge.figure import Figure, count
+from training.judge.films import Films, read_films
+from training.judge.network import Network
+from training.judge.outputs import outputs
+from training.judge.pointing import has_boxes, pointing
+from training.judge.reading import Reading, read
+from training.judge.reliability import bins, calibration
+from training.judge.trifles import baselines
+from training.judge.verdicts import called, curve, statuses
 
 CHECKPOINTS = ROOT / "training/checkpoints"
 README, CARD = ROOT / "README.md", ROOT / "MODEL_CARD.md"
@@ -217,7 +218,7 @@ def audit(
 
 
 def readings(asked: Network, films: Films, folder: Path) -> Readings:
-    """What a network says of the films; see :func:`training.outputs.outputs`."""
+    """What a network says of the films; see :func:`training.judge.outputs.outputs`."""
     home, away = (
         read(asked.manifest, cases, outputs(asked, cases, folder)) if cases else None
         for cases in (films.home, films.away)

@@ -31,7 +31,9 @@ from covidnet_lite import files, radiograph
 from covidnet_lite.box import Box
 from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, MissingExtraError
-from covidnet_lite.fit import InputSpec, fit, normalise
+from covidnet_lite.fit import fit
+from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.network.preprocess import normalise
 
 SPLITS = ("train", "val", "test")
 SIDE = 320  # pixels of a film's shorter side in memory while it is looked at
@@ -242,7 +244,7 @@ def split_apart(
     Raises:
         DatasetError: a source to hold out has no image.
     """
-    from training.duplicates import groups
+    from training.data.duplicates import groups
 
     missing = sorted(set(hold_out) - {case.source for case in cases})
     if missing:
@@ -262,9 +264,9 @@ def split_apart(
 
 def look(cases: Sequence[Case], labels: Sequence[str]) -> tuple[dict[str, Any], list[Film]]:
     """Everything that :func:`words` tells, as plain figures, and the films that could be read."""
-    from training.confounding import confounding
-    from training.duplicates import near_duplicates
-    from training.suspicions import burnt_in, laterals, orientation
+    from training.data.confounding import confounding
+    from training.data.duplicates import near_duplicates
+    from training.data.suspicions import burnt_in, laterals, orientation
 
     films, unreadable = readable([case for case in cases if case.path.is_file()], SIDE)
     seen, images = [film.case for film in films], [film.image for film in films]
@@ -363,7 +365,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     if find_spec("sklearn") is None:
         raise MissingExtraError("looking through a data set needs scikit-learn: pip install -e '.[training]'")
-    from training.thumbnails import page
+    from training.data.thumbnails import page
 
     cases = read_cases(args.data)
     labels = args.labels.split(",") if args.labels else sorted({case.label for case in cases})

@@ -26,10 +26,10 @@ import numpy.typing as npt
 from covidnet_lite import files, metrics
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from training import network
-from training.figure import LEAST, macro_auroc, share
-from training.network import Network
-from training.pictures import pictures
+from training.data.pictures import pictures
+from training.judge import network
+from training.judge.figure import LEAST, macro_auroc, share
+from training.judge.network import Network
 
 
 @dataclass(frozen=True, eq=False)

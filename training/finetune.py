@@ -25,17 +25,21 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from convert import synthetic
-from covidnet_lite import files, lungs, metrics
+from convert.quantisation import synthetic
+from covidnet_lite import files, metrics
 from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from covidnet_lite.fit import InputSpec, normalise
-from training import backbones, checkpoint, dataset, frozen, heads, losses, quantisation_aware, supervision, trainer
-from training.batches import Batch, Films, crop, drawn, pixel_batches, predict, steps
-from training.equalise_channels import equalise_channels
-from training.recipe import Recipe, read_recipe
-from training.supervision import Source
-from training.variant import variant
+from covidnet_lite.network import lungs
+from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.network.preprocess import normalise
+from training import dataset
+from training.data import supervision
+from training.data.supervision import Source
+from training.data.variant import variant
+from training.fit import backbones, checkpoint, frozen, heads, losses, quantisation_aware, trainer
+from training.fit.batches import Batch, Films, crop, drawn, pixel_batches, predict, steps
+from training.fit.equalise_channels import equalise_channels
+from training.fit.recipe import Recipe, read_recipe
 
 LUNGS = ROOT / "training/checkpoints/lungs.tflite"  # from locate_lungs.py
 ADAPTED = 20  # batches of which batch normalisation takes its statistics

@@ -32,15 +32,19 @@ from PIL import Image
 
 from convert.conversion import convert
 from convert.options import Options
-from covidnet_lite import files, lungs
-from covidnet_lite import model as models
+from covidnet_lite import files
 from covidnet_lite.box import WHOLE, Box
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from covidnet_lite.fit import InputSpec, fit, normalise
-from training import checkpoint, dataset
-from training.lung_boxes import lung_boxes
-from training.variant import Matrix, Pixels, Strength, variant
+from covidnet_lite.fit import fit
+from covidnet_lite.network import lungs
+from covidnet_lite.network import model as models
+from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.network.preprocess import normalise
+from training import dataset
+from training.data.lung_boxes import lung_boxes
+from training.data.variant import Matrix, Pixels, Strength, variant
+from training.fit import checkpoint
 
 TEACHER = ROOT / "training/checkpoints/lungs_teacher.tflite"
 WINDOWS = 5  # of a film, over which the teacher's box is averaged
@@ -186,7 +190,7 @@ def moved(box: Boxes, shape: tuple[int, ...], matrix: Matrix) -> Boxes:
     Args:
         box: in fractions of the film.
         shape: ``(height, width)`` of the film.
-        matrix: from places in the view to those in the film, as :func:`training.variant.variant` returns it.
+        matrix: from places in the view to those in the film, as :func:`training.data.variant.variant` returns it.
     """
     size = np.array(shape[::-1])
     turn, start = matrix[:, :2], matrix[:, 2]

@@ -29,14 +29,15 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 
 from PIL import Image
 
-from covidnet_lite import dicom, files, radiograph
+from covidnet_lite import files, radiograph
 from covidnet_lite.box import Box
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.cells import cell
-from covidnet_lite.elements import damaged
+from covidnet_lite.dicom_in import dicom_file
+from covidnet_lite.dicom_in.elements import damaged
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError
+from training.data.duplicates import near_duplicates
 from training.dataset import SPLITS, decode, read_film, split_apart
-from training.duplicates import near_duplicates
 
 STUDIES, IMAGES = "train_study_level.csv", "train_image_level.csv"
 SOURCE = "siim_bimcv"
@@ -219,7 +220,7 @@ def _fractions(box: Box, size: tuple[int, int], path: Path) -> str:
 def _header(path: Path, study: str) -> tuple[str, tuple[int, int]]:
     """The hashed patient, or study where no patient is named, and ``(width, height)``."""
     with radiograph.opened(path, str(path)) as file:
-        header = dicom.header(file, str(path))
+        header = dicom_file.header(file, str(path))
     try:
         patient = str(header.get("PatientID") or "").strip()
         size = (int(header.Columns), int(header.Rows))

@@ -26,8 +26,8 @@ from PIL import Image, ImageFilter
 from covidnet_lite import Classifier, radiograph
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from covidnet_lite.guard import WRONG
-from training.figure import share, told
+from covidnet_lite.network.guard import WRONG
+from training.judge.figure import share, told
 
 PICTURES = ("*.jpg", "*.jpeg", "*.png", "*.bmp", "*.tif", "*.tiff")
 RADIOGRAPH = "RG1"  # the one real chest film of pydicom-data

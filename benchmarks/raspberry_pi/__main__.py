@@ -17,9 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from covidnet_lite import files, model
+from covidnet_lite import files
 from covidnet_lite.errors import CovidNetLiteError
-from covidnet_lite.interpreter import available_cores
+from covidnet_lite.network import model
+from covidnet_lite.network.interpreter import available_cores
 
 from . import counts, emulate, modelled, pictures, reference, roots, wheels
 from .agreement import Agreement, Answers, compare

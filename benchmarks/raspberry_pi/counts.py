@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from covidnet_lite import model as models
 from covidnet_lite.errors import ModelError
+from covidnet_lite.network import model as models
 
 from . import emulate, roots
 from .reference import DIGITS, Row

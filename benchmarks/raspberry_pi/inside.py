@@ -23,7 +23,7 @@ import numpy as np
 import PIL
 
 import covidnet_lite
-from covidnet_lite import interpreter, model
+from covidnet_lite.network import interpreter, model
 
 
 class Calls:

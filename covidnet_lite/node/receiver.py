@@ -21,9 +21,9 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from .. import jpeg
 from ..errors import OutputError, SettingsError
-from ..report import printable
+from ..image_in import jpeg
+from ..output import printable
 from . import tls
 from .door import DoorServer
 from .queue import Queue, identifier

@@ -14,7 +14,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.sop_class import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
 from ..errors import OutputError
-from ..report import printable
+from ..output import printable
 from ..unforeseen import unforeseen
 from . import tls
 from .queue import Parcel, Queue

@@ -6,9 +6,10 @@ import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from .. import __version__, dicom_results
+from .. import __version__
 from ..classifier import Classifier
-from ..readers import Readers
+from ..dicom_out import results as dicom_results
+from ..readers.pool import Readers
 from .queue import Queue
 from .receiver import Receiver
 from .sender import Sender

@@ -7,11 +7,14 @@ import threading
 
 from pydicom.filereader import read_file_meta_info
 
-from .. import dicom, dicom_results, heatmap, radiograph
+from .. import radiograph
 from ..classifier import Classifier
 from ..codes import Code
-from ..dicom_origin import NAME
+from ..dicom_in import dicom_file
+from ..dicom_out import results as dicom_results
+from ..dicom_out.origin import NAME
 from ..errors import BackendError, CovidNetLiteError, InputError, OutputError
+from ..evidence import heatmap
 from ..percent import percent
 from ..prediction import Prediction
 from ..unforeseen import unforeseen
@@ -59,7 +62,7 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
 def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
     meta, name = read_file_meta_info(film.path), str(film.path)
     with radiograph.opened(film.path, name) as file:
-        header = dicom.header(file, name)
+        header = dicom_file.header(file, name)
     uid = str(meta.MediaStorageSOPInstanceUID)
     story = {
         "film": identifier(uid, film.key),

@@ -15,11 +15,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from .. import __version__, heatmap, radiograph
+from .. import __version__, radiograph
 from ..classifier import Classifier
 from ..errors import BackendError, CovidNetLiteError
-from ..evidence import merged
-from ..interpreter import available_cores
+from ..evidence import heatmap
+from ..evidence.maps import merged
+from ..network.interpreter import available_cores
 from ..prediction import DISCLAIMER, Failure, Prediction
 from ..unforeseen import unforeseen
 from . import metrics

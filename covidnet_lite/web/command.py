@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from ..classifier import Classifier
     from ..errors import MissingExtraError
     from ..quiet import silent_runtime
-    from ..readers import Readers
+    from ..readers.pool import Readers
 
     try:
         from .app import create

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import __version__
 from ..codes import Code
-from ..place import ZONES
+from ..evidence.place import ZONES
 from ..prediction import DISCLAIMER, STATUSES
 from .settings import MB, Settings
 

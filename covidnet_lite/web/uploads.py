@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from .. import archive
 from ..errors import InputError
-from ..report import printable
+from ..output import printable
 from .settings import MB, Settings
 from .turnstile import Crowded, Ticket, Turnstile
 

@@ -11,8 +11,8 @@ from PIL import Image
 from benchmarks import bench, figures, measure, pictures
 from benchmarks.figures import Figure, Run
 from benchmarks.measure import Ratio
-from covidnet_lite import board
 from covidnet_lite.errors import InputError
+from covidnet_lite.machine import board
 
 IDLE = {"machine": "x", "processor": "p", "cores": 2, "python": "3", "load": 0.0, "quick": False}
 

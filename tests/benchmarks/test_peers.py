@@ -13,8 +13,8 @@ from benchmarks import comparison, peers, workers
 from benchmarks.comparison import Comparison, Row, Times
 from benchmarks.peers import OURS, PEERS, Peer
 from benchmarks.workers import Answer, Worker
-from covidnet_lite import model
 from covidnet_lite.errors import BackendError, InputError, ModelError
+from covidnet_lite.network import model
 
 MACHINE = {"processor": "p", "cores": 2, "python": "3", "load": 0.1, "packages": {"numpy": "2"}}
 

@@ -15,7 +15,8 @@ from benchmarks.raspberry_pi import agreement, emulate, modelled, pictures, refe
 from benchmarks.raspberry_pi.agreement import Answers
 from benchmarks.raspberry_pi.reference import Row
 from benchmarks.raspberry_pi.systems import A72, A76, SYSTEMS, EmulationError, System
-from covidnet_lite import model, radiograph
+from covidnet_lite import radiograph
+from covidnet_lite.network import model
 
 ROW = Row("cortex-a72", "base", "0123456789ab", "ba9876543210", "invoke", 100_000_000)
 TOLD = {"status": "answered", "label": "normal", "most_likely": "normal", "confidence": 0.9}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from float_networks import known, of_keras, plain
 
-from convert import activations
-from convert.network import FloatNetwork
+from convert.quantisation import activations
+from convert.source.network import FloatNetwork
 
 
 @pytest.fixture(scope="module")

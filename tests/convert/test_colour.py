@@ -12,7 +12,7 @@ from tflites import Net
 
 import covidnet_lite
 from convert import quantize
-from covidnet_lite import model as models
+from covidnet_lite.network import model as models
 
 LABELS = ("r", "g", "b")
 

@@ -20,10 +20,12 @@ from conftest import drawn_chest
 from keras import layers
 from PIL import Image
 
-from convert import ladder, quantize, report
+from convert import quantize
+from convert.judge import report
 from convert.options import stem_of
+from convert.quantisation import ladder
 from covidnet_lite import files
-from covidnet_lite import model as models
+from covidnet_lite.network import model as models
 
 Say = pytest.CaptureFixture[str]
 
@@ -129,7 +131,7 @@ def test_pictures_in_an_archive_calibrate_as_the_files_do(key: str, given: Path,
 def test_a_network_makes_its_own_pictures_from_its_batch_statistics(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from convert import synthetic
+    from convert.quantisation import synthetic
 
     monkeypatch.setattr(synthetic, "STEPS", 2)
     image = keras.Input((32, 32, 1))
@@ -614,7 +616,7 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_before_the_long_work(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", closed)
-    monkeypatch.setattr("convert.network.load", lambda *_: pytest.fail("loaded the network"))
+    monkeypatch.setattr("convert.source.network.load", lambda *_: pytest.fail("loaded the network"))
     refuse(command(given, "--calibration", folder), "cannot be written to (Permission denied)", tmp_path, capsys)
 
 

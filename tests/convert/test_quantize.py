@@ -18,11 +18,12 @@ from PIL import Image
 from tflites import Net, as_compiled, fake_compiler, packed, unpacked
 
 import covidnet_lite
-from convert import edgetpu_ops, quantize
-from covidnet_lite import model as models
-from covidnet_lite.fit import InputSpec
-from covidnet_lite.interpreter import Interpreter, outputs
-from covidnet_lite.manifest import Manifest, seal
+from convert import quantize
+from convert.edgetpu import ops as edgetpu_ops
+from covidnet_lite.network import model as models
+from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.network.interpreter import Interpreter, outputs
+from covidnet_lite.network.manifest import Manifest, seal
 
 ROOT = Path(__file__).resolve().parents[2]
 

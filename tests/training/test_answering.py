@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert import network, quantize
-from convert.judgement import Judgement
-from covidnet_lite import metrics, model
+from convert import quantize
+from convert.judge.judgement import Judgement
+from convert.source import network
+from covidnet_lite import metrics
 from covidnet_lite.cases import read_cases
-from covidnet_lite.operating_point import NEVER
+from covidnet_lite.network import model
+from covidnet_lite.network.operating_point import NEVER
 from training import answering
 from training.answering import Risks
 

@@ -13,10 +13,11 @@ from judged import sided_network
 from PIL import Image
 
 from covidnet_lite.errors import MissingExtraError, ModelError
-from training import audit, audit_plots, audit_table
-from training.films import Films, read_films
-from training.network import Network
-from training.supervision import Source
+from training import audit
+from training.data.supervision import Source
+from training.judge import audit_plots, audit_table
+from training.judge.films import Films, read_films
+from training.judge.network import Network
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")

@@ -154,7 +154,7 @@ def test_a_folder_that_is_missing_is_an_error(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_looking_needs_neither_keras_nor_tensorflow() -> None:
-    code = "import sys; from training import dataset, duplicates, suspicions, confounding, thumbnails; print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
+    code = "import sys; from training import dataset; from training.data import duplicates, suspicions, confounding, thumbnails; print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

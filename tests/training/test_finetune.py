@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from conftest import drawn_chest
 
-from convert.network import read_facts
-from convert.synthetic import read_statistics
+from convert.quantisation.synthetic import read_statistics
+from convert.source.network import read_facts
 from covidnet_lite.errors import DatasetError
 from training import finetune
-from training.recipe import read_recipe
+from training.fit.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite import lungs
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import DatasetError
+from covidnet_lite.network import lungs
 from training import locate_lungs
+from training.data.variant import Strength, variant
 from training.locate_lungs import SPEC, VIEW, intersection_over_union
-from training.variant import Strength, variant
 
 ONLY_PLACED = Strength(**dict.fromkeys((field.name for field in fields(Strength)), 0.0) | {"scale": 1.0})
 BOX = np.array([0.15, 0.2, 0.6, 0.75], np.float32)  # off the centre, so that a mirror image is told from the picture

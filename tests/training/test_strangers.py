@@ -9,7 +9,7 @@ from PIL import Image
 
 from covidnet_lite import radiograph
 from covidnet_lite.cases import read_cases
-from covidnet_lite.guard import WRONG
+from covidnet_lite.network.guard import WRONG
 from training import strangers
 
 

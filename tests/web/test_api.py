@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import covidnet_lite
-from covidnet_lite import model
+from covidnet_lite.network import model
 
 from .conftest import Server, serving
 

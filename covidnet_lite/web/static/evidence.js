@@ -1,4 +1,4 @@
-// The evidence map: a small grid, enlarged and coloured as covidnet_lite/heatmap.py does it.
+// The evidence map: a small grid, enlarged and coloured as covidnet_lite/evidence/heatmap.py does it.
 
 const SIDE = 256; // pixels; the screen enlarges the rest
 

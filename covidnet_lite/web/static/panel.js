@@ -3,7 +3,7 @@
 import { negativeOf, PENDING } from "./cases.js";
 import { beside, byId, digitsApart, element, percent } from "./dom.js";
 
-const OUTSIDE = "mostly outside the lungs"; // as covidnet_lite/place.py has it
+const OUTSIDE = "mostly outside the lungs"; // as covidnet_lite/evidence/place.py has it
 
 export function showPanel(one, about) {
   const result = one?.result;

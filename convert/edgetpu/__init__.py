@@ -1,0 +1,1 @@
+"""The Edge TPU: what it takes, and its compiler."""

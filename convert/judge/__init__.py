@@ -1,0 +1,1 @@
+"""Is the int8 network as good as the float one? Figures, plots, the report and the card."""

@@ -1,0 +1,125 @@
+"""From raw int8 outputs to honest answers: bias correction, temperature, abstention threshold and guard.
+
+All are fitted on the int8 network as it ships. They are numbers, so they can be kept beside the network and used
+where there are no X-rays.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.quantisation.calibration import choose, pixels
+from covidnet_lite import metrics
+from covidnet_lite.cases import Case
+from covidnet_lite.errors import ConversionError, DatasetError
+from covidnet_lite.evidence.extent import ExtentScale
+from covidnet_lite.network.guard import WRONG, Guard, fit_guard
+from covidnet_lite.network.interpreter import outputs
+from covidnet_lite.network.model import Model
+from covidnet_lite.network.operating_point import OperatingPoint
+
+TRAIN_IMAGES = 2000
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What turns logits into an answer; see :class:`covidnet_lite.network.manifest.Manifest`."""
+
+    correction: tuple[float, ...] = ()
+    temperature: float = 1.0
+    threshold: float = 0.0
+    target_error: float = 0.0
+    guard: Guard | None = None
+    operating_point: OperatingPoint | None = None
+    extent: ExtentScale | None = None
+
+    def rules(self) -> dict[str, Any]:
+        """What of it stands in a manifest, by the manifest's names."""
+        names = ("correction", "temperature", "threshold", "guard", "operating_point", "extent")
+        return {name: getattr(self, name) for name in names}
+
+
+def fit(model: Model, float_model: Model, cases: Sequence[Case], target_error: float) -> Judgement:
+    """Fits temperature and threshold on the validation split, correction and guard on the training split.
+
+    The guard's limit comes from the validation split too, or from sources left out. Without a validation
+    split there is nothing to fit on, and the network answers as it is.
+
+    Raises:
+        DatasetError: the validation split has none of the network's labels, or an image cannot be read.
+    """
+    labels, spec = model.manifest.labels, model.manifest.input
+    held_out = [c for c in cases if c.split == "val"]
+    val = [c for c in held_out if c.label in labels]
+    if held_out and not val:
+        raise DatasetError(f"no validation image is labelled {', '.join(labels)}; check --labels and --data")
+    if not val:
+        return Judgement()
+    train = [c for c in cases if c.split == "train" and c.label in labels]
+    correction, guard = np.zeros(len(labels)), None
+    out = outputs(model, pixels(val, spec))
+    if train:
+        train = choose(train, TRAIN_IMAGES)
+        pictures = pixels(train, spec)
+        seen = outputs(model, pictures)
+        correction = (outputs(float_model, pictures)["logits"] - seen["logits"]).mean(axis=0)
+        if "embedding" in out:
+            sources = [case.source for case in train]
+            guard = fit_guard(seen["embedding"], out["embedding"], wrong=_shown_wrongly(model, train), sources=sources)
+    targets = np.array([labels.index(c.label) for c in val])
+    shift = tuple(round(float(v), 5) for v in correction)
+    logits = out["logits"] + np.array(shift)
+    temperature = metrics.fit_temperature(targets, logits)
+    threshold = metrics.abstention_threshold(targets, metrics.softmax(logits, temperature), target_error)
+    return Judgement(shift, round(temperature, 4), round(threshold, 4), target_error, guard)
+
+
+def _shown_wrongly(model: Model, cases: Sequence[Case]) -> dict[str, npt.NDArray[Any]]:
+    """Embeddings of radiographs shown in each wrong way."""
+    spec = model.manifest.input
+    return {name: outputs(model, pixels(cases, spec, change))["embedding"] for name, change in WRONG.items()}
+
+
+def beside(stem: Path, suffix: str) -> Path:
+    """``STEM`` and a suffix; ``net.v2`` keeps its ``.v2``, so that two networks never share a file."""
+    return stem.with_name(stem.name + suffix)
+
+
+def contents(judgement: Judgement, stem: Path) -> dict[Path, bytes | str]:
+    """The files ``STEM.judgement.json`` and ``STEM.guard.npz``, for :func:`load`."""
+    numbers = {k: getattr(judgement, k) for k in ("correction", "temperature", "threshold", "target_error")}
+    for name in ("operating_point", "extent"):
+        if (rules := getattr(judgement, name)) is not None:
+            numbers[name] = rules.to_dict()
+    files: dict[Path, bytes | str] = {beside(stem, ".judgement.json"): json.dumps(numbers, indent=1) + "\n"}
+    if judgement.guard is not None:
+        files[beside(stem, ".guard.npz")] = judgement.guard.to_npz()
+    return files
+
+
+def load(stem: Path) -> Judgement:
+    """Reads what :func:`contents` gave; a neutral judgement where there is none.
+
+    Raises:
+        ConversionError: a file is damaged.
+    """
+    numbers, guard = beside(stem, ".judgement.json"), beside(stem, ".guard.npz")
+    if not numbers.is_file():
+        return Judgement()
+    try:
+        kept = Guard.from_npz(guard.read_bytes()) if guard.is_file() else None
+        fields = json.loads(numbers.read_text())
+        if "operating_point" in fields:
+            fields["operating_point"] = OperatingPoint(**fields["operating_point"])
+        if "extent" in fields:
+            fields["extent"] = ExtentScale.from_dict(fields["extent"])
+        return Judgement(guard=kept, **{**fields, "correction": tuple(fields["correction"])})
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
+        raise ConversionError(f"{numbers}: cannot be read ({error}); fit it again with --data ... --record") from error

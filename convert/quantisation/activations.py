@@ -1,0 +1,304 @@
+"""What the activations of a float network look like on representative images: numbers instead of images.
+
+They are all that quantisation needs, so a hospital can send them, and a machine without X-rays can convert. They are
+told by layer (see :func:`layers_of`), whose name unlike the tensor's is the same in every run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.progress import track
+from convert.source.network import FloatNetwork
+from covidnet_lite.errors import ConversionError
+from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.network.preprocess import normalise
+
+Range = tuple[float, float]
+Array = npt.NDArray[Any]
+
+INPUT = "radiograph"
+SAMPLES = 2**15  # values kept of each activation, spread over all images
+PERCENTILE = 99.99
+_MINMAX = "min-max"
+METHODS = (_MINMAX, "percentile", "mse")
+EQUALISED = "equalised"  # the range to keep once channels are equalised; known where images were shown then
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """One activation over all representative images.
+
+    Attributes:
+        ranges: method -> lowest and highest value to keep; ``min-max`` always, ``percentile`` and ``mse``
+            (the range whose 256 levels lose least) where they were recorded, and maybe ``equalised``.
+        lows, highs, means: of each channel, float32; empty where they were not recorded.
+    """
+
+    ranges: dict[str, Range]
+    lows: Array
+    highs: Array
+    means: Array
+
+    def range(self, method: str) -> Range:
+        """By the method asked for, or the whole range where that was not recorded."""
+        return self.ranges.get(method, self.ranges[_MINMAX])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more than a range is known."""
+        return len(self.means) > 0
+
+    def with_range(self, method: str, ends: Range) -> Activation:
+        """The same with another range by a method."""
+        return replace(self, ranges={**self.ranges, method: ends})
+
+    def scaled(self, factor: Array) -> Activation:
+        """What it becomes when each channel is multiplied by a positive factor."""
+        lows, highs = self.lows * factor, self.highs * factor
+        return Activation({_MINMAX: (float(lows.min()), float(highs.max()))}, lows, highs, self.means * factor)
+
+
+Activations = dict[str, Activation]  # by layer
+
+
+def of_range(low: float, high: float) -> Activation:
+    """An activation of which no more than its range is known."""
+    nothing = np.zeros(0, np.float32)
+    return Activation({_MINMAX: (low, high)}, nothing, nothing, nothing)
+
+
+def record(network: FloatNetwork, images: npt.NDArray[np.uint8]) -> Activations:
+    """Runs fitted images, ``(n, height, width)`` uint8, through the float network.
+
+    The values are rounded as :func:`to_table` does, so that those from a file are the same.
+
+    Raises:
+        ConversionError: LiteRT cannot run the network, or it puts out NaN or infinity.
+    """
+    tensors = tensors_of(network.tflite)
+    layers = layers_of(list(tensors), network)
+    interpreter = all_tensors(network.tflite)
+    recorders = {name: _Recorder(len(images)) for name in tensors}
+    for image in track(images, len(images), "recording activations"):
+        run(interpreter, normalise(image[None], network.spec))
+        for name, index in tensors.items():
+            recorders[name].add(interpreter.get_tensor(index))
+    broken = [layers[name] for name, recorder in recorders.items() if not recorder.is_finite]
+    if broken:
+        raise ConversionError(
+            f"the layer {broken[0]} puts out NaN or infinity on the representative images; "
+            "check --input-range, or train the network again"
+        )
+    return {layers[name]: recorder.finish() for name, recorder in recorders.items()}
+
+
+class _Recorder:
+    """Gathers one activation, image by image, in bounded memory."""
+
+    def __init__(self, images: int) -> None:
+        self._images, self._seen, self._sum = images, 0, np.zeros(())
+        self._lows = self._highs = np.zeros(())
+        self._samples: list[Array] = []
+
+    def add(self, values: Array) -> None:
+        channels = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
+        lows, highs, mean = channels.min(axis=0), channels.max(axis=0), channels.mean(axis=0, dtype=np.float64)
+        self._lows = np.minimum(self._lows, lows) if self._seen else lows
+        self._highs = np.maximum(self._highs, highs) if self._seen else highs
+        self._sum = self._sum + mean
+        step = max(1, values.size * self._images // SAMPLES)
+        while math.gcd(step, values.size) > 1:  # or it would see some of the channels only
+            step += 1
+        self._samples.append(values.ravel()[self._seen % step :: step].copy())
+        self._seen += 1
+
+    @property
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self._lows).all() and np.isfinite(self._highs).all())
+
+    def finish(self) -> Activation:
+        low, high = float(self._lows.min()), float(self._highs.max())
+        samples = np.concatenate(self._samples)
+        rest = (100 - PERCENTILE) / 2
+        percentile = np.percentile(samples, [rest, 100 - rest])
+        ranges = {_MINMAX: (low, high), "percentile": percentile, "mse": clipped_range(np.append(samples, [low, high]))}
+        means = self._sum / max(self._seen, 1)
+        return Activation(
+            {method: (_rounded(ends[0]), _rounded(ends[1])) for method, ends in ranges.items()},
+            *(np.array([_rounded(v) for v in values], np.float32) for values in (self._lows, self._highs, means)),
+        )
+
+
+def clipped_range(values: Array, least: float = 0.0) -> Range:
+    """The range whose 256 levels lose least of ``values`` in mean square: a few outliers may be clipped.
+
+    Its search starts from an upper end of ``least`` or more.
+    """
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), least)
+    if low == high:
+        return low, high
+    shares = np.linspace(1.0, 0.2, 41)
+    high = min((high * share for share in shares), key=lambda end: _rounding_loss(values, low, end))
+    low = min((low * share for share in shares), key=lambda end: _rounding_loss(values, end, high))
+    return float(low), float(high)
+
+
+def _rounding_loss(values: Array, low: float, high: float) -> float:
+    step = max(high - low, 1e-30) / 255
+    zero = np.rint(-low / step)
+    rounded = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
+    return float(((values - rounded) ** 2).mean())
+
+
+def to_table(activations: Activations) -> dict[str, Any]:
+    """Plain types for JSON, for :func:`from_table`."""
+
+    def digits(values: Array) -> list[float]:
+        return [_rounded(v) for v in values]
+
+    def entry(a: Activation) -> Any:
+        if not a.is_full:
+            return list(a.ranges[_MINMAX])
+        channels = {"lows": digits(a.lows), "highs": digits(a.highs), "means": digits(a.means)}
+        return {**{method: list(ends) for method, ends in a.ranges.items()}, **channels}
+
+    return {layer: entry(a) for layer, a in sorted(activations.items())}
+
+
+def _rounded(value: float) -> float:
+    """Six digits: more than int8 can tell apart, and few enough to survive float32 and text."""
+    return float(f"{value:.6g}")
+
+
+def from_table(table: dict[str, Any]) -> Activations:
+    """Reads what :func:`to_table` gave, or a plain table ``{"layer": [low, high]}``.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is no such table.
+    """
+
+    def ends(pair: Any) -> Range:
+        low, high = (float(v) for v in pair)
+        if not (np.isfinite([low, high]).all() and low <= high):
+            raise ValueError(f"{low} to {high} is no range")
+        return low, high
+
+    def entry(given: Any) -> Activation:
+        if not isinstance(given, dict):
+            return of_range(*ends(given))
+        lows, highs, means = (np.asarray(given[key], np.float32) for key in ("lows", "highs", "means"))
+        if not len(lows) == len(highs) == len(means):
+            raise ValueError("lows, highs and means differ in length")
+        if not np.isfinite([lows, highs, means]).all():
+            raise ValueError("lows, highs and means must be finite")
+        known = [m for m in (*METHODS, EQUALISED) if m in given or m == _MINMAX]
+        return Activation({m: ends(given[m]) for m in known}, lows, highs, means)
+
+    return {str(layer): entry(given) for layer, given in table.items()}
+
+
+def by_tensor(activations: Activations, network: FloatNetwork) -> Activations:
+    """Activations by the tensor's name in the network's graph; the input's range follows from its spec.
+
+    Raises:
+        ConversionError: some tensor has none.
+    """
+    tensors = tensors_of(network.tflite)
+    layers = layers_of(list(tensors), network)
+    missing = [layers[t] for t in tensors if layers[t] not in activations and layers[t] != INPUT]
+    if missing:
+        raise ConversionError(
+            f"the ranges lack {len(missing)} of {len(tensors)} activations ({', '.join(missing[:5])}): "
+            "they belong to another network; record them again with --calibration"
+        )
+    known = activations.get(INPUT)
+    span = input_range(network.spec)
+    image = of_range(*span) if known is None else Activation({_MINMAX: span}, known.lows, known.highs, known.means)
+    return {tensor: image if layer == INPUT else activations[layer] for tensor, layer in layers.items()}
+
+
+def layers_of(tensors: Sequence[str], network: FloatNetwork) -> dict[str, str]:
+    """Tensor -> the name of the Keras layer it comes from; the first, as in :func:`tensors_of`, is the input.
+
+    ``model/net_1/stem_relu_1/Relu6;model/net_1/stem_1/BiasAdd`` is from
+    ``stem_relu``; a layer's second tensor becomes ``stem_relu#2``.
+    """
+    known = {tensor: name for name, tensor in network.output_tensors.items()}
+    names = set(_layer_names(network.model))
+    seen: Counter[str] = Counter()
+    layers = {}
+    for position, tensor in enumerate(tensors):
+        parts = [re.sub(r"_\d+$", "", part) for part in tensor.split(";")[0].split("/")]
+        # A layer may be several operations deep, as enlarging is: enlarged/resize/ResizeBilinear.
+        named = next((part for part in reversed(parts) if part in names), None)
+        layer = known.get(tensor) or named or (parts[-2] if len(parts) > 1 else parts[0])
+        if position == 0:
+            layer = INPUT
+        seen[layer] += 1
+        layers[tensor] = layer if seen[layer] == 1 else f"{layer}#{seen[layer]}"
+    return layers
+
+
+def _layer_names(model: Any) -> Iterator[str]:
+    """Of all layers, those of networks within the network included; none of what is no Keras network."""
+    for layer in getattr(model, "layers", ()):
+        if hasattr(layer, "layers"):
+            yield from _layer_names(layer)
+        else:
+            yield layer.name
+
+
+def input_range(spec: InputSpec) -> Range:
+    """What black and white are to the network."""
+    ends = [((0 - m) / s, (255 - m) / s) for m, s in zip(spec.mean, spec.std)]
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def tensors_of(tflite: bytes) -> dict[str, int]:
+    """Name -> index of the tensors that hold activations: the input, and what operations write, in order.
+
+    What is no number, such as the answer of a comparison, is no activation.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=tflite)
+    interpreter.allocate_tensors()
+    names = {d["index"]: d["name"] for d in interpreter.get_tensor_details() if d["dtype"] not in (np.bool_, np.bytes_)}
+    written = [int(i) for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE" for i in op["outputs"]]
+    inputs = [int(d["index"]) for d in interpreter.get_input_details()]
+    return {names[i]: i for i in dict.fromkeys([*inputs, *written]) if i in names}
+
+
+def all_tensors(tflite: bytes) -> Any:
+    """An interpreter that keeps every activation, for looking at."""
+    import warnings
+
+    from ai_edge_litert.interpreter import Interpreter
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that this takes memory is known
+        interpreter = Interpreter(model_content=tflite, num_threads=2, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def run(interpreter: Any, values: Array) -> None:
+    """One inference.
+
+    Raises:
+        ConversionError: LiteRT cannot run the network.
+    """
+    try:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values)
+        interpreter.invoke()
+    except (ValueError, RuntimeError) as error:
+        raise ConversionError(f"LiteRT cannot run the network ({error}); convert it again") from error

@@ -1,0 +1,160 @@
+"""Representative images: chosen level over labels and sources, and never those that are judged on."""
+
+from __future__ import annotations
+
+import hashlib
+import tokenize
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.progress import track
+from covidnet_lite import radiograph
+from covidnet_lite.cases import Case
+from covidnet_lite.errors import CovidNetLiteError, DatasetError
+from covidnet_lite.fit import fit
+from covidnet_lite.network.guard import Change
+from covidnet_lite.network.input_spec import InputSpec
+
+Pictures = npt.NDArray[np.uint8]  # (n, height, width), or (n, height, width, 3) in colour; fitted
+T = TypeVar("T")
+R = TypeVar("R")
+SHOWN = 20  # unreadable files named in an error
+
+# What NumPy raises on archives it cannot load.
+_UNLOADABLE = (
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def choose(cases: Sequence[Case], count: int, seed: int = 0) -> list[Case]:
+    """A representative choice: labels and sources in turn, from the training split where there is one."""
+    pool = [c for c in cases if c.split == "train"] or [c for c in cases if not c.split]
+    if not pool:
+        raise DatasetError(
+            "no case is in the train split or without a split, and those to be judged must not calibrate"
+        )
+    rng = np.random.default_rng(seed)
+    cells: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    for index in rng.permutation(len(pool)):
+        cells[pool[index].label, pool[index].source].append(pool[index])
+    chosen: list[Case] = []
+    while len(chosen) < min(count, len(pool)):
+        for _, members in sorted(cells.items()):
+            if members and len(chosen) < count:
+                chosen.append(members.pop())
+    return chosen
+
+
+def pixels(cases: Sequence[Case], spec: InputSpec, change: Change | None = None) -> Pictures:
+    """Pictures read, perhaps changed, and fitted exactly as the device does.
+
+    Returns ``(n, height, width)`` uint8, in colour ``(n, height, width, 3)``.
+
+    Raises:
+        DatasetError: at least one cannot be read; all such are named.
+    """
+    return _fitted([(str(c.path), c.path) for c in cases], spec, change)
+
+
+def read_npz(path: Path, count: int, spec: InputSpec) -> Pictures:
+    """The pictures of a NumPy archive, fitted as the device does; evenly spread ones where there are more.
+
+    The archive holds one array, or one called ``images``: ``(n, height, width)`` or ``(n, height, width, 1 or 3)``,
+    of any size, uint8 or what :func:`covidnet_lite.radiograph.read` takes.
+
+    Raises:
+        DatasetError: it is no such archive.
+    """
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file; check the path")
+    try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no zip archive")
+        with np.load(path, allow_pickle=False) as archive:
+            names = archive.files
+            name = "images" if "images" in names else names[0] if len(names) == 1 else ""
+            if not name:
+                held = ", ".join(names) or "nothing"
+                raise DatasetError(f"{path}: holds {held} and no array called images; write it with numpy.savez")
+            images = np.asarray(archive[name])
+    except _UNLOADABLE as error:
+        raise DatasetError(f"{path}: is no NumPy archive of images ({error}); write it with numpy.savez") from error
+    if images.ndim not in (3, 4) or not len(images):
+        raise DatasetError(f"{path}: {name} has shape {images.shape}; it must be (n, height, width) and maybe channels")
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
+    return _fitted([(f"{path}, image {i}", np.squeeze(images[i])) for i in chosen], spec)
+
+
+def _fitted(sources: Sequence[tuple[str, Any]], spec: InputSpec, change: Change | None = None) -> Pictures:
+    def one(named: tuple[str, Any]) -> Pictures:
+        name, source = named
+        image = radiograph.read(source, spec.at_least, name, colour=spec.in_colour).image
+        return fit(change(image) if change else image, spec)
+
+    return np.stack(gather(sources, one))
+
+
+def gather(items: Sequence[T], make: Callable[[T], R]) -> list[R]:
+    """What ``make`` makes of each, in order, on several threads.
+
+    Raises:
+        DatasetError: it raised a :class:`CovidNetLiteError` for at least one; the first such are named.
+    """
+
+    def one(item: T) -> tuple[R] | str:
+        try:
+            return (make(item),)
+        except CovidNetLiteError as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        made = list(track(pool.map(one, items), len(items), "reading images"))
+    if broken := [m for m in made if isinstance(m, str)]:
+        raise DatasetError("these images cannot be read:\n  " + "\n  ".join(broken[:SHOWN]))
+    return [m[0] for m in made if not isinstance(m, str)]
+
+
+def refuse_overlap(calibrating: Pictures, judged: Pictures, names: Sequence[str]) -> None:
+    """Compares pictures as the network sees them, so that a copy under another name or in another format is found.
+
+    Args:
+        calibrating, judged: fitted pictures.
+        names: of those that are judged on.
+
+    Raises:
+        DatasetError: some are in both.
+    """
+    known = {_digest(p) for p in calibrating}
+    both = [name for name, picture in zip(names, judged) if _digest(picture) in known]
+    if both:
+        raise DatasetError(
+            f"{len(both)} of {len(names)} images to judge on were also given to calibrate "
+            f"({', '.join(both[:3])}{', ...' if len(both) > 3 else ''}): the figures would flatter; "
+            "take them out of --calibration, or mark the splits in a manifest"
+        )
+
+
+def _digest(picture: Pictures) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest()
+
+
+def digest(pictures: Pictures) -> str:
+    """One SHA-256 for a whole set, whatever its order."""
+    return hashlib.sha256(b"".join(sorted(_digest(p) for p in pictures))).hexdigest()

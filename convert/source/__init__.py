@@ -1,0 +1,1 @@
+"""Trained networks in, whoever wrote them: each becomes a float ``.tflite``."""

@@ -1,0 +1,171 @@
+"""A DICOM file -> an 8-bit gray picture (extra: ``dicom``).
+
+The header is asked first: a CT slice, a hand or a lateral view is not a frontal
+chest radiograph, and no pixel of it is looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .. import limits
+from ..codes import Code, Note
+from ..errors import InputError, MissingExtraError, NotAChestRadiograph
+from ..image_in.picture import LUMINANCE
+from ..image_in.reduction import reduce, reduction
+from ..image_in.stretch import sample, stretch
+from . import examination, grays, pixels
+from .elements import Elements, damaged
+from .examination import Examination
+from .pixels import Bits
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # a transfer syntax
+PIXEL_DATA = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")  # its tag, in either byte order
+# What a preamble begins with that makes the file another one too: programs, scripts, archives, pages and pictures.
+# TIFF is what the standard has in mind for it, and harmless.
+# fmt: off
+HIDDEN = (
+    b"MZ", b"\x7fELF", b"\xfe\xed\xfa", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\0asm", b"#!",
+    b"PK", b"\x1f\x8b", b"BZh", b"7z\xbc", b"Rar!", b"\xfd7zXZ", b"!<arch>", b"\xd0\xcf\x11\xe0",
+    b"%PDF", b"%!", b"{\\rtf", b"<", b"\xef\xbb\xbf<", b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM",
+)
+# fmt: on
+GRAY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """What a DICOM file holds.
+
+    Attributes:
+        image: 8-bit gray, bright is dense; maybe already reduced.
+        size: ``(width, height)`` of the original.
+        examination: what the header says was examined.
+        notes: what in the header was left aside, or is missed in it.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    examination: Examination
+    notes: tuple[Note, ...]
+
+
+def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) -> Film:
+    """Reads a DICOM file.
+
+    Raises:
+        NotAChestRadiograph: the header says so.
+        InputError: the file is damaged, has no pixels, or more than one frame.
+        MissingExtraError: pydicom, or a decoder it needs, is not installed.
+    """
+    data = header(file, name)
+    found = Elements(data)
+    try:
+        examined = examination.read(data)
+        if examined.objection:
+            raise NotAChestRadiograph(f"{name}: {examined.objection}", examined.code)
+        size = _check_picture(found, file, name)
+        stored, layout = pixels.read(file, data, name, at_least), pixels.bits(found, name)
+    except damaged() as error:
+        raise _unreadable(name, error) from error
+
+    colour = pixels.samples(found) == 3  # a secondary capture
+    factor = 1 if colour else reduction(size, at_least)
+    if stored.shape != (size[1] // factor, size[0] // factor, 3)[: 3 if colour else 2]:
+        raise InputError(
+            f"{name}: its pixels {stored.shape} contradict its header; export it again", Code.CONTRADICTION
+        )
+    image = _from_colours(stored, name, at_least) if colour else _from_grays(stored, layout, found)
+    return Film(image, size, examined, (*examined.notes, *found.notes))
+
+
+def _from_colours(stored: npt.NDArray[Any], name: str, at_least: tuple[int, int] | None) -> Image.Image:
+    if stored.dtype == np.uint8:
+        return Image.fromarray(np.ascontiguousarray(stored)).convert("L")
+    return stretch(reduce((stored @ LUMINANCE).astype(stored.dtype), at_least), name)
+
+
+def _from_grays(stored: npt.NDArray[Any], layout: Bits, found: Elements) -> Image.Image:
+    low, high = int(stored.min()), int(stored.max())
+    index = stored.astype(np.int32) - low
+    counts = np.bincount(sample(index).ravel(), minlength=high - low + 1)
+    return Image.fromarray(grays.table(np.arange(low, high + 1), counts, layout, found)[index])
+
+
+def _unreadable(name: str, error: BaseException) -> InputError:
+    return InputError(f"{name}: cannot be read as DICOM ({_first_line(error)}); export it again", Code.DAMAGED)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def header(file: IO[bytes], name: str) -> Dataset:
+    """A DICOM file's elements before its pixels, where the file then stands.
+
+    Raises:
+        InputError: this is no DICOM file, it is damaged, or it hides something.
+        MissingExtraError: pydicom is not installed.
+    """
+    try:
+        import pydicom
+    except ImportError:
+        raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
+    head = file.read(2048)
+    if head[128:132] != b"DICM":
+        raise InputError(f"{name}: is no DICOM file; give the one that the machine sent", Code.UNKNOWN_FORMAT)
+    if head.startswith(HIDDEN):
+        raise InputError(
+            f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read", Code.HIDDEN_FILE
+        )
+    if DEFLATED in head:  # inflated as a whole before anything can be checked: a bomb
+        raise InputError(
+            f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax",
+            Code.UNKNOWN_PIXELS,
+        )
+    file.seek(0)
+    try:
+        data = pydicom.dcmread(limits.Bounded(file, limits.ELEMENTS), stop_before_pixels=True)
+    except damaged() as error:
+        raise _unreadable(name, error) from error
+    limits.check_sequences(data, name)
+    return data
+
+
+def _check_picture(found: Elements, file: IO[bytes], name: str) -> tuple[int, int]:
+    """``(width, height)`` of the one picture, of gray levels or colours, and of a size that is decoded."""
+    data, start = found.data, file.tell()
+    tag = file.read(4)
+    file.seek(start)
+    if tag not in PIXEL_DATA or "Rows" not in data or "Columns" not in data:
+        raise InputError(f"{name}: holds no picture; give the image file of the study", Code.NO_PICTURE)
+    frames = found.whole("NumberOfFrames") or 1
+    if frames > 1 or "SharedFunctionalGroupsSequence" in data or "PerFrameFunctionalGroupsSequence" in data:
+        kind = "frame" if frames == 1 else "frames"
+        raise InputError(
+            f"{name}: is a multi-frame object ({frames} {kind}); give a single CR or DX image", Code.SEVERAL_PICTURES
+        )
+    if found.text("PresentationIntentType") == "FOR PROCESSING":
+        raise InputError(
+            f"{name}: holds the detector's raw data (FOR PROCESSING); give the image FOR PRESENTATION", Code.RAW_DATA
+        )
+    kind = found.text("PhotometricInterpretation")
+    if kind not in (COLOUR if pixels.samples(found) == 3 else GRAY):
+        told = kind if kind in (*GRAY, *COLOUR, "PALETTE COLOR") else "of an unknown kind"
+        raise InputError(
+            f"{name}: its pixels are {told}, not gray levels; export it as MONOCHROME2", Code.UNKNOWN_PIXELS
+        )
+    width, height = found.needed("Columns", name), found.needed("Rows", name)
+    if width * height > limits.PIXELS:
+        raise InputError(
+            f"{name}: claims {width * height // 10**6} million pixels; no radiograph has so many", Code.TOO_LARGE
+        )
+    return width, height

@@ -1,0 +1,1 @@
+"""Results as DICOM (extra: ``dicom-out``): a Structured Report and a Secondary Capture."""

@@ -1,0 +1,106 @@
+"""A prediction -> DICOM objects for the study it came from (extra: ``dicom-out``).
+
+A Structured Report says what the network answered, or that it did not; a
+Secondary Capture shows the evidence map of an answer; of an abstention there is
+none, since a hot spot would be read as a finding. Both stay with the patient and the
+study of the source, in series of their own, and their UIDs follow from the
+source, the network and the kind: the same film gives the same instances.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from .. import files
+from ..errors import MissingExtraError
+from ..output import DICOM_RESULTS, shortened
+from ..prediction import Prediction
+from . import origin as dicom_origin
+from . import secondary_capture, structured_report
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from pydicom.dataelem import DataElement
+    from pydicom.dataset import Dataset
+
+
+def require() -> None:
+    """Makes sure that the extra is there, before long work begins.
+
+    Raises:
+        MissingExtraError: highdicom is not installed.
+    """
+    try:
+        import highdicom  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("DICOM results need the extra: pip install 'covidnet-lite[dicom-out]'") from None
+
+
+def make(
+    prediction: Prediction, source: str | os.PathLike[str] | bytes, picture: Image.Image | None = None
+) -> list[Dataset]:
+    """The Structured Report and, where there is an answer and its evidence map, the Secondary Capture.
+
+    Args:
+        prediction: of ``source``.
+        source: the DICOM file, by path or as bytes.
+        picture: what was read of it, for the Secondary Capture; ``None`` to read it again.
+
+    Raises:
+        InputError: the source is no DICOM file, or lacks a UID that results have to refer to.
+        MissingExtraError: highdicom is not installed.
+    """
+    require()
+    from pydicom.uid import ComputedRadiographyImageStorage
+
+    origin, names = dicom_origin.read(source, prediction.name)
+    kind = origin.SOPClassUID
+    if kind.type != "SOP Class":  # private: highdicom looks classes up in the standard's table
+        origin.SOPClassUID = ComputedRadiographyImageStorage
+    results = [structured_report.build(prediction, origin)]
+    if prediction.labels and prediction.evidence is not None:
+        results.append(secondary_capture.build(prediction, origin, picture or source))
+    for result in results:
+        result.update(names)
+        if origin.SOPClassUID != kind:
+            _refer(result, kind)
+    return results
+
+
+def _refer(result: Dataset, kind: str) -> None:
+    """Makes every reference of a result name ``kind`` as the class of the film."""
+
+    def correct(_: Dataset, element: DataElement) -> None:
+        if element.keyword == "ReferencedSOPClassUID":
+            element.value = kind
+
+    result.walk(correct)
+
+
+def write(prediction: Prediction, source: str | os.PathLike[str] | bytes, folder: Path) -> list[Path]:
+    """Writes what :func:`make` makes, as ``NAME.NUMBER.sr.dcm`` and ``NAME.NUMBER.sc.dcm``.
+
+    The number, eight digits, follows from the source, so two films of one name do not meet.
+
+    Raises:
+        InputError, MissingExtraError: as for :func:`make`.
+        OutputError: the folder cannot be written to; none of the files is.
+    """
+    results = make(prediction, source)
+    stem, number = PurePath(prediction.name).stem.strip("<>") or "image", results[0].SOPInstanceUID[-8:]
+    contents = {
+        Path(folder) / shortened(stem, f".{number}{suffix}"): encoded(data)
+        for suffix, data in zip(DICOM_RESULTS, results)
+    }
+    files.write_all(contents)
+    return list(contents)
+
+
+def encoded(data: Dataset) -> bytes:
+    """A DICOM object as a file."""
+    buffer = io.BytesIO()
+    data.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

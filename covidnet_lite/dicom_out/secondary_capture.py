@@ -1,0 +1,100 @@
+"""A prediction with its evidence map -> a DICOM Secondary Capture, with what it is burnt in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..output import capitalised
+from ..percent import percent
+from ..prediction import Prediction
+from . import origin as dicom_origin
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+    from pydicom.sr.coding import Code
+
+    from ..radiograph import Source
+
+SMALLEST = 512  # pixels of the narrower side; below, words would be too small to read
+BANNER = "RESEARCH USE ONLY"
+
+
+def build(prediction: Prediction, origin: Dataset, source: Source) -> Dataset:
+    """The radiograph with the evidence map, of the study of ``origin``; needs highdicom."""
+    from highdicom.sc import SCImage
+    from pydicom.dataset import Dataset
+    from pydicom.sr.codedict import codes
+
+    picture = captioned(prediction.heatmap(image=source), lines(prediction))
+    capture = SCImage(
+        pixel_array=np.asarray(picture),
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        patient_orientation=("L", "F"),  # highdicom wants one; the source's own follows
+        study_instance_uid=origin.StudyInstanceUID,
+        series_description=f"{dicom_origin.NAME} evidence map - research use only",
+        **dicom_origin.identity(origin, prediction, "sc"),
+    )
+    capture.copy_patient_and_study_information(origin)
+    capture.PatientOrientation = origin.get("PatientOrientation")
+    capture.BodyPartExamined = "CHEST"  # nothing else gets a map
+    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        if keyword in origin:
+            capture[keyword] = origin[keyword]
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = origin.SOPClassUID, origin.SOPInstanceUID
+    reference.PurposeOfReferenceCodeSequence = [_item(codes.DCM.SourceImageForImageProcessingOperation)]
+    capture.SourceImageSequence = [reference]
+    capture.DerivationDescription = f"Evidence map of {prediction.model}, SHA-256 {prediction.sha256}"
+    return capture
+
+
+def lines(prediction: Prediction) -> list[str]:
+    """What is written under the picture of an answer."""
+    if prediction.label is None:
+        answer = f"{capitalised(str(prediction.answer))} (training classes)"
+    else:
+        share = percent(prediction.probabilities[prediction.label])
+        answer = f"Resembles training class: {prediction.label} ({share})"
+    return [
+        answer,
+        *prediction.findings,
+        *([prediction.track_record] if prediction.track_record else []),
+        "Evidence map, not a lesion. Not a diagnosis, not a medical device.",
+        f"{dicom_origin.NAME}, network {prediction.model}",
+    ]
+
+
+def captioned(picture: Image.Image, below: list[str]) -> Image.Image:
+    """An RGB picture with a banner above and lines below, in bands of their own, which hide nothing of it."""
+    scale = max(1.0, SMALLEST / min(picture.size))
+    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))
+    width = picture.width
+    above = _band(BANNER, width, width // 14, "black", (255, 214, 0))
+    bands = [above, picture, *(_band(line, width, width // 32, "white", (0, 0, 0)) for line in below)]
+    page, top = Image.new("RGB", (width, sum(band.height for band in bands))), 0
+    for band in bands:
+        page.paste(band, (0, top))
+        top += band.height
+    return page
+
+
+def _band(text: str, width: int, size: int, colour: str, ground: tuple[int, int, int]) -> Image.Image:
+    """One line in Pillow's own font, ``size`` pixels high or less where it is too long for ``width``."""
+    font = ImageFont.load_default(size)
+    while size > 8 and font.getlength(text) > width * 0.96:
+        size -= 1
+        font = ImageFont.load_default(size)
+    band = Image.new("RGB", (width, round(size * 1.5)), ground)
+    ImageDraw.Draw(band).text((width // 2, band.height // 2), text, fill=colour, font=font, anchor="mm")
+    return band
+
+
+def _item(code: Code) -> Dataset:
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(code.value, code.scheme_designator, code.meaning)

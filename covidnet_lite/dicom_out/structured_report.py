@@ -1,0 +1,213 @@
+"""A prediction -> a DICOM Structured Report, "Imaging Measurement Report" (TID 1500).
+
+Where there is no answer, no training class is named, and no number is given
+for one: an abstention must not be read as a finding. Where the answer is narrowed
+to several classes, each is coded as not ruled out, and the probability of the
+class that is ruled out is the only one given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..evidence.place import OUTSIDE
+from ..output import capitalised
+from ..prediction import DISCLAIMER, Prediction
+from . import origin as dicom_origin
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+SCHEME = "99CNLITE"  # codes of ours, where the standard has none
+# label -> SNOMED CT
+FINDINGS = {
+    "normal": ("17621005", "SCT", "Normal"),
+    "pneumonia": ("233604007", "SCT", "Pneumonia"),
+    "covid": ("840539006", "SCT", "COVID-19"),
+}
+STATUS = {
+    "answered": "Answered",
+    "narrowed": "Narrowed to several training classes",
+    "unsure": "No answer: the network abstains",
+    "refused": "No answer: not taken for a frontal chest film",
+}
+
+
+def build(prediction: Prediction, origin: Dataset) -> Dataset:
+    """The report on ``prediction``, of the study of ``origin``; needs highdicom."""
+    import highdicom.coding_schemes
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    kind = dicom_origin.identity(origin, prediction, "sr")
+    observer = sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=dicom_origin.device(prediction),
+            name=dicom_origin.NAME,
+            manufacturer_name=dicom_origin.NAME,
+            model_name=prediction.model,
+        ),
+    )
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=codes.SCT.ImagingProcedure,
+        imaging_measurements=[_group(prediction, origin)],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    return sr.ComprehensiveSR(
+        evidence=[origin],
+        content=report,
+        is_complete=True,
+        series_description=f"{dicom_origin.NAME} result - research use only",
+        coding_schemes=[highdicom.coding_schemes.CodingSchemeIdentificationItem(SCHEME, name="covidnet-lite")],
+        **kind,
+    )
+
+
+def _group(prediction: Prediction, origin: Dataset) -> Any:
+    """The one measurement group (TID 1501): of which image, by what, and what came out."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    evaluations = [
+        (_ours("STATUS", "Status of the classification"), _status(prediction)),
+        *_answer(prediction),
+        *_zones(prediction),
+    ]
+    measurements = [*_probabilities(prediction), *_extent(prediction)]
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=dicom_origin.uid(origin, prediction, "tracking"), identifier=f"{dicom_origin.NAME} on one radiograph"
+        ),
+        measurements=measurements,
+        qualitative_evaluations=[sr.QualitativeEvaluation(*evaluation) for evaluation in evaluations],
+        source_images=[sr.SourceImageForMeasurementGroup(origin.SOPClassUID, origin.SOPInstanceUID)],
+    )
+    content = group[0].ContentSequence
+    content.extend(
+        sr.AlgorithmIdentification(
+            name=dicom_origin.NAME,
+            version=f"{__version__}, network {prediction.model}",
+            parameters=[f"network SHA-256 {prediction.sha256}"],
+        )
+    )
+    for text in (_explanation(prediction), _examined(prediction), DISCLAIMER):
+        content.append(
+            sr.TextContentItem(codes.DCM.Comment, text, relationship_type=sr.RelationshipTypeValues.CONTAINS)
+        )
+    return group
+
+
+def _status(prediction: Prediction) -> Any:
+    return _ours(prediction.status.upper(), STATUS[prediction.status])
+
+
+def _answer(prediction: Prediction) -> list[tuple[Any, Any]]:
+    """The one class, or each that is not ruled out and the one that is, as name and code."""
+    if prediction.label is not None:
+        return [(_ours("RESEMBLES", "Resembles training class"), _class(prediction.label))]
+    if not prediction.labels:
+        return []
+    left = _ours("NOT-RULED-OUT", "Training class not ruled out")
+    return [
+        (_ours("RULED-OUT", "Training class ruled out"), _class(str(prediction.negative))),
+        *((left, _class(label)) for label in prediction.labels),
+    ]
+
+
+def _zones(prediction: Prediction) -> list[tuple[Any, Any]]:
+    """Where the evidence of a positive answer lies: each zone of the lungs that is named, or that it is diffuse."""
+    if not prediction.is_positive or prediction.place is None:
+        return []
+    name = _ours("EVIDENCE-ZONE", "Zone of the lungs with evidence")
+    zones = [(zone, f"{zone} zone") for zone in prediction.place.named] or [(prediction.place.main,) * 2]
+    return [(name, _ours(zone.upper().replace(" ", "-")[:16], capitalised(words))) for zone, words in zones]
+
+
+def _probabilities(prediction: Prediction) -> list[Any]:
+    """Of all classes beside one answer; where several are left, of the one that is not."""
+    told = prediction.labels if prediction.status == "narrowed" else ()
+    shares = prediction.probabilities if prediction.labels else {}
+    return [_probability(label, share) for label, share in shares.items() if label not in told]
+
+
+def _extent(prediction: Prediction) -> list[Any]:
+    """How much of the lungs a positive answer's evidence calls opaque, and how far off that is on average."""
+    if not prediction.is_positive or prediction.extent is None:
+        return []
+    told = [_measurement("EXTENT", "Extent of opacity in the lungs, estimated", prediction.extent)]
+    if prediction.extent_error is not None:
+        told.append(_measurement("EXTENT-ERROR", "Mean absolute error of the extent", prediction.extent_error))
+    return told
+
+
+def _explanation(prediction: Prediction) -> str:
+    told = "".join(f" {capitalised(line)}." for line in (*prediction.findings, prediction.track_record) if line)
+    if prediction.status == "answered":
+        return (
+            f"Of the network's training classes the radiograph resembles {prediction.label} most. "
+            f"This is no diagnosis: another disease, or none, can look alike.{told}"
+        )
+    if prediction.status == "narrowed":
+        return (
+            f"{capitalised(str(prediction.answer))}: the radiograph does not resemble the training class "
+            f"{prediction.negative}, and which of the others it resembles is open. "
+            f"This is no diagnosis: another disease, or none, can look alike.{told}"
+        )
+    if prediction.status == "unsure":
+        outside = prediction.place is not None and prediction.place.main == OUTSIDE
+        why = "its evidence lies mostly outside the lungs" if outside else "the network is not sure enough"
+        return f"No answer: {why}. This says nothing about the patient."
+    return f"No answer: {prediction.public_reason or 'refused'}. This says nothing about the patient."
+
+
+def _examined(prediction: Prediction) -> str:
+    told = prediction.examination.known() if prediction.examination else {}
+    header = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+    notes = "".join(f" Note: {words}." for words in dict.fromkeys(note.code.public for note in prediction.notes))
+    return f"By its header the image is: {header or 'not described'}.{notes}"
+
+
+def _probability(label: str, share: float) -> Any:
+    """A number that carries its class in its name, lest it be shown without; and as a code beside it."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    measurement = _measurement(f"P-{_plain(label)}", f"Probability of training class {_plain(label)}", share)
+    finding = sr.CodeContentItem(
+        codes.DCM.Finding, _class(label), relationship_type=sr.RelationshipTypeValues.HAS_CONCEPT_MOD
+    )
+    item = measurement[0]
+    if "ContentSequence" not in item:
+        item.ContentSequence = sr.ContentSequence()
+    item.ContentSequence.append(finding)
+    return measurement
+
+
+def _measurement(code: str, meaning: str, share: float) -> Any:
+    """A share as per cent; what is not quite nothing or everything is not rounded to it."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    exact = share * 100
+    close = (round(exact, digits) for digits in range(1, 10))
+    value = next((v for v in close if v == exact or 0 < v < 100), exact)
+    return sr.Measurement(name=_ours(code, meaning), value=value, unit=codes.UCUM.Percent)
+
+
+def _class(label: str) -> Any:
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(*FINDINGS[label]) if label in FINDINGS else _ours(_plain(label), _plain(label))
+
+
+def _ours(value: str, meaning: str) -> Any:
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(value, SCHEME, meaning[:64])
+
+
+def _plain(label: str) -> str:
+    return label.replace("\\", "/")

@@ -1,0 +1,81 @@
+"""How much of the lungs the evidence calls opaque."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..box import Box
+from .maps import against, cover
+
+
+def raw_extent(evidence: npt.NDArray[Any], negative: int, offset: float, box: Box) -> float:
+    """The mean local probability of "not negative" over the box around the lungs, 0 to 1, not yet calibrated.
+
+    Args:
+        evidence: ``(h, w, labels)`` logits by place, within what the network saw.
+        negative: index of the label that means no finding.
+        offset: added to the local logits, see :func:`covidnet_lite.evidence.maps.against`.
+        box: around the lungs, in fractions of what the network saw; a cell counts by how much of it lies in there.
+    """
+    left, top, right, bottom = box
+    height, width = evidence.shape[:2]
+    (rows,), (columns,) = cover(height, (top, bottom)), cover(width, (left, right))
+    return float(rows @ against(evidence, negative, offset) @ columns / (rows.sum() * columns.sum()))
+
+
+@dataclass(frozen=True)
+class ExtentScale:
+    """From :func:`raw_extent` to the extent that radiologists would give, fitted on films that they graded.
+
+    Attributes:
+        raw, extent: knots, equally many, 0 to 1; ``raw`` rises, ``extent`` never falls. Straight lines lie between
+            them, and what is beyond the first or the last gets their extent.
+        error: mean absolute error of the extent, 0 to 1, on patients that the scale was not fitted on.
+        offset: added to the local logits of "not negative".
+    """
+
+    raw: tuple[float, ...]
+    extent: tuple[float, ...]
+    error: float
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("raw", 1e-9), ("extent", 0.0)):
+            knots = getattr(self, name)
+            if not (isinstance(knots, tuple) and all(_is_share(knot) for knot in knots)):
+                raise ValueError(f"{name} must be numbers between 0 and 1, not {knots!r}")
+            if not all(after - before >= least for before, after in pairwise(knots)):
+                raise ValueError(f"{name} must rise, not {knots}")
+        if len(self.raw) != len(self.extent) or len(self.raw) < 2:
+            raise ValueError(f"raw and extent must be two or more knots, equally many, not {self.raw}, {self.extent}")
+        if not _is_share(self.error):
+            raise ValueError(f"the error of the extent must be between 0 and 1, not {self.error!r}")
+        if not (isinstance(self.offset, (int, float)) and abs(self.offset) < 100):
+            raise ValueError(f"offset must be a small number, not {self.offset!r}")
+
+    def __call__(self, evidence: npt.NDArray[Any], negative: int, box: Box) -> float:
+        """The extent, 0 to 1; the arguments are those of :func:`raw_extent`."""
+        return float(np.interp(raw_extent(evidence, negative, self.offset, box), self.raw, self.extent))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> ExtentScale:
+        """The reverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError, TypeError: a field is unknown, missing or out of range.
+        """
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**values)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1

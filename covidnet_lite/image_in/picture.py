@@ -1,0 +1,232 @@
+"""Picture files, by Pillow: which of them are read, which of their pages, which way up, and all of their bits."""
+
+from __future__ import annotations
+
+import struct
+import sys
+import warnings
+import zlib
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..codes import Code
+from ..errors import InputError, MissingExtraError
+from . import costs, jpeg
+from .stretch import LINES, stretch
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "JPEG2000", "AVIF")
+NAMED = "PNG, JPEG, TIFF, BMP, WEBP, JPEG 2000, AVIF, HEIC"  # in messages
+PHONES = ("MPO", "HEIF")  # the picture comes first; behind it are a preview, a gain map, a depth map
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow has it
+# What Pillow's decoders raise on damaged files.
+DAMAGED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+_ORIENTATION, _SUBFILE, _BITS, _PHOTOMETRIC, _PLANES, _SAMPLE = 0x0112, 254, 258, 262, 284, 339  # tags of EXIF and TIFF
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_HEAD = 1 << 16  # bytes in which a JPEG 2000 file tells what it is
+
+
+def is_heic(head: bytes) -> bool:
+    """Whether a file's first bytes say HEIF, other than AVIF, which Pillow reads."""
+    brands = head[8:64]
+    return (
+        head[4:8] == b"ftyp" and b"avi" not in brands and any(b in brands for b in (b"hei", b"hev", b"mif1", b"msf1"))
+    )
+
+
+def open_heic(data: IO[bytes], name: str) -> Any:
+    """A HEIC file, not yet decoded: it has a ``size``, and is an array of 8 or 16 bits when asked for one.
+
+    Raises:
+        MissingExtraError: pillow-heif is not installed.
+    """
+    try:
+        import pillow_heif
+    except ImportError:
+        raise MissingExtraError(f"{name}: HEIC needs the extra: pip install 'covidnet-lite[heic]'") from None
+    return pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
+
+
+def open_picture(data: IO[bytes]) -> Image.Image:
+    """A picture file, not yet decoded.
+
+    Raises:
+        UnidentifiedImageError: it is none of ``FORMATS``.
+        Exception: one of ``DAMAGED``.
+    """
+    head = data.read(4)
+    data.seek(0)
+    if head in (b"II*\0", b"MM\0*"):
+        _complete_tiff()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of size: the limit is the caller's; of odd metadata
+        return Image.open(data, formats=FORMATS)
+
+
+def _complete_tiff() -> None:
+    """Pillow's table has some kinds of more than 8 bits with black as 0 only; the same with white as 0 are added."""
+    from PIL import TiffImagePlugin
+
+    table: Any = TiffImagePlugin.OPEN_INFO
+    for (order, black, *rest), modes in list(table.items()):
+        if black == 1 and max(rest[2]) > 8:
+            table.setdefault((order, 0, *rest), modes)
+
+
+def choose_page(image: Image.Image, frames: int, name: str) -> None:
+    """Goes to the one picture of a file: all others are thumbnails or masks of it.
+
+    Raises:
+        InputError: there are several.
+    """
+    if frames <= 1 or image.format in PHONES:
+        return
+    if image.format == "TIFF" and frames < costs.MOST_FRAMES:
+        sizes, aside = [], []
+        for page in range(frames):
+            image.seek(page)
+            sizes.append(image.size)
+            aside.append(bool(int(image.tag_v2.get(_SUBFILE, 0) or 0) & 5))  # type: ignore[attr-defined]
+        pages = [page for page in range(frames) if not aside[page]] or list(range(frames))
+        best = max(pages, key=lambda page: sizes[page][0] * sizes[page][1])
+        if all(2 * max(sizes[p][i] for p in pages if p != best) <= sizes[best][i] for i in (0, 1) if len(pages) > 1):
+            image.seek(best)
+            return
+    told = f"{frames - 1} or more" if frames == costs.MOST_FRAMES else frames
+    raise InputError(f"{name}: holds {told} pictures; save the one to be read", Code.SEVERAL_PICTURES)
+
+
+def orientation(image: Image.Image) -> int:
+    """1 to 8, as EXIF has it; 1 where it says nothing that can be used."""
+    try:
+        costs.tame(image)
+        told = image.getexif().get(_ORIENTATION, 1)
+    except DAMAGED:
+        return 1
+    return told if told in _TURNS else 1
+
+
+def turned(image: Image.Image, told: int) -> Image.Image:
+    """A picture turned upright."""
+    return image.transpose(_TURNS[told]) if told in _TURNS else image
+
+
+def mend_order(image: Image.Image) -> None:
+    """Has compressed TIFF of 32 bits read in the order of this machine, as libtiff gives it.
+
+    Pillow takes it for that of the file, and makes noise of it.
+    """
+    for codec, *_, args in getattr(image, "tile", ()):
+        if codec == "libtiff" and args[0] in ("F;32BF", "F;32F", "I;32BS", "I;32S", "I;16BS", "I;16S"):
+            kind, bits = args[0].split(";")
+            read_as(image, f"{kind};{bits[:2]}N{'F' if kind == 'F' else 'S'}")
+            return
+
+
+def read_as(image: Image.Image, raw: str) -> None:
+    """Has a picture that is not loaded yet decoded under another raw mode.
+
+    Debian's older Pillow has plain tuples where newer ones name the parts: codec, extents, offset, arguments.
+    """
+    tiles: list[tuple[Any, ...]] = image.tile  # type: ignore[attr-defined]
+    for at, tile in enumerate(tiles):
+        args = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
+        tiles[at] = tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
+
+
+def deep_colours(image: Image.Image, data: IO[bytes]) -> tuple[str, str] | None:
+    """``(mode, raw mode)`` under which Pillow reads the lower bytes of 16-bit channels, which it drops else.
+
+    ``None`` for other pictures. To be asked before the picture is loaded.
+
+    Raises:
+        InputError: these channels cannot be read in full.
+    """
+    if image.format == "JPEG2000" and image.mode != "I;16":
+        start = data.tell()
+        data.seek(0)
+        deep = jpeg.precision(data.read(_HEAD)) > 8
+        data.seek(start)
+        return ("", "") if deep else None
+    tiles = getattr(image, "tile", ())
+    if not tiles or image.format not in ("PNG", "TIFF"):
+        return None
+    args = tiles[0][3]
+    raw = args if isinstance(args, str) else args[0] if args else ""
+    bits = image.tag_v2.get(_BITS, ()) if image.format == "TIFF" else ()  # type: ignore[attr-defined]
+    if ";16" not in str(raw) and not (len(bits) > 1 and max(bits) > 8):
+        return None
+    if image.mode not in ("RGB", "RGBA"):
+        return ("", "") if image.mode == "CMYK" else None
+    if raw == "LA;16B":
+        return "RGBA", "RGBA"
+    base, _, order = str(raw).partition(";16")
+    other = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}.get(order)
+    planes = image.tag_v2.get(_PLANES, 1) if image.format == "TIFF" else 1  # type: ignore[attr-defined]
+    return (image.mode, f"{base};16{other}") if other and planes == 1 and base != "RGBa" else ("", "")
+
+
+def join_colours(high: Image.Image, low: Image.Image, raw: str) -> npt.NDArray[np.uint16]:
+    """The 16-bit luminance of a picture from the upper and the lower bytes of its channels."""
+    gray = np.empty(high.size[::-1], np.uint16)
+    for top in range(0, high.height, LINES):
+        part = (0, top, high.width, min(top + LINES, high.height))
+        upper, lower = (np.asarray(image.crop(part)).astype(np.uint16) for image in (high, low))
+        if raw == "RGBA":  # gray and alpha, read as four bytes
+            gray[top : top + LINES] = lower[..., 0] << 8 | lower[..., 1]
+        else:
+            gray[top : top + LINES] = np.rint((upper << 8 | lower)[..., :3].astype(np.float32) @ LUMINANCE)
+    return gray
+
+
+def to_8_bits(image: Image.Image, name: str, colour: bool = False) -> Image.Image:
+    """A loaded picture of any mode as 8-bit gray, or with its colours; more than 8 bits of gray are stretched.
+
+    Raises:
+        InputError: it cannot be done.
+    """
+    tags = getattr(image, "tag_v2", {})
+    signed = tags.get(_SAMPLE, (1,))[:1] == (2,)
+    if image.mode == "L" and not (signed and tags.get(_BITS) == (8,)):
+        return image
+    if image.mode.startswith("I") or image.mode in ("F", "L"):
+        array = np.asarray(image)
+        if image.mode == "L":
+            array = array.view(np.int8)
+        elif image.mode == "I" and tags.get(_BITS) == (32,) and not signed:
+            array = array.view(np.uint32)  # Pillow has no mode for it
+        gray = stretch(array, name)
+        return gray.point(range(255, -1, -1)) if tags.get(_PHOTOMETRIC) == 0 else gray
+    try:
+        if colour and image.mode not in ("1", "LA", "La"):
+            return image.convert("RGB")
+        return image.convert("RGB").convert("L") if image.mode in ("CMYK", "LAB", "HSV") else image.convert("L")
+    except DAMAGED as error:
+        raise InputError(
+            f"{name}: cannot be turned to gray ({str(error) or type(error).__name__})", Code.UNKNOWN_PIXELS
+        ) from error

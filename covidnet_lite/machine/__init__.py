@@ -1,0 +1,1 @@
+"""The machine: what it is, whether all that is needed is there, and how fast it is."""

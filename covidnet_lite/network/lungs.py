@@ -1,0 +1,110 @@
+"""Where in a radiograph are the lungs?
+
+What lies around the lungs tells the hospital more than the disease: the field of
+view, the frame, letters, arms, a child's head. A network may carry a second, far
+smaller one that finds the box around both lungs; the radiograph is then cropped
+to it before anything else looks at the picture.
+
+That network is a ``.tflite`` like any other, whose four outputs are the sides of
+the box.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+
+from ..box import WHOLE, Box
+from ..errors import ModelError
+from .input_spec import InputSpec
+from .interpreter import Interpreter
+from .model import verify
+from .preprocess import look_up, pixels
+
+SIDES = ("left", "top", "right", "bottom")
+MARGIN = 0.04  # of the box, on each side
+LEAST = 0.25  # of the picture; a smaller box is no pair of lungs
+
+
+def view(image: Image.Image, spec: InputSpec, runtime: str | None = None) -> Box:
+    """The part of a gray image that a network wants to see: all of it, or the lungs."""
+    return find(image, spec.lungs, runtime) if spec.lungs else WHOLE
+
+
+def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: float = MARGIN) -> Box:
+    """The box around both lungs of an 8-bit gray image, in fractions of its sides.
+
+    Args:
+        image: of any size.
+        finder: the bytes of the ``.tflite`` that finds them.
+        runtime: as for :class:`covidnet_lite.Classifier`.
+        margin: added on each side, as a share of the box.
+
+    Returns:
+        The box; the whole image where what was found is no pair of lungs.
+
+    Raises:
+        ModelError, BackendError: the finder cannot be used.
+    """
+    interpreter, spec, position, turn = _load(finder, runtime, os.getpid())
+    values = look_up(interpreter.tables, pixels(image, spec))
+    with turn:
+        found = interpreter.dequantise(position, interpreter.run(values)[position])[0]
+    left, top, right, bottom = (float(v) for v in found)
+    across, down = margin * (right - left), margin * (bottom - top)
+    box = max(0.0, left - across), max(0.0, top - down), min(1.0, right + across), min(1.0, bottom + down)
+    return box if min(box[2] - box[0], box[3] - box[1]) >= LEAST else WHOLE
+
+
+def inside(seen: Box, margin: float = MARGIN) -> Box:
+    """The box around the lungs within a view that :func:`find` gave, in fractions of that view.
+
+    A side of the view that is a side of the picture has no margin: the lungs reach that far, or were not found and the
+    view is the whole picture.
+    """
+    box = []
+    for low, high in (seen[::2], seen[1::2]):
+        before, after = margin * (low > 0), margin * (high < 1)
+        box.append((before / (1 + before + after), (1 + before) / (1 + before + after)))
+    (left, right), (top, bottom) = box
+    return left, top, right, bottom
+
+
+def crop(image: Image.Image, box: Box) -> Image.Image:
+    """The part of an image within a box."""
+    left, top, right, bottom = (share * side for share, side in zip(box, image.size * 2))
+    return image.crop((math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)))
+
+
+def load_finder(spec: InputSpec, runtime: str | None, name: str) -> None:
+    """Makes the finder of a network, if it has one, ready, or says why it is none.
+
+    Args:
+        name: of the network that carries it, for errors.
+
+    Raises:
+        ModelError, BackendError: the finder cannot be used.
+    """
+    if not spec.lungs:
+        return
+    try:
+        _load(spec.lungs, runtime, os.getpid())
+    except ModelError as error:
+        raise ModelError(f"{name}: the network in it that finds the lungs cannot be used: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _load(finder: bytes, runtime: str | None, pid: int) -> tuple[Interpreter, InputSpec, int, threading.Lock]:
+    """``pid`` because a lock that another thread holds when a process forks is never released in the child."""
+    model = verify(finder, Path("lungs.tflite"))
+    manifest = model.manifest
+    if manifest.labels != SIDES or manifest.input.lungs:
+        raise ModelError(f"lungs.tflite: has the outputs {', '.join(manifest.labels)}, not {', '.join(SIDES)}")
+    # One thread: it is over sooner than a second would have begun.
+    interpreter = Interpreter(model, runtime, threads=1)
+    return interpreter, manifest.input, manifest.outputs["logits"], threading.Lock()

@@ -1,0 +1,213 @@
+"""What a ``.tflite`` says of itself, and the archive at its end that says it.
+
+Everything needed to use a network properly travels inside its one file: a zip
+archive is appended to the flatbuffer (as the TFLite metadata standard does it;
+interpreters ignore it) with ``manifest.json``, ``labels.txt``, the guard's
+arrays and the network that finds the lungs. The archive's comment, the last 64 bytes of the file, is the SHA-256 of
+all bytes before it, so one flipped bit anywhere is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import ModelError
+from ..evidence.extent import ExtentScale
+from .guard import Guard
+from .input_spec import InputSpec
+from .operating_point import OperatingPoint
+
+# A manifest with an operating point or an extent scale is of format 2, so that a runtime too old to know them refuses
+# the file, and asks to be upgraded, instead of answering by other rules. All others stay of format 1.
+FORMAT, FORMAT_WITH_RULES = 1, 2
+SEAL = 64  # hex digits of a SHA-256
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes on every day
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How to feed a network and how to read it.
+
+    Attributes:
+        name, version: of the network.
+        labels: in the order of the logits.
+        input: how the radiograph is prepared.
+        outputs: position of ``logits`` and, where there are any, ``evidence`` and
+            ``embedding`` among the graph's outputs.
+        correction: added to the logits, one value a class: what int8 shifts them by on average
+            (bias correction, Nagel et al., ICCV 2019); empty for none.
+        temperature: divides the logits before the softmax; fitted on validation data.
+        threshold: confidence below which the network abstains, where there is no operating point; 0 never does.
+        guard: what radiographs look like to the network, or ``None``.
+        operating_point: from which probabilities it answers what, or ``None`` to go by ``threshold``.
+        extent: from the evidence map to how much of the lungs is opaque, or ``None``; needs an operating point, which
+            says what "negative" is, and an evidence map.
+        provenance: plain facts for people: data, recipe, hashes, figures.
+        licence: of the weights.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    input: InputSpec
+    outputs: dict[str, int] = field(default_factory=lambda: {"logits": 0})
+    version: str = ""
+    correction: tuple[float, ...] = ()
+    temperature: float = 1.0
+    threshold: float = 0.0
+    guard: Guard | None = None
+    operating_point: OperatingPoint | None = None
+    extent: ExtentScale | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    intended_use: str = "Research use only; not a medical device."
+
+    def __post_init__(self) -> None:
+        for name in ("name", "version", "licence", "intended_use"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be text, not {getattr(self, name)!r}")
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels must be two or more different names, not {self.labels}")
+        if not all(isinstance(label, str) and label and label.isprintable() for label in self.labels):
+            raise ValueError(f"labels must be names, not {self.labels}")
+        if not isinstance(self.outputs, dict) or not all(type(i) is int for i in self.outputs.values()):
+            raise ValueError(f"outputs must map names to positions, not {self.outputs!r}")
+        if "logits" not in self.outputs:
+            raise ValueError("outputs must say which output holds the logits")
+        if self.correction and len(self.correction) != len(self.labels):
+            raise ValueError(f"correction needs one value per label, not {len(self.correction)}")
+        if not all(isinstance(v, (int, float)) and abs(v) < 100 for v in self.correction):
+            raise ValueError(f"correction must be small numbers, not {self.correction}")
+        if not 1e-3 <= self.temperature <= 1e3:
+            raise ValueError(f"temperature must be positive (0.001 to 1000), not {self.temperature}")
+        if not 0 <= self.threshold <= 1.01:
+            raise ValueError(f"threshold must be between 0 and 1, not {self.threshold}")
+        if self.operating_point is not None:
+            self.operating_point.check(self.labels)
+        if self.extent is not None and (self.operating_point is None or "evidence" not in self.outputs):
+            raise ValueError("extent needs an operating_point and an output with the evidence map")
+
+    @property
+    def format(self) -> int:
+        """The number of the format that it is written in."""
+        return FORMAT if self.operating_point is None else FORMAT_WITH_RULES
+
+    @property
+    def is_of_radiographs(self) -> bool:
+        """Whether it was made for radiographs: only such networks have a guard, rules, or gray levels to equalise.
+
+        Any other is taken for a classifier of pictures, which may be blank.
+        """
+        if self.input.in_colour:
+            return False
+        return bool(self.input.equalise or self.input.lungs or self.guard or self.operating_point)
+
+    @property
+    def negative(self) -> str | None:
+        """The label that means "no finding", where an operating point names one."""
+        return self.operating_point.negative if self.operating_point else None
+
+    def to_json(self) -> str:
+        """Everything but the guard's arrays and the network that finds the lungs; keys in a fixed order."""
+        fields = {
+            "format": self.format,
+            "name": self.name,
+            "version": self.version,
+            "labels": list(self.labels),
+            "input": self.input.to_dict(),
+            "outputs": self.outputs,
+            "correction": list(self.correction),
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+            **({"operating_point": self.operating_point.to_dict()} if self.operating_point else {}),
+            **({"extent": self.extent.to_dict()} if self.extent else {}),
+            "licence": self.licence,
+            "intended_use": self.intended_use,
+            "provenance": self.provenance,
+        }
+        return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, guard: Guard | None = None, lungs: bytes = b"") -> Manifest:
+        """The reverse of :meth:`to_json`.
+
+        Raises:
+            ModelError: the text is no manifest of this format, or a value is out of range.
+        """
+        try:
+            fields = json.loads(text)
+            if fields.pop("format", None) not in (FORMAT, FORMAT_WITH_RULES):
+                raise ValueError(f"its format is not {FORMAT} or {FORMAT_WITH_RULES}; upgrade covidnet-lite")
+            if not isinstance(fields["labels"], list):
+                raise ValueError(f"labels must be a list, not {fields['labels']!r}")
+            fields["labels"] = tuple(fields["labels"])
+            fields["correction"] = tuple(fields.get("correction", ()))
+            fields["input"] = InputSpec.from_dict(fields["input"], lungs)
+            if fields.get("operating_point") is not None:
+                fields["operating_point"] = OperatingPoint(**fields["operating_point"])
+            if fields.get("extent") is not None:
+                fields["extent"] = ExtentScale.from_dict(fields["extent"])
+            return cls(guard=guard, **fields)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            raise ModelError(f"the manifest cannot be used: {error}") from error
+
+
+def seal(flatbuffer: bytes, manifest: Manifest, extras: dict[str, bytes] | None = None) -> bytes:
+    """A flatbuffer and its manifest as one file; the same bytes for the same input."""
+    buffer = io.BytesIO()
+    buffer.write(flatbuffer)
+    entries = {
+        "manifest.json": manifest.to_json().encode(),
+        "labels.txt": "".join(f"{label}\n" for label in manifest.labels).encode(),
+        **({"guard.npz": manifest.guard.to_npz()} if manifest.guard else {}),
+        **({"lungs.tflite": manifest.input.lungs} if manifest.input.lungs else {}),
+        **(extras or {}),
+    }
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
+        for name, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(name, _FIXED_TIME), data)
+        archive.comment = b"0" * SEAL
+    body = buffer.getvalue()[:-SEAL]
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether the file ends in an archive of ours, intact or not."""
+    # The end record of a zip archive with a comment of SEAL bytes.
+    return data[-SEAL - 22 : -SEAL - 18] == b"PK\x05\x06"
+
+
+def unseal(data: bytes, name: str, known: bool = False) -> Manifest:
+    """Checks the seal, unless the whole file is ``known`` by its hash, and reads the manifest.
+
+    Raises:
+        ModelError: there is none, or the file is not as it was sealed.
+    """
+    if not is_sealed(data):
+        raise ModelError(
+            f"{name}: has no manifest at its end: cut short, or not made by convert/quantize.py. "
+            "Copy it again, or pass manifest= if you know how to feed it"
+        )
+    if not known and hashlib.sha256(memoryview(data)[:-SEAL]).hexdigest().encode() != data[-SEAL:]:
+        raise ModelError(f"{name}: damaged: its bytes do not match their own SHA-256; copy it again")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            held = archive.namelist()
+            guard = Guard.from_npz(archive.read("guard.npz")) if "guard.npz" in held else None
+            lungs = archive.read("lungs.tflite") if "lungs.tflite" in held else b""
+            return Manifest.from_json(archive.read("manifest.json"), guard, lungs)
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        ModelError,
+    ) as error:
+        raise ModelError(f"{name}: its manifest cannot be read ({error}); convert it again") from error

@@ -1,0 +1,89 @@
+"""A ``.tflite`` on disk -> its bytes and its manifest, verified."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ModelError
+from .manifest import Manifest, is_sealed, unseal
+
+SHIPPED = Path(__file__).parent.parent / "models"
+DEFAULT = "base"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A verified network.
+
+    Attributes:
+        data: the file's bytes, ready for an interpreter.
+        manifest: how to use it.
+        sha256: of the file.
+        path: where it came from.
+    """
+
+    data: bytes
+    manifest: Manifest
+    sha256: str
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The network's name and version, as ``base 1``."""
+        return f"{self.manifest.name} {self.manifest.version}".strip()
+
+
+def shipped() -> dict[str, str]:
+    """Name -> SHA-256 of the networks that come with the package."""
+    lines = (SHIPPED / "SHA256SUMS").read_text().splitlines()
+    return {name.removesuffix(".tflite"): digest for digest, name in (line.split() for line in lines if line)}
+
+
+def load(model: str | os.PathLike[str] = DEFAULT, manifest: Manifest | None = None) -> Model:
+    """Loads a shipped network by name, or any ``.tflite`` by path.
+
+    Args:
+        model: ``base``, ``nano``, or a path.
+        manifest: for a file that carries none; overrides one that it carries.
+
+    Raises:
+        ModelError: there is no such network, it is damaged, or it has no manifest.
+    """
+    if not isinstance(model, (str, os.PathLike)) or not isinstance(os.fspath(model), str):
+        raise ModelError(f"{model!r}: is no model; give a shipped network's name or the path of a .tflite")
+    if manifest is not None and not isinstance(manifest, Manifest):
+        raise ModelError(f"manifest must be a covidnet_lite.network.manifest.Manifest, not {type(manifest).__name__}")
+    name = os.fspath(model)
+    pinned = shipped().get(name)
+    path = SHIPPED / f"{name}.tflite" if pinned else Path(name)
+    return verify(_read(path, name), path, manifest, pinned)
+
+
+def verify(data: bytes, path: Path, manifest: Manifest | None = None, pinned: str | None = None) -> Model:
+    """A network from the bytes of its file; the arguments and errors are those of :func:`load`."""
+    name = str(path)
+    digest = hashlib.sha256(data).hexdigest()
+    if pinned and digest != pinned:
+        raise ModelError(f"{path}: is not the network that came with this package; reinstall covidnet-lite")
+    # The identifier and a plausible root offset: interpreters crash on less.
+    if len(data) < 16 or data[4:8] != b"TFL3" or not 8 <= int.from_bytes(data[:4], "little") < len(data):
+        raise ModelError(f"{name}: is no TFLite file; give one made by convert/quantize.py")
+    carried = unseal(data, name, known=pinned is not None) if manifest is None or is_sealed(data) else None
+    return Model(data, manifest or carried, digest, path)  # type: ignore[arg-type]
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ModelError(f"{name}: is no regular file")
+        return path.read_bytes()
+    except ValueError:  # a NUL byte
+        raise ModelError(f"{name!r}: is no path") from None
+    except FileNotFoundError:
+        known = ", ".join(shipped())
+        raise ModelError(f"{name}: no such model; give the path of a .tflite or one of: {known}") from None
+    except OSError as error:
+        raise ModelError(f"{name}: cannot be read ({error.strerror})") from error

@@ -1,0 +1,1 @@
+"""Radiographs read in processes of their own, for services."""

@@ -1,0 +1,1 @@
+"""``covidnet-lite watch``: a folder in; files and MQTT messages out."""

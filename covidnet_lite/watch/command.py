@@ -1,0 +1,141 @@
+"""``covidnet-lite watch``: radiographs that arrive as files, results beside them and over MQTT."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from .. import options
+from ..exit_codes import OK
+
+LEFT = 1  # exit code: something is left to be done or delivered
+PATIENCE = 10.0  # seconds for results to be delivered at the end; with --once, a minute
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to those of the command line."""
+    watch = commands.add_parser(
+        "watch",
+        help="classify radiographs as they arrive in a folder",
+        description="Watches a folder and those in it, and writes a result beside each radiograph that arrives, also "
+        "in a zip archive, as JSON; with --mqtt also tells a broker. What was answered by the same network is not done "
+        "again. Research use only; not a medical device.",
+    )
+    watch.add_argument("folder", type=Path, metavar="DIR", help="the folder to watch")
+    watch.add_argument("--out", type=Path, metavar="DIR", help="write results here (default: beside the radiographs)")
+    watch.add_argument(
+        "--heatmap", action="store_true", help="also write each answered radiograph with its evidence map"
+    )
+    watch.add_argument("--once", action="store_true", help="do what is there, then end")
+    watch.add_argument(
+        "--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks (default: 1)"
+    )
+    watch.add_argument(
+        "--settle",
+        type=_seconds,
+        default=2.0,
+        metavar="SECONDS",
+        help="a file that has not changed for so long is whole (default: 2)",
+    )
+    watch.add_argument(
+        "--mqtt",
+        metavar="HOST[:PORT]",
+        help="also tell this broker; user and password are taken from COVIDNET_LITE_MQTT_USER and _PASSWORD",
+    )
+    watch.add_argument(
+        "--topic",
+        help="results go to TOPIC/result, who is there to TOPIC/status (default: covidnet-lite)",
+    )
+    watch.add_argument("--tls", action="store_true", help="encrypt; trust what the system trusts")
+    watch.add_argument("--ca", type=Path, metavar="FILE", help="encrypt; trust this certificate (PEM) alone")
+    options.memory(watch)
+    options.threads(watch)
+    options.network(watch)
+    watch.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watches until it is told to stop (SIGTERM, SIGINT); the exit code.
+
+    Raises:
+        InputError: the folder is not there, or the broker's address cannot be used.
+        MissingExtraError: MQTT was asked for, and aiomqtt is not installed.
+        OutputError: results cannot be written where they should, or another watcher writes its own there.
+        ModelError, BackendError: the network cannot be used.
+    """
+    from .. import files
+    from ..codes import Code
+    from ..errors import InputError
+
+    if args.folder.is_file():
+        raise InputError(
+            f"{args.folder}: is a file; give the folder to watch, or use: covidnet-lite classify", Code.WRONG_SETTING
+        )
+    if not args.folder.is_dir():
+        raise InputError(f"{args.folder}: no such folder; make it, or mount what it is on", Code.NOT_OPENED)
+    if not args.mqtt and (args.topic or args.tls or args.ca):
+        raise InputError(
+            "--topic, --tls and --ca say how to reach a broker; name it with --mqtt HOST", Code.WRONG_SETTING
+        )
+    out = args.out or args.folder
+    files.check_folder(out)
+    taken = f"another watcher is at work in {out}; stop it, or choose another folder with --out"
+    with ExitStack() as stack:
+        with suppress(OSError):  # a share that knows no locks, a folder that may not be listed
+            stack.callback(os.close, files.claim(out, taken))
+        return _watch(args, out)
+
+
+def _watch(args: argparse.Namespace, out: Path) -> int:
+    import signal
+    import threading
+
+    from ..classifier import Classifier
+    from ..quiet import silent_runtime
+    from ..readers.pool import Readers
+    from . import folder as watch
+    from . import mqtt
+    from .result_files import ResultFiles
+
+    folder, results = watch.Folder(args.folder, args.settle, args.heatmap), ResultFiles(out)
+    results.tidy()
+    stop = threading.Event()
+    with ExitStack() as stack:
+        err = stack.enter_context(silent_runtime())
+        reading = stack.enter_context(Readers())
+        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read)
+
+        def say(text: str) -> None:
+            print(f"covidnet-lite: {text}", file=err, flush=True)
+
+        publisher = None
+        if args.mqtt:
+            broker = mqtt.broker(args.mqtt, args.topic or mqtt.TOPIC, args.tls, args.ca)
+            publisher = mqtt.Publisher(broker, results, say)
+            publisher.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        say(f"watching {args.folder} with {classifier.model.name}. Research use only; not a medical device.")
+        seen = watch.Watch(folder, results, classifier, _tell, say, publisher.deliver if publisher else None)
+        well = watch.run(seen, say, stop, args.interval, args.once)
+        left = publisher.close(60.0 if args.once else PATIENCE) if publisher else 0
+        if left:
+            say(f"{left} result{'s were' if left > 1 else ' was'} not delivered; the next start delivers what is left")
+    return LEFT if args.once and (left or not well) else OK
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stdout, flush=True)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.05 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0.05 to 86400")
+    return value

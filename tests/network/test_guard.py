@@ -1,0 +1,241 @@
+"""Is this a frontal chest radiograph at all?"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import covidnet_lite
+from covidnet_lite.network import model
+from covidnet_lite.network.guard import WRONG, Guard, fit_guard, is_blank, shape_of
+
+FEATURES, WITHIN = 80, 12  # embeddings vary in WITHIN directions, and a little in all
+
+
+def embeddings(n, seed):
+    directions = np.random.default_rng(99).normal(size=(WITHIN, FEATURES))
+    rng = np.random.default_rng(seed)
+    return 3 + rng.normal(size=(n, WITHIN)) @ directions + 0.2 * rng.normal(size=(n, FEATURES))
+
+
+@pytest.fixture(scope="module")
+def guard():
+    return fit_guard(embeddings(800, 0), embeddings(600, 1), quantile=0.99, components=WITHIN)
+
+
+def test_a_guard_keeps_the_main_directions_as_float32(guard):
+    assert guard.mean.shape == (FEATURES,)
+    assert guard.directions.shape == (WITHIN, FEATURES)
+    assert {guard.mean.dtype, guard.directions.dtype, guard.variance.dtype} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(guard.directions @ guard.directions.T, np.eye(WITHIN), atol=2e-3)
+    assert np.all(np.diff(guard.variance) <= 0)
+
+
+def test_ordinary_embeddings_are_at_about_one(guard):
+    assert guard.distance(embeddings(800, 0)).mean() == pytest.approx(1, abs=0.02)
+    assert guard.distance(embeddings(800, 2)).mean() == pytest.approx(1, abs=0.1)
+
+
+def test_the_distance_is_the_mean_of_both_terms_computed_by_hand():
+    guard = Guard(np.zeros(3, np.float32), np.eye(3, dtype=np.float32)[:2], np.array([0.5, 0.25], np.float32), 0.2, 9.0)
+    # (4, 9, 36) has the roots (2, 3, 6) and the length 7.
+    expected = ((4 / 0.5 + 9 / 0.25) / 2 + 36 / 0.2) / 49 / 2
+    assert guard.distance(np.array([4, 9, 36])) == pytest.approx(expected, rel=1e-5)
+    assert guard.distance(np.array([-4, 9, -36])) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_weak_embedding_of_the_same_shape_is_as_far_as_a_strong_one(guard):
+    ordinary = embeddings(20, 3)
+    np.testing.assert_allclose(guard.distance(ordinary), guard.distance(ordinary / 50), rtol=1e-3)
+    assert np.isfinite(guard.distance(np.zeros(FEATURES)))
+
+
+@pytest.mark.parametrize("quantile", [0.9, 0.99])
+def test_the_quantile_of_the_held_out_embeddings_passes(quantile):
+    held_out = embeddings(1000, 1)
+    guard = fit_guard(embeddings(800, 0), held_out, quantile, WITHIN)
+    assert (guard.distance(held_out) <= guard.limit).mean() == pytest.approx(quantile, abs=0.002)
+    assert (guard.distance(embeddings(1000, 2)) <= guard.limit).mean() == pytest.approx(quantile, abs=0.03)
+
+
+def hospitals(step):
+    """Embeddings of four hospitals, each off the common mean by a step of its own."""
+    sources = ["north", "south", "west", "east"]
+    off = {s: step * np.random.default_rng(i).normal(size=FEATURES) for i, s in enumerate(sources)}
+    of = [sources[i % 4] for i in range(800)]
+    return embeddings(800, 0) + np.array([off[s] for s in of]), of
+
+
+def test_a_source_as_far_off_as_those_that_were_left_out_passes():
+    known, of = hospitals(1.0)
+    held_out = known[::7]
+    plain = fit_guard(known, held_out, components=24)
+    wide = fit_guard(known, held_out, components=24, sources=of)
+    unseen = embeddings(300, 5) + np.random.default_rng(9).normal(size=FEATURES)
+    assert (plain.distance(unseen) <= plain.limit).mean() < 0.5
+    assert (wide.distance(unseen) <= wide.limit).mean() > 0.98
+    assert (wide.distance(np.random.default_rng(0).normal(size=(50, FEATURES))) > wide.limit).all()
+
+
+def test_sources_that_look_alike_or_have_few_radiographs_move_the_limit_little():
+    known, of = hospitals(0.0)
+    held_out = embeddings(600, 1)
+    plain = fit_guard(known, held_out, components=WITHIN)
+    assert fit_guard(known, held_out, components=WITHIN, sources=of).limit == pytest.approx(plain.limit, rel=0.2)
+    odd = known.copy()
+    odd[:10] *= np.random.default_rng(3).uniform(0, 2, FEATURES)
+    plain = fit_guard(odd, held_out, components=WITHIN)
+    few = ["odd"] * 10 + ["usual"] * 790
+    assert fit_guard(odd, held_out, components=WITHIN, sources=few).limit == plain.limit
+    assert fit_guard(odd, held_out, components=WITHIN, sources=["one"] * 800).limit == plain.limit
+
+
+def test_embeddings_of_another_shape_are_refused(guard):
+    ordinary = embeddings(50, 3)
+    strange = np.random.default_rng(4).permutation(ordinary.T).T
+    assert np.all(guard.distance(strange) > guard.limit)
+    some, more = (ordinary + share * (strange - ordinary) for share in (0.3, 0.6))
+    assert guard.distance(ordinary).mean() < guard.distance(some).mean() < guard.distance(more).mean()
+
+
+def test_one_embedding_and_many_give_the_same_distances(guard):
+    many = embeddings(6, 5).reshape(2, 3, FEATURES)
+    assert guard.distance(many).shape == (2, 3)
+    assert guard.distance(many[1, 2]).shape == ()
+    assert guard.distance(many[1, 2]) == pytest.approx(guard.distance(many)[1, 2], rel=1e-5)
+
+
+def test_a_guard_survives_its_npz_unchanged(guard):
+    again = Guard.from_npz(guard.to_npz())
+    np.testing.assert_array_equal(again.directions, guard.directions)
+    np.testing.assert_array_equal(again.distance(embeddings(20, 6)), guard.distance(embeddings(20, 6)))
+    assert (again.residual, again.limit) == (guard.residual, guard.limit)
+    assert again.to_npz() == guard.to_npz()
+
+
+def test_half_precision_changes_a_distance_by_less_than_a_hundredth(guard):
+    rng = np.random.default_rng(7)
+    exact = Guard(
+        guard.mean + rng.uniform(-1e-4, 1e-4, FEATURES).astype(np.float32),
+        guard.directions + rng.uniform(-1e-5, 1e-5, guard.directions.shape).astype(np.float32),
+        guard.variance, guard.residual, guard.limit,
+    )  # fmt: skip
+    stored = Guard.from_npz(exact.to_npz())
+    assert np.any(stored.mean != exact.mean)
+    np.testing.assert_allclose(stored.distance(embeddings(50, 8)), exact.distance(embeddings(50, 8)), rtol=1e-2)
+
+
+def test_bytes_that_are_no_guard_are_refused():
+    with pytest.raises(ValueError, match="pickle"):
+        Guard.from_npz(b"no archive")
+    other = io.BytesIO()
+    np.savez(other, weights=np.zeros(3))
+    with pytest.raises(ValueError, match="no guard"):
+        Guard.from_npz(other.getvalue())
+
+
+def ramp(levels):
+    return Image.fromarray((100 + np.arange(200 * 200).reshape(200, 200) % levels).astype(np.uint8))
+
+
+@pytest.mark.parametrize("level", [0, 77, 255])
+def test_a_constant_picture_is_blank(level):
+    assert is_blank(Image.new("L", (100, 80), level))
+
+
+def test_fewer_than_eight_levels_apart_is_blank():
+    assert is_blank(ramp(8))  # 7 levels from the darkest to the brightest
+    assert not is_blank(ramp(9))
+
+
+@pytest.mark.parametrize("speck", [0, 255])
+def test_specks_on_an_empty_plate_do_not_make_it_a_picture(speck):
+    plate = Image.new("L", (200, 200), 130)
+    plate.paste(speck, (0, 0, 18, 20))  # 0.9 %: a letter in the corner
+    assert is_blank(plate)
+    plate.paste(speck, (0, 0, 200, 20))
+    assert not is_blank(plate)
+
+
+def test_a_faint_radiograph_is_not_blank():
+    assert not is_blank(ramp(30))
+
+
+@pytest.fixture(scope="module")
+def with_planes():
+    """A guard that knows two ways to be wrong: moved along one direction each."""
+    right = embeddings(400, 0)
+    return fit_guard(
+        right, embeddings(300, 1), components=WITHIN, wrong={"turned": moved(right, 0), "dark": moved(right, 1)}
+    )
+
+
+def moved(ordinary, axis):
+    out = ordinary.copy()
+    out[:, axis] += 25
+    return out
+
+
+def test_what_is_shown_wrongly_is_named(with_planes):
+    unseen = embeddings(100, 7)
+    assert [with_planes.shown_wrongly(e) for e in unseen] == [None] * 100
+    assert {with_planes.shown_wrongly(e) for e in moved(unseen, 0)} == {"turned"}
+    assert {with_planes.shown_wrongly(e) for e in moved(unseen, 1)} == {"dark"}
+
+
+def test_a_plane_lies_half_way_between_right_and_wrong(with_planes):
+    right, wrong = shape_of(embeddings(400, 0)), shape_of(moved(embeddings(400, 0), 0))
+    beyond = np.stack([right, wrong]) @ with_planes.normals[0] - with_planes.offsets[0]
+    assert beyond[0].mean() == pytest.approx(-beyond[1].mean(), rel=0.02)
+
+
+def test_a_guard_without_planes_finds_nothing_shown_wrongly(guard):
+    assert guard.shown_wrongly(moved(embeddings(1, 7), 0)[0]) is None
+
+
+def test_planes_survive_the_npz(with_planes):
+    again = Guard.from_npz(with_planes.to_npz())
+    assert again.wrong == ("turned", "dark")
+    np.testing.assert_array_equal(again.normals, with_planes.normals)
+    np.testing.assert_array_equal(again.offsets, with_planes.offsets)
+
+
+def test_planes_that_do_not_fit_are_refused(with_planes):
+    with pytest.raises(ValueError, match="planes do not fit"):
+        replace(with_planes, wrong=("turned",))
+    with pytest.raises(ValueError, match="planes do not fit"):
+        replace(with_planes, wrong=(), normals=np.float32(0), offsets=np.zeros(0, np.float32))
+    with pytest.raises(ValueError, match="printable"):
+        replace(with_planes, wrong=("turned", "\x1b[2J"))
+    with pytest.raises(ValueError, match="NaN"):
+        replace(with_planes, offsets=np.full(2, np.nan, np.float32))
+
+
+def test_each_wrong_way_changes_the_picture():
+    picture = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    shown = {name: np.asarray(change(picture)).tolist() for name, change in WRONG.items()}
+    plain = np.asarray(picture)
+    assert shown["turned by 90 degrees to the left"] == np.rot90(plain).tolist()
+    assert shown["turned by 90 degrees to the right"] == np.rot90(plain, -1).tolist()
+    assert shown["upside down"] == np.rot90(plain, 2).tolist()
+    assert shown["inverted, with black bones"] == (255 - plain).tolist()
+
+
+def test_a_wrong_way_that_cannot_be_told_is_left_out():
+    right = embeddings(400, 0)
+    fitted = fit_guard(
+        right, embeddings(300, 1), components=WITHIN, wrong={"alike": embeddings(400, 8), "turned": moved(right, 0)}
+    )
+    assert fitted.wrong == ("turned",)
+
+
+@pytest.mark.parametrize("name", model.shipped())
+@pytest.mark.parametrize("wrong", WRONG)
+def test_shipped_networks_refuse_a_film_shown_wrongly(film_image, name, wrong):
+    classifier = covidnet_lite.Classifier(name)
+    assert classifier.classify(film_image).status != "refused"
+    assert classifier.classify(WRONG[wrong](film_image)).status == "refused"

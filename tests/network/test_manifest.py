@@ -1,0 +1,240 @@
+"""What a .tflite says of itself, and the archive at its end that says it."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from covidnet_lite.errors import ModelError
+from covidnet_lite.evidence.extent import ExtentScale
+from covidnet_lite.network.guard import Guard
+from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.network.manifest import SEAL, Manifest, is_sealed, seal, unseal
+from covidnet_lite.network.operating_point import OperatingPoint
+
+FLATBUFFER = b"\x1c\x00\x00\x00TFL3" + np.random.default_rng(0).bytes(700)
+
+
+def guard(features=6):
+    rng = np.random.default_rng(1)
+    mean, directions = (rng.normal(size=s).astype(np.float16).astype(np.float32) for s in (features, (2, features)))
+    return Guard(mean, directions, np.array([2, 1], np.float32), 0.3, 2.5)
+
+
+def manifest(**fields):
+    given = {
+        "name": "tiny",
+        "labels": ("normal", "pneumonia", "covid"),
+        "input": InputSpec(96, 128, equalise=True),
+        "outputs": {"logits": 1, "evidence": 0, "embedding": 2},
+        "version": "3",
+        "temperature": 1.7,
+        "threshold": 0.55,
+        "guard": guard(),
+        "provenance": {"data": "Élan Hospital", "auroc": 0.91},
+        "licence": "CC0-1.0",
+    }
+    return Manifest(**{**given, **fields})
+
+
+def changed(**fields):
+    return json.dumps({**json.loads(manifest().to_json()), **fields})
+
+
+def test_sealing_and_unsealing_gives_the_same_manifest():
+    ours = manifest()
+    theirs = unseal(seal(FLATBUFFER, ours), "tiny.tflite")
+    assert theirs.to_json() == ours.to_json()
+    for name in ("labels", "input", "outputs", "version", "temperature", "threshold", "provenance", "licence"):
+        assert getattr(theirs, name) == getattr(ours, name), name
+    assert (theirs.guard.residual, theirs.guard.limit) == (0.3, 2.5)
+    for name in ("mean", "directions", "variance"):
+        np.testing.assert_array_equal(getattr(theirs.guard, name), getattr(ours.guard, name))
+
+
+def test_a_manifest_without_a_guard_comes_back_without_one():
+    assert unseal(seal(FLATBUFFER, manifest(guard=None)), "tiny.tflite").guard is None
+
+
+def test_sealing_twice_gives_the_same_bytes():
+    assert seal(FLATBUFFER, manifest()) == seal(FLATBUFFER, manifest())
+    assert seal(FLATBUFFER, manifest()) != seal(FLATBUFFER, manifest(version="4"))
+
+
+def test_the_flatbuffer_stays_where_it_was():
+    sealed = seal(FLATBUFFER, manifest())
+    assert sealed.startswith(FLATBUFFER)
+    assert is_sealed(sealed)
+    assert not is_sealed(FLATBUFFER)
+
+
+def test_a_sealed_file_is_a_zip_archive_people_can_look_into():
+    with zipfile.ZipFile(io.BytesIO(seal(FLATBUFFER, manifest(), {"NOTICE": b"hello"}))) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["manifest.json", "labels.txt", "guard.npz", "NOTICE"]
+        assert archive.read("labels.txt") == b"normal\npneumonia\ncovid\n"
+        assert archive.read("NOTICE") == b"hello"
+        fields = json.loads(archive.read("manifest.json"))
+    assert (fields["format"], fields["name"], fields["threshold"]) == (1, "tiny", 0.55)
+    assert fields["intended_use"] == "Research use only; not a medical device."
+
+
+def test_any_flipped_byte_is_noticed():
+    sealed = seal(FLATBUFFER, manifest())
+    rng = np.random.default_rng(2)
+    everywhere = np.linspace(0, len(sealed) - 1, 200).astype(int)
+    for at in {*everywhere.tolist(), *range(len(sealed) - SEAL - 30, len(sealed))}:
+        broken = bytearray(sealed)
+        broken[at] ^= 1 << int(rng.integers(8))
+        with pytest.raises(ModelError, match=r"^tiny\.tflite: "):
+            unseal(bytes(broken), "tiny.tflite")
+
+
+@pytest.mark.parametrize("cut", [1, SEAL - 1, SEAL, SEAL + 22, SEAL + 200, 900])
+def test_a_file_cut_short_is_noticed(cut):
+    with pytest.raises(ModelError, match=r"tiny\.tflite: has no manifest at its end: cut short.* Copy it again"):
+        unseal(seal(FLATBUFFER, manifest())[:-cut], "tiny.tflite")
+
+
+def test_a_file_whose_beginning_is_missing_or_that_has_grown_is_noticed():
+    sealed = seal(FLATBUFFER, manifest())
+    with pytest.raises(ModelError, match=r"tiny\.tflite: damaged: .* copy it again"):
+        unseal(sealed[1:], "tiny.tflite")
+    with pytest.raises(ModelError, match=r"tiny\.tflite: has no manifest"):
+        unseal(sealed + b"\n", "tiny.tflite")
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", FLATBUFFER])
+def test_a_file_without_a_manifest_says_what_to_do(data):
+    with pytest.raises(ModelError, match=r"tiny\.tflite: has no manifest .*pass manifest="):
+        unseal(data, "tiny.tflite")
+
+
+@pytest.mark.parametrize("data", [b"nonsense", b"PK\x03\x04 cut short", guard().to_npz()[:300]])
+def test_a_guard_that_is_no_guard_is_a_model_error(data):
+    sealed = seal(FLATBUFFER, manifest(guard=None), {"guard.npz": data})
+    with pytest.raises(ModelError, match=r"tiny\.tflite: its manifest cannot be read .*convert it again"):
+        unseal(sealed, "tiny.tflite")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (changed(format=3), "its format is not 1 or 2; upgrade covidnet-lite"),
+        (changed(format=None), "its format is not 1"),
+        (changed(labels=["covid"]), "labels must be two or more different names"),
+        (changed(labels=["covid", "covid"]), "labels must be two or more different names"),
+        (changed(labels=None), "cannot be used"),
+        (changed(outputs={"embedding": 0}), "which output holds the logits"),
+        (changed(temperature=0), "temperature must be positive"),
+        (changed(temperature=float("nan")), "temperature must be positive"),
+        (changed(threshold=1.5), "threshold must be between 0 and 1, not 1.5"),
+        (changed(threshold=-0.1), "threshold must be between 0 and 1"),
+        (changed(threshold="high"), "cannot be used"),
+        (changed(input={"height": 96}), "width"),
+        (changed(input={"height": 0, "width": 96}), "height and width must be positive"),
+        (changed(input=None), "cannot be used"),
+        (changed(colour="blue"), "colour"),
+        ("[]", "cannot be used"),
+        ("{", "cannot be used"),
+        (b"\xff\xfe\x00", "cannot be used"),
+    ],
+)
+def test_a_manifest_out_of_range_is_a_model_error_that_says_why(text, words):
+    with pytest.raises(ModelError, match="the manifest cannot be used: ") as caught:
+        Manifest.from_json(text)
+    assert words in str(caught.value)
+
+
+def test_a_missing_label_list_is_a_model_error():
+    fields = json.loads(manifest().to_json())
+    del fields["labels"]
+    with pytest.raises(ModelError, match="labels"):
+        Manifest.from_json(json.dumps(fields))
+
+
+def test_a_manifest_is_checked_when_it_is_made():
+    with pytest.raises(ValueError, match="labels must be two or more different names"):
+        manifest(labels=("covid",))
+    with pytest.raises(ValueError, match="threshold must be between 0 and 1"):
+        manifest(threshold=2)
+    assert manifest(threshold=1.01).threshold == 1.01  # a network that never answers
+
+
+def test_the_network_that_finds_the_lungs_travels_along():
+    carrying = manifest(input=InputSpec(64, 64, lungs=b"finder"))
+    again = unseal(seal(FLATBUFFER, carrying), "x.tflite")
+    assert again.input == carrying.input
+    assert again.input.lungs == b"finder"
+
+
+def test_a_manifest_whose_finder_is_missing_or_another_is_refused():
+    text = manifest(input=InputSpec(64, 64, lungs=b"finder")).to_json()
+    for held in (b"", b"another"):
+        with pytest.raises(ModelError, match="finds the lungs is missing, or is another"):
+            Manifest.from_json(text, lungs=held)
+    with pytest.raises(ModelError, match="finds the lungs"):
+        Manifest.from_json(manifest().to_json(), lungs=b"finder")
+
+
+POINT = OperatingPoint("normal", 0.8, 0.7, {"pneumonia": 0.75, "covid": 0.6}, risks={"ill called normal": 0.05})
+SCALE = ExtentScale((0.1, 0.9), (0.0, 1.0), 0.09, -0.25)
+
+
+def test_operating_point_and_extent_travel_along():
+    carrying = manifest(operating_point=POINT, extent=SCALE)
+    again = unseal(seal(FLATBUFFER, carrying), "x.tflite")
+    assert (again.operating_point, again.extent, again.negative) == (POINT, SCALE, "normal")
+    assert again.to_json() == carrying.to_json()
+
+
+def test_without_them_a_manifest_is_as_it_was():
+    fields = json.loads(manifest().to_json())
+    assert fields["format"] == 1
+    assert not {"operating_point", "extent"} & set(fields)
+    again = Manifest.from_json(json.dumps(fields))
+    assert (again.operating_point, again.extent, again.negative) == (None, None, None)
+
+
+def test_a_runtime_that_does_not_know_them_is_told_by_the_format():
+    assert json.loads(manifest(operating_point=POINT).to_json())["format"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"operating_point": {}}, "negative"),
+        ({"operating_point": [1]}, "cannot be used"),
+        ({"operating_point": {**POINT.to_dict(), "negative": "healthy"}}, "none of normal, pneumonia, covid"),
+        ({"operating_point": {**POINT.to_dict(), "colour": 1}}, "colour"),
+        ({"operating_point": {**POINT.to_dict(), "positive_from": 0.1}}, "positive_from must be at least"),
+        ({"extent": SCALE.to_dict()}, "extent needs an operating_point"),
+        ({"operating_point": POINT.to_dict(), "extent": {**SCALE.to_dict(), "raw": [0.9, 0.1]}}, "raw must rise"),
+        ({"operating_point": POINT.to_dict(), "extent": 5}, "cannot be used"),
+        (
+            {"operating_point": POINT.to_dict(), "extent": SCALE.to_dict(), "outputs": {"logits": 0}},
+            "an output with the evidence map",
+        ),
+    ],
+)
+def test_parts_that_make_no_sense_are_a_model_error(fields, words):
+    with pytest.raises(ModelError) as caught:
+        Manifest.from_json(changed(**fields))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said", [{"guard": guard()}, {"input": InputSpec(8, 8, equalise=True)}, {"input": InputSpec(8, 8, lungs=b"finder")}]
+)
+def test_what_only_radiographs_need_tells_a_network_of_radiographs(said):
+    assert manifest(**{"guard": None, "input": InputSpec(8, 8), **said}).is_of_radiographs
+
+
+def test_any_other_network_is_one_of_pictures():
+    assert not manifest(guard=None, input=InputSpec(8, 8)).is_of_radiographs
+    spec = InputSpec(8, 8, 3, (0.0,) * 3, (1.0,) * 3, colour="rgb")
+    assert not manifest(guard=guard(), input=spec).is_of_radiographs

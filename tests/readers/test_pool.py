@@ -1,0 +1,153 @@
+"""Radiographs read in processes of their own, and what becomes of those that break them."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from covidnet_lite import limits, radiograph
+from covidnet_lite.errors import InputError, NotAChestRadiograph, UnforeseenError
+from covidnet_lite.readers import pool as readers
+from covidnet_lite.readers.pool import ReaderDiedError, Readers
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
+
+
+@pytest.fixture(scope="module")
+def one() -> Iterator[Readers]:
+    with Readers(1) as made:
+        yield made
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a file's bytes say what its reader does."""
+    monkeypatch.setattr(readers, "_serve", misbehaving)
+
+
+def misbehaving(pipe: Any, memory: int, seconds: int) -> None:
+    """A reader that does what its film tells it to."""
+    radiograph.read = misread
+    readers_serve(pipe, memory, seconds)
+
+
+readers_serve, read_well = readers._serve, radiograph.read
+
+
+def misread(source: Any, *how: Any) -> Any:
+    with open(source, "rb") as file:
+        told = file.read()
+    if told == b"die":
+        ctypes.string_at(0)
+    if told == b"think":
+        while True:
+            pass
+    if told == b"sleep":
+        time.sleep(60)
+    if told == b"eat":
+        np.ones(8 * limits.memory(), np.uint8)
+    if told.startswith(b"err"):
+        raise KeyError(told)
+    return read_well(source, *how)
+
+
+def test_what_is_read_elsewhere_is_what_is_read_here(one: Readers, film: Path, film_png: Path) -> None:
+    for source in (film, str(film_png), film_png.read_bytes()):
+        there, here = one.read(source, (200, 200)), radiograph.read(source, (200, 200))
+        assert np.array_equal(np.asarray(there.image), np.asarray(here.image))
+        assert (there.width, there.height, there.examination) == (here.width, here.height, here.examination)
+    with film_png.open("rb") as file:
+        assert one.read(file).name == str(film_png)
+    assert one.read(Image.open(film_png)).width == here.width
+
+
+def test_errors_come_back_as_they_are_with_their_causes(one: Readers, tmp_path: Path, film: Path) -> None:
+    import pydicom
+
+    with pytest.raises(InputError, match=r"x\.png: no such file"):
+        one.read(tmp_path / "x.png", None, "x.png")
+    data = pydicom.dcmread(film)
+    data.Modality = "MR"
+    data.save_as(tmp_path / "mr.dcm")
+    with pytest.raises(NotAChestRadiograph):
+        one.read(tmp_path / "mr.dcm")
+    (tmp_path / "no.png").write_bytes(b"x")
+    (tmp_path / "no.png").chmod(0)
+    if os.geteuid():
+        with pytest.raises(InputError) as caught:
+            one.read(tmp_path / "no.png")
+        assert isinstance(caught.value.__cause__, OSError)
+        assert caught.value.__cause__.errno
+
+
+@pytest.mark.parametrize(
+    ("deed", "words"),
+    [("die", "signal 11"), ("think", limits.SECONDS), ("eat", "too much memory"), ("sleep", "within 3 s")],
+)
+def test_a_film_that_breaks_its_reader_costs_itself_alone(
+    hostile: None, film_png: Path, monkeypatch: pytest.MonkeyPatch, deed: str, words: str
+) -> None:
+    monkeypatch.setenv(limits.SECONDS, "1")
+    monkeypatch.setenv(limits.MEMORY, "128")
+    with Readers(1, within=3 if deed == "sleep" else 60) as made:
+        with pytest.raises(InputError, match=words):
+            made.read(deed.encode(), None, "bad.png")
+        made._within = 60  # however busy the machine is
+        assert made.read(film_png.read_bytes()).width > 0
+
+
+def test_what_nobody_foresaw_in_a_reader_is_logged_here(hostile: None, caplog: pytest.LogCaptureFixture) -> None:
+    with Readers(1) as made, caplog.at_level(logging.ERROR), pytest.raises(UnforeseenError) as caught:
+        made.read(b"err DOE JANE", None, "odd.png")
+    assert caught.value.reference in caplog.text
+    assert "misread" in caplog.text
+    assert "DOE" not in caplog.text
+
+
+def test_a_reader_that_was_killed_between_two_films_is_replaced(film_png: Path) -> None:
+    with Readers(1) as made:
+        made.read(film_png)
+        (pid,) = made.processes
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}/stat").exists() and ") Z" not in Path(f"/proc/{pid}/stat").read_text():
+            time.sleep(0.01)
+        assert made.read(film_png).width > 0
+        assert made.processes != [pid]
+
+
+def test_a_service_that_is_told_to_end_can_still_read(film_png: Path) -> None:
+    with Readers(1) as made:
+        made.read(film_png)
+        (pid,) = made.processes
+        os.kill(pid, signal.SIGTERM)  # systemd sends it to all processes of a service
+        assert made.read(film_png).width > 0
+        assert made.processes == [pid]
+
+
+def test_they_end_with_the_service() -> None:
+    with Readers(2) as made:
+        with ThreadPoolExecutor(2) as pool:
+            for failed in [pool.submit(made.read, b"no picture") for _ in "ab"]:
+                assert isinstance(failed.exception(), InputError)
+        pids = made.processes
+    assert pids
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_nobody_waits_for_ever_for_a_free_reader(film_png: Path) -> None:
+    with Readers(1, within=0.2) as made:
+        held = made._free.get()
+        with pytest.raises(ReaderDiedError, match="within"):
+            made.read(film_png)
+        made._free.put(held)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import drawn_chest
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from covidnet_lite.cases import Case, read_cases
+from training import dataset
+from training.data.suspicions import burnt_in, laterals, orientation, strokes
+
+
+def chest(seed: int) -> Image.Image:
+    """A drawn chest whose lungs are higher than the middle, so that it has an upper end."""
+    return drawn_chest(seed, opaque=False).crop((0, 10, 96, 96))
+
+
+def test_the_film_that_is_inverted_and_the_one_that_is_turned_are_found() -> None:
+    pictures = [chest(seed) for seed in range(60)]
+    pictures[7] = ImageOps.invert(pictures[7])
+    pictures[9] = pictures[9].transpose(Image.Transpose.ROTATE_90)
+    found = orientation(pictures, [f"p{i}" for i in range(60)])
+    assert found is not None
+    assert {(s.index, s.kind) for s in found.suspicions} == {(7, "inverted"), (9, "turned")}
+    assert "turned left" in next(s.reason for s in found.suspicions if s.kind == "turned")
+    assert min(found.recall.values()) > 0.9
+    assert found.flagged == pytest.approx(2 / 60)
+
+
+def test_too_few_patients_teach_nothing() -> None:
+    assert orientation([chest(seed) for seed in range(60)], ["the same"] * 60) is None
+    assert orientation([], []) is None
+
+
+def test_real_films_are_told_from_their_turned_selves(cxr: Path) -> None:
+    cases = read_cases(cxr)[::4]
+    found = orientation(dataset.decode(cases, 64), [case.patient for case in cases])
+    assert found is not None
+    assert min(found.recall.values()) > 0.9
+    assert found.flagged < 0.02
+
+
+@pytest.mark.parametrize(
+    ("view", "kind"), [("lateral", "lateral"), ("LL", "lateral"), ("PA", None), ("AP supine", None)]
+)
+def test_a_lateral_view_is_one_that_the_manifest_names(view: str, kind: str | None) -> None:
+    found = laterals([Case(Path("a.png"), fields={"view": view})], [chest(0)])
+    assert [s.kind for s in found] == ([kind] if kind else [])
+
+
+def test_a_film_without_symmetry_is_hinted_at_only_where_no_view_is_named() -> None:
+    pictures = [chest(seed) for seed in range(60)]
+    pictures[5] = Image.linear_gradient("L").rotate(90).resize((96, 96))
+    cases = [Case(Path(f"{i}.png")) for i in range(60)]
+    assert [s.index for s in laterals(cases, pictures)] == [5]
+    cases[5] = Case(Path("5.png"), fields={"view": "AP"})
+    assert laterals(cases, pictures) == []
+
+
+def test_text_is_found_and_one_letter_or_none_is_not() -> None:
+    plain = drawn_chest(0, opaque=False, side=320)
+    plain.paste(20, (0, 0, 320, 50))
+    lettered, marked = plain.copy(), plain.copy()
+    font = ImageFont.load_default(16)
+    ImageDraw.Draw(lettered).text((20, 15), "PORTABLE", fill=255, font=font)
+    ImageDraw.Draw(marked).text((20, 15), "L", fill=255, font=font)
+    assert [s.index for s in burnt_in([plain, lettered, marked])] == [1]
+    assert strokes(plain) == 0
+    assert strokes(marked) == 1

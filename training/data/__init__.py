@@ -1,0 +1,1 @@
+"""What is learnt from: films, their boxes and labels, and how they are varied."""

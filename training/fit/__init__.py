@@ -1,0 +1,1 @@
+"""Learning: backbones, heads, losses, batches, checkpoints and recipes."""

@@ -1,0 +1,86 @@
+"""A fine-tuned network on disk: a ``.keras`` file that says its labels and its input.
+
+Weights are stored in half precision, which Keras turns back into single
+precision when it loads them; ``evaluate.py`` shows that nothing is lost. What
+each layer puts out on training images may be kept too, as batch normalisation
+does, so that images to calibrate with can be made from the network itself.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from convert.quantisation import synthetic
+from convert.source.network import ENTRY, LUNGS
+from covidnet_lite.network.input_spec import InputSpec
+
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def save(
+    network: keras.Model,
+    path: Path,
+    labels: tuple[str, ...],
+    spec: InputSpec,
+    facts: dict[str, Any],
+    statistics: synthetic.Statistics | None = None,
+) -> None:
+    """Writes the network and, inside the same file, what a converter must know of it.
+
+    Args:
+        network: takes what ``spec`` prepares.
+        path: the ``.keras`` file, written over where there is one.
+        labels: in the order of the logits.
+        spec: how a radiograph is prepared.
+        facts: plain types, for the manifest.
+        statistics: from :func:`convert.quantisation.synthetic.record`, for a network without batch normalisation.
+    """
+    whole = path.with_name(f".{path.stem}.tmp.keras")
+    network.save(whole)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name == "metadata.json":  # holds the date, which would change the file's hash every day
+                data = json.dumps({**json.loads(data), "date_saved": ""}).encode()
+            new.writestr(
+                zipfile.ZipInfo(name, _FIXED_TIME),
+                _halved(data) if name.endswith(".h5") else data,
+                zipfile.ZIP_DEFLATED,
+            )
+        entry = {"labels": list(labels), "input": spec.to_dict(), **facts}
+        new.writestr(zipfile.ZipInfo(ENTRY, _FIXED_TIME), json.dumps(entry, indent=1), zipfile.ZIP_DEFLATED)
+        if spec.lungs:
+            new.writestr(zipfile.ZipInfo(LUNGS, _FIXED_TIME), spec.lungs, zipfile.ZIP_DEFLATED)
+        if statistics:
+            kept = zipfile.ZipInfo(synthetic.ENTRY, _FIXED_TIME)
+            new.writestr(kept, synthetic.to_npz(statistics), zipfile.ZIP_DEFLATED)
+    whole.unlink()
+    temporary.replace(path)
+
+
+def _halved(data: bytes) -> bytes:
+    """An HDF5 file with every float32 array in half precision."""
+    out = io.BytesIO()
+    with h5py.File(io.BytesIO(data), "r") as old, h5py.File(out, "w", track_order=True) as new:
+
+        def copy(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset):
+                values = item[()]
+                half = values.astype(np.float16) if values.dtype == np.float32 else values
+                made = new.create_dataset(name, data=half, track_times=False)
+            else:
+                made = new.require_group(name)
+            made.attrs.update(item.attrs)
+
+        old.visititems(copy)
+        new.attrs.update(old.attrs)
+    return out.getvalue()

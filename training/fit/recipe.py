@@ -1,0 +1,101 @@
+"""A recipe: everything that decides how a network turns out, in one TOML file."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from covidnet_lite.errors import DatasetError
+from training.data.supervision import Source
+from training.data.variant import Strength
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class QuantisationAware:
+    """The second stage: fine-tuning with int8 arithmetic imitated. ``epochs`` 0 leaves it out."""
+
+    epochs: int = 5
+    steps: int = 0  # batches in an epoch; 0 for all
+    learning_rate: float = 1e-4
+    consistency: float = 20.0  # weight of the imitations' agreement beside their likeness to the teacher
+    map_weight: float = 0.5  # of the evidence map beside the logits, in both
+    calibration_images: int = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """See ``training/recipes/`` for examples; every key of the TOML file is a field here."""
+
+    name: str
+    backbone: str
+    labels: tuple[str, ...]  # the first is the one without a finding
+    version: str = ""
+    licence: str = ""  # of the weights, which follows from the films they saw
+    ignore: tuple[str, ...] = ()  # labels of films to leave out
+    sources: dict[str, Source] = field(default_factory=dict)  # what each source teaches; none: every label is a class
+    weights: str = "imagenet"
+    blocks: int | None = None  # of an EfficientNet-Lite, only the first so many
+    taps: tuple[str, ...] = ()  # layers that the head sees; the first has the map's stride; none: the backbone's output
+    side: int | None = None
+    equalise: bool = True
+    lungs: bool = False  # whether radiographs are cropped to the lungs; see locate_lungs.py
+    decode_side: int = 320
+    seed: int = 2020
+    seeds: int = 1  # networks trained in the first stage; together they teach the second, which begins as the last
+    epochs: int = 8
+    batch_size: int = 32  # where no source says what a batch holds
+    learning_rate: float = 2e-4
+    head_rate: float = 5.0  # of the layers that begin at random, as a multiple
+    warmup_epochs: float = 0.5
+    weight_decay: float = 1e-4
+    dropout: float = 0.2
+    freeze: str = ""  # layers up to this one keep their ImageNet weights in the first stage
+    variants: int = 10  # of each film, drawn once and for all, that the frozen layers see
+    momentum: float = 0.998  # of the moving average of the weights that is kept
+    label_smoothing: float = 0.05
+    map_weight: float = 1.0  # of the drawn opacities beside the labels
+    rank_weight: float = 0.3  # of the graded order beside the labels
+    augment: Strength = field(default_factory=Strength)
+    quantisation_aware: QuantisationAware = field(default_factory=QuantisationAware)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Reads a recipe.
+
+    Raises:
+        DatasetError: the file is missing, is no TOML, or has an unknown or missing key.
+    """
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        given.setdefault("name", path.stem)
+        return _build(Recipe, given, "")
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such recipe; those that come along are in training/recipes") from None
+    except (tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def _build(cls: Any, given: dict[str, Any], where: str) -> Any:
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise TypeError(f"unknown key {where}{unknown[0]}; known are {', '.join(sorted(known))}")
+    nested = {"augment": Strength, "quantisation_aware": QuantisationAware}
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key in nested:
+            values[key] = _build(nested[key], value, f"{key}.")
+        elif key == "sources":
+            values[key] = {name: _build(Source, part, f"sources.{name}.") for name, part in value.items()}
+        elif key == "means":
+            values[key] = {label: tuple(classes) for label, classes in value.items()}
+        else:
+            values[key] = tuple(value) if isinstance(value, list) else value
+    return cls(**values)

@@ -1,0 +1,1 @@
+"""How good a trained network is: outputs, figures, plots and tables."""

@@ -1,0 +1,36 @@
+"""Whether int8 says what the float network says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.judge.contrasts import Contrast, has_both, sides
+from training.judge.figure import Figure, auroc_less, mean, missing, rate
+from training.judge.pointing import has_boxes, hits
+from training.judge.reading import Reading
+
+
+def agreement(int8: Reading, floating: Reading, contrast: Contrast) -> dict[str, Figure]:
+    """Of the same films: the same likeliest class, the same answer, and by how much probability, AUROC and map move.
+
+    ``contrast`` is that of which the AUROCs are compared, int8 less float.
+    """
+    patients = int8.patients
+    same_class = int8.probabilities.argmax(axis=1) == floating.probabilities.argmax(axis=1)
+    row = {
+        "same class": rate(same_class, patients),
+        "same answer": rate((int8.called == floating.called).all(axis=1), patients),
+        "P(not normal) moves by": mean(np.abs(int8.ill - floating.ill), patients),
+        "AUROC, int8 less float": missing("only one class"),
+        "map moves by": missing("no evidence map, or another grid"),
+    }
+    if has_both(int8, contrast):
+        part, positive, scores = sides(int8, contrast)
+        _, _, others = sides(floating, contrast)
+        row["AUROC, int8 less float"] = auroc_less(positive, scores, others, part.patients)
+    if int8.local is not None and floating.local is not None and int8.local.shape == floating.local.shape:
+        row["map moves by"] = mean(np.abs(int8.local - floating.local).mean(axis=(1, 2)), patients)
+        if (boxed := has_boxes(int8)).any():
+            ours, theirs = (hits(one.of(boxed), one.local[boxed])[0].astype(float) for one in (int8, floating))
+            row["pointing, int8 less float"] = mean(ours - theirs, patients[boxed])
+    return row

@@ -1,0 +1,70 @@
+"""What a network makes of many films, kept on disk, for each network and each set of films is asked once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from covidnet_lite import files
+from covidnet_lite.cases import Case
+from training.data.pictures import Prepare, fitted, pictures
+from training.judge.network import Network
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+AT_ONCE = 256  # films in memory
+
+
+def outputs(network: Network, cases: Sequence[Case], folder: Path, prepare: Prepare = fitted) -> Arrays:
+    """The network's outputs, float32, and ``views`` ``(n, 4)`` (see :func:`training.data.pictures.pictures`).
+
+    Args:
+        folder: where they are kept, or found again if network, films and ``prepare`` are the same.
+
+    Raises:
+        DatasetError: a film cannot be read.
+        OutputError: the folder cannot be written to.
+    """
+
+    def run() -> Arrays:
+        parts: list[Arrays] = []
+        for start in range(0, len(cases), AT_ONCE):
+            shown, views = pictures(cases[start : start + AT_ONCE], network.spec, prepare)
+            parts.append({**network.run(shown), "views": views})
+        return {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in parts[0]}
+
+    return kept(folder / f"{network.sha256[:16]}.{digest(cases)}.{prepare.__name__}.npz", run)
+
+
+def kept(path: Path, make: Callable[[], Arrays]) -> Arrays:
+    """Arrays from a file, or made and written to it.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    made = make()
+    buffer = io.BytesIO()
+    np.savez(buffer, **made)
+    files.write(path, buffer.getvalue())
+    return made
+
+
+def digest(cases: Sequence[Case]) -> str:
+    """Of which films these are, and in which state: the manifest's SHA-256, else size and time of the file."""
+    lines = []
+    for case in cases:
+        state = case.fields.get("sha256")
+        if not state and case.path.is_file():
+            found = case.path.stat()
+            state = f"{found.st_size} {found.st_mtime_ns}"
+        lines.append(f"{case.path} {state}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,0 +1,100 @@
+"""Baselines that see no lung: what they reach, a network reaches without having learnt anything of medicine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from convert.quantisation.calibration import gather
+from covidnet_lite import radiograph
+from covidnet_lite.cases import Case
+from covidnet_lite.errors import MissingExtraError
+from training.judge.contrasts import Contrast
+from training.judge.figure import Figure, auroc, missing
+from training.judge.outputs import digest, kept
+
+Features = npt.NDArray[np.float64]
+
+THUMBNAIL, RING = 8, 16  # pixels a side
+LEVELS = (1, 5, 25, 50, 75, 95, 99)  # percentiles of the grey levels
+
+
+def thumbnail(image: Image.Image) -> list[float]:
+    """A picture of 8 x 8 pixels, too small to show any disease, and the film's aspect ratio."""
+    return [*_shrunk(image, THUMBNAIL).ravel(), _aspect(image)]
+
+
+def surround(image: Image.Image) -> list[float]:
+    """Grey statistics, the outer ring of a picture of 16 x 16 pixels, and the film's aspect ratio."""
+    grey, small = np.asarray(image, float), _shrunk(image, RING)
+    ring = np.concatenate([small[0], small[-1], small[1:-1, 0], small[1:-1, -1]])
+    return [grey.mean(), grey.std(), *np.percentile(grey, LEVELS), *ring, _aspect(image)]
+
+
+BASELINES: dict[str, Callable[[Image.Image], list[float]]] = {
+    "thumbnail of 8 x 8": thumbnail,
+    "frame, no lungs": surround,
+}
+
+
+def baselines(taught: Sequence[Case], judged: Sequence[Case], contrast: Contrast, folder: Path) -> dict[str, Figure]:
+    """AUROC of a contrast by logistic regression on each of :data:`BASELINES`, fitted on ``taught``.
+
+    ``folder`` keeps the features. Raises :class:`DatasetError` where a film cannot be read.
+    """
+    row = {}
+    wanted = (*contrast.positive, *contrast.negative)
+    sides = [[case.label in contrast.positive for case in cases if case.label in wanted] for cases in (taught, judged)]
+    shown = [case for case in judged if case.label in wanted]
+    patients = np.array([case.patient or str(case.path) for case in shown], str)
+    for name, features in BASELINES.items():
+        if len(set(sides[0])) < 2:
+            row[name] = missing("no film to fit it on")
+            continue
+        x, y = (
+            table[[case.label in wanted for case in cases]]
+            for cases in (taught, judged)
+            for table in [features_of(cases, features, folder)]
+        )
+        scores = linear().fit(x, sides[0]).decision_function(y)
+        row[name] = auroc(np.array(sides[1], bool), scores, patients)
+    return row
+
+
+def features_of(cases: Sequence[Case], features: Callable[[Image.Image], list[float]], folder: Path) -> Features:
+    """``(n, features)``, kept in the folder."""
+    path = folder / f"{features.__name__}.{digest(cases)}.npz"
+    return kept(path, partial(_measured, cases, features))["features"]
+
+
+def _measured(cases: Sequence[Case], features: Callable[[Image.Image], list[float]]) -> dict[str, Features]:
+    return {"features": np.array(gather(cases, lambda case: features(radiograph.read(case.path).image)), float)}
+
+
+def linear() -> Any:
+    """A logistic regression on standardised features.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError:
+        raise MissingExtraError("the audit needs scikit-learn: pip install 'covidnet-lite[training]'") from None
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+
+
+def _shrunk(image: Image.Image, side: int) -> npt.NDArray[np.float64]:
+    return np.asarray(image.resize((side, side), Image.Resampling.BOX), np.float64)
+
+
+def _aspect(image: Image.Image) -> float:
+    return float(np.log(image.width / image.height))
