@@ -18,13 +18,17 @@ EXTRAS ?= dicom
 ARM64 := $(addprefix --platform manylinux_2_,28_aarch64 27_aarch64 17_aarch64) --platform manylinux2014_aarch64
 PIP := .venv/wheelhouse/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint docs bench bench-check bench-peers wheelhouse-arm64 pi clean
+.PHONY: demo test test-slow lint docs bench bench-check bench-peers wheelhouse-arm64 pi clean
 
 demo: $(DEMO)/.done
 	$(DEMO)/bin/python examples/demo.py demo
 
 test: $(TEST)/.done
-	$(TEST)/bin/python -m pytest --numprocesses auto --dist loadfile
+	$(TEST)/bin/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
+
+# What takes a quarter of an hour more: trainings from end to end, and programs that are killed again and again.
+test-slow: $(TEST)/.done
+	$(TEST)/bin/python -m pytest -m slow --numprocesses auto --dist load
 
 lint: $(TEST)/.done
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[lint]'

@@ -69,6 +69,7 @@ def test_heat_map(film_png: Path, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "map.png").mode == "RGB"
 
 
+@pytest.mark.slow
 def test_own_model(tmp_path: Path) -> None:
     out = run("own_model.py", tmp_path, timeout=400)
     found = re.search(r"held out: (\d+) of (\d+) right .*, (\d+) wrong", out)
@@ -86,6 +87,7 @@ def test_own_model(tmp_path: Path) -> None:
         assert np.ptp(tile, axis=2).max() > 50  # each digit has colours over it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("example", "channels"), [("vgg16.py", 1), ("mobilenet.py", 3)])
 def test_transfer_learning(example: str, channels: int, chests: Path, tmp_path: Path) -> None:
     short = ("--side", 64, "--epochs", 1, "--weights", "none")

@@ -160,6 +160,7 @@ def assert_same(rows: dict[str, dict[str, Any]], expected: dict[str, dict[str, A
         assert row.keys() == expected[name].keys()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds its own processes in /proc")
 def test_neither_a_killed_driver_nor_killed_workers_lose_or_double_a_file(
     archive: Path, home: dict[str, str], tmp_path: Path

@@ -57,6 +57,7 @@ def soon(what: Callable[[], bool], seconds: float = 30) -> bool:
     return False
 
 
+@pytest.mark.slow
 @real_clients
 def test_killed_in_mid_stream_again_and_again_nothing_is_lost_and_nothing_is_there_twice(
     film: Path, tmp_path: Path, answering: Path

@@ -52,6 +52,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_network_its_ranges_its_recipe_and_a_log(chests: Path, recipe: Path, tmp_path: Path) -> None:
     assert (
         finetune.main(["--data", str(chests), "--recipe", str(recipe), "--out", str(tmp_path / "runs"), "--quiet"]) == 0
@@ -72,6 +73,7 @@ def test_a_run_leaves_a_network_its_ranges_its_recipe_and_a_log(chests: Path, re
     assert all(float(r["val_loss"]) > 0 for r in log)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(chests: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(RECIPE.format(epochs=4))
@@ -123,6 +125,7 @@ def test_the_shipped_recipe_is_the_one_its_checkpoint_was_made_with() -> None:
         assert read_recipe(checkpoints / f"{checkpoint.stem}.toml") == read_recipe(recipes / f"{checkpoint.stem}.toml")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_only_with_what_it_was_begun_with(chests: Path, recipe: Path, tmp_path: Path) -> None:
     begun, out = read_recipe(recipe), tmp_path / "runs"
     short = replace(begun, blocks=3, epochs=1, quantisation_aware=replace(begun.quantisation_aware, epochs=0))
@@ -180,6 +183,7 @@ def graded(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_open_labels_boxes_and_grades_teach_two_seeds_that_teach_int8(graded: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(GRADED.format(epochs=1))
@@ -206,6 +210,7 @@ def test_what_would_teach_the_hospital_is_refused(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_frozen_layers_keep_their_weights_in_the_first_stage(chests: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(RECIPE.format(epochs=1).replace("[augment]", 'freeze = "block2_add"\nvariants = 2\n[augment]'))

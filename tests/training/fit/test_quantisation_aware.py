@@ -65,6 +65,7 @@ def test_the_imitation_rounds_what_int8_rounds_and_shares_the_weights(network: k
     assert shared <= {id(v) for v in imitated.whole.trainable_variables}
 
 
+@pytest.mark.slow
 def test_training_brings_float_and_int8_together_and_settles_on_weights_int8_can_hold() -> None:
     keras.utils.set_random_seed(0)
     backbone = backbones.build("EfficientNetLite0", side=64)  # ImageNet weights: something to lose
