@@ -23,6 +23,7 @@ from training import answering, dataset
 from training.fit.recipe import Recipe, read_recipe
 
 LABELS = ("normal", "pneumonia", "covid")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,6 @@ def test_the_data_sets_have_no_problems(cxr: Path, siim: Path) -> None:
     assert dataset.problems(read_cases(siim), LABELS, ignore=("indeterminate",)) == []
 
 
-@pytest.mark.slow
 def test_int8_agrees_with_float(pictures: np.ndarray, shares: np.ndarray) -> None:
     base = model.load("base")
     plain = model.verify(seal(network.load(quantize.CHECKPOINT).tflite, base.manifest), Path("float"))
@@ -108,7 +108,6 @@ def test_the_guard_lets_radiographs_of_the_test_split_pass(test_split: list[Case
     assert len(refused) <= 0.02 * len(results)
 
 
-@pytest.mark.slow
 def test_a_folder_of_radiographs_calibrates_too(
     graded: list[Case], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,7 @@ def test_its_relatives_are_made_byte_for_byte_too(name: str, tmp_path: Path) -> 
     assert out.read_bytes() == models.load(name).data
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_into_the_package_with_its_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(quantize, "SHIPPED", tmp_path)
     assert quantize.main([str(quantize.CHECKPOINT)]) == 0
@@ -162,6 +163,7 @@ Compilation succeeded!
 """
 
 
+@pytest.mark.slow
 def test_with_edgetpu_the_compiled_file_lies_beside(
     chests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -577,6 +579,7 @@ def test_a_tflite_whose_tensors_have_no_names_of_their_own(
     np.testing.assert_allclose(given, named, atol=0.02)
 
 
+@pytest.mark.slow
 def test_the_same_command_makes_the_same_file_anywhere(chests: Path, tmp_path: Path) -> None:
     """In another process, in another folder, with another order of sets."""
     own(tmp_path / "own.keras")

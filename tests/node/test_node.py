@@ -72,6 +72,7 @@ def test_killed_in_mid_stream_again_and_again_nothing_is_lost_and_nothing_is_the
     assert outcome.idle_exit == 0
 
 
+@pytest.mark.slow
 @real_clients
 def test_while_the_pacs_is_away_films_are_taken_and_it_gets_them_later(
     film: Path, tmp_path: Path, node: Any, answering: Path

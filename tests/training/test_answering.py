@@ -97,6 +97,7 @@ def test_the_scale_of_the_extent_rises_and_states_its_error() -> None:
     assert np.abs(np.interp([0.1, 0.3, 0.5], scale.raw, scale.extent) - [0.15, 0.45, 0.75]).max() < 0.08
 
 
+@pytest.mark.slow
 def test_the_step_from_float_counts_what_both_networks_say_by_the_same_rules(chests: Path) -> None:
     base = model.load("base")
     names = {"clear": "normal", "clouded": "pneumonia"}

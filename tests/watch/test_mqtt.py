@@ -190,6 +190,7 @@ def test_killed_in_the_middle_the_next_start_delivers_the_rest(
     assert len(subscriber.names()) <= len(names) + 1  # the one that was confirmed and not yet marked
 
 
+@pytest.mark.slow
 def test_through_kills_of_the_broker_and_of_the_watcher_all_arrive_and_at_most_one_a_kill_twice(
     mosquitto: Mosquitto, subscriber: Subscriber, inbox: Callable[..., Path]
 ) -> None:

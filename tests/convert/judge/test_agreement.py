@@ -22,6 +22,7 @@ def test_the_exact_p_of_mcnemar_is_that_of_a_fair_coin(float_only: int, only: in
     assert found(float_only, only).mcnemar == pytest.approx(p, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_mcnemar_holds_for_many_images() -> None:
     assert found(5000, 5000).mcnemar == 1.0
     assert 0 <= found(5000, 0).mcnemar < 1e-300

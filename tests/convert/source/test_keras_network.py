@@ -153,6 +153,7 @@ def test_what_is_no_classifier_of_one_image_is_refused(what: str, tmp_path: Path
         reload(make(), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["net.keras", "net.h5"])
 def test_a_damaged_file_is_refused_wherever_the_damage_is(name: str, tmp_path: Path) -> None:
     ending(steep(3)).save(tmp_path / name)
