@@ -127,7 +127,8 @@ class Bounded:
     def __init__(self, file: IO[bytes], reads: int = READS) -> None:
         self._file, self._reads = file, reads
         here = file.tell()
-        self._bytes = 2 * file.seek(0, os.SEEK_END) + SPARE
+        self._end = file.seek(0, os.SEEK_END)
+        self._bytes = 2 * self._end + SPARE
         file.seek(here)
 
     def read(self, size: int = -1) -> bytes:
@@ -136,6 +137,8 @@ class Bounded:
         Raises:
             OSError: it has been read too often or too much.
         """
+        if size > MB:  # a damaged length may claim gigabytes, for which memory would be taken before the file ends
+            size = min(size, max(0, self._end - self._file.tell()))
         data = self._file.read(size)
         self._reads -= 1
         self._bytes -= len(data)
