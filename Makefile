@@ -26,7 +26,7 @@ demo: $(DEMO)/.done
 test: $(TEST)/.done
 	$(TEST)/bin/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 
-# What takes a quarter of an hour more: trainings from end to end, and programs that are killed again and again.
+# What takes a quarter of an hour more: trainings from end to end, a browser, programs that are killed again and again.
 test-slow: $(TEST)/.done
 	$(TEST)/bin/python -m pytest -m slow --numprocesses auto --dist load
 

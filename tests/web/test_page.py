@@ -17,6 +17,8 @@ from covidnet_lite.percent import percent
 
 from .conftest import Server, serving
 
+pytestmark = pytest.mark.slow  # a browser, for several minutes
+
 DONE = ".word.pending"
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 
