@@ -59,13 +59,16 @@ def test_the_data_sets_have_no_problems(cxr: Path, siim: Path) -> None:
     assert dataset.problems(read_cases(siim), LABELS, ignore=("indeterminate",)) == []
 
 
-def test_int8_agrees_with_float(pictures: np.ndarray, shares: np.ndarray) -> None:
+def test_int8_agrees_with_float(pictures: np.ndarray, shares: np.ndarray, test_split: list[Case]) -> None:
     base = model.load("base")
     plain = model.verify(seal(network.load(quantize.CHECKPOINT).tflite, base.manifest), Path("float"))
     wanted = calibrated(outputs(plain, pictures)["logits"], base.manifest)
     assert len(shares) > 900
     assert (shares.argmax(1) == wanted.argmax(1)).mean() >= 0.99
     assert np.abs(shares - wanted).max(1).mean() <= 0.01
+    targets = np.array([LABELS.index(c.label) if c.label in LABELS else -1 for c in test_split])
+    correct, float_correct = ((p.argmax(1) == targets).sum() for p in (shares, wanted))
+    assert correct >= 0.99 * float_correct
 
 
 def test_the_figures_in_the_model_card_are_those_of_the_shipped_network(

@@ -99,9 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     risks = Risks(args.ill_called_normal, args.normal_called_ill, args.wrong_kind)
     original = args.beside or args.model.with_suffix(".keras")
     try:
-        model, recipe = models.load(args.model), read_recipe(args.recipe)
-        fitted = fit(model, recipe, args.data, risks)
-        measured = step_from_float(model, network.load(original).tflite, fitted, test_films(args.data, recipe))
+        model, recipe, graph = models.load(args.model), read_recipe(args.recipe), network.load(original).tflite
+        cases = read(args.data, recipe)
+        fitted = fit(model, recipe, cases, risks)
+        measured = step_from_float(model, graph, fitted, labelled(cases, recipe, "test"))
         written = judgement.contents(fitted, original.with_suffix(""))
         written[judgement.beside(original.with_suffix(""), ".figures.json")] = json.dumps(measured, indent=1) + "\n"
         files.write_all(written)
@@ -113,27 +114,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def fit(model: Model, recipe: Recipe, data: Sequence[Path], risks: Risks) -> Judgement:
-    """All of it.
+def read(data: Sequence[Path], recipe: Recipe) -> list[Case]:
+    """The films of the recipe's sources, in the splits that it deals.
 
     Raises:
-        DatasetError: the data lack what the recipe names, or validation films of a class.
+        DatasetError: the recipe names no sources, or the data lack what it names.
     """
     if not recipe.sources:
         raise DatasetError(f"the recipe {recipe.name} names no sources; convert/quantize.py --data fits its network")
-    everything = [case for where in data for case in read_cases(where)]
-    supervision.check(everything, recipe.sources, recipe.labels)
-    cases = supervision.deal(everything, recipe.sources)
-    classed = [c for c in cases if recipe.sources[c.source].means.get(c.label)]
-    val = tell(model, [c for c in classed if c.split == "val"], recipe)
+    cases = [case for where in data for case in read_cases(where)]
+    supervision.check(cases, recipe.sources, recipe.labels)
+    return supervision.deal(cases, recipe.sources)
+
+
+def labelled(cases: Sequence[Case], recipe: Recipe, split: str) -> list[Case]:
+    """The films of a split whose label allows some classes."""
+    return [c for c in cases if c.split == split and recipe.sources[c.source].means.get(c.label)]
+
+
+def fit(model: Model, recipe: Recipe, cases: Sequence[Case], risks: Risks) -> Judgement:
+    """All of it, on the films that :func:`read` gave.
+
+    Raises:
+        DatasetError: validation or test films with a label are missing.
+    """
+    held_out = labelled(cases, recipe, "val")
+    val = tell(model, held_out, recipe)
     temperature, bias = calibrate(val.logits, val.allowed)
     shares = metrics.softmax(val.logits + bias, temperature)
     point = operating_point(shares, val.allowed, recipe.labels, risks)
-    test = tell(model, [c for c in classed if c.split == "test"], recipe)
+    test = tell(model, labelled(cases, recipe, "test"), recipe)
     record = track_record(point, metrics.softmax(test.logits + bias, temperature), test.allowed, recipe.labels)
     point = OperatingPoint(**{**point.to_dict(), "accuracy": record})
     train = [c for c in cases if c.split == "train"]
-    guard = _guard(model, train, [c for c in classed if c.split == "val"])
+    guard = _guard(model, train, held_out)
     return Judgement(
         tuple(round(float(b), 4) for b in bias),
         round(temperature, 4),
@@ -143,13 +157,6 @@ def fit(model: Model, recipe: Recipe, data: Sequence[Path], risks: Risks) -> Jud
         point,
         _extent(model, cases, recipe),
     )
-
-
-def test_films(data: Sequence[Path], recipe: Recipe) -> list[Case]:
-    """The films of the test split whose label allows some classes."""
-    cases = [case for where in data for case in read_cases(where)]
-    dealt = supervision.deal(cases, recipe.sources)
-    return [c for c in dealt if c.split == "test" and recipe.sources[c.source].means.get(c.label)]
 
 
 def step_from_float(model: Model, graph: bytes, fitted: Judgement, cases: Sequence[Case]) -> dict[str, Any]:

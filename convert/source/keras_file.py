@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from covidnet_lite.errors import ConversionError
+from covidnet_lite.errors import ConversionError, MissingExtraError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 OUTPUTS = ("logits", "evidence", "embedding")
@@ -34,6 +34,11 @@ UNLOADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+def missing(error: ImportError) -> MissingExtraError:
+    """What to raise where TensorFlow, or Keras, cannot be imported."""
+    return MissingExtraError(f"converting needs TensorFlow: pip install 'covidnet-lite[convert]' ({error})")
 
 
 def is_hdf5(path: Path) -> bool:

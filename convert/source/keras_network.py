@@ -15,10 +15,11 @@ from convert.source.keras_file import (
     check_kinds,
     check_outputs,
     input_shape,
+    missing,
     named_as_hdf5,
     writer,
 )
-from covidnet_lite.errors import ConversionError, MissingExtraError
+from covidnet_lite.errors import ConversionError
 
 
 def load(path: Path) -> Any:
@@ -50,9 +51,7 @@ def _keras() -> Any:
     try:
         import keras
     except ImportError as error:
-        raise MissingExtraError(
-            f"converting needs TensorFlow: pip install 'covidnet-lite[convert]' ({error})"
-        ) from error
+        raise missing(error) from error
     return keras
 
 

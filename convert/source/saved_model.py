@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convert.source.frozen import Frozen, first_cause, freeze
-from convert.source.keras_file import UNLOADABLE, check_outputs, input_shape
-from covidnet_lite.errors import ConversionError, MissingExtraError
+from convert.source.keras_file import UNLOADABLE, check_outputs, input_shape, missing
+from covidnet_lite.errors import ConversionError
 
 
 def load(path: Path) -> Frozen:
@@ -35,9 +35,7 @@ def _signature(path: Path) -> tuple[Any, Any]:
     try:
         import tensorflow as tf
     except ImportError as error:
-        raise MissingExtraError(
-            f"converting needs TensorFlow: pip install 'covidnet-lite[convert]' ({error})"
-        ) from error
+        raise missing(error) from error
     try:
         loaded = tf.saved_model.load(str(path))
         return loaded, loaded.signatures["serving_default"]
