@@ -32,7 +32,7 @@ def mediapipe(network: Model, folder: Path) -> Path:
 
     told = network.manifest
     three = replace(told.input, channels=3, mean=told.input.mean * 3, std=told.input.std * 3)
-    manifest = replace(told, input=three, outputs={"logits": 0}, guard=None)
+    manifest = replace(told, input=three, outputs={"logits": 0}, guard=None, extent=None)
     data = seal(metadata.attach(variant(network.data, told.outputs["logits"]), manifest), manifest)
     return _write(folder / "mediapipe.tflite", data)
 
