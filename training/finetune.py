@@ -102,8 +102,10 @@ def run(
     files.write_all({folder / f"{recipe.name}.made_from": mark, folder / f"{recipe.name}.toml": text})
     write_manifest(folder / "manifest.csv", cases)  # so that what was held out stays held out
     say = (lambda _: None) if quiet else (lambda line: print(line, flush=True))
-    teachers = [_float_stage(recipe, recipe.seed + i, splits, spec, folder, say) for i in range(max(1, recipe.seeds))]
-    network = _copy(teachers[-1])
+    begin, *more = (checkpoint.load(Path(p), start[0], recipe.labels) if p else None for p in _networks(recipe))
+    trained = [_float_stage(recipe, recipe.seed + i, splits, spec, folder, say) for i in range(recipe.seeds)]
+    teachers = [*trained, *more]
+    network = _copy(begin or trained[-1])
     statistics = None  # batch normalisation keeps them until it is folded
     if recipe.quantisation_aware.epochs:
         calibration = _calibration_images(splits["train"].films, spec, recipe)
@@ -128,7 +130,8 @@ def run(
 def fingerprint(cases: Sequence[Case], recipe: Recipe) -> str:
     """SHA-256 of what decides how a network turns out; a run only goes on where it is the same."""
     told = [[str(c.path), c.label, c.patient, c.source, c.split] for c in cases]
-    given = json.dumps([asdict(recipe), told, hashlib.sha256(_finder(recipe)).hexdigest()])
+    files_read = [_finder(recipe), *(Path(p).read_bytes() for p in _networks(recipe) if p)]
+    given = json.dumps([asdict(recipe), told, *(hashlib.sha256(data).hexdigest() for data in files_read)])
     return hashlib.sha256(given.encode()).hexdigest() + "\n"
 
 
@@ -136,6 +139,22 @@ def begun(out: Path, cases: Sequence[Case], recipe: Recipe) -> bool:
     """Whether what lies in the recipe's folder is of this recipe and these cases."""
     made_from = out / recipe.name / f"{recipe.name}.made_from"
     return made_from.is_file() and made_from.read_text() == fingerprint(cases, recipe)
+
+
+def _networks(recipe: Recipe) -> list[str]:
+    """The files of further networks: the one that the second stage begins as (or ""), and its teachers.
+
+    Raises:
+        DatasetError: nothing begins the second stage, or teaches it, or a file is missing.
+    """
+    if (recipe.seeds < 1) != bool(recipe.begin):
+        raise DatasetError(f"{recipe.name}: give seeds = 1 or more, or seeds = 0 and a network to begin with")
+    if recipe.seeds < 1 and not (recipe.teachers and recipe.quantisation_aware.epochs):
+        raise DatasetError(f"{recipe.name}: without seeds there must be teachers, and epochs of quantisation_aware")
+    for path in (recipe.begin, *recipe.teachers):
+        if path and not Path(path).is_file():
+            raise DatasetError(f"{path}: no such network; {recipe.name} names it as begin or teacher")
+    return [recipe.begin, *recipe.teachers]
 
 
 def _finder(recipe: Recipe) -> bytes:

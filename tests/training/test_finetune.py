@@ -197,6 +197,54 @@ def test_open_labels_boxes_and_grades_teach_two_seeds_that_teach_int8(graded: Pa
     assert float(log[0]["val_auroc"]) >= 0
 
 
+@pytest.mark.slow
+def test_a_larger_network_teaches_a_trained_one(graded: Path, tmp_path: Path) -> None:
+    text = GRADED.replace("seeds = 2", "seeds = 1").format(epochs=1)
+    for name, blocks in (("small", 4), ("large", 5)):
+        recipe = tmp_path / f"{name}.toml"
+        recipe.write_text(text.replace("blocks = 4", f"blocks = {blocks}"))
+        finetune.run([graded], read_recipe(recipe), recipe, tmp_path / "runs", quiet=True)
+    small, large = (tmp_path / f"runs/{name}/{name}.keras" for name in ("small", "large"))
+    recipe = tmp_path / "taught.toml"
+    named = f'seeds = 0\nbegin = "{small}"\nteachers = ["{large}"]'
+    recipe.write_text(text.replace("seeds = 1", named))
+    taught = finetune.run([graded], read_recipe(recipe), recipe, tmp_path / "runs", quiet=True)
+    assert [r["stage"] for r in rows(tmp_path / "runs/taught/taught.csv")] == ["int8"]
+    pixels = np.random.default_rng(0).normal(size=(8, 32, 32, 1)).astype(np.float32)
+    before, after, aim = (
+        np.asarray(network(pixels)["logits"])
+        for network in (
+            keras.models.load_model(small, compile=False),
+            taught,
+            keras.models.load_model(large, compile=False),
+        )
+    )
+    assert np.abs(after - aim).mean() < np.abs(before - aim).mean()
+    # Another network in the same file: another run.
+    small.write_bytes(large.read_bytes())
+    with pytest.raises(DatasetError, match="of another recipe or other data"):
+        finetune.run([graded], read_recipe(recipe), recipe, tmp_path / "runs", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("seeds = 0", "seeds = 0 and a network to begin with"),
+        ('begin = "{0}"', "seeds = 0 and a network to begin with"),
+        ('seeds = 0\nbegin = "{0}"', "without seeds there must be teachers"),
+        ('teachers = ["missing.keras"]', "missing.keras: no such network"),
+        ('teachers = ["{0}"]', "is no network that training/finetune.py wrote"),
+    ],
+)
+def test_a_network_that_cannot_teach_is_refused(graded: Path, tmp_path: Path, setting: str, message: str) -> None:
+    recipe, damaged = tmp_path / "tiny.toml", tmp_path / "damaged.keras"
+    damaged.write_bytes(b"PK")
+    text = GRADED.replace("seeds = 2", setting.format(damaged)).format(epochs=1)
+    recipe.write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        finetune.run([graded], read_recipe(recipe), recipe, tmp_path / "runs", quiet=True)
+
+
 def test_what_would_teach_the_hospital_is_refused(
     graded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from convert.quantisation import synthetic
 from convert.source.network import ENTRY, LUNGS
+from covidnet_lite.errors import DatasetError
 from covidnet_lite.network.input_spec import InputSpec
 
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
@@ -65,6 +67,29 @@ def save(
             new.writestr(kept, synthetic.to_npz(statistics), zipfile.ZIP_DEFLATED)
     whole.unlink()
     temporary.replace(path)
+
+
+def load(path: Path, like: keras.Model, labels: Sequence[str]) -> keras.Model:
+    """A network that :func:`save` wrote, for use beside ``like``: of the same input, map and labels.
+
+    Raises:
+        DatasetError: the file is missing or no such network, or differs in one of these.
+    """
+    try:
+        network = keras.models.load_model(path, compile=False)
+        with zipfile.ZipFile(path) as archive:
+            known = json.loads(archive.read(ENTRY))["labels"]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path}: is no network that training/finetune.py wrote ({error})") from error
+    if list(known) != list(labels):
+        raise DatasetError(f"{path}: knows {', '.join(known)}, and the recipe {', '.join(labels)}")
+    for what, its, ours in (
+        ("input", network.input.shape, like.input.shape),
+        ("evidence map", network.output["evidence"].shape, like.output["evidence"].shape),
+    ):
+        if its[1:] != ours[1:]:
+            raise DatasetError(f"{path}: its {what} is {its[1:]}, and that of the recipe's network {ours[1:]}")
+    return network
 
 
 def _halved(data: bytes) -> bytes:

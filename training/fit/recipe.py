@@ -49,6 +49,8 @@ class Recipe:
     decode_side: int = 320
     seed: int = 2020
     seeds: int = 1  # networks trained in the first stage; together they teach the second, which begins as the last
+    teachers: tuple[str, ...] = ()  # further .keras networks that teach the second stage, of the same input and map
+    begin: str = ""  # a .keras network that the second stage begins as, with `seeds = 0`
     epochs: int = 8
     batch_size: int = 32  # where no source says what a batch holds
     learning_rate: float = 2e-4
