@@ -24,6 +24,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from convert.float_input import normalise
 from convert.judge.agreement import latencies
 from convert.quantisation import ladder, material
 from convert.quantisation.calibration import choose, pixels
@@ -35,7 +36,6 @@ from covidnet_lite.network.input_spec import InputSpec
 from covidnet_lite.network.interpreter import Interpreter, outputs
 from covidnet_lite.network.manifest import Manifest, seal
 from covidnet_lite.network.model import verify
-from covidnet_lite.network.preprocess import normalise
 from training.fit import backbones, checkpoint
 
 FAMILIES = (

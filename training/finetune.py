@@ -25,13 +25,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from convert.float_input import normalise
 from convert.quantisation import synthetic
 from covidnet_lite import files, metrics
 from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.network import lungs
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
 from training import dataset
 from training.data import supervision
 from training.data.supervision import Source
