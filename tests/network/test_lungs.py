@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import covidnet_lite
+from convert.judge.network_outputs import outputs
 from covidnet_lite import radiograph
 from covidnet_lite.box import WHOLE
 from covidnet_lite.errors import ModelError
@@ -21,7 +22,6 @@ from covidnet_lite.evidence import heatmap
 from covidnet_lite.fit import fit
 from covidnet_lite.network import lungs, model
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.interpreter import outputs
 from covidnet_lite.network.manifest import seal, unseal
 
 FINDER = (Path(__file__).resolve().parent.parent.parent / "training/checkpoints/lungs.tflite").read_bytes()
