@@ -22,7 +22,7 @@ from benchmarks.figures import Figure, Run, changes, collected, read, table
 from benchmarks.measure import machine
 from convert.judge.plots import BLUE, INK, ORANGE, blank_figure, png
 from covidnet_lite import files
-from covidnet_lite.errors import BackendError, CovidNetLiteError, InputError
+from covidnet_lite.errors import BackendError, BenchmarkError, CovidNetLiteError
 
 REFERENCE = ROOT / f"benchmarks/reference/{platform.machine().lower().replace('_', '-')}.json"
 
@@ -74,9 +74,9 @@ def measure(quick: bool) -> Run:
 def check(path: Path, reference: Path) -> int:
     """Prints what is worse or better than the reference."""
     if not path.is_file():
-        raise InputError(f"{path}: there is no run to check; run make bench first")
+        raise BenchmarkError(f"{path}: there is no run to check; run make bench first")
     if not reference.is_file():
-        raise InputError(
+        raise BenchmarkError(
             f"{reference}: there is no reference yet, so nothing can be said about regressions; on an idle machine "
             "run make bench, then make bench ARGS=--accept, and commit that file"
         )
@@ -97,13 +97,15 @@ def accept(path: Path, reference: Path) -> int:
     """Makes a run the reference, unless it is no measurement.
 
     Raises:
-        InputError: there is no run, it was a quick one, or others kept the machine busy.
+        BenchmarkError: there is no run, it was a quick one, or others kept the machine busy.
     """
     run = read(path)
     if run.machine["quick"]:
-        raise InputError(f"{path}: was measured with --quick; a reference needs all rounds")
+        raise BenchmarkError(f"{path}: was measured with --quick; a reference needs all rounds")
     if run.machine["load"] > 0.5 * run.machine["cores"]:
-        raise InputError(f"{path}: the load was {run.machine['load']:.2f} when it began; measure on an idle machine")
+        raise BenchmarkError(
+            f"{path}: the load was {run.machine['load']:.2f} when it began; measure on an idle machine"
+        )
     files.write(reference, run.to_json())
     print(f"{reference}: {len(run.figures)} figures; commit it")
     return 0

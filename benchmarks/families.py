@@ -24,7 +24,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from convert.float_input import normalise
 from convert.judge.agreement import latencies
+from convert.judge.network_outputs import outputs
 from convert.quantisation import ladder, material
 from convert.quantisation.calibration import choose, pixels
 from convert.quantisation.scope import Scope
@@ -32,10 +34,9 @@ from convert.source.network import FloatNetwork, load
 from covidnet_lite import files
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.interpreter import Interpreter, outputs
+from covidnet_lite.network.interpreter import Interpreter
 from covidnet_lite.network.manifest import Manifest, seal
 from covidnet_lite.network.model import verify
-from covidnet_lite.network.preprocess import normalise
 from training.fit import backbones, checkpoint
 
 FAMILIES = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Ratio, ratio
-from covidnet_lite.errors import InputError
+from covidnet_lite.errors import BenchmarkError
 
 MARGIN = 0.10  # runs of the same code differ by so much from one day to the next
 
@@ -56,13 +56,13 @@ def read(path: Path) -> Run:
     """A run from its file.
 
     Raises:
-        InputError: it is no such file.
+        BenchmarkError: it is no such file.
     """
     try:
         fields = json.loads(path.read_text())
         return Run(fields["machine"], [Figure.from_dict(f) for f in fields["figures"]])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: holds no figures of the benchmarks ({error}); run make bench") from error
+        raise BenchmarkError(f"{path}: holds no figures of the benchmarks ({error}); run make bench") from error
 
 
 def collected(benchmarks: dict[str, Any]) -> list[Figure]:

@@ -28,11 +28,11 @@ import numpy.typing as npt
 from keras import layers
 from PIL import Image
 
+from convert.judge.network_outputs import outputs
 from convert.quantisation import synthetic
 from convert.quantisation.activations import by_tensor, record
 from convert.quantisation.scheme import quantise
 from convert.source import network
-from covidnet_lite.network.interpreter import outputs
 from covidnet_lite.network.manifest import Manifest, seal
 from covidnet_lite.network.model import verify
 

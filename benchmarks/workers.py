@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from covidnet_lite.errors import BackendError, InputError
+from covidnet_lite.errors import BackendError, BenchmarkError
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ def parse(line: str) -> Answer:
     """An answer from its line.
 
     Raises:
-        InputError: the line says that the peer failed on this file.
+        BenchmarkError: the line says that the peer failed on this file.
     """
     if line.startswith("failed"):
-        raise InputError(line.removeprefix("failed").strip())
+        raise BenchmarkError(line.removeprefix("failed").strip())
     nanoseconds, label = line.split()
     return Answer(int(nanoseconds) / 1e6, int(label))
 
@@ -59,7 +59,7 @@ class Worker:
         """One classification.
 
         Raises:
-            InputError: the peer cannot take this file.
+            BenchmarkError: the peer cannot take this file.
             BackendError: the peer died.
         """
         assert self._process.stdin is not None

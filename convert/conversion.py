@@ -21,6 +21,7 @@ from convert.judge.candidate import Candidate, agree
 from convert.judge.disagreement import Disagreement, largest
 from convert.judge.held_out import HeldOut
 from convert.judge.judgement import Judgement, beside
+from convert.judge.network_outputs import outputs
 from convert.options import Options, check_places
 from convert.quantisation import calibration, ladder, layers, material
 from convert.quantisation.material import Material
@@ -32,7 +33,7 @@ from covidnet_lite import files
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.network import model as models
-from covidnet_lite.network.interpreter import Interpreter, outputs
+from covidnet_lite.network.interpreter import Interpreter
 from covidnet_lite.network.manifest import Manifest, seal
 from covidnet_lite.prediction import calibrated
 

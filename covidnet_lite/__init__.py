@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     BackendError,
-    ConversionError,
     CovidNetLiteError,
-    DatasetError,
     InputError,
     MissingExtraError,
     ModelError,
     NotAChestRadiograph,
     OutputError,
+    SettingsError,
+    UnforeseenError,
 )
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BackendError",
     "Classifier",
-    "ConversionError",
     "CovidNetLiteError",
-    "DatasetError",
     "Failure",
     "InputError",
     "MissingExtraError",
@@ -41,6 +39,8 @@ __all__ = [
     "NotAChestRadiograph",
     "OutputError",
     "Prediction",
+    "SettingsError",
+    "UnforeseenError",
     "classify",
 ]
 

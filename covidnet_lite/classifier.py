@@ -25,7 +25,7 @@ from .network.guard import is_blank
 from .network.interpreter import Interpreter, available_cores
 from .network.lungs import inside, load_finder, view
 from .network.manifest import Manifest
-from .network.preprocess import gray_table, levels, look_up, resize
+from .network.preprocess import prepare
 from .prediction import Failure, Prediction, judge
 from .radiograph import Source
 from .unforeseen import unforeseen
@@ -184,17 +184,15 @@ class Classifier:
         # A radiograph without contrast shows nothing; another picture may be of one colour and say much.
         empty = self.manifest.is_of_radiographs and is_blank(image)
         seen, blank = WHOLE, Code.BLANK if empty else None
-        if spec.lungs and not blank:
+        if not blank:
             seen = view(image, spec, self._interpreter.runtime)
-        small = resize(image, spec, seen)
-        if seen != WHOLE and is_blank(small):
+        prepared = prepare(image, spec, seen)
+        if seen != WHOLE and is_blank(prepared.image):
             blank = Code.BLANK_LUNGS
         if blank:
             timings = {"read": read, "fit": _ms(start)}
             return _Prepared(name, img, timings, None, blank.public, seen, examined, found.notes, blank)
-        # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
-        tables = self._interpreter.tables[:, gray_table(small, spec)]
-        values = look_up(tables, levels(small, spec))
+        values = prepared.values(self._interpreter.tables)
         return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, None, seen, examined, found.notes)
 
     def _run(self, values: npt.NDArray[Any], wait: bool = True) -> Outputs:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from . import __version__, exit_codes, limits, options
 from .codes import Code
-from .errors import CovidNetLiteError, InputError, OutputError
+from .errors import BenchmarkError, CovidNetLiteError, InputError, OutputError
 from .exit_codes import BAD_FILE, OK, USAGE
 from .node import command as node
 from .quiet import silent_runtime
@@ -291,7 +291,7 @@ def _benchmark(args: argparse.Namespace) -> int:
     from .machine import benchmark
 
     if args.images == "-":
-        raise InputError("-: standard input can be read only once; give a folder or a file", Code.WRONG_REQUEST)
+        raise BenchmarkError("-: standard input can be read only once; give a folder or a file")
     paths = [path for path in find([args.images] if args.images else []) if isinstance(path, str)]
     if args.json:
         files.check_folder(args.json.parent)

@@ -30,7 +30,7 @@ class CovidNetLiteError(Exception):
 
 
 class InputError(CovidNetLiteError):
-    """What was given is not a readable radiograph: missing, damaged, of a foreign format, empty."""
+    """A radiograph cannot be read: the file is missing, damaged, empty, or of a format that is not read."""
 
     code = Code.UNREADABLE
 
@@ -72,9 +72,29 @@ class OutputError(CovidNetLiteError):
 
 
 class SettingsError(CovidNetLiteError):
-    """A page or a node cannot run as it is asked to: a setting is missing, unknown or impossible."""
+    """A service cannot run as it is asked to: a setting is missing, unknown or impossible."""
 
     code = Code.WRONG_SETTING
+
+
+class AddressError(SettingsError):
+    """The address of a broker or a host, or what is to be reached there, cannot be used."""
+
+
+class RecipeError(SettingsError):
+    """A recipe for a training cannot be used: it is missing, or a key is missing, unknown or impossible."""
+
+
+class BenchmarkError(CovidNetLiteError):
+    """Speed cannot be measured as it was asked for, or compared with another measurement."""
+
+    code = Code.WRONG_REQUEST
+
+
+class ReviewError(CovidNetLiteError):
+    """A review of an answer contradicts itself, or is too long."""
+
+    code = Code.WRONG_REQUEST
 
 
 class QueueFullError(OutputError):

@@ -1,4 +1,4 @@
-"""A radiograph of any size -> gray levels as a network sees them, cropped to the lungs where it wants that."""
+"""A radiograph of any size -> gray levels as a network sees them: for training, calibration and other runtimes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from .box import Box
+from .network import lungs
 from .network.input_spec import InputSpec
-from .network.lungs import view
-from .network.preprocess import pixels
+from .network.preprocess import prepare
 
 
-def fit(image: Image.Image, spec: InputSpec, seen: Box | None = None) -> npt.NDArray[np.uint8]:
+def fit(image: Image.Image, spec: InputSpec, view: Box | None = None) -> npt.NDArray[np.uint8]:
     """An 8-bit image -> ``(height, width)`` uint8 as the network will see it, ``(height, width, 3)`` in colour.
 
-    ``seen`` is its view, where that was found beforehand.
+    Args:
+        image: gray, or in colour for a network in colour.
+        spec: of the network.
+        view: the part of the image that the network sees, where it is known already.
+
+    Raises:
+        ModelError, BackendError: the network in ``spec`` that finds the lungs cannot be used.
     """
-    return pixels(image, spec, seen or view(image, spec))
+    return prepare(image, spec, view or lungs.view(image, spec)).pixels

@@ -15,7 +15,6 @@ from .dicom_in.examination import Examination
 from .errors import CovidNetLiteError, UnforeseenError
 from .evidence.maps import merged
 from .evidence.place import OUTSIDE, Place
-from .metrics import softmax
 from .network.manifest import Manifest
 from .network.operating_point import OperatingPoint
 from .percent import apart, beside, percent
@@ -255,10 +254,17 @@ class Failure:
         return f"{self.name}: failed: {self.reason}"
 
 
+def softmax(logits: npt.NDArray[Any], temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """``(..., classes)`` logits -> probabilities, float64."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return np.asarray(scaled / scaled.sum(axis=-1, keepdims=True))
+
+
 def calibrated(logits: npt.NDArray[np.float32], manifest: Manifest) -> npt.NDArray[np.float64]:
     """``(..., classes)`` logits -> the probabilities that are told, float64."""
     shift = np.array(manifest.correction) if manifest.correction else 0.0
-    return np.asarray(softmax(logits + shift, manifest.temperature))
+    return softmax(logits + shift, manifest.temperature)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras import layers
 
+from convert.float_input import normalise
 from convert.quantisation import activations
 from convert.quantisation.activations import Activations
 from convert.source import network
 from convert.source.network import FloatNetwork
-from covidnet_lite.network.preprocess import normalise
 
 SIDE = 16
 

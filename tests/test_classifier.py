@@ -247,6 +247,20 @@ def test_everything_public_can_be_had(classifier: covidnet_lite.Classifier) -> N
         covidnet_lite.Klassifier  # type: ignore[attr-defined]  # noqa: B018
 
 
+def test_of_the_errors_only_those_that_classifying_raises_are_public() -> None:
+    assert {name for name in covidnet_lite.__all__ if name.endswith(("Error", "Radiograph"))} == {
+        "BackendError",
+        "CovidNetLiteError",
+        "InputError",
+        "MissingExtraError",
+        "ModelError",
+        "NotAChestRadiograph",
+        "OutputError",
+        "SettingsError",
+        "UnforeseenError",
+    }
+
+
 def with_rules(negative_from: float, positive_from: float, **fields: Any) -> covidnet_lite.Classifier:
     """``nano`` with thresholds of a test's own."""
     carried = model.load("nano").manifest

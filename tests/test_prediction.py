@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from covidnet_lite.network.guard import Guard
 from covidnet_lite.network.input_spec import InputSpec
 from covidnet_lite.network.manifest import Manifest
 from covidnet_lite.network.operating_point import OperatingPoint
-from covidnet_lite.prediction import ANSWERS, DISCLAIMER, STATUSES, Failure, Prediction, judge
+from covidnet_lite.prediction import ANSWERS, DISCLAIMER, STATUSES, Failure, Prediction, judge, softmax
 
 LABELS = ("normal", "pneumonia", "covid")
 GUARD = Guard(np.zeros(4), np.eye(4)[:2], np.ones(2), 1.0, limit=2.5)
@@ -314,3 +315,12 @@ def test_a_heatmap_that_cannot_be_drawn_says_why(fields, label, words):
     with pytest.raises(CovidNetLiteError) as caught:
         made.heatmap(label)
     assert str(caught.value) == words
+
+
+def test_softmax_of_known_logits():
+    np.testing.assert_allclose(softmax([0.0, math.log(3)]), [0.25, 0.75])
+    np.testing.assert_allclose(softmax([0.0, 2 * math.log(3)], temperature=2.0), [0.25, 0.75])
+
+
+def test_softmax_of_huge_logits_does_not_overflow():
+    np.testing.assert_allclose(softmax([[1e4, 0.0], [-1e4, -1e4]]), [[1, 0], [0.5, 0.5]])

@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 
 import covidnet_lite
-from convert import quantize
+from convert import metrics, quantize
 from convert.judge import judgement
+from convert.judge.network_outputs import outputs
 from convert.quantisation.calibration import pixels
 from convert.source import network
-from covidnet_lite import metrics
 from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.network import model
-from covidnet_lite.network.interpreter import outputs
 from covidnet_lite.network.manifest import seal
-from covidnet_lite.prediction import calibrated
+from covidnet_lite.prediction import calibrated, softmax
 from training import answering, dataset
 from training.fit.recipe import Recipe, read_recipe
 
@@ -98,7 +97,7 @@ def test_the_recorded_judgement_is_what_the_data_give(graded: list[Case], recipe
     temperature, bias = answering.calibrate(told.logits, told.allowed)
     assert temperature == pytest.approx(kept.temperature, abs=0.02)
     assert bias == pytest.approx(np.array(kept.correction), abs=0.03)
-    shares = metrics.softmax(told.logits + bias, temperature)
+    shares = softmax(told.logits + bias, temperature)
     point = answering.operating_point(shares, told.allowed, recipe.labels, answering.Risks())
     assert kept.operating_point is not None
     assert point.negative_from == pytest.approx(kept.operating_point.negative_from, abs=0.02)

@@ -18,6 +18,7 @@ from covidnet_lite import classifier as classifiers
 from covidnet_lite import cli, files
 from covidnet_lite.errors import UnforeseenError
 from covidnet_lite.network.interpreter import Interpreter
+from covidnet_lite.network.preprocess import Prepared
 from covidnet_lite.prediction import Failure, Prediction
 from covidnet_lite.unforeseen import unforeseen
 from covidnet_lite.watch import folder as watch
@@ -33,9 +34,8 @@ STAGES = [
     (classifiers.radiograph, "read"),
     (classifiers, "is_blank"),
     (classifiers, "view"),
-    (classifiers, "resize"),
-    (classifiers, "gray_table"),
-    (classifiers, "look_up"),
+    (classifiers, "prepare"),
+    (Prepared, "values"),
     (Interpreter, "run"),
     (Interpreter, "dequantise"),
     (classifiers, "judge"),

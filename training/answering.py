@@ -30,22 +30,23 @@ import numpy.typing as npt
 
 from convert.judge import judgement, report
 from convert.judge.agreement import compare
+from convert.judge.guard import WRONG, fit_guard
 from convert.judge.judgement import Judgement
+from convert.judge.network_outputs import outputs
 from convert.quantisation.calibration import choose, pixels
 from convert.source import network
-from covidnet_lite import files, metrics, radiograph
+from covidnet_lite import files, radiograph
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.evidence.extent import ExtentScale, raw_extent
 from covidnet_lite.network import lungs
 from covidnet_lite.network import model as models
-from covidnet_lite.network.guard import WRONG, Guard, fit_guard
+from covidnet_lite.network.guard import Guard
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.interpreter import outputs
 from covidnet_lite.network.manifest import seal
 from covidnet_lite.network.model import Model
 from covidnet_lite.network.operating_point import NEVER, OperatingPoint
-from covidnet_lite.prediction import calibrated
+from covidnet_lite.prediction import calibrated, softmax
 from training.data import supervision
 from training.fit.recipe import Recipe, read_recipe
 
@@ -141,10 +142,10 @@ def fit(model: Model, recipe: Recipe, cases: Sequence[Case], risks: Risks) -> Ju
     held_out = labelled(cases, recipe, "val")
     val = tell(model, held_out, recipe)
     temperature, bias = calibrate(val.logits, val.allowed)
-    shares = metrics.softmax(val.logits + bias, temperature)
+    shares = softmax(val.logits + bias, temperature)
     point = operating_point(shares, val.allowed, recipe.labels, risks)
     test = tell(model, labelled(cases, recipe, "test"), recipe)
-    record = track_record(point, metrics.softmax(test.logits + bias, temperature), test.allowed, recipe.labels)
+    record = track_record(point, softmax(test.logits + bias, temperature), test.allowed, recipe.labels)
     point = OperatingPoint(**{**point.to_dict(), "accuracy": record})
     train = [c for c in cases if c.split == "train"]
     guard = _guard(model, train, held_out)
@@ -191,7 +192,7 @@ def calibrate(logits: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, npt
     from scipy.optimize import minimize
 
     def loss(parameters: Array) -> float:
-        shares = metrics.softmax(logits + parameters[1:] - parameters[1:].mean(), float(np.exp(parameters[0])))
+        shares = softmax(logits + parameters[1:] - parameters[1:].mean(), float(np.exp(parameters[0])))
         return float(-np.log(np.maximum((shares * allowed).sum(1), 1e-12)).mean())
 
     best = minimize(loss, np.zeros(1 + logits.shape[1]), method="Nelder-Mead", options={"maxiter": 4000, "fatol": 1e-7})

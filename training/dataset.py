@@ -27,13 +27,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from convert.float_input import normalise
 from covidnet_lite import files, radiograph
 from covidnet_lite.box import Box
 from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, MissingExtraError
 from covidnet_lite.fit import fit
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
 
 SPLITS = ("train", "val", "test")
 SIDE = 320  # pixels of a film's shorter side in memory while it is looked at

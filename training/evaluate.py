@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 import numpy as np
 import numpy.typing as npt
 
-from covidnet_lite import files, metrics
+from convert import metrics
+from covidnet_lite import files
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from training.data.pictures import pictures

@@ -25,13 +25,15 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from convert import metrics
+from convert.float_input import normalise
 from convert.quantisation import synthetic
-from covidnet_lite import files, metrics
+from covidnet_lite import files
 from covidnet_lite.cases import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.network import lungs
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
+from covidnet_lite.prediction import softmax
 from training import dataset
 from training.data import supervision
 from training.data.supervision import Source
@@ -361,7 +363,7 @@ def _judge(network: keras.Model, inputs: npt.NDArray[Any], val: Split, recipe: R
     allowed = val.films.lesson.allowed
     single = allowed.sum(1) == 1
     found = predict(network, inputs[single].astype(np.float32))
-    targets, probabilities = allowed[single].argmax(1), metrics.softmax(found["logits"])
+    targets, probabilities = allowed[single].argmax(1), softmax(found["logits"])
     loss = -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-9))
     return {
         "val_loss": float(loss.mean()),

@@ -31,6 +31,7 @@ from keras import layers
 from PIL import Image
 
 from convert.conversion import convert
+from convert.float_input import normalise
 from convert.options import Options
 from covidnet_lite import files
 from covidnet_lite.box import WHOLE, Box
@@ -40,7 +41,6 @@ from covidnet_lite.fit import fit
 from covidnet_lite.network import lungs
 from covidnet_lite.network import model as models
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
 from training import dataset
 from training.data.lung_boxes import lung_boxes
 from training.data.variant import Matrix, Pixels, Strength, variant

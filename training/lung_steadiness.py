@@ -22,12 +22,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from convert.judge.network_outputs import outputs
 from covidnet_lite import radiograph
 from covidnet_lite.cases import read_cases
 from covidnet_lite.errors import CovidNetLiteError
 from covidnet_lite.fit import fit
 from covidnet_lite.network import lungs, model
-from covidnet_lite.network.interpreter import outputs
 from covidnet_lite.prediction import calibrated
 from training.locate_lungs import TEACHER, Boxes, intersection_over_union, teach
 

@@ -91,14 +91,14 @@ def listed(download: Path) -> tuple[list[Listed], list[str]]:
         column = columns.get(study)
         try:
             if name in films:
-                raise InputError(f"stands in {IMAGES} more than once; the first row is taken")
+                raise DatasetError(f"stands in {IMAGES} more than once; the first row is taken")
             if column is None:
-                raise InputError(f"its study {study} is not graded, or in more than one way, in {STUDIES}")
+                raise DatasetError(f"its study {study} is not graded, or in more than one way, in {STUDIES}")
             boxes = _boxes(row["boxes"])
             if boxes and GRADES[column][0] == NEGATIVE:
-                raise InputError("its study is graded negative for pneumonia, yet it has a box around an opacity")
+                raise DatasetError("its study is graded negative for pneumonia, yet it has a box around an opacity")
             films[name] = Listed(name, study, column, boxes)
-        except InputError as error:
+        except DatasetError as error:
             problems.append(f"{name}: {error}")
     return [films[name] for name in sorted(films)], problems
 
@@ -107,7 +107,8 @@ def make(film: Listed, path: Path, folder: Path, side: int) -> Case:
     """Writes a film as JPEG, unless it is there, and returns its row of the manifest, without a split.
 
     Raises:
-        InputError: the DICOM file cannot be read, or its boxes lie outside of it.
+        InputError: the DICOM file cannot be read.
+        DatasetError: its boxes lie outside of it.
         MissingExtraError: pydicom, or a decoder, is not installed.
         OutputError: the JPEG cannot be written.
     """
@@ -145,7 +146,7 @@ def make_all(films: Sequence[Listed], download: Path, folder: Path, side: int) -
             return f"{film.image_id}: no file {download / 'train' / film.study}/*/{film.image_id}.dcm; unpack it again"
         try:
             return make(film, path, folder, side)
-        except InputError as error:
+        except (DatasetError, InputError) as error:
             return str(error)
 
     made: list[Case] = []
@@ -203,9 +204,9 @@ def _boxes(text: str) -> tuple[Box, ...]:
     try:
         sides = [[float(box[key]) for key in ("x", "y", "width", "height")] for box in ast.literal_eval(text or "[]")]
     except (ValueError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError, RecursionError) as error:
-        raise InputError(f"its boxes cannot be read ({error}); take the table that the challenge gives") from error
+        raise DatasetError(f"its boxes cannot be read ({error}); take the table that the challenge gives") from error
     if not all(math.isfinite(value) for box in sides for value in box):
-        raise InputError("its boxes hold values that are no numbers; take the table that the challenge gives")
+        raise DatasetError("its boxes hold values that are no numbers; take the table that the challenge gives")
     return tuple((x, y, x + width, y + height) for x, y, width, height in sides)
 
 
@@ -213,7 +214,7 @@ def _fractions(box: Box, size: tuple[int, int], path: Path) -> str:
     """A box in fractions of the sides, cut off at them."""
     x0, y0, x1, y1 = (min(1.0, max(0.0, value / side)) for value, side in zip(box, size * 2))
     if x0 >= x1 or y0 >= y1:
-        raise InputError(f"{path}: a box around an opacity lies outside the picture; take the challenge's own table")
+        raise DatasetError(f"{path}: a box around an opacity lies outside the picture; take the challenge's own table")
     return f"{x0:.3f} {y0:.3f} {x1:.3f} {y1:.3f}"
 
 

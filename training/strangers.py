@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from convert.judge.guard import WRONG
 from covidnet_lite import Classifier, radiograph
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from covidnet_lite.network.guard import WRONG
 from training.judge.figure import share, told
 
 PICTURES = ("*.jpg", "*.jpeg", "*.png", "*.bmp", "*.tif", "*.tiff")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from covidnet_lite import metrics
+from convert import metrics
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.network.interpreter import Interpreter
 

@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convert import metrics
+from convert.judge.guard import WRONG, fit_guard
+from convert.judge.network_outputs import outputs
 from convert.quantisation.calibration import choose, pixels
-from covidnet_lite import metrics
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.evidence.extent import ExtentScale
-from covidnet_lite.network.guard import WRONG, Guard, fit_guard
-from covidnet_lite.network.interpreter import outputs
+from covidnet_lite.network.guard import Guard
 from covidnet_lite.network.model import Model
 from covidnet_lite.network.operating_point import OperatingPoint
+from covidnet_lite.prediction import softmax
 
 TRAIN_IMAGES = 2000
 
@@ -77,7 +79,7 @@ def fit(model: Model, float_model: Model, cases: Sequence[Case], target_error: f
     shift = tuple(round(float(v), 5) for v in correction)
     logits = out["logits"] + np.array(shift)
     temperature = metrics.fit_temperature(targets, logits)
-    threshold = metrics.abstention_threshold(targets, metrics.softmax(logits, temperature), target_error)
+    threshold = metrics.abstention_threshold(targets, softmax(logits, temperature), target_error)
     return Judgement(shift, round(temperature, 4), round(threshold, 4), target_error, guard)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convert.judge.candidate import Candidate, dominated
+from convert.metrics import wilson
 from convert.quantisation.layers import Layer, Range
 from covidnet_lite.errors import MissingExtraError
-from covidnet_lite.metrics import wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

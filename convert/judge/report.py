@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from convert import metrics
 from convert.judge import disagreement, plots
 from convert.judge.agreement import NEAR, Agreement, accuracy
 from convert.judge.candidate import Candidate, dominated
 from convert.judge.disagreement import Disagreement
 from convert.quantisation.ladder import Attempt
 from convert.quantisation.layers import Layer
-from covidnet_lite import metrics
 
 WORST = 12  # layers told of in Markdown; JSON has all
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convert.float_input import normalise
 from convert.progress import track
 from convert.source.network import FloatNetwork
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
 
 Range = tuple[float, float]
 Array = npt.NDArray[Any]

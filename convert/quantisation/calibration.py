@@ -14,16 +14,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from convert.progress import track
 from covidnet_lite import radiograph
 from covidnet_lite.cases import Case
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import fit
-from covidnet_lite.network.guard import Change
 from covidnet_lite.network.input_spec import InputSpec
 
 Pictures = npt.NDArray[np.uint8]  # (n, height, width), or (n, height, width, 3) in colour; fitted
+Change = Callable[[Image.Image], Image.Image]
 T = TypeVar("T")
 R = TypeVar("R")
 SHOWN = 20  # unreadable files named in an error

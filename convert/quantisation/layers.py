@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convert.float_input import normalise
 from convert.progress import track
 from convert.quantisation import activations
 from convert.source.network import FloatNetwork
 from convert.tflite_file.editor import Editor
-from covidnet_lite.network.preprocess import normalise
 
 Range = tuple[float, float]
 

@@ -25,12 +25,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from convert.float_input import normalise
 from convert.progress import track
 from convert.source.frozen import only
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.fit import fit
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
 
 ENTRY = "statistics.npz"  # beside network.ENTRY in a .keras file
 
@@ -79,7 +79,7 @@ def make(
 
     Args:
         model: a Keras model that takes ``(n, height, width, 1 or 3)`` float32 as
-            :func:`covidnet_lite.network.preprocess.normalise` makes it; ``None`` where there is only a ``.tflite``:
+            :func:`convert.float_input.normalise` makes it; ``None`` where there is only a ``.tflite``:
             then the images are smooth noise.
         spec: its input.
         count: how many.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convert.float_input import normalise
 from convert.source import frozen, keras2_network, keras_network, saved_model, scaling, tflite_network
 from convert.source.frozen import Frozen
 from convert.source.keras_file import OUTPUTS
@@ -22,7 +23,6 @@ from covidnet_lite.errors import ConversionError
 from covidnet_lite.network.input_spec import InputSpec
 from covidnet_lite.network.lungs import load_finder
 from covidnet_lite.network.manifest import is_sealed, unseal
-from covidnet_lite.network.preprocess import normalise
 
 ENTRY, LUNGS = "covidnet_lite.json", "lungs.tflite"  # what training/finetune.py adds to a .keras file
 

@@ -29,8 +29,7 @@ from PIL import Image
 from .. import __version__, cells
 from ..cells import cell
 from ..classifier import Classifier
-from ..codes import Code
-from ..errors import BackendError, InputError, MissingExtraError
+from ..errors import BackendError, BenchmarkError, InputError, MissingExtraError
 from ..network.interpreter import RUNTIMES, available_cores
 from ..prediction import Failure
 from . import board
@@ -182,11 +181,11 @@ def measure(
         progress: is told what happens next.
 
     Raises:
-        InputError: none of the files goes through all stages.
+        BenchmarkError: ``rounds`` is no such number, or none of the files goes through all stages.
         ModelError, BackendError: as for :class:`covidnet_lite.Classifier`.
     """
     if type(rounds) is not int or rounds < 1:
-        raise InputError(f"rounds must be a whole number, 1 or more, not {rounds!r}", Code.WRONG_REQUEST)
+        raise BenchmarkError(f"rounds must be a whole number, 1 or more, not {rounds!r}")
     before = board.state()
     with _files(paths) as (files, images):
         given = list(islice(cycle(files), rounds))
@@ -321,7 +320,7 @@ def _time(classifier: Classifier, threads: int, given: Sequence[str]) -> tuple[T
         for stage, ms in {**prediction.timings, "total": total}.items():
             taken[stage].append(ms)
     if not usable:
-        raise InputError(f"no radiograph to measure with: {reason}; give others")
+        raise BenchmarkError(f"no radiograph to measure with: {reason}; give others")
     start = time.perf_counter()
     read = sum(not isinstance(result, Failure) for result in classifier.classify_many(given))
     per_second = read / (time.perf_counter() - start)

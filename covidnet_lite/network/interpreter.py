@@ -14,7 +14,7 @@ from ..errors import BackendError, ModelError
 from ..quiet import silent_creation
 from .edgetpu import LIBRARY, OPERATION, check_device, delegate, is_compiled
 from .model import Model
-from .preprocess import input_tables, look_up
+from .preprocess import input_tables
 
 # In order of preference: LiteRT is as fast as TensorFlow's at a tenth of the memory;
 # tflite_runtime has wheels for 32-bit Raspberry Pi OS.
@@ -107,23 +107,6 @@ class Interpreter:
         if values.dtype.kind == "f":
             return values.astype(np.float32)
         return np.asarray((values.astype(np.float32) - zero_point) * np.float32(scale), np.float32)
-
-
-def outputs(
-    model: Model, pixels: npt.NDArray[np.uint8], runtime: str | None = None, threads: int | None = None
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Many fitted radiographs, ``(n, height, width)`` uint8 from :func:`fit.fit`, through one network.
-
-    Returns each named output with ``n`` as its first dimension, dequantised; for
-    evaluation and conversion.
-    """
-    interpreter = Interpreter(model, runtime, threads)
-    rows: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in model.manifest.outputs}
-    for picture in pixels:
-        raw = interpreter.run(look_up(interpreter.tables, picture))
-        for name, position in model.manifest.outputs.items():
-            rows[name].append(interpreter.dequantise(position, raw[position])[0])
-    return {name: np.stack(values) for name, values in rows.items()}
 
 
 def available_cores() -> int:

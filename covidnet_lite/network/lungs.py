@@ -11,12 +11,14 @@ the box.
 
 from __future__ import annotations
 
-import math
 import os
 import threading
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from ..box import WHOLE, Box
@@ -24,7 +26,7 @@ from ..errors import ModelError
 from .input_spec import InputSpec
 from .interpreter import Interpreter
 from .model import verify
-from .preprocess import look_up, pixels
+from .preprocess import prepare
 
 SIDES = ("left", "top", "right", "bottom")
 MARGIN = 0.04  # of the box, on each side
@@ -51,34 +53,24 @@ def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: 
     Raises:
         ModelError, BackendError: the finder cannot be used.
     """
-    interpreter, spec, position, turn = _load(finder, runtime, os.getpid())
-    values = look_up(interpreter.tables, pixels(image, spec))
-    with turn:
-        found = interpreter.dequantise(position, interpreter.run(values)[position])[0]
-    left, top, right, bottom = (float(v) for v in found)
+    left, top, right, bottom = (float(v) for v in _load(finder, runtime, os.getpid()).sides(image))
     across, down = margin * (right - left), margin * (bottom - top)
     box = max(0.0, left - across), max(0.0, top - down), min(1.0, right + across), min(1.0, bottom + down)
     return box if min(box[2] - box[0], box[3] - box[1]) >= LEAST else WHOLE
 
 
-def inside(seen: Box, margin: float = MARGIN) -> Box:
+def inside(view: Box, margin: float = MARGIN) -> Box:
     """The box around the lungs within a view that :func:`find` gave, in fractions of that view.
 
     A side of the view that is a side of the picture has no margin: the lungs reach that far, or were not found and the
     view is the whole picture.
     """
     box = []
-    for low, high in (seen[::2], seen[1::2]):
+    for low, high in (view[::2], view[1::2]):
         before, after = margin * (low > 0), margin * (high < 1)
         box.append((before / (1 + before + after), (1 + before) / (1 + before + after)))
     (left, right), (top, bottom) = box
     return left, top, right, bottom
-
-
-def crop(image: Image.Image, box: Box) -> Image.Image:
-    """The part of an image within a box."""
-    left, top, right, bottom = (share * side for share, side in zip(box, image.size * 2))
-    return image.crop((math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)))
 
 
 def load_finder(spec: InputSpec, runtime: str | None, name: str) -> None:
@@ -98,13 +90,35 @@ def load_finder(spec: InputSpec, runtime: str | None, name: str) -> None:
         raise ModelError(f"{name}: the network in it that finds the lungs cannot be used: {error}") from error
 
 
+@dataclass(frozen=True, eq=False)
+class _Finder:
+    """The network that finds the lungs, for several threads.
+
+    Attributes:
+        interpreter: that runs it.
+        spec: how it wants its image.
+        position: of the output with the sides of the box.
+    """
+
+    interpreter: Interpreter
+    spec: InputSpec
+    position: int
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def sides(self, image: Image.Image) -> npt.NDArray[np.float32]:
+        """``(4,)``: left, top, right and bottom, in fractions of the image's sides."""
+        values = prepare(image, self.spec, WHOLE).values(self.interpreter.tables)
+        with self._lock:
+            outputs = self.interpreter.run(values)
+        return np.asarray(self.interpreter.dequantise(self.position, outputs[self.position])[0])
+
+
 @lru_cache(maxsize=4)
-def _load(finder: bytes, runtime: str | None, pid: int) -> tuple[Interpreter, InputSpec, int, threading.Lock]:
+def _load(finder: bytes, runtime: str | None, pid: int) -> _Finder:
     """``pid`` because a lock that another thread holds when a process forks is never released in the child."""
     model = verify(finder, Path("lungs.tflite"))
     manifest = model.manifest
     if manifest.labels != SIDES or manifest.input.lungs:
         raise ModelError(f"lungs.tflite: has the outputs {', '.join(manifest.labels)}, not {', '.join(SIDES)}")
     # One thread: it is over sooner than a second would have begun.
-    interpreter = Interpreter(model, runtime, threads=1)
-    return interpreter, manifest.input, manifest.outputs["logits"], threading.Lock()
+    return _Finder(Interpreter(model, runtime, threads=1), manifest.input, manifest.outputs["logits"])

@@ -1,4 +1,4 @@
-"""A radiograph, or a colour picture, of any size -> the bytes a network takes.
+"""A radiograph, or a colour picture, of any size -> the bytes a network takes: :func:`prepare`, the only way there.
 
 One resize, one look-up table. Nothing here ever touches a float image: the
 histogram equalisation, the network's normalisation and the quantisation of its
@@ -8,6 +8,7 @@ input are three functions of one gray byte, so they are folded into one table of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,66 @@ from .input_spec import InputSpec
 Table = npt.NDArray[Any]  # 256 entries: gray byte -> value the network takes
 
 
-def resize(image: Image.Image, spec: InputSpec, view: Box = WHOLE) -> Image.Image:
-    """A view of an 8-bit image of any size -> the network's height and width, antialiased."""
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a network is shown of a radiograph.
+
+    Attributes:
+        image: at the network's height and width, in 8-bit gray, or in colour for a network in colour.
+        spec: of the network.
+        view: the part of the radiograph that this is.
+    """
+
+    image: Image.Image
+    spec: InputSpec
+    view: Box
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """``(height, width)`` uint8, equalised where the network wants that; ``(height, width, 3)`` in its own order
+        of colours. The float network is trained on these."""
+        levels = self._levels()
+        if self.spec.in_colour:
+            return levels if levels.ndim == 3 else np.repeat(levels[..., None], 3, axis=2)
+        return np.asarray(self._equalisation()[levels]) if self.spec.equalise else levels
+
+    def values(self, tables: Table) -> Table:
+        """``(1, height, width, channels)``, contiguous: what an interpreter takes.
+
+        Args:
+            tables: ``(channels, 256)``, from :func:`input_tables`.
+        """
+        # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
+        return look_up(tables[:, self._equalisation()] if self.spec.equalise else tables, self._levels())
+
+    def _equalisation(self) -> Table:
+        """Gray byte -> gray byte: the part of the table that depends on the image, uint8."""
+        return equalisation(np.asarray(self.image.histogram(), dtype=np.int64))
+
+    def _levels(self) -> npt.NDArray[np.uint8]:
+        """``(height, width)`` uint8 where the image is gray, else ``(height, width, 3)`` in the network's order.
+
+        A gray image stays gray for a network in colour too, which :func:`look_up` spreads over the channels.
+        """
+        levels: npt.NDArray[np.uint8] = np.asarray(self.image)
+        return levels[..., ::-1] if levels.ndim == 3 and self.spec.colour == "bgr" else levels
+
+
+def prepare(image: Image.Image, spec: InputSpec, view: Box) -> Prepared:
+    """A view of an 8-bit image of any size, at the network's height and width, antialiased.
+
+    Args:
+        image: gray, or in colour for a network in colour.
+        spec: of the network.
+        view: the part of the image to show, as :func:`covidnet_lite.network.lungs.view` finds it; ``WHOLE`` for all.
+    """
     size = (spec.width, spec.height)
-    if view == WHOLE:
-        return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    left, top, right, bottom = (share * side for share, side in zip(view, image.size * 2))
-    return image.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom), reducing_gap=2.0)
+    if view != WHOLE:
+        left, top, right, bottom = (share * side for share, side in zip(view, image.size * 2))
+        image = image.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom), reducing_gap=2.0)
+    elif image.size != size:
+        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return Prepared(image, spec, view)
 
 
 def equalisation(histogram: npt.NDArray[np.int64]) -> Table:
@@ -46,13 +100,6 @@ def equalisation(histogram: npt.NDArray[np.int64]) -> Table:
     table: Table = np.rint(middle / total * 255).astype(np.uint8)
     table[0], table[255] = 0, 255
     return table
-
-
-def gray_table(image: Image.Image, spec: InputSpec) -> Table:
-    """Gray byte -> gray byte: the part of the table that depends on the image, uint8."""
-    if spec.equalise:
-        return equalisation(np.asarray(image.histogram(), dtype=np.int64))
-    return np.arange(256, dtype=np.uint8)
 
 
 def input_tables(spec: InputSpec, dtype: np.dtype[Any], scale: float, zero_point: int) -> Table:
@@ -82,33 +129,3 @@ def look_up(tables: Table, pixels: npt.NDArray[np.uint8]) -> Table:
     if len(tables) == 1:
         return np.asarray(tables[0][pixels][None, ..., None])
     return np.ascontiguousarray(np.moveaxis(tables[:, pixels], 0, -1)[None])
-
-
-def pixels(image: Image.Image, spec: InputSpec, view: Box = WHOLE) -> npt.NDArray[np.uint8]:
-    """A view of an 8-bit image -> as :func:`fit` returns it, without a search for the lungs."""
-    small = resize(image, spec, view)
-    found = levels(small, spec)
-    if spec.in_colour:
-        return found if found.ndim == 3 else np.repeat(found[..., None], 3, axis=2)
-    return np.asarray(gray_table(small, spec)[found]) if spec.equalise else found
-
-
-def levels(image: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
-    """A fitted image -> ``(height, width)`` uint8 where it is gray, else ``(height, width, 3)`` in the network's order.
-
-    A gray image stays gray for a network in colour too, which :func:`look_up` spreads over the channels.
-    """
-    pixels: npt.NDArray[np.uint8] = np.asarray(image)
-    return pixels[..., ::-1] if pixels.ndim == 3 and spec.colour == "bgr" else pixels
-
-
-def normalise(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
-    """``(..., height, width)`` uint8 from :func:`fit` -> ``(..., height, width, channels)`` float32.
-
-    A network in colour takes ``(..., height, width, 3)``.
-
-    The float network's view, for training and calibration; the runtime never
-    makes it.
-    """
-    values = (pixels if spec.in_colour else pixels[..., None]).astype(np.float32)
-    return np.asarray((values - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32), np.float32)

@@ -21,7 +21,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from ..errors import OutputError, SettingsError
+from ..errors import AddressError, OutputError
 from ..image_in import jpeg
 from ..output import printable
 from . import tls
@@ -65,7 +65,7 @@ class Receiver:
         """Listens; nothing is taken before :meth:`start`.
 
         Raises:
-            SettingsError: the address cannot be listened on, or a certificate cannot be used.
+            SettingsError: the address cannot be listened on (AddressError), or a certificate cannot be used.
         """
         self._queue, self._limits = queue, settings.limits
         entity = _Entity(ae_title=settings.ae_title)
@@ -94,7 +94,7 @@ class Receiver:
                 per_address=self._limits.per_address,
             )
         except OSError as error:
-            raise SettingsError(
+            raise AddressError(
                 f"{settings.host} port {settings.port}: cannot be listened on ({error.strerror or error}); "
                 "name an address of this machine and a port that is free"
             ) from error

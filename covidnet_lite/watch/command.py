@@ -61,25 +61,21 @@ def run(args: argparse.Namespace) -> int:
     """Watches until it is told to stop (SIGTERM, SIGINT); the exit code.
 
     Raises:
-        InputError: the folder is not there, or the broker's address cannot be used.
+        SettingsError: the folder is not there, or the broker's address cannot be used.
         MissingExtraError: MQTT was asked for, and aiomqtt is not installed.
         OutputError: results cannot be written where they should, or another watcher writes its own there.
         ModelError, BackendError: the network cannot be used.
     """
     from .. import files
     from ..codes import Code
-    from ..errors import InputError
+    from ..errors import SettingsError
 
     if args.folder.is_file():
-        raise InputError(
-            f"{args.folder}: is a file; give the folder to watch, or use: covidnet-lite classify", Code.WRONG_SETTING
-        )
+        raise SettingsError(f"{args.folder}: is a file; give the folder to watch, or use: covidnet-lite classify")
     if not args.folder.is_dir():
-        raise InputError(f"{args.folder}: no such folder; make it, or mount what it is on", Code.NOT_OPENED)
+        raise SettingsError(f"{args.folder}: no such folder; make it, or mount what it is on", Code.NOT_OPENED)
     if not args.mqtt and (args.topic or args.tls or args.ca):
-        raise InputError(
-            "--topic, --tls and --ca say how to reach a broker; name it with --mqtt HOST", Code.WRONG_SETTING
-        )
+        raise SettingsError("--topic, --tls and --ca say how to reach a broker; name it with --mqtt HOST")
     out = args.out or args.folder
     files.check_folder(out)
     taken = f"another watcher is at work in {out}; stop it, or choose another folder with --out"

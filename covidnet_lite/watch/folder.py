@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import archive, cases, files
 from ..codes import Code
-from ..errors import BackendError, InputError, MissingExtraError, OutputError
+from ..errors import BackendError, InputError, MissingExtraError, OutputError, SettingsError
 from ..evidence import heatmap
 from ..output import EVIDENCE, OURS, printable
 from ..prediction import Failure, Prediction
@@ -55,10 +55,10 @@ class Folder:
         ``unseen`` is told of each folder in it that cannot be looked into.
 
         Raises:
-            InputError: the folder itself cannot be looked at.
+            SettingsError: the folder itself cannot be looked at.
         """
         if not os.path.isdir(self.root):
-            raise InputError(f"{self.root}: no such folder; make it, or mount what it is on", Code.NOT_OPENED)
+            raise SettingsError(f"{self.root}: no such folder; make it, or mount what it is on", Code.NOT_OPENED)
 
         def closed(error: OSError) -> None:
             unseen(
@@ -149,7 +149,7 @@ class Watch:
         """Once: classifies what is new and whole, or as much of it as there is time for until ``stop``.
 
         Raises:
-            InputError: the folder is not there.
+            SettingsError: the folder is not there.
             OutputError: the disk is full; what is left stays to be done.
         """
         closed: list[str] = []
@@ -302,7 +302,7 @@ def run(watch: Watch, say: Say, stop: threading.Event, interval: float = 1.0, on
     while not stop.is_set():
         try:
             seen = watch.look(time.monotonic(), stop)
-        except (InputError, OutputError) as error:
+        except (SettingsError, OutputError) as error:
             if str(error) != trouble:
                 trouble = str(error)
                 say(trouble)

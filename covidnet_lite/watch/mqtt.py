@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..codes import Code, public
-from ..errors import InputError, MissingExtraError, OutputError
+from ..errors import AddressError, MissingExtraError, OutputError, SettingsError
 from ..prediction import ANSWERS
 from .result_files import ResultFiles
 
@@ -64,16 +64,16 @@ def broker(address: str, topic: str = TOPIC, tls: bool = False, ca: Path | None 
     """From what is written on the command line, and the user's name and password from the environment.
 
     Raises:
-        InputError: address, topic or certificate cannot be used.
+        AddressError: address or topic cannot be used.
+        SettingsError: the certificate cannot be used.
     """
     host, port = _host_and_port(address)
     if not topic or not topic.isprintable() or any(c in topic for c in "+#") or topic[0] in "/$" or len(topic) > 1000:
-        raise InputError(
-            f"{topic!r}: is no topic to publish to; write words and slashes, without +, # and a $ in front",
-            Code.WRONG_SETTING,
+        raise AddressError(
+            f"{topic!r}: is no topic to publish to; write words and slashes, without +, # and a $ in front"
         )
     if ca is not None and not ca.is_file():
-        raise InputError(f"{ca}: no such certificate; give a PEM file", Code.WRONG_SETTING)
+        raise SettingsError(f"{ca}: no such certificate; give a PEM file")
     return Broker(
         host,
         port or (TLS_PORT if tls or ca else PORT),
@@ -97,7 +97,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
     except UnicodeError:  # a label that is empty or too long
         known = b""
     if not known or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
-        raise InputError(f"{address!r}: is no broker; write HOST or HOST:PORT", Code.WRONG_SETTING)
+        raise AddressError(f"{address!r}: is no broker; write HOST or HOST:PORT")
     return host, int(port)
 
 
@@ -107,7 +107,7 @@ class Publisher:
     def __init__(self, to: Broker, results: ResultFiles, say: Callable[[str], None]) -> None:
         """Raises:
         MissingExtraError: aiomqtt is not installed.
-        InputError: the certificate cannot be read.
+        SettingsError: the certificate cannot be read.
         """
         try:
             import aiomqtt  # noqa: F401
@@ -314,4 +314,4 @@ def _context(to: Broker) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=to.ca)
     except (OSError, ssl.SSLError) as error:
-        raise InputError(f"{to.ca}: is no certificate ({error}); give a PEM file", Code.WRONG_SETTING) from error
+        raise SettingsError(f"{to.ca}: is no certificate ({error}); give a PEM file") from error

@@ -180,13 +180,13 @@ def _check_certificate(certificate: Path | None, key: Path | None) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     import socket
 
-    from ..errors import SettingsError
+    from ..errors import AddressError
 
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=256)
     except (OSError, OverflowError) as error:
-        raise SettingsError(
+        raise AddressError(
             f"cannot listen at {host}, port {port} ({error}); choose another --host or --port"
         ) from error
 

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from .. import files, radiograph
 from ..cases import Case
-from ..codes import Code
-from ..errors import InputError, OutputError
+from ..errors import OutputError, ReviewError
 from ..radiograph import Radiograph
 
 VERDICTS = ("agree", "disagree")
@@ -62,26 +61,22 @@ def check(review: Review, labels: Sequence[str]) -> None:
     """Whether a review makes sense.
 
     Raises:
-        InputError: it does not; the message says what to change.
+        ReviewError: it does not; the message says what to change.
     """
     if review.verdict not in VERDICTS:
-        raise InputError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}", Code.WRONG_REQUEST)
+        raise ReviewError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}")
     if review.label and review.label not in labels:
-        raise InputError(
-            f"label {review.label!r} is none of {', '.join(labels)}; leave it empty for none of these",
-            Code.WRONG_REQUEST,
-        )
+        raise ReviewError(f"label {review.label!r} is none of {', '.join(labels)}; leave it empty for none of these")
     answers = review.answer.split("|")
     left_open = len(answers) > 1 and review.verdict == "agree" and not review.label
     if review.answer and not left_open and (review.verdict == "agree") != (review.label in answers):
-        raise InputError(
+        raise ReviewError(
             f"to {review.verdict} with {review.answer!r} and to call {review.label or 'none of these'!r} right "
-            "contradict each other; change one",
-            Code.WRONG_REQUEST,
+            "contradict each other; change one"
         )
     for name, most in LONGEST.items():
         if len(getattr(review, name)) > most:
-            raise InputError(f"the {name} has more than {most} characters; shorten it", Code.WRONG_REQUEST)
+            raise ReviewError(f"the {name} has more than {most} characters; shorten it")
 
 
 class ReviewStore:

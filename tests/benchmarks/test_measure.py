@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks import bench, figures, measure, pictures
 from benchmarks.figures import Figure, Run
 from benchmarks.measure import Ratio
-from covidnet_lite.errors import InputError
+from covidnet_lite.errors import BenchmarkError
 from covidnet_lite.machine import board
 
 IDLE = {"machine": "x", "processor": "p", "cores": 2, "python": "3", "load": 0.0, "quick": False}
@@ -80,7 +80,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(run_of(fit=(2, 1, 3)).to_json())
     assert figures.read(tmp_path / "run.json") == run_of(fit=(2, 1, 3))
     (tmp_path / "other.json").write_text("[]")
-    with pytest.raises(InputError, match="run make bench"):
+    with pytest.raises(BenchmarkError, match="run make bench"):
         figures.read(tmp_path / "other.json")
 
 

@@ -13,7 +13,7 @@ from benchmarks import comparison, peers, workers
 from benchmarks.comparison import Comparison, Row, Times
 from benchmarks.peers import OURS, PEERS, Peer
 from benchmarks.workers import Answer, Worker
-from covidnet_lite.errors import BackendError, InputError, ModelError
+from covidnet_lite.errors import BackendError, BenchmarkError, ModelError
 from covidnet_lite.network import model
 
 MACHINE = {"processor": "p", "cores": 2, "python": "3", "load": 0.1, "packages": {"numpy": "2"}}
@@ -62,7 +62,7 @@ def test_a_refusal_is_the_last_label() -> None:
 
 def test_an_answer_is_read_from_its_line() -> None:
     assert workers.parse("2500000 2\n") == Answer(2.5, 2)
-    with pytest.raises(InputError, match="ValueError no gray"):
+    with pytest.raises(BenchmarkError, match="ValueError no gray"):
         workers.parse("failed ValueError no gray\n")
 
 
@@ -77,7 +77,7 @@ def served(folder: Path, body: str) -> list[str]:
 def test_a_file_that_a_peer_cannot_take_costs_only_itself(tmp_path: Path) -> None:
     with Worker(served(tmp_path, "serve(lambda path: len(path) if path != '/bad' else 1 / 0)")) as worker:
         assert worker.ask(Path("/three")).label == 6
-        with pytest.raises(InputError, match="ZeroDivisionError division by zero"):
+        with pytest.raises(BenchmarkError, match="ZeroDivisionError division by zero"):
             worker.ask(Path("/bad"))
         assert worker.ask(Path("/four")).label == 5
 

@@ -20,9 +20,10 @@ from tflites import Net, as_compiled, fake_compiler, packed, unpacked
 import covidnet_lite
 from convert import quantize
 from convert.edgetpu import ops as edgetpu_ops
+from convert.judge.network_outputs import outputs
 from covidnet_lite.network import model as models
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.interpreter import Interpreter, outputs
+from covidnet_lite.network.interpreter import Interpreter
 from covidnet_lite.network.manifest import Manifest, seal
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite.errors import BackendError, InputError, ModelError
+from covidnet_lite.errors import BackendError, BenchmarkError, ModelError
 from covidnet_lite.machine import benchmark, board
 from covidnet_lite.machine.benchmark import Benchmark, Spread, Timing
 
@@ -79,12 +79,12 @@ def test_percentiles_are_those_of_all_that_went_through(tmp_path: Path, film_png
 def test_without_anything_to_measure_the_reason_is_told(tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")
-    with pytest.raises(InputError, match=r"no radiograph to measure with: .*bad.png"):
+    with pytest.raises(BenchmarkError, match=r"no radiograph to measure with: .*bad.png"):
         benchmark.measure("nano", threads=(1,), paths=[str(bad)], rounds=2)
 
 
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(InputError, match="1 or more, not 0"):
+    with pytest.raises(BenchmarkError, match="1 or more, not 0"):
         benchmark.measure("nano", rounds=0)
     with pytest.raises(BackendError, match="1 or more"):
         benchmark.measure("nano", threads=(0,), rounds=1)

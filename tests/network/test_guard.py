@@ -7,19 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from guards import FEATURES, WITHIN, embeddings, moved
 from PIL import Image
 
 import covidnet_lite
+from convert.judge.guard import WRONG, fit_guard
 from covidnet_lite.network import model
-from covidnet_lite.network.guard import WRONG, Guard, fit_guard, is_blank, shape_of
-
-FEATURES, WITHIN = 80, 12  # embeddings vary in WITHIN directions, and a little in all
-
-
-def embeddings(n, seed):
-    directions = np.random.default_rng(99).normal(size=(WITHIN, FEATURES))
-    rng = np.random.default_rng(seed)
-    return 3 + rng.normal(size=(n, WITHIN)) @ directions + 0.2 * rng.normal(size=(n, FEATURES))
+from covidnet_lite.network.guard import Guard, is_blank
 
 
 @pytest.fixture(scope="module")
@@ -52,46 +46,6 @@ def test_a_weak_embedding_of_the_same_shape_is_as_far_as_a_strong_one(guard):
     ordinary = embeddings(20, 3)
     np.testing.assert_allclose(guard.distance(ordinary), guard.distance(ordinary / 50), rtol=1e-3)
     assert np.isfinite(guard.distance(np.zeros(FEATURES)))
-
-
-@pytest.mark.parametrize("quantile", [0.9, 0.99])
-def test_the_quantile_of_the_held_out_embeddings_passes(quantile):
-    held_out = embeddings(1000, 1)
-    guard = fit_guard(embeddings(800, 0), held_out, quantile, WITHIN)
-    assert (guard.distance(held_out) <= guard.limit).mean() == pytest.approx(quantile, abs=0.002)
-    assert (guard.distance(embeddings(1000, 2)) <= guard.limit).mean() == pytest.approx(quantile, abs=0.03)
-
-
-def hospitals(step):
-    """Embeddings of four hospitals, each off the common mean by a step of its own."""
-    sources = ["north", "south", "west", "east"]
-    off = {s: step * np.random.default_rng(i).normal(size=FEATURES) for i, s in enumerate(sources)}
-    of = [sources[i % 4] for i in range(800)]
-    return embeddings(800, 0) + np.array([off[s] for s in of]), of
-
-
-def test_a_source_as_far_off_as_those_that_were_left_out_passes():
-    known, of = hospitals(1.0)
-    held_out = known[::7]
-    plain = fit_guard(known, held_out, components=24)
-    wide = fit_guard(known, held_out, components=24, sources=of)
-    unseen = embeddings(300, 5) + np.random.default_rng(9).normal(size=FEATURES)
-    assert (plain.distance(unseen) <= plain.limit).mean() < 0.5
-    assert (wide.distance(unseen) <= wide.limit).mean() > 0.98
-    assert (wide.distance(np.random.default_rng(0).normal(size=(50, FEATURES))) > wide.limit).all()
-
-
-def test_sources_that_look_alike_or_have_few_radiographs_move_the_limit_little():
-    known, of = hospitals(0.0)
-    held_out = embeddings(600, 1)
-    plain = fit_guard(known, held_out, components=WITHIN)
-    assert fit_guard(known, held_out, components=WITHIN, sources=of).limit == pytest.approx(plain.limit, rel=0.2)
-    odd = known.copy()
-    odd[:10] *= np.random.default_rng(3).uniform(0, 2, FEATURES)
-    plain = fit_guard(odd, held_out, components=WITHIN)
-    few = ["odd"] * 10 + ["usual"] * 790
-    assert fit_guard(odd, held_out, components=WITHIN, sources=few).limit == plain.limit
-    assert fit_guard(odd, held_out, components=WITHIN, sources=["one"] * 800).limit == plain.limit
 
 
 def test_embeddings_of_another_shape_are_refused(guard):
@@ -174,23 +128,11 @@ def with_planes():
     )
 
 
-def moved(ordinary, axis):
-    out = ordinary.copy()
-    out[:, axis] += 25
-    return out
-
-
 def test_what_is_shown_wrongly_is_named(with_planes):
     unseen = embeddings(100, 7)
     assert [with_planes.shown_wrongly(e) for e in unseen] == [None] * 100
     assert {with_planes.shown_wrongly(e) for e in moved(unseen, 0)} == {"turned"}
     assert {with_planes.shown_wrongly(e) for e in moved(unseen, 1)} == {"dark"}
-
-
-def test_a_plane_lies_half_way_between_right_and_wrong(with_planes):
-    right, wrong = shape_of(embeddings(400, 0)), shape_of(moved(embeddings(400, 0), 0))
-    beyond = np.stack([right, wrong]) @ with_planes.normals[0] - with_planes.offsets[0]
-    assert beyond[0].mean() == pytest.approx(-beyond[1].mean(), rel=0.02)
 
 
 def test_a_guard_without_planes_finds_nothing_shown_wrongly(guard):
@@ -213,24 +155,6 @@ def test_planes_that_do_not_fit_are_refused(with_planes):
         replace(with_planes, wrong=("turned", "\x1b[2J"))
     with pytest.raises(ValueError, match="NaN"):
         replace(with_planes, offsets=np.full(2, np.nan, np.float32))
-
-
-def test_each_wrong_way_changes_the_picture():
-    picture = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
-    shown = {name: np.asarray(change(picture)).tolist() for name, change in WRONG.items()}
-    plain = np.asarray(picture)
-    assert shown["turned by 90 degrees to the left"] == np.rot90(plain).tolist()
-    assert shown["turned by 90 degrees to the right"] == np.rot90(plain, -1).tolist()
-    assert shown["upside down"] == np.rot90(plain, 2).tolist()
-    assert shown["inverted, with black bones"] == (255 - plain).tolist()
-
-
-def test_a_wrong_way_that_cannot_be_told_is_left_out():
-    right = embeddings(400, 0)
-    fitted = fit_guard(
-        right, embeddings(300, 1), components=WITHIN, wrong={"alike": embeddings(400, 8), "turned": moved(right, 0)}
-    )
-    assert fitted.wrong == ("turned",)
 
 
 @pytest.mark.parametrize("name", model.shipped())

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import covidnet_lite
+from convert.float_input import normalise
+from covidnet_lite.box import WHOLE
 from covidnet_lite.fit import fit
+from covidnet_lite.network import lungs
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import equalisation, gray_table, input_tables, levels, look_up, normalise, resize
+from covidnet_lite.network.interpreter import Interpreter
+from covidnet_lite.network.preprocess import equalisation, input_tables, look_up, prepare
 
 PLAIN = InputSpec(96, 128)
 EQUALISED = InputSpec(96, 128, equalise=True)
 COLOUR = InputSpec(96, 128, 3, (124.0, 116.0, 104.0), (58.0, 57.0, 56.0))
+
+
+VIEW = (0.11, 0.2, 0.83, 0.97)
 
 
 def gradient(low=40, high=200, height=96, width=128):
@@ -52,17 +61,17 @@ def test_a_spec_with_a_missing_or_unknown_field_is_refused(fields):
 
 def test_the_right_size_is_not_resized():
     image = gradient()
-    assert resize(image, PLAIN) is image
+    assert prepare(image, PLAIN, WHOLE).image is image
 
 
 def test_resizing_gives_the_networks_height_and_width():
-    assert resize(gradient(), InputSpec(height=30, width=50)).size == (50, 30)
-    assert resize(gradient(), InputSpec(height=200, width=300)).size == (300, 200)
+    assert prepare(gradient(), InputSpec(height=30, width=50), WHOLE).image.size == (50, 30)
+    assert prepare(gradient(), InputSpec(height=200, width=300), VIEW).image.size == (300, 200)
 
 
 def test_resizing_averages_instead_of_picking_pixels():
     checks = Image.fromarray((np.indices((512, 512)).sum(axis=0) % 2 * 255).astype(np.uint8))
-    small = np.asarray(resize(checks, InputSpec(60, 60)), int)
+    small = prepare(checks, InputSpec(60, 60), WHOLE).pixels.astype(int)
     assert np.abs(small - 127).max() <= 8
 
 
@@ -101,19 +110,6 @@ def test_each_channel_has_its_own_table():
     table = input_tables(COLOUR, np.dtype(np.float32), 0.0, 0)
     assert table.shape == (3, 256)
     np.testing.assert_allclose(table[:, 255], [131 / 58, 139 / 57, 151 / 56], rtol=1e-6)
-
-
-def test_the_table_and_the_float_view_say_the_same():
-    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    table = input_tables(COLOUR, np.dtype(np.float32), 0.0, 0)
-    np.testing.assert_allclose(normalise(pixels, COLOUR), np.moveaxis(table[:, pixels], 0, -1), rtol=1e-5, atol=1e-6)
-
-
-def test_normalising_adds_a_channel_axis_to_one_or_many():
-    pixels = np.array([[0, 127, 255]], np.uint8)
-    np.testing.assert_allclose(normalise(pixels, PLAIN)[..., 0], [[-127 / 128, 0, 1]])
-    many = normalise(np.stack([pixels, pixels]), COLOUR)
-    assert (many.shape, many.dtype) == ((2, 1, 3, 3), np.float32)
 
 
 def test_equalising_puts_each_level_at_the_middle_of_its_share():
@@ -156,22 +152,19 @@ def test_a_picture_of_black_and_white_only_is_left_alone():
 
 
 def test_a_black_frame_and_white_letters_do_not_change_the_table():
-    framed = Image.new("L", (300, 300), 0)
-    framed.paste(gradient(), (80, 80))
-    framed.paste(255, (0, 0, 40, 20))
-    np.testing.assert_array_equal(gray_table(framed, EQUALISED), gray_table(gradient(), EQUALISED))
-    assert np.any(gray_table(framed, EQUALISED) != np.arange(256))
-
-
-def test_without_equalisation_the_gray_table_changes_nothing():
-    np.testing.assert_array_equal(gray_table(gradient(), PLAIN), np.arange(256))
+    image = np.asarray(gradient())
+    framed = image.copy()
+    framed[:30], framed[30:34] = 0, 255
+    spec = InputSpec(*image.shape, equalise=True)
+    np.testing.assert_array_equal(fit(Image.fromarray(framed), spec)[40:], fit(Image.fromarray(image), spec)[40:])
 
 
 def test_fitting_resizes_and_only_equalises_when_asked():
     image = gradient(100, 150)
     np.testing.assert_array_equal(fit(image, PLAIN), np.asarray(image))
     equalised = fit(image, EQUALISED)
-    np.testing.assert_array_equal(equalised, gray_table(image, EQUALISED)[np.asarray(image)])
+    table = equalisation(np.bincount(np.asarray(image).ravel(), minlength=256))
+    np.testing.assert_array_equal(equalised, table[np.asarray(image)])
     assert equalised.min() < 10
     assert equalised.max() > 245
     assert fit(image, InputSpec(20, 30, equalise=True)).shape == (20, 30)
@@ -220,11 +213,63 @@ def test_a_gray_picture_is_the_same_in_all_colours():
     np.testing.assert_array_equal(fit(gray, RGB), np.stack([np.asarray(gray)] * 3, axis=-1))
 
 
-@pytest.mark.parametrize("spec", [RGB, BGR])
+@pytest.mark.parametrize("spec", [PLAIN, EQUALISED, COLOUR, RGB, BGR])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_the_tables_and_the_float_view_say_the_same_in_colour(spec, mode):
-    image = painted().convert(mode)
-    tables = input_tables(spec, np.dtype(np.float32), 0.0, 0)
-    found = look_up(tables, levels(image, spec))
-    assert found.flags.c_contiguous
-    np.testing.assert_allclose(found, normalise(fit(image, spec)[None], spec), rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("view", [WHOLE, VIEW])
+def test_the_device_and_the_float_network_are_shown_the_same(spec, mode, view):
+    prepared = prepare(drawn(mode if spec.in_colour else "L"), spec, view)
+    values = prepared.values(input_tables(spec, np.dtype(np.float32), 0.0, 0))
+    assert values.flags.c_contiguous
+    np.testing.assert_allclose(values, normalise(prepared.pixels[None], spec), rtol=1e-5, atol=1e-6)
+
+
+def drawn(mode="L", height=1044, width=1180):
+    """The same bytes everywhere: whole numbers alone."""
+    y, x = np.indices((height, width))
+    planes = [((x * k + y * y // 9 + x * y // 31) // 7 % 256).astype(np.uint8) for k in (3, 5, 8)]
+    return Image.fromarray(planes[0] if mode == "L" else np.stack(planes, axis=-1))
+
+
+def digest(array):
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+OF_COLOUR = ((124.0, 116.0, 104.0), (58.0, 57.0, 56.0))
+# Of all of the drawn image: the digests of the bytes of an interpreter, and of those of a float network; of a view, both.
+BYTES = {
+    "gray": (InputSpec(96, 128), "L", ("int8", 1 / 128, -1),
+             "7d4421ed3da5f2c7", "88822ed040d6946b", "6cc1b3bcfc574aa1", "4de179f706d9a696"),
+    "equalised": (InputSpec(96, 128, equalise=True), "L", ("int8", 1 / 128, -1),
+                  "bb36bc85487be083", "b3fc555627d1188e", "d9f565ba429f9ef1", "382bbac19b7d664c"),
+    "gray thrice": (InputSpec(96, 128, 3, *OF_COLOUR), "L", ("uint8", 1 / 40, 100),
+                    "7897d7f5fc05d80a", "88822ed040d6946b", "ba3c954b59b2b5dd", "4de179f706d9a696"),
+    "equalised thrice": (InputSpec(64, 64, 3, *OF_COLOUR, equalise=True), "L", ("float32", 0.0, 0),
+                         "eaa604875e7e4c27", "beee1e4571500deb", "ba7783051cb25622", "8120ee9e0589fd24"),
+    "RGB": (InputSpec(96, 128, 3, *OF_COLOUR, colour="rgb"), "RGB", ("int16", 1 / 9000, 0),
+            "c9ddb6a14eae6b76", "f987bd28ac3d919c", "e6036d5b8b2c037b", "a8a1f0050ebd90a5"),
+    "BGR": (InputSpec(96, 128, 3, *OF_COLOUR, colour="bgr"), "RGB", ("int8", 1 / 60, 3),
+            "f51cf944b3bb5d61", "7f8b00e5fb54960e", "6ea415637d672b79", "be2ba86c8080b2d1"),
+    "gray for BGR": (InputSpec(96, 128, 3, *OF_COLOUR, colour="bgr"), "L", ("int8", 1 / 60, 3),
+                     "04f36044176dacc8", "9f39e0c3be61e006", "959ba5f9172c5b49", "b952f80e499b4f81"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_the_bytes_a_network_gets_do_not_change_from_version_to_version(name):
+    spec, mode, (dtype, scale, zero_point), *expected = BYTES[name]
+    tables = input_tables(spec, np.dtype(dtype), scale, zero_point)
+    prepared = [prepare(drawn(mode), spec, view) for view in (WHOLE, VIEW)]
+    assert [digest(part) for p in prepared for part in (p.values(tables), p.pixels)] == expected
+
+
+@pytest.mark.parametrize(("name", "expected"), [("base", "077ee2f58a83496c"), ("nano", "67754484d8db41d9")])
+def test_the_bytes_a_shipped_network_gets_do_not_change_and_are_those_it_is_judged_on(name, expected, monkeypatch):
+    monkeypatch.setattr(lungs, "find", lambda *_: VIEW)
+    classifier = covidnet_lite.Classifier(name, threads=1)
+    taken, run = [], Interpreter.run
+    monkeypatch.setattr(Interpreter, "run", lambda self, values: [taken.append(values), run(self, values)][1])
+    classifier.classify(drawn())
+    assert digest(taken[0]) == expected
+    spec, interpreter = classifier.manifest.input, Interpreter(classifier.model)
+    reduced = drawn().reduce(2)  # as it is read
+    np.testing.assert_array_equal(look_up(interpreter.tables, fit(reduced, spec)), taken[0])

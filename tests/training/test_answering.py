@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert import quantize
+from convert import metrics, quantize
 from convert.judge.judgement import Judgement
 from convert.source import network
-from covidnet_lite import metrics
 from covidnet_lite.cases import read_cases
 from covidnet_lite.network import model
 from covidnet_lite.network.operating_point import NEVER
+from covidnet_lite.prediction import softmax
 from training import answering
 from training.answering import Risks
 
@@ -35,7 +35,7 @@ def test_calibration_undoes_temperature_and_bias() -> None:
     temperature, bias = answering.calibrate(logits, allowed)
     assert temperature == pytest.approx(3, rel=0.15)
     assert bias.mean() == pytest.approx(0, abs=1e-6)
-    shares = metrics.softmax(logits + bias, temperature)
+    shares = softmax(logits + bias, temperature)
     single = allowed.sum(1) == 1
     assert metrics.expected_calibration_error(allowed[single].argmax(1), shares[single]) < 0.06
 
@@ -55,11 +55,9 @@ def test_too_few_films_for_a_risk_mean_never() -> None:
 def test_the_operating_point_keeps_what_it_states() -> None:
     logits, allowed = films()
     temperature, bias = answering.calibrate(logits, allowed)
-    point = answering.operating_point(
-        metrics.softmax(logits + bias, temperature), allowed, LABELS, Risks(0.05, 0.1, 0.1)
-    )
+    point = answering.operating_point(softmax(logits + bias, temperature), allowed, LABELS, Risks(0.05, 0.1, 0.1))
     others, allowed = films(seed=2)
-    shares = metrics.softmax(others + bias, temperature)
+    shares = softmax(others + bias, temperature)
     answers = [point.answer(dict(zip(LABELS, row))) for row in shares]
     ill = ~allowed[:, 0]
     normal = np.array([a == ("normal",) for a in answers])
@@ -75,7 +73,7 @@ def test_the_operating_point_keeps_what_it_states() -> None:
 def test_the_record_counts_a_set_right_when_it_holds_the_truth() -> None:
     logits, allowed = films(500)
     temperature, bias = answering.calibrate(logits, allowed)
-    shares = metrics.softmax(logits + bias, temperature)
+    shares = softmax(logits + bias, temperature)
     point = answering.operating_point(shares, allowed, LABELS, Risks())
     record = answering.track_record(point, shares, allowed, LABELS)
     answers = [point.answer(dict(zip(LABELS, row))) for row in shares]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covidnet_lite import metrics
+from convert import metrics
 from covidnet_lite.cases import Case
 from training import evaluate
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from convert.judge.guard import WRONG
 from covidnet_lite import radiograph
 from covidnet_lite.cases import read_cases
-from covidnet_lite.network.guard import WRONG
 from training import strangers
 
 

@@ -18,7 +18,7 @@ from watchers import results
 
 import covidnet_lite
 from covidnet_lite import files, radiograph
-from covidnet_lite.errors import InputError, OutputError
+from covidnet_lite.errors import OutputError, SettingsError
 from covidnet_lite.watch import folder as watch
 from covidnet_lite.watch.folder import Folder, Look, Settled, Stamp, Watch
 from covidnet_lite.watch.result_files import ResultFiles
@@ -64,7 +64,7 @@ def test_results_of_this_program_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_away_is_told() -> None:
-    with pytest.raises(InputError, match="mount"):
+    with pytest.raises(SettingsError, match="mount"):
         list(Folder(Path("/nowhere/at/all")).candidates(print))
 
 

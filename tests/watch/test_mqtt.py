@@ -22,7 +22,7 @@ import covidnet_lite
 from benchmarks.orthanc import free_port
 from covidnet_lite import files
 from covidnet_lite.codes import Code
-from covidnet_lite.errors import InputError, OutputError
+from covidnet_lite.errors import AddressError, OutputError
 from covidnet_lite.watch import mqtt
 from covidnet_lite.watch.mqtt import Broker, Publisher, broker, payload
 from covidnet_lite.watch.result_files import ResultFiles, Stamp
@@ -432,13 +432,13 @@ def test_an_address(address: str, options: dict[str, bool], found: tuple[str, in
     "address", ["", ":1", "pi:", "pi:0", "pi:65536", "pi:http", "a..b", "a" * 64, f"pi:{'9' * 5000}"]
 )
 def test_what_is_no_address_is_told(address: str) -> None:
-    with pytest.raises(InputError, match="HOST"):
+    with pytest.raises(AddressError, match="HOST"):
         broker(address)
 
 
 @pytest.mark.parametrize("topic", ["", "a/+", "a/#", "a\0b", "a\nb", "a\udcff", "$SYS/x", "/a", "a" * 1001])
 def test_what_is_no_topic_is_told(topic: str) -> None:
-    with pytest.raises(InputError, match="topic"):
+    with pytest.raises(AddressError, match="topic"):
         broker("pi", topic)
 
 

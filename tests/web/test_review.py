@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from covidnet_lite.cases import Case, manifest_text, read_cases
-from covidnet_lite.errors import InputError, OutputError
+from covidnet_lite.errors import OutputError, ReviewError
 from covidnet_lite.web.review import Review, ReviewStore, check, export, keep_picture
 
 LABELS = ("normal", "pneumonia", "covid")
@@ -54,7 +54,7 @@ def test_a_file_that_is_something_else_is_not_written_to(tmp_path: Path) -> None
 )
 def test_a_review_that_makes_no_sense_is_refused(changes: dict[str, str], words: str) -> None:
     check(REVIEW, LABELS)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(ReviewError, match=words):
         check(replace(REVIEW, **changes), LABELS)
 
 
@@ -72,7 +72,7 @@ def test_with_an_answer_of_several_labels_one_agrees_by_naming_one_or_none(
     if fits:
         check(review, ("normal", "pneumonia", "covid"))
         return
-    with pytest.raises(InputError, match="contradict"):
+    with pytest.raises(ReviewError, match="contradict"):
         check(review, ("normal", "pneumonia", "covid"))
 
 

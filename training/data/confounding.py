@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from covidnet_lite import metrics
+from convert import metrics
 
 FOLDS = 5
 STRONG = 0.75  # AUROC of a thumbnail from which the words grow serious

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from convert.float_input import normalise
 from covidnet_lite.box import Box
 from covidnet_lite.fit import fit
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
 from training.data.supervision import Lesson
 from training.data.variant import Pixels, Strength, coverage, variant
 

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from convert.float_input import normalise
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
 from training.data.variant import Strength
 from training.fit.batches import Batch, Films, batch, draw, drawn
 

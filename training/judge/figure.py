@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from covidnet_lite import metrics
+from convert import metrics
 
 Array = npt.NDArray[Any]
 Figure = dict[str, Any]

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convert.float_input import normalise
+from convert.judge.network_outputs import outputs
 from convert.source.network import read_facts
 from covidnet_lite.errors import ModelError
 from covidnet_lite.network import model as models
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.interpreter import outputs
 from covidnet_lite.network.manifest import Manifest
-from covidnet_lite.network.preprocess import normalise
 from covidnet_lite.prediction import calibrated
 
 Array = npt.NDArray[Any]

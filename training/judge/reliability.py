@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from covidnet_lite import metrics
+from convert import metrics
 from training.judge.figure import Figure, drawn, missing, rate
 from training.judge.reading import Reading
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from convert.judge import card
-from covidnet_lite.network.guard import fit_guard
+from convert.judge.guard import fit_guard
 from covidnet_lite.network.input_spec import InputSpec
 from covidnet_lite.network.manifest import Manifest
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from convert.judge import judgement
+from convert.judge.guard import fit_guard
 from covidnet_lite import files
 from covidnet_lite.cases import read_cases
 from covidnet_lite.errors import ConversionError, CovidNetLiteError
 from covidnet_lite.network import model
-from covidnet_lite.network.guard import fit_guard
 
 
 def test_it_survives_its_files(tmp_path: Path) -> None:

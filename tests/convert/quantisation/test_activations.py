@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from float_networks import SIDE, of_keras, pictures, plain, unequal, with_graph
 
+from convert.float_input import normalise
 from convert.quantisation import activations
 from convert.quantisation.activations import Activation
 from convert.source.network import FloatNetwork
 from convert.tflite_file.editor import Editor
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from float_networks import known, of_keras, pictures, plain, ranges
 
+from convert.float_input import normalise
 from convert.quantisation import activations, layers, scheme
 from convert.source.network import FloatNetwork
 from convert.tflite_file.editor import Editor
-from covidnet_lite.network.preprocess import normalise
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+from convert.float_input import normalise
 from convert.quantisation import synthetic
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
 
 SPEC = InputSpec(32, 32, 1, (127.0,), (128.0,))
 

@@ -12,11 +12,11 @@ import pytest
 from keras import layers
 
 from convert import quantize
+from convert.float_input import normalise
 from convert.source import network, scaling
 from convert.source.scaling import PRESETS, RAW, TO_ONE, Scaling
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
 
 SHAPE = (12, 12, 3)
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import drawn_chest
 
-from covidnet_lite import metrics
+from covidnet_lite.prediction import softmax
 from training import dataset
 from training.fit import backbones
 from training.fit import quantisation_aware as qa
@@ -82,7 +82,7 @@ def test_training_brings_float_and_int8_together_and_settles_on_weights_int8_can
         return float(np.abs(imitated.weights(inputs)["logits"] - imitated.whole(inputs)["logits"]).mean())
 
     def distance() -> float:
-        told = (metrics.softmax(np.asarray(x)) for x in (imitated.whole(inputs)["logits"], taught))
+        told = (softmax(np.asarray(x)) for x in (imitated.whole(inputs)["logits"], taught))
         return float(np.abs(next(told) - next(told)).mean())
 
     before, started_at = gap(), distance()

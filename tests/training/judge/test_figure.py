@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from covidnet_lite import metrics
+from convert import metrics
 from training.judge import figure
 
 

@@ -11,15 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from covidnet_lite.prediction import softmax
+
 Array = npt.NDArray[Any]
 Interval = tuple[float, float]
-
-
-def softmax(logits: Array, temperature: float = 1.0) -> Array:
-    """``(..., classes)`` logits -> probabilities, float64."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return np.asarray(scaled / scaled.sum(axis=-1, keepdims=True))
 
 
 def confusion(targets: Array, predicted: Array, classes: int) -> npt.NDArray[np.int64]:
