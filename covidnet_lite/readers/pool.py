@@ -199,7 +199,9 @@ class _Reader:
         self._pipe, theirs = context.Pipe()
         self._memory = open(os.memfd_create("covidnet-lite radiograph"), "r+b", buffering=0) if SHARED else None
         budget = limits.memory() // limits.MB, limits.cpu_seconds()
-        self.process = context.Process(target=_serve, args=(theirs, *budget), daemon=True, name="covidnet-lite reader")
+        self.process = context.Process(
+            target=_serve, args=(theirs, *budget, SHARED), daemon=True, name="covidnet-lite reader"
+        )
         try:
             self.process.start()
             theirs.close()
@@ -289,15 +291,22 @@ def _why(reader: _Reader | None) -> tuple[str, Code]:
     return "its decoder died", Code.DECODER_DIED
 
 
-def _serve(pipe: Connection, memory: int, seconds: int) -> None:
-    """Reads what is asked for, one after the other, until nobody asks any more."""
+def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
+    """Reads what is asked for, one after the other, until nobody asks any more.
+
+    Args:
+        pipe: to the service.
+        memory: megabytes of the budget.
+        seconds: of processor, for each radiograph.
+        shared: whether memory that both see comes first.
+    """
     os.environ.update({limits.MEMORY: str(memory), limits.SECONDS: str(seconds)})  # the host's may be older
     for name in ("SIGINT", "SIGTERM"):  # the service ends us
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     with suppress(OSError):  # not Linux
         _be_first_to_go()
     _limit_memory()
-    memory_file = reduction.recv_handle(pipe) if SHARED else None
+    memory_file = reduction.recv_handle(pipe) if shared else None
     while True:
         try:
             source, at_least, name, exact, colour = pipe.recv()
