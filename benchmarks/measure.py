@@ -19,7 +19,7 @@ from covidnet_lite.network.interpreter import available_cores
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median of paired ratios; ``low`` and ``high`` are the ends of its 95 % interval."""
+    """The median of paired ratios, or of differences; ``low`` and ``high`` are the ends of its 95 % interval."""
 
     value: float
     low: float
@@ -31,11 +31,19 @@ def ratio(taken: Sequence[float], yardstick: Sequence[float]) -> Ratio:
 
     The interval is that of order statistics: no shape of the noise is assumed.
     """
-    ratios = sorted(t / y for t, y in zip(taken, yardstick, strict=True))
-    last = len(ratios) - 1
-    reach = 0.98 * math.sqrt(len(ratios))
+    return _median([t / y for t, y in zip(taken, yardstick, strict=True)])
+
+
+def difference(taken: Sequence[float], yardstick: Sequence[float]) -> Ratio:
+    """By how much more was taken than the yardstick took in the same rounds, with the same interval."""
+    return _median([t - y for t, y in zip(taken, yardstick, strict=True)])
+
+
+def _median(values: Sequence[float]) -> Ratio:
+    ordered, last = sorted(values), len(values) - 1
+    reach = 0.98 * math.sqrt(len(values))
     low, high = max(0, math.floor(last / 2 - reach)), min(last, math.ceil(last / 2 + reach))
-    return Ratio(statistics.median(ratios), ratios[low], ratios[high])
+    return Ratio(statistics.median(ordered), ordered[low], ordered[high])
 
 
 def in_turn(*runs: Callable[[], object], rounds: int) -> list[float]:

@@ -106,9 +106,15 @@ def check_sequences(header: Dataset, name: str) -> None:
                 )
 
 
-def bounded(file: IO[bytes]) -> IO[bytes]:
-    """A picture's file that is not read more often, or more of it, than a real one needs."""
-    return cast("IO[bytes]", Bounded(file))
+def bounded(file: IO[bytes], reads: int = READS) -> IO[bytes]:
+    """A file whose head is not read more often, or more of it, than a real one needs.
+
+    One that is bounded already is not wrapped again: it is bounded anew.
+    """
+    if isinstance(file, Bounded):
+        file.allow(reads)
+        return file
+    return cast("IO[bytes]", Bounded(file, reads))
 
 
 def lift(file: IO[bytes]) -> None:
@@ -124,12 +130,16 @@ class Bounded:
     parts, would be read without end.
     """
 
-    def __init__(self, file: IO[bytes], reads: int = READS) -> None:
-        self._file, self._reads = file, reads
+    def __init__(self, file: IO[bytes], reads: int) -> None:
+        self._file = file
         here = file.tell()
         self._end = file.seek(0, os.SEEK_END)
-        self._bytes = 2 * self._end + SPARE
         file.seek(here)
+        self.allow(reads)
+
+    def allow(self, reads: int) -> None:
+        """Lets it be read so often from now on."""
+        self._reads, self._bytes = reads, 2 * self._end + SPARE
 
     def read(self, size: int = -1) -> bytes:
         """As of any file.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import tracemalloc
 from pathlib import Path
+
+import pytest
 
 from covidnet_lite import limits
 
@@ -18,3 +21,12 @@ def test_a_length_beyond_the_end_of_a_file_takes_no_memory(tmp_path: Path) -> No
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < limits.MB
+
+
+def test_a_file_that_is_bounded_is_not_wrapped_again_but_bounded_anew() -> None:
+    file = limits.bounded(io.BytesIO(b"12345"), 2)
+    file.read(1), file.read(1)
+    assert limits.bounded(file, 1) is file
+    assert file.read(1) == b"3"
+    with pytest.raises(OSError, match="more parts"):
+        file.read(1)

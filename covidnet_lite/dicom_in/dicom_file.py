@@ -133,7 +133,7 @@ def header(file: IO[bytes], name: str) -> Dataset:
         )
     file.seek(0)
     try:
-        data = pydicom.dcmread(limits.Bounded(file, limits.ELEMENTS), stop_before_pixels=True)
+        data = pydicom.dcmread(limits.bounded(file, limits.ELEMENTS), stop_before_pixels=True)
     except damaged() as error:
         raise _unreadable(name, error) from error
     limits.check_sequences(data, name)

@@ -124,7 +124,7 @@ def read(file: IO[bytes], header: Dataset, name: str, at_least: tuple[int, int] 
     import pydicom
 
     file.seek(0)
-    data = pydicom.dcmread(limits.Bounded(file, limits.ELEMENTS))
+    data = pydicom.dcmread(limits.bounded(file, limits.ELEMENTS))
     elements = [data.get_item(tag) for tag in data.keys() if 0 < tag.group < PIXEL_GROUP]
     if any(getattr(e, "value_tell", getattr(e, "file_tell", 0)) > start for e in elements):
         raise ValueError(LATE)

@@ -2,10 +2,12 @@
 
 A connection costs no thread before its first message is there as a whole. One that says nothing is let go after some
 seconds, or as soon as others need its place; an association that has fallen silent gives way when there is no other.
+One that has asked for nothing yet takes no place at all, and is the first to go where there are many like it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import select
@@ -29,6 +31,7 @@ WAITING = 64  # connections that have not sent it yet
 EACH = 4  # of them for every association that one address may have
 YIELDS = 5.0  # seconds of silence after which an association gives way to another
 HELLO, ASSOCIATE_RQ = 0x16, 0x01  # how a first message begins, with TLS and without
+FIRST_MESSAGE = 1.0  # seconds that an association has for it where many others have none either
 GLANCE = 0.01  # seconds between looks at connections that have begun to say something
 
 
@@ -135,14 +138,29 @@ class DoorServer(AssociationServer):  # type: ignore[misc]
 
     def _has_room(self, host: str) -> bool:
         """Whether another association may begin; where there is none, one that is silent gives way."""
-        active = self.active_associations
-        ours = [one for one in active if one.requestor.address == host]
-        if len(ours) >= self._per_address:
+        everyone, most = self.active_associations, int(self.ae.maximum_associations)
+        active = [one for one in everyone if takes_place(one)]
+        idle = [one for one in everyone if one not in active and one not in self._dismissed]
+        ours = [one for one in (*active, *idle) if one.requestor.address == host]
+        if len(ours) >= self._per_address and not self._dismiss_one([one for one in ours if one in idle]):
             self._give_way(ours)
             return False
-        if len(active) >= self.ae.maximum_associations and self._give_way(active):
+        if len(active) >= most and self._give_way(active):
             return False
-        return bool(len(active) < 2 * self.ae.maximum_associations)  # a few too many are told so in DICOM
+        if len(idle) >= most:
+            self._dismiss_one(idle)
+        return len(active) < 2 * most and len(everyone) < 4 * most  # a few too many are told so in DICOM
+
+    def _dismiss_one(self, idle: list[Any]) -> bool:
+        """Ends the association that has asked for nothing for longest, if for so long; whether one ends."""
+        longest = max(idle, key=_silence, default=None)
+        if longest is None or _silence(longest) < FIRST_MESSAGE:
+            return False
+        log.warning("ended an association with %s, which asked for nothing: others wait", longest.requestor.address)
+        self._dismiss(longest)
+        with contextlib.suppress(OSError):  # its client need not agree; SSLSocket's own method would forget its keys
+            socket.socket.shutdown(longest.dul.socket.socket, socket.SHUT_RD)
+        return True
 
     def _give_way(self, associations: list[Any]) -> bool:
         """Has the association end that has been silent longest, if for so long; whether one ends."""
@@ -153,9 +171,12 @@ class DoorServer(AssociationServer):  # type: ignore[misc]
         if silence < YIELDS:
             return False
         log.warning("ended an association with %s, silent for %.0f s: others wait", longest.requestor.address, silence)
-        self._dismissed.add(longest)
-        longest.abort(block=False)
+        self._dismiss(longest)
         return True
+
+    def _dismiss(self, association: Any) -> None:
+        self._dismissed.add(association)
+        association.abort(block=False)
 
     def _send_away(self, visitor: _Visitor) -> None:
         if visitor in self._visitors:
@@ -175,6 +196,15 @@ def whole(said: bytes, tls: bool) -> bool:
     return len(said) >= 6 and len(said) >= min(6 + int.from_bytes(said[2:6], "big"), 1 << 15)
 
 
+def takes_place(association: Any) -> bool:
+    """Whether it is one of those that may be at the same time: it is negotiated, or has asked for something."""
+    over = association.is_established or association.is_aborted
+    return not over or bool(getattr(_reader(association), "asked", True))
+
+
 def _silence(association: Any) -> float:
-    reader = association.dul.socket.recv if association.dul.socket else None
-    return float(getattr(reader, "silent", 0.0))
+    return float(getattr(_reader(association), "silent", 0.0))
+
+
+def _reader(association: Any) -> Any:
+    return association.dul.socket.recv if association.dul.socket else None

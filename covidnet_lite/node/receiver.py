@@ -25,7 +25,7 @@ from ..errors import AddressError, OutputError
 from ..image_in import jpeg
 from ..output import printable
 from . import tls
-from .door import DoorServer
+from .door import DoorServer, takes_place
 from .queue import Queue, identifier
 from .settings import Limits, Settings
 
@@ -149,28 +149,31 @@ class Receiver:
 
 
 class _Entity(AE):  # type: ignore[misc]
-    """Counts associations, and not connections that have not asked for one."""
+    """Counts associations that take a place, and not connections that have not asked for one."""
 
     @property
     def active_associations(self) -> list[Any]:
-        return [one for one in super().active_associations if one.requestor.primitive is not None]
+        return [one for one in super().active_associations if one.requestor.primitive is not None and takes_place(one)]
 
 
 class _Reader:
     """Reads for one association, in the place of ``AssociationSocket.recv``, which would read whatever is claimed.
 
     No PDU may be too long or too slow, and between two answers no more may come than one object.
+
+    Attributes:
+        asked: whether it has sent a message, or a good part of one.
     """
 
     def __init__(self, connection: socket.socket, limits: Limits, peer: str) -> None:
         self._connection = connection
         self._timeout, self._most, self._peer = min(limits.timeout, PDU), limits.object_mb * 10**6, peer
-        self._moved = time.monotonic()
         self.renew()
+        self.asked = False
 
     def renew(self) -> None:
-        """Lets another object come."""
-        self._left, self._some, self._moved = self._most, 0, time.monotonic()
+        """Lets another object come, one having been asked about."""
+        self._left, self._some, self._moved, self.asked = self._most, 0, time.monotonic(), True
 
     @property
     def silent(self) -> float:
@@ -204,7 +207,7 @@ class _Reader:
             got += received
             self._some += received
             if self._some >= SOMETHING:
-                self._some, self._moved = 0, time.monotonic()
+                self._some, self._moved, self.asked = 0, time.monotonic(), True
         self._connection.settimeout(self._timeout)
         return data[:got]
 

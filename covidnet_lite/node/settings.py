@@ -63,7 +63,7 @@ class Limits:
 
     Attributes:
         object_mb: of one received object, in 10**6 bytes.
-        associations: at the same time.
+        associations: at the same time, those not counted that have asked for nothing yet.
         per_address: of them, from one address; and so many times as many connections that have not asked for one yet.
         films: in the queue, received or not yet sent.
         free_mb: left on the disk, in 10**6 bytes.

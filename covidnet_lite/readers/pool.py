@@ -1,7 +1,8 @@
 """Radiographs read in processes of their own, for services: what a file does to its decoder, it does to that process.
 
 The kernel holds each to so much memory and, for each radiograph, so many seconds of processor; a process that dies is
-replaced. What it read comes back as gray levels, so the service itself decodes nothing that a stranger sent.
+replaced. What it read comes back as gray levels, so the service itself decodes nothing that a stranger sent; and what
+it says is checked (:mod:`.answers`), for a file may have taken it over.
 
 The processes are forked from one that has loaded the decoders and does nothing else (``multiprocessing``'s fork
 server), so another is there in some milliseconds, and they share its memory.
@@ -14,6 +15,8 @@ import multiprocessing
 import os
 import queue
 import signal
+import socket
+import struct
 import sys
 import threading
 import time
@@ -25,20 +28,19 @@ from typing import Any
 
 from .. import limits, radiograph
 from ..codes import Code
-from ..errors import CovidNetLiteError, InputError, UnforeseenError
+from ..errors import CovidNetLiteError, UnforeseenError
 from ..machine import board
 from ..network.interpreter import available_cores
 from ..radiograph import Radiograph, Source
-from ..unforeseen import log, unforeseen
+from ..unforeseen import log
+from . import answers
+from .answers import ReaderDiedError
 
 WITHIN = 60.0  # seconds until a reader has to answer, whatever it waits for
 SLACK = 96 * limits.MB  # beside the budget: what a reader holds of the file, and decoders that it loads
-
-
-class ReaderDiedError(InputError):
-    """A radiograph with which its reader died, or was stopped."""
-
-    code = Code.DECODER_DIED
+STALLED = 5.0  # seconds for which an answer may stop half-way
+KEPT = 16 << 20  # bytes of shared memory that a reader keeps for its next radiograph
+SHARED = hasattr(os, "memfd_create")  # whether there is memory that both processes see; else all goes through a pipe
 
 
 def count() -> int:
@@ -57,7 +59,8 @@ class Readers:
 
         Args:
             processes: ``None`` for :func:`count`.
-            within: seconds in which a radiograph has to be read, the wait for a free reader included.
+            within: seconds in which a radiograph has to be read, the wait for a free reader included; not the time in
+                which a reader starts.
         """
         self._within = within
         # Forked from a process without threads; where that is not to be had (Windows), started anew.
@@ -123,13 +126,12 @@ class Readers:
                 self._drop(reader)
                 reader = None
             if reader is None:
-                reader = _Reader(self._context)
-                with self._lock:
-                    self._all.add(reader)
-            answer = reader.ask((source, at_least, name, exact, colour), deadline)
-            if answer is None:
-                raise self._late(name)
-            return _told(answer)
+                begun = time.monotonic()
+                reader = self._started()
+                deadline += time.monotonic() - begun  # no fault of the radiograph
+            answer = reader.ask(source, (at_least, name, exact, colour), deadline)
+        except ValueError as error:
+            raise ReaderDiedError(f"{name}: its reader did not answer as readers do; it is not read") from error
         except (EOFError, OSError) as error:  # the process is gone
             why, code = _why(reader)
             raise ReaderDiedError(f"{name}: {why}; it is not read", code) from error
@@ -138,6 +140,33 @@ class Readers:
                 self._drop(reader)
                 reader = None
             self._free.put(reader)
+        if answer is None:
+            raise self._late(name)
+        if isinstance(answer, Radiograph):
+            return answer
+        if isinstance(answer, UnforeseenError):
+            log(answer)  # a reader has no log
+        raise answer
+
+    def start(self) -> None:
+        """Starts one of them, and what they are forked from, however long it takes: nobody waits for an answer yet.
+
+        Raises:
+            ReaderDiedError: it cannot be done.
+        """
+        reader = self._free.get()
+        try:
+            reader = reader or self._started()
+        except (EOFError, OSError) as error:
+            raise ReaderDiedError(f"no process can be started to read radiographs ({error})") from error
+        finally:
+            self._free.put(reader)
+
+    def _started(self) -> _Reader:
+        reader = _Reader(self._context)
+        with self._lock:
+            self._all.add(reader)
+        return reader
 
     def _drop(self, reader: _Reader) -> None:
         with self._lock:
@@ -157,7 +186,10 @@ def _end(readers: set[_Reader]) -> None:
 
 
 class _Reader:
-    """One process, and the pipe to it.
+    """One process, the pipe to it, and memory that both see.
+
+    In that memory lies the radiograph's file, then what was made of it. It is written and read as a file and never
+    mapped: whatever a reader does with it meanwhile, the service has its own copy, or less than it was promised.
 
     Attributes:
         fit: whether it can read another radiograph.
@@ -165,55 +197,84 @@ class _Reader:
 
     def __init__(self, context: Any) -> None:
         self._pipe, theirs = context.Pipe()
+        self._memory = open(os.memfd_create("covidnet-lite radiograph"), "r+b", buffering=0) if SHARED else None
         budget = limits.memory() // limits.MB, limits.cpu_seconds()
-        self.process = context.Process(target=_serve, args=(theirs, *budget), daemon=True, name="covidnet-lite reader")
-        self.process.start()
-        theirs.close()
+        self.process = context.Process(
+            target=_serve, args=(theirs, *budget, SHARED), daemon=True, name="covidnet-lite reader"
+        )
+        try:
+            self.process.start()
+            theirs.close()
+            if self._memory is not None:
+                reduction.send_handle(self._pipe, self._memory.fileno(), self.process.pid)
+                _let_stall(self._pipe)
+        except BaseException:
+            self.end()
+            raise
         self.fit = True
 
-    def ask(self, question: tuple[Any, ...], deadline: float) -> Any:
+    def ask(self, source: str | bytes, how: tuple[Any, ...], deadline: float) -> Radiograph | CovidNetLiteError | None:
         """Its answer, ``None`` where it does not come in time.
 
+        Args:
+            source: a path, or a file's bytes.
+            how: further arguments of :func:`covidnet_lite.radiograph.read`.
+            deadline: of ``time.monotonic()``.
+
         Raises:
-            EOFError, OSError: it died.
+            EOFError, OSError: it died, or says no more.
+            ValueError: it answers with something else.
         """
         self.fit = False
-        source, *more = question
-        if isinstance(source, bytes) and hasattr(os, "memfd_create"):
-            # A film through a pipe is some hundred turns of two processes; memory that both see is one.
-            self._pipe.send((None, *more))
-            with open(os.memfd_create("covidnet-lite radiograph"), "wb") as file:
-                file.write(source)
-                file.flush()
-                reduction.send_handle(self._pipe, file.fileno(), self.process.pid)
+        if isinstance(source, bytes) and self._memory is not None:
+            self._memory.truncate(len(source))
+            _write(self._memory.fileno(), source)
+            self._pipe.send((None, *how))
         else:
-            self._pipe.send(question)
+            self._pipe.send((source, *how))
         if not self._pipe.poll(max(deadline - time.monotonic(), 0.0)):
             return None
-        answer = self._pipe.recv()
-        self.fit = not (isinstance(answer, dict) and isinstance(answer["error"], ReaderDiedError))  # it ends itself
+        name = how[1]
+        answer = answers.decoded(self._pipe.recv_bytes(answers.MOST), name, self._pixels)
+        self.fit = not isinstance(answer, ReaderDiedError)  # it ends itself
+        if self._memory is not None and os.fstat(self._memory.fileno()).st_size > KEPT:
+            self._memory.truncate(0)
         return answer
+
+    def _pixels(self, count: int) -> bytes:
+        pixels: bytes
+        if self._memory is None:
+            pixels = self._pipe.recv_bytes(count)
+        else:
+            pixels = os.pread(self._memory.fileno(), count, 0)
+        return pixels
 
     def end(self) -> None:
         """Kills it."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, AttributeError):  # not started, or ended before
             self.process.kill()
             self.process.join(5)
             self.process.close()
         self._pipe.close()
+        if self._memory is not None:
+            self._memory.close()
 
 
-def _told(answer: Any) -> Radiograph:
-    """What a reader answered: a radiograph, or an error to be raised here as there."""
-    from PIL import Image
+def _let_stall(pipe: Connection) -> None:
+    """Has reads from a pipe fail where nothing comes for some seconds, once something has."""
+    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(STALLED), 0))
 
-    if isinstance(answer, tuple):
-        mode, size, pixels, *more = answer
-        return Radiograph(Image.frombytes(mode, size, pixels), *more)
-    error, cause = answer["error"], answer["cause"]
-    if isinstance(error, UnforeseenError):
-        log(error)  # a reader has no log
-    raise error from cause
+
+def _write(memory: int, data: bytes) -> None:
+    """Writes all of it at the beginning of shared memory.
+
+    Raises:
+        OSError: there is not so much memory.
+    """
+    at, view = 0, memoryview(data)
+    while at < len(view):
+        at += os.pwrite(memory, view[at:], at)
 
 
 def _why(reader: _Reader | None) -> tuple[str, Code]:
@@ -230,52 +291,46 @@ def _why(reader: _Reader | None) -> tuple[str, Code]:
     return "its decoder died", Code.DECODER_DIED
 
 
-def _serve(pipe: Connection, memory: int, seconds: int) -> None:
-    """Reads what is asked for, one after the other, until nobody asks any more."""
+def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
+    """Reads what is asked for, one after the other, until nobody asks any more.
+
+    Args:
+        pipe: to the service.
+        memory: megabytes of the budget.
+        seconds: of processor, for each radiograph.
+        shared: whether memory that both see comes first.
+    """
     os.environ.update({limits.MEMORY: str(memory), limits.SECONDS: str(seconds)})  # the host's may be older
     for name in ("SIGINT", "SIGTERM"):  # the service ends us
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     with suppress(OSError):  # not Linux
         _be_first_to_go()
     _limit_memory()
+    memory_file = reduction.recv_handle(pipe) if shared else None
     while True:
         try:
             source, at_least, name, exact, colour = pipe.recv()
         except (EOFError, OSError):
             return
         _limit_seconds()
-        shared = reduction.recv_handle(pipe) if source is None else None
+        error, pixels = None, b""
         try:
-            found = radiograph.read(source or f"/proc/self/fd/{shared}", at_least, name, exact, colour)
-            answer: Any = (found.image.mode, found.image.size, found.image.tobytes(), found.name, found.width,
-                           found.height, found.examination, found.notes)  # fmt: skip
-        except Exception as error:
-            answer = _as_told(error, name)
-        if shared is not None:
-            os.close(shared)
+            source = f"/proc/self/fd/{memory_file}" if source is None else source
+            film = radiograph.read(source, at_least, name, exact, colour)
+            answer, pixels = answers.encoded(film), film.image.tobytes()
+            if memory_file is not None:
+                _write(memory_file, pixels)
+        except Exception as raised:
+            error = answers.reported(raised, name)
+            answer = answers.encoded_error(error)
         try:
-            pipe.send(answer)
+            pipe.send_bytes(answer)
+            if memory_file is None and error is None:
+                pipe.send_bytes(pixels)
         except OSError:  # nobody is there any more
             return
-        if isinstance(answer, dict) and isinstance(answer["error"], ReaderDiedError):
+        if isinstance(error, ReaderDiedError):
             return  # what a decoder leaves behind that ran out of memory is not to be trusted
-
-
-def _as_told(error: Exception, name: str) -> dict[str, Any]:
-    """An error and the part of its cause that somebody asks for, which pickling would leave out."""
-    if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
-        allowed = f"{limits.memory() // limits.MB} MB are allowed"
-        return {
-            "error": ReaderDiedError(
-                f"{name}: takes too much memory to decode; {allowed} ({limits.MEMORY})", Code.TOO_COSTLY
-            ),
-            "cause": None,
-        }
-    told = error if isinstance(error, CovidNetLiteError) else unforeseen(name, error)
-    cause = told.__cause__
-    if not isinstance(cause, OSError):
-        return {"error": told, "cause": None}
-    return {"error": told, "cause": OSError(cause.errno, cause.strerror) if cause.errno else OSError(str(cause))}
 
 
 def _be_first_to_go() -> None:

@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     with Readers(within=settings.seconds) as reading:
         with silent_runtime():
             classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read)
+            reading.start()
             _warm_up(classifier)
         return _serve(args, create(classifier, settings))
 
@@ -192,16 +193,13 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _warm_up(classifier: Any) -> None:
-    """Pays before the first image what the first image would pay: decoders, and the network's first run."""
-    import io
+    """Pays before the first image what the first image would pay: the network's first run.
 
+    An array, which no reader reads: this is no request, and no limit of one holds for it.
+    """
     import numpy as np
-    from PIL import Image
 
-    grain = np.random.default_rng(0).integers(0, 256, (512, 512), dtype=np.uint8)
-    picture = io.BytesIO()
-    Image.fromarray(grain).save(picture, "PNG")
-    classifier.classify(picture.getvalue())
+    classifier.classify(np.random.default_rng(0).integers(0, 256, (512, 512), dtype=np.uint8))
     try:
         import pydicom.pixels  # noqa: F401
     except ImportError:

@@ -34,6 +34,11 @@ def test_the_interval_holds_the_middle_of_the_ratios_and_is_all_of_them_where_th
     assert measure.ratio([5], [2]) == Ratio(2.5, 2.5, 2.5)
 
 
+def test_a_difference_is_that_of_the_same_rounds() -> None:
+    yardstick = [1.0] * 20 + [7.0] * 20
+    assert measure.difference([y + 2 for y in yardstick], yardstick) == Ratio(2, 2, 2)
+
+
 def test_rounds_that_have_no_partner_are_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
         measure.ratio([1, 2], [1])

@@ -166,7 +166,7 @@ def test_only_allowed_titles_and_addresses_get_in(receiving: Receiving, caplog: 
 def test_no_more_associations_than_allowed(receiving: Receiving, caplog: pytest.LogCaptureFixture) -> None:
     with receiving() as (receiver, _):  # two
         held = [associate(receiver.port, Verification) for _ in range(2)]
-        assert all(association.is_established for association in held)
+        assert all(association.send_c_echo().Status == 0x0000 for association in held)
         assert associate(receiver.port, Verification).is_rejected
         held.pop().release()
         time.sleep(0.3)
@@ -330,6 +330,25 @@ def test_an_association_that_is_silent_gives_way(receiving: Receiving, monkeypat
         assert another.is_established
         assert held[1].is_established
         another.release()
+
+
+def test_associations_that_never_ask_for_anything_keep_nobody_out(
+    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "FIRST_MESSAGE", 0.2)
+    with receiving(limits=Limits(free_mb=0, associations=2, per_address=3)) as (receiver, _):
+        idle = []
+        for _ in range(7):
+            idle.append(associate(receiver.port, Verification))
+            time.sleep(0.3)
+            start = time.monotonic()
+            association = associate(receiver.port, Verification)
+            assert association.send_c_echo().Status == 0x0000
+            assert time.monotonic() - start < door.YIELDS / 2
+            association.release()
+        time.sleep(0.5)
+        assert len(receiver._server.active_associations) <= 4
+        assert idle[-1].is_established
 
 
 def test_an_address_or_port_that_is_not_ours_is_told(settings: Settings, tmp_path: Path) -> None:

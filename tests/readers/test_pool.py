@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +22,8 @@ from PIL import Image
 from covidnet_lite import limits, radiograph
 from covidnet_lite.errors import InputError, NotAChestRadiograph, UnforeseenError
 from covidnet_lite.readers import pool as readers
-from covidnet_lite.readers.pool import ReaderDiedError, Readers
+from covidnet_lite.readers.answers import ReaderDiedError
+from covidnet_lite.readers.pool import Readers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
 
@@ -36,10 +40,10 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "_serve", misbehaving)
 
 
-def misbehaving(pipe: Any, memory: int, seconds: int) -> None:
+def misbehaving(*how: Any) -> None:
     """A reader that does what its film tells it to."""
     radiograph.read = misread
-    readers_serve(pipe, memory, seconds)
+    readers_serve(*how)
 
 
 readers_serve, read_well = readers._serve, radiograph.read
@@ -89,6 +93,36 @@ def test_errors_come_back_as_they_are_with_their_causes(one: Readers, tmp_path: 
             one.read(tmp_path / "no.png")
         assert isinstance(caught.value.__cause__, OSError)
         assert caught.value.__cause__.errno
+
+
+def test_pixels_do_not_change_when_the_next_radiograph_is_read(one: Readers, film_png: Path) -> None:
+    first = one.read(film_png)
+    pixels = np.asarray(first.image).copy()
+    other = io.BytesIO()
+    first.image.point(lambda value: 255 - value).save(other, "PNG")
+    assert np.array_equal(np.asarray(one.read(other.getvalue()).image), 255 - pixels)
+    assert np.array_equal(np.asarray(first.image), pixels)
+
+
+def test_where_no_memory_can_be_shared_pixels_come_through_the_pipe(
+    film_png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "SHARED", False)
+    with Readers(1) as made:
+        for source in (film_png, film_png.read_bytes()):
+            there, here = made.read(source), radiograph.read(source)
+            assert np.array_equal(np.asarray(there.image), np.asarray(here.image))
+        with pytest.raises(InputError, match="empty"):
+            made.read(b"")
+
+
+def test_a_large_radiograph_does_not_keep_its_memory(one: Readers, film_png: Path) -> None:
+    large = io.BytesIO()
+    Image.open(film_png).resize((4800, 4800)).save(large, "BMP")
+    assert one.read(large.getvalue()).image.size == (4800, 4800)
+    (reader,) = one._all
+    assert os.fstat(reader._memory.fileno()).st_size == 0
+    assert one.read(film_png).width > 0
 
 
 @pytest.mark.parametrize(
@@ -143,6 +177,25 @@ def test_they_end_with_the_service() -> None:
         pids = made.processes
     assert pids
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_the_time_in_which_a_reader_starts_is_not_the_radiograph_s(
+    film_png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(readers._Reader):
+        def __init__(self, context: Any) -> None:
+            time.sleep(2.2)
+            super().__init__(context)
+
+    monkeypatch.setattr(readers, "_Reader", Slow)
+    with Readers(1, within=2) as made:
+        assert made.read(film_png).width > 0
+
+
+def test_what_a_reader_would_have_to_load_is_there_before_it_starts() -> None:
+    loaded = ("PIL.WebPImagePlugin", "PIL.ImageOps", "pydicom.pixels", "covidnet_lite.dicom_in.dicom_file")
+    told = f"import sys, covidnet_lite.readers.host; sys.exit(not {set(loaded)} <= set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", told]).returncode == 0
 
 
 def test_nobody_waits_for_ever_for_a_free_reader(film_png: Path) -> None:

@@ -105,6 +105,11 @@ def test_a_client_that_never_finishes_its_request_is_hung_up_on_and_others_are_s
             assert b" 408 " in slow.recv(4096)
 
 
+def test_the_limit_of_a_request_is_none_of_the_start() -> None:
+    with serving("--timeout", 0.01) as server:
+        assert server.client.get("/healthz").status_code == 200
+
+
 def test_answers_are_as_the_description_says(server: Server, film: Path) -> None:
     from jsonschema import Draft202012Validator
 

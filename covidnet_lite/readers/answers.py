@@ -1,0 +1,171 @@
+"""What a reader answers, as text that is checked and never run: a file may have taken its reader over.
+
+Only the pixels come beside it. Errors are of the kinds that a file can cause: none of them ends a service.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import Any
+
+from .. import limits
+from ..codes import Code, Note
+from ..dicom_in.examination import Examination
+from ..errors import (
+    CovidNetLiteError,
+    InputError,
+    MissingExtraError,
+    NotAChestRadiograph,
+    SettingsError,
+    UnforeseenError,
+)
+from ..radiograph import Radiograph
+from ..unforeseen import unforeseen
+
+MOST = 1 << 20  # bytes of an answer without its pixels
+CHANNELS = {"L": 1, "RGB": 3}
+
+
+class ReaderDiedError(InputError):
+    """A radiograph with which its reader died, or was stopped."""
+
+    code = Code.DECODER_DIED
+
+
+KINDS = {
+    kind.__name__: kind
+    for kind in (InputError, MissingExtraError, NotAChestRadiograph, ReaderDiedError, SettingsError, UnforeseenError)
+}
+CODES = {code.value: code for code in Code}
+TEXTS = tuple(field.name for field in fields(Examination) if field.type == "str")
+
+
+def encoded(radiograph: Radiograph) -> bytes:
+    """A radiograph without its pixels and its name."""
+    return _json(
+        {
+            "mode": radiograph.image.mode,
+            "shown": radiograph.image.size,
+            "size": (radiograph.width, radiograph.height),
+            "examination": asdict(radiograph.examination) if radiograph.examination else None,
+            "notes": radiograph.notes,
+        }
+    )
+
+
+def reported(error: Exception, name: str) -> CovidNetLiteError:
+    """What to report of an exception from the work on ``name``."""
+    if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+        allowed = f"{limits.memory() // limits.MB} MB are allowed"
+        return ReaderDiedError(f"{name}: takes too much memory to decode; {allowed} ({limits.MEMORY})", Code.TOO_COSTLY)
+    return error if isinstance(error, CovidNetLiteError) else unforeseen(name, error)
+
+
+def encoded_error(error: CovidNetLiteError) -> bytes:
+    """An error, and the part of its cause that somebody asks for."""
+    cause = error.__cause__
+    return _json(
+        {
+            "error": next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS), "InputError"),
+            "message": str(error),
+            "code": error.code,
+            "reference": getattr(error, "reference", ""),
+            "trace": getattr(error, "trace", ""),
+            "cause": (cause.errno, cause.strerror or str(cause)) if isinstance(cause, OSError) else None,
+        }
+    )
+
+
+def decoded(answer: bytes, name: str, pixels: Callable[[int], bytes]) -> Radiograph | CovidNetLiteError:
+    """A radiograph, or the error to be raised here as there.
+
+    Args:
+        answer: what a reader sent.
+        name: of the radiograph.
+        pixels: gives so many bytes of gray levels or colours, or fewer where there are no more.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        content = json.loads(answer)
+        return _error(content) if "error" in content else _radiograph(content, name, pixels)
+    except OSError:  # the process is gone
+        raise
+    except Exception as error:  # nothing that it sends is trusted to fail in a way that was foreseen
+        raise ValueError("the answer is no radiograph") from error
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    # Notes are text with a code, which JSON would drop.
+    def noted(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: noted(inner) for key, inner in value.items()}
+        if isinstance(value, tuple):
+            return [noted(inner) for inner in value]
+        return [value.code.value, str(value)] if isinstance(value, Note) else value
+
+    return json.dumps(noted(content)).encode()
+
+
+def _radiograph(content: dict[str, Any], name: str, pixels: Callable[[int], bytes]) -> Radiograph:
+    from PIL import Image
+
+    mode, shown, size = content["mode"], _size(content["shown"]), _size(content["size"])
+    count = shown[0] * shown[1] * CHANNELS[mode]
+    if count > limits.memory():
+        raise ValueError("more than it may have decoded")
+    data = pixels(count)
+    if len(data) != count:
+        raise ValueError("its pixels contradict its size")
+    examination = _examination(content["examination"]) if content["examination"] is not None else None
+    image = Image.frombuffer(mode, shown, data, "raw", mode, 0, 1)
+    return Radiograph(image, name, *size, examination, _notes(content["notes"]))
+
+
+def _error(content: dict[str, Any]) -> CovidNetLiteError:
+    kind, message, code = KINDS[content["error"]], _text(content["message"]), CODES[content["code"]]
+    error: CovidNetLiteError
+    if kind is UnforeseenError:
+        reference = _text(content["reference"])
+        if not re.fullmatch("[0-9a-f]{8}", reference):  # it goes where nothing of a file may go
+            raise ValueError("no reference")
+        error = UnforeseenError(message, reference, _text(content["trace"]))
+    else:
+        error = kind(message, code)
+    if content["cause"] is not None:
+        number, words = content["cause"]
+        error.__cause__ = OSError(_whole(number), _text(words)) if number is not None else OSError(_text(words))
+    return error
+
+
+def _examination(content: dict[str, Any]) -> Examination:
+    texts = {name: _text(content[name]) for name in TEXTS}
+    code = CODES[content["code"]] if content["code"] is not None else None
+    return Examination(**texts, code=code, notes=_notes(content["notes"]))
+
+
+def _notes(content: list[Any]) -> tuple[Note, ...]:
+    return tuple(Note(CODES[code], _text(words)) for code, words in content)
+
+
+def _size(content: list[Any]) -> tuple[int, int]:
+    width, height = map(_whole, content)
+    if min(width, height) < 1 or width * height > limits.PIXELS:
+        raise ValueError("no size of a radiograph")
+    return width, height
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError("no whole number")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return value
