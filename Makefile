@@ -58,7 +58,7 @@ wheelhouse-arm64:
 	$(PIP) wheel --no-deps --wheel-dir $(WHEELHOUSE).part .
 	$(PIP) download --only-binary=:all: $(ARM64) --python-version $(PY) --implementation cp \
 	    --dest $(WHEELHOUSE).part "$$(echo $(WHEELHOUSE).part/covidnet_lite-*.whl)[$(EXTRAS)]"
-	cp examples/raspberry_pi/* $(WHEELHOUSE).part
+	cp examples/raspberry_pi/* examples/watch/* $(WHEELHOUSE).part
 	cd $(WHEELHOUSE).part && sha256sum * > SHA256SUMS
 	rm -rf $(WHEELHOUSE)
 	mv $(WHEELHOUSE).part $(WHEELHOUSE)
