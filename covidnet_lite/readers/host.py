@@ -1,13 +1,17 @@
 """Loaded by the process from which readers are forked, and only there: the decoders, once for all of them."""
 
 import signal
+from contextlib import suppress
+
+from PIL import Image, ImageOps  # noqa: F401
 
 from .. import radiograph  # noqa: F401
 
-try:
+Image.init()  # every format's plugin, which Pillow would load with the first file that needs it
+with suppress(ImportError):  # the extra dicom
     import pydicom.pixels  # noqa: F401
-except ImportError:
-    pass
+
+    from ..dicom_in import dicom_file  # noqa: F401
 
 # systemd sends SIGTERM to every process of a service. The service ends what it has in hand, and needs readers for it;
 # host and readers end with the service.
