@@ -148,6 +148,11 @@ def dicom_seeds(gray: np.ndarray[Any, Any], deep: np.ndarray[Any, Any]) -> dict[
             deep, f"{prefix}.4.90", imagecodecs.jpeg2k_encode(deep, codecformat="j2k", reversible=True)
         ),
     }
+    plain = pydicom.dcmread(io.BytesIO(found["DICOM 8"]))
+    plain.file_meta.TransferSyntaxUID = f"{prefix}.1.99"
+    buffer = io.BytesIO()
+    plain.save_as(buffer, enforce_file_format=True)
+    found["DICOM deflated"] = buffer.getvalue()
     rle = pydicom.dcmread(io.BytesIO(found["DICOM 16 implicit"]))
     rle.compress(f"{prefix}.5", generate_instance_uid=False)
     buffer = io.BytesIO()

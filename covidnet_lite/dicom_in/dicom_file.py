@@ -20,6 +20,7 @@ from ..image_in.picture import LUMINANCE
 from ..image_in.reduction import reduce, reduction
 from ..image_in.stretch import sample, stretch
 from . import examination, grays, pixels
+from .deflated import inflated
 from .elements import Elements, damaged
 from .examination import Examination
 from .pixels import Bits
@@ -27,7 +28,6 @@ from .pixels import Bits
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-DEFLATED = b"1.2.840.10008.1.2.1.99"  # a transfer syntax
 PIXEL_DATA = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")  # its tag, in either byte order
 # What a preamble begins with that makes the file another one too: programs, scripts, archives, pages and pictures.
 # TIFF is what the standard has in mind for it, and harmless.
@@ -66,7 +66,7 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
         InputError: the file is damaged, has no pixels, or more than one frame.
         MissingExtraError: pydicom, or a decoder it needs, is not installed.
     """
-    data = header(file, name)
+    data, file = _begun(file, name)
     found = Elements(data)
     try:
         examined = examination.read(data)
@@ -109,12 +109,17 @@ def _first_line(error: BaseException) -> str:
 
 
 def header(file: IO[bytes], name: str) -> Dataset:
-    """A DICOM file's elements before its pixels, where the file then stands.
+    """A DICOM file's elements before its pixels.
 
     Raises:
         InputError: this is no DICOM file, it is damaged, or it hides something.
         MissingExtraError: pydicom is not installed.
     """
+    return _begun(file, name)[0]
+
+
+def _begun(file: IO[bytes], name: str) -> tuple[Dataset, IO[bytes]]:
+    """The header, and the file where its pixels begin, inflated."""
     try:
         import pydicom
     except ImportError:
@@ -126,18 +131,13 @@ def header(file: IO[bytes], name: str) -> Dataset:
         raise InputError(
             f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read", Code.HIDDEN_FILE
         )
-    if DEFLATED in head:  # inflated as a whole before anything can be checked: a bomb
-        raise InputError(
-            f"{name}: is deflated as a whole, which is not read; export it with another transfer syntax",
-            Code.UNKNOWN_PIXELS,
-        )
-    file.seek(0)
     try:
-        data = pydicom.dcmread(limits.bounded(file, limits.ELEMENTS), stop_before_pixels=True)
+        file = limits.bounded(inflated(limits.bounded(file, limits.ELEMENTS), name), limits.ELEMENTS)
+        data = pydicom.dcmread(file, stop_before_pixels=True)
     except damaged() as error:
         raise _unreadable(name, error) from error
     limits.check_sequences(data, name)
-    return data
+    return data, file
 
 
 def _check_picture(found: Elements, file: IO[bytes], name: str) -> tuple[int, int]:

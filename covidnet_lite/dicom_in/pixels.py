@@ -80,9 +80,9 @@ def bits(header: Elements, name: str) -> Bits:
         InputError: it does not say, or contradicts itself, or they are of more or fewer bits than are read.
     """
     allocated, stored = header.needed("BitsAllocated", name), header.needed("BitsStored", name)
-    if not 8 <= stored <= allocated <= 16:
+    if not 8 <= stored <= allocated or allocated not in (8, 16):
         raise InputError(
-            f"{name}: stores {stored} of {allocated} bits a pixel; 8 to 16 are read; export it again",
+            f"{name}: stores {stored} of {allocated} bits a pixel; 8 to 16 are read, in 8 or 16; export it again",
             Code.UNKNOWN_PIXELS,
         )
     signed, high = header.needed("PixelRepresentation", name), header.whole("HighBit")

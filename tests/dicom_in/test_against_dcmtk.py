@@ -17,12 +17,14 @@ from dicoms import compressed, dataset, written
 from PIL import Image
 
 from covidnet_lite import radiograph
+from covidnet_lite.errors import InputError
 from covidnet_lite.image_in.stretch import limits
 
 pydicom = pytest.importorskip("pydicom")
 
 LITTLE, BIG, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
-RLE, LS, J2K, LOSSLESS = (f"1.2.840.10008.1.2.{n}" for n in ("5", "4.80", "4.90", "4.70"))
+DEFLATED, RLE, LS, J2K, LOSSLESS = (f"1.2.840.10008.1.2.{n}" for n in ("1.99", "5", "4.80", "4.90", "4.70"))
+JPEG, JPEG_12, LOSSLESS_14, NEAR_LS, LOSSY_J2K = (f"1.2.840.10008.1.2.4.{n}" for n in ("50", "51", "57", "81", "91"))
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +168,7 @@ def test_a_voi_table_that_begins_below_zero(dcm2pnm):
 
 
 @pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize("syntax", [LITTLE, IMPLICIT, BIG, RLE, LS, J2K])
+@pytest.mark.parametrize("syntax", [LITTLE, IMPLICIT, BIG, DEFLATED, RLE, LS, J2K])
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_transfer_syntaxes(dcm2pnm, syntax, bits, signed):
     plain = film(ramp(bits, signed), bits, 8 if bits == 8 else 16, signed=signed)
@@ -179,14 +181,80 @@ def test_transfer_syntaxes(dcm2pnm, syntax, bits, signed):
         )
         data.file_meta.TransferSyntaxUID = BIG
         data["PixelData"].VR = "OW"
-    elif syntax == IMPLICIT:
-        data.file_meta.TransferSyntaxUID = IMPLICIT
+    elif syntax in (IMPLICIT, DEFLATED):
+        data.file_meta.TransferSyntaxUID = syntax
     elif syntax != LITTLE:
         data.compress(syntax)
     wanted = theirs(dcm2pnm, plain, "+Wm")
     assert np.abs(ours(data) - wanted).max() <= 1
-    if syntax in (LITTLE, IMPLICIT, BIG, RLE):
+    if syntax in (LITTLE, IMPLICIT, BIG, DEFLATED, RLE):
         assert np.abs(theirs(dcm2pnm, data, "+Wm") - wanted).max() <= 1
+
+
+def smooth(bits: int) -> Any:
+    """Values without the edges of a ramp of many lines, as lossy codecs like them."""
+    y, x = np.mgrid[0:1:80j, 0:1:100j]
+    return (
+        (((1 << bits) - 1) * (0.5 + 0.45 * np.sin(5 * y) * np.cos(4 * x))).round().astype(f"u{1 if bits == 8 else 2}")
+    )
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    ("syntax", "bits"),
+    [(JPEG, 8), (JPEG_12, 12), (LOSSLESS_14, 8), (LOSSLESS_14, 16), (LOSSLESS, 12), (NEAR_LS, 8), (NEAR_LS, 12)],
+)
+def test_lossy_and_lossless_jpeg(syntax, bits, kind):
+    """Decoded by dcmtk's own programs for them; no window, so that the whole range is compared."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    program = shutil.which("dcml2pnm" if syntax == NEAR_LS else "dcmj2pnm")
+    if not program:
+        pytest.skip("needs Debian's dcmtk")
+    words = smooth(bits)
+    fields = {
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PhotometricInterpretation": kind,
+        "WindowCenter": 1 << bits - 1,
+        "WindowWidth": 1 << bits,
+    }
+    data: Any
+    if syntax == NEAR_LS:
+        data = dataset(words, **fields)
+        data.compress(syntax, jls_error=2)
+    else:
+        how: Any = {"level": 95}
+        if syntax not in (JPEG, JPEG_12):
+            how = {"lossless": True, "predictor": 1 if syntax == LOSSLESS else 4}
+        data = compressed(bytes(imagecodecs.jpeg8_encode(words, bitspersample=bits, **how)), syntax, words, **fields)
+    assert np.abs(ours(data) - theirs(program, data, "+Wi", "1")).max() <= 1
+
+
+def test_overlays_in_unused_bits_are_no_part_of_the_film(dcm2pnm):
+    values = ramp(12)
+    data = film(values, 12)
+    words = np.frombuffer(data.PixelData, "<u2").reshape(80, 100).copy()
+    words[20:60, 30:70] |= 1 << 13
+    data.PixelData = words.tobytes()
+    for tag, kind, value in (
+        (0x0010, "US", 80),
+        (0x0011, "US", 100),
+        (0x0040, "CS", "G"),
+        (0x0050, "SS", [1, 1]),
+        (0x0100, "US", 16),
+        (0x0102, "US", 13),
+    ):
+        data.add_new((0x6000, tag), kind, value)
+    assert np.abs(ours(data) - theirs(dcm2pnm, data, "+Wm")).max() <= 1
+    assert np.abs(ours(data) - ours(film(values, 12))).max() == 0
+
+
+@pytest.mark.parametrize("bits", [1, 12, 32, 64])
+def test_other_words_than_of_8_or_16_bits_are_refused(bits):
+    data = film(ramp(12), 12)
+    data.BitsAllocated, data.PixelData = bits, bytes(8 * 80 * 100)
+    with pytest.raises(InputError, match="bits a pixel"):
+        ours(data)
 
 
 def test_lossless_jpeg_that_keeps_all_allocated_bits(dcm2pnm):
@@ -242,6 +310,47 @@ def test_windows_against_pydicom(function, signed, centre, width):
     data = film(ramp(12, signed), 12, signed=signed, WindowCenter=centre, WindowWidth=width, VOILUTFunction=function)
     low, high = (-2048, 2047) if signed else (0, 4095)
     assert np.abs(ours(data) - (by_pydicom(data) - low) / (high - low) * 255).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_lossy_jpeg_2000_against_pydicom(bits, signed, kind):
+    """dcmtk has no decoder for it."""
+    low = -(1 << bits - 1) if signed else 0
+    data = film(
+        smooth(bits).astype(int) + low,
+        bits,
+        8 if bits == 8 else 16,
+        signed=signed,
+        PhotometricInterpretation=kind,
+        WindowCenter=low + (1 << bits - 1),
+        WindowWidth=1 << bits,
+    )
+    plain = ours(data)
+    data.compress(LOSSY_J2K, j2k_cr=[10])
+    high = low + (1 << bits) - 1
+    wanted = (by_pydicom(data) - low) / (high - low) * 255
+    wanted = 255 - wanted if kind == "MONOCHROME1" else wanted
+    assert np.abs(ours(data) - wanted).max() <= 1
+    assert np.abs(ours(data) - plain).max() < 20
+    assert np.abs(ours(data) - plain).max() > 0
+
+
+@pytest.mark.parametrize("syntax", [J2K, LOSSY_J2K])
+def test_colours_in_jpeg_2000_against_pydicom(syntax):
+    """YBR_RCT and YBR_ICT."""
+    y, x = np.mgrid[0:1:80j, 0:1:100j]
+    array = np.stack([90 + 80 * np.sin(5 * y), 120 + 60 * np.cos(3 * x), 60 + 90 * x * y], -1).astype(np.uint8)
+    data = dataset(array, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+    if syntax == LOSSY_J2K:
+        data.PhotometricInterpretation = "YBR_ICT"
+        data.compress(syntax, j2k_cr=[8])
+    else:
+        data.PhotometricInterpretation = "YBR_RCT"
+        data.compress(syntax)
+    rgb = pydicom.dcmread(io.BytesIO(written(data))).pixel_array
+    assert np.abs(ours(data) - np.asarray(Image.fromarray(rgb).convert("L"), int)).max() <= 1
 
 
 @pytest.mark.parametrize("slope", ["0.001", "-0.0002", "1e-5"])
