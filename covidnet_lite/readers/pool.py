@@ -20,6 +20,7 @@ import struct
 import sys
 import threading
 import time
+import warnings
 from contextlib import suppress
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
@@ -303,6 +304,7 @@ def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
     os.environ.update({limits.MEMORY: str(memory), limits.SECONDS: str(seconds)})  # the host's may be older
     for name in ("SIGINT", "SIGTERM"):  # the service ends us
         signal.signal(getattr(signal, name), signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # pydicom's quote the header, and end in the service's log
     with suppress(OSError):  # not Linux
         _be_first_to_go()
     _limit_memory()

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dicoms import made, stored
 from PIL import Image
 
 from covidnet_lite import limits, radiograph
@@ -196,6 +197,22 @@ def test_what_a_reader_would_have_to_load_is_there_before_it_starts() -> None:
     loaded = ("PIL.WebPImagePlugin", "PIL.ImageOps", "pydicom.pixels", "covidnet_lite.dicom_in.dicom_file")
     told = f"import sys, covidnet_lite.readers.host; sys.exit(not {set(loaded)} <= set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", told]).returncode == 0
+
+
+def test_what_pydicom_warns_of_does_not_reach_standard_error(tmp_path: Path) -> None:
+    (tmp_path / "odd.dcm").write_bytes(made(stored(), SpecificCharacterSet="DOE JANE"))
+    program = tmp_path / "service.py"
+    program.write_text(
+        "import sys\n"
+        "from covidnet_lite.readers.pool import Readers\n"
+        "if __name__ == '__main__':\n"
+        "    with Readers(1) as readers:\n"
+        "        print(readers.read(sys.argv[1]).width)\n"
+    )
+    command = [sys.executable, program, tmp_path / "odd.dcm"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
+    assert done.stdout == "100\n"
+    assert done.stderr == ""
 
 
 def test_nobody_waits_for_ever_for_a_free_reader(film_png: Path) -> None:
