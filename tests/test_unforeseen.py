@@ -178,6 +178,7 @@ def test_dicom_results_that_fail_cost_one_film(
         (watch.ResultFiles, "keep"),
         (watch.ResultFiles, "is_answered"),
         (watch.cases, "is_radiograph"),
+        (watch.archive, "is_archive"),
         (result_files, "_write"),
     ],
     ids=stage,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
+from covidnet_lite import cli, files
 from covidnet_lite.cases import Case, manifest_text, read_cases
 from covidnet_lite.errors import OutputError, ReviewError
 from covidnet_lite.web.review import Review, ReviewStore, check, export, keep_picture
@@ -124,6 +125,19 @@ def test_reviews_that_others_could_read_no_longer_are(tmp_path: Path) -> None:
     path.chmod(0o664)
     assert ReviewStore(path).latest() == [REVIEW]
     assert rights(path) == 0o600
+
+
+def test_serve_tidies_the_folder_of_kept_pictures_and_closes_it_to_others(tmp_path: Path) -> None:
+    keep = tmp_path / "keep"
+    keep.mkdir(0o755)
+    leftover, kept = keep / f"{files.TEMPORARY}half", keep / "whole.png"
+    for path in (leftover, kept):
+        path.write_bytes(b"")
+        path.chmod(0o644)
+    os.utime(leftover, (0, 0))
+    assert cli.main(["serve", "--model", "nano", "--keep", str(keep), "--port", "99999"]) != 0  # there is no such port
+    assert not leftover.exists()
+    assert (rights(keep), rights(kept)) == (0o700, 0o600)
 
 
 def test_the_manifest_holds_no_formula_and_is_read_as_it_was(film_png: Path, tmp_path: Path) -> None:
