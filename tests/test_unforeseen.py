@@ -248,7 +248,7 @@ def served(classifier: covidnet_lite.Classifier) -> Callable[[list[Path]], httpx
 
     def post(paths: list[Path]) -> httpx.Response:
         async def scene() -> httpx.Response:
-            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+            transport = httpx.ASGITransport(app=app)  # raises what uvicorn would log
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 parts = [("file", (path.name, path.read_bytes())) for path in paths]
                 return await client.post("/v1/classify?evidence=1", files=parts)
@@ -287,11 +287,14 @@ def test_a_request_that_fails_as_a_whole_says_under_which_reference(
 ) -> None:
     from covidnet_lite.web import api
 
-    surprise(api, "received")
-    answer = served(films)
-    assert answer.status_code == 500
-    assert "reference" in answer.json()["error"]
-    assert served(films).status_code == 200
+    for owner, name in ((api, "received"), (api.Api, "work")):
+        surprise(owner, name)
+        answer = served(films)
+        assert answer.status_code == 500
+        assert "reference" in answer.json()["error"]
+        assert answer.json()["code"] == "unforeseen"
+        assert SECRET not in answer.text
+        assert served(films).status_code == 200
 
 
 # node: the worker; tests/node/test_sender.py has the sender.

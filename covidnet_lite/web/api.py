@@ -124,6 +124,7 @@ class Api:
 
         Raises:
             HTTPException: 422 what was sent cannot be used; 500 the network cannot run; 504 it took too long.
+            Exception: whatever else the task raises; the application's last catch reports it.
         """
         try:
             with anyio.fail_after(self.settings.seconds):
@@ -134,9 +135,6 @@ class Api:
             raise HTTPException(500, str(error)) from error
         except CovidNetLiteError as error:
             raise HTTPException(422, str(error)) from error
-        except Exception as error:  # else uvicorn would log its words
-            told = unforeseen("the request", error)
-            raise HTTPException(500, str(told)) from told
 
 
 def only_file(upload: Upload) -> tuple[str, bytes]:

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..classifier import Classifier
 from ..errors import CovidNetLiteError
@@ -65,7 +65,20 @@ def create(classifier: Classifier, settings: Settings) -> ASGIApp:
         routes=routes,
         exception_handlers={HTTPException: _told, ClientDisconnect: _left, Exception: _broken},  # type: ignore[dict-item]
     )
-    return HearingOut(Guarded(application, settings, counted), settings.seconds)
+    return _LastCatch(HearingOut(Guarded(application, settings, counted), settings.seconds))
+
+
+class _LastCatch:
+    """Lets no exception through to uvicorn, which would log its words; Starlette does, after it has answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception as error:
+            unforeseen("the request", error)
 
 
 class _Static(StaticFiles):

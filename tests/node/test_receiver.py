@@ -275,6 +275,23 @@ def test_garbage_ends_only_its_own_connection(receiving: Receiving) -> None:
         assert associate(receiver.port, Verification).is_established
 
 
+def test_a_connection_that_fails_in_a_way_nobody_foresaw_closes_no_door(
+    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(said: bytes, tls: bool) -> bool:
+        if said == b"surprise":
+            raise KeyError(said)
+        return whole(said, tls)
+
+    whole = door.whole
+    monkeypatch.setattr(door, "whole", failing)
+    with receiving() as (receiver, _):
+        with socket.create_connection(("127.0.0.1", receiver.port), 10) as client:
+            client.sendall(b"surprise")
+            assert ended(client)
+        assert associate(receiver.port, Verification).is_established
+
+
 def test_with_tls_only_tls_gets_in_and_only_with_a_known_certificate(
     receiving: Receiving, certificates: dict[str, Tls], small_film: Path, dcmtk: None
 ) -> None:
