@@ -22,6 +22,12 @@ def beyond_order(n: int, above: int) -> tuple[float, float, float]:
     return (above + 1) / (n + 1), low, high
 
 
+def counted(count: int, n: int) -> tuple[float, float, float]:
+    """A share as it was counted, and its 95 % interval (Clopper and Pearson, Biometrika 1934)."""
+    low = beta_interval(count, n - count + 1)[0] if count else 0.0
+    return count / n, low, beta_interval(count + 1, n - count)[1] if count < n else 1.0
+
+
 def beta_interval(a: int, b: int, level: float = 0.95) -> Interval:
     """The middle ``level`` of Beta(a, b), for whole ``a`` and ``b`` of 1 or more."""
     return _beta_quantile(a, b, (1 - level) / 2), _beta_quantile(a, b, (1 + level) / 2)
@@ -56,17 +62,18 @@ def fisher(a: int, n: int, b: int, m: int) -> float:
     return min(1.0, float(shares[as_rare].sum() / shares.sum()))
 
 
-def kolmogorov_smirnov(first: Array, second: Array) -> float:
+def kolmogorov_smirnov(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     """Two-sided p-value that two samples are of one distribution (Smirnov, 1939); exact, and with ties too large.
 
     Counts the orders of both samples, as paths through a lattice, whose distributions stay nearer to each other
     (Hodges, Arkiv foer Matematik 1958).
     """
-    n, m = len(first), len(second)
+    samples = np.asarray(first, float), np.asarray(second, float)
+    n, m = (len(one) for one in samples)
     if not n or not m:
         return 1.0
-    both = np.concatenate([first, second])
-    below = [np.searchsorted(np.sort(one), both, "right") for one in (first, second)]
+    both = np.concatenate(samples)
+    below = [np.searchsorted(np.sort(one), both, "right") for one in samples]
     # In whole numbers, lest a rounding decide: the distance times n times m.
     reached = int(np.abs(below[0] * m - below[1] * n).max())
     j = np.arange(m + 1)

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from .. import files
 from ..errors import SiteError
@@ -37,6 +36,7 @@ class Site:
     Attributes:
         name: of the site.
         network, sha256: the network's name and the hash of its file; it fits no other.
+        negative: the network's class that means "no finding".
         date: of the fit, ``2026-11-30``.
         radiographs: normals that it was fitted on.
         shift: added to the logits, one value a class.
@@ -52,6 +52,7 @@ class Site:
     name: str
     network: str
     sha256: str
+    negative: str
     date: str
     radiographs: int
     shift: tuple[float, ...]
@@ -67,8 +68,9 @@ class Site:
     def __post_init__(self) -> None:
         if not (_text(self.name) and len(self.name) <= LONGEST_NAME and "\\" not in self.name):
             raise ValueError(f"name must be 1 to {LONGEST_NAME} printable characters without \\, not {self.name!r}")
-        if not _text(self.network):
-            raise ValueError(f"network must be a name, not {self.network!r}")
+        for name in ("network", "negative"):
+            if not _text(getattr(self, name)):
+                raise ValueError(f"{name} must be a name, not {getattr(self, name)!r}")
         if not (isinstance(self.sha256, str) and re.fullmatch("[0-9a-f]{64}", self.sha256)):
             raise ValueError(f"sha256 must be 64 hexadecimal digits, not {self.sha256!r}")
         datetime.date.fromisoformat(self.date)
@@ -104,7 +106,9 @@ class Site:
             )
         point, guard = manifest.operating_point, manifest.guard
         try:
-            if point is None or len(self.shift) != len(manifest.labels):
+            if point is None or point.negative != self.negative:
+                raise ValueError(f"{self.negative} is not what means no finding to it")
+            if len(self.shift) != len(manifest.labels):
                 raise ValueError(f"shift needs one value for each of {', '.join(manifest.labels)}")
             if (guard is None) != (self.guard_limit is None):
                 raise ValueError("guard_limit and the network's guard go together")
@@ -151,6 +155,7 @@ class Site:
             "name": self.name,
             "network": self.network,
             "sha256": self.sha256,
+            "negative": self.negative,
             "date": self.date,
             "radiographs": self.radiographs,
             "ill": self.ill,
