@@ -83,6 +83,11 @@ def _add_fit(actions: Any) -> None:
         ("ill-called-normal", "of the ill, where they are labelled (default: what the network was fitted for)"),
     ):
         fit.add_argument(f"--{name}", type=float, metavar="SHARE", help=f"{name.replace('-', ' ')}: share {meaning}")
+    fit.add_argument(
+        "--fewer-alarms",
+        action="store_true",
+        help="without labels, also call fewer ill than the network alone; misses more of the ill",
+    )
     options.memory(fit)
     options.threads(fit)
     options.network(fit)
@@ -167,7 +172,8 @@ def _asked(args: argparse.Namespace, classifier: Classifier) -> Asked:
 
     from .site.fit import asked_by
 
-    wanted = {name: getattr(args, name) for name in ("normal_called_ill", "normal_called_normal", "ill_called_normal")}
+    names = ("normal_called_ill", "normal_called_normal", "ill_called_normal", "fewer_alarms")
+    wanted = {name: getattr(args, name) for name in names}
     return replace(
         asked_by(classifier.manifest), **{name: share for name, share in wanted.items() if share is not None}
     )
@@ -200,6 +206,8 @@ def seen(result: Prediction | Failure, label: str = "") -> Seen:
 def summary(fitted: Fit, classifier: Classifier) -> Iterator[str]:
     """What was fitted, and how far it may be off, a line each."""
     from .percent import percent
+    from .site.fit import asked_by
+    from .site.rule import NORMAL_CALLED_ILL
 
     site, point, guard = fitted.site, classifier.manifest.operating_point, classifier.manifest.guard
     assert point is not None
@@ -217,6 +225,8 @@ def summary(fitted: Fit, classifier: Classifier) -> Iterator[str]:
         yield "  how many of the ill are called normal takes labels to know; no more than by the network alone"
     if site.reference.of == "normals":
         yield "  days will be compared by what is refused alone; give the films of ordinary days with --usual for more"
+    if not site.ill and site.rates[NORMAL_CALLED_ILL][0] > asked_by(classifier.manifest).normal_called_ill + 0.01:
+        yield "  that many normals are called ill by the network alone; fewer take --labelled, or --fewer-alarms"
     for remark in fitted.remarks:
         yield f"  note: {remark}"
 

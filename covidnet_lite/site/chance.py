@@ -34,19 +34,14 @@ def beta_interval(a: int, b: int, level: float = 0.95) -> Interval:
 
 
 def _beta_quantile(a: int, b: int, share: float) -> float:
-    low, high = 0.0, 1.0
+    # A Beta below x is a binomial of a + b - 1 draws of probability x with at least a successes.
+    n, successes = a + b - 1, np.arange(a, a + b)
+    ways, low, high = _log_choose(n, successes), 0.0, 1.0
     for _ in range(50):
-        middle = (low + high) / 2
-        # A Beta below x is a binomial of a + b - 1 draws with at least a successes.
-        low, high = (middle, high) if _at_least(a, a + b - 1, middle) < share else (low, middle)
+        x = (low + high) / 2
+        below = np.exp(ways + successes * np.log(x) + (n - successes) * np.log1p(-x)).sum()
+        low, high = (x, high) if below < share else (low, x)
     return (low + high) / 2
-
-
-def _at_least(k: int, n: int, p: float) -> float:
-    if not 0 < p < 1:
-        return float(p >= 1 or k == 0)
-    i = np.arange(k, n + 1)
-    return float(np.exp(_log_choose(n, i) + i * np.log(p) + (n - i) * np.log1p(-p)).sum())
 
 
 def _log_choose(n: int, k: Array) -> Array:

@@ -14,7 +14,7 @@ from ..network.manifest import Manifest
 from ..network.model import Model
 from ..network.operating_point import NEVER, OperatingPoint
 from .reference import reference
-from .rule import Asked, Rule, check_separation, log_odds, odds, rule, share_of
+from .rule import Asked, Rule, check_separation, check_shift, log_odds, odds, rule, share_of
 from .sample import Sample, Seen, check_contradictions, check_labels, check_level, sample
 from .site import Site
 
@@ -118,6 +118,7 @@ def _rule(
     def at(temperature: float) -> Rule:
         return rule(odds(healthy / temperature, negative), odds(sick / temperature, negative), point, asked)
 
+    check_shift(odds(healthy / manifest.temperature, negative), point, asked)
     if len(ill):
         check_separation(odds(healthy, negative), odds(sick, negative))
     labels = [*([point.negative] * len(well)), *(one.label for one in ill)]

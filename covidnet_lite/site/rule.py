@@ -3,8 +3,11 @@
 Normals alone suffice, for two things can be read off them: from which score on a stated share of the site's normals is
 called ill, and up to which a stated share is called normal. Both are order statistics: whatever the distribution, the
 shares hold on average (conformal risk control; Angelopoulos et al., ICLR 2024), and how far they may be off with so few
-radiographs is known exactly (:func:`covidnet_lite.site.chance.beyond_order`). Normals say nothing of the site's ill
-patients: without labels, nothing is called normal that the network alone would not call so.
+radiographs is known exactly (:func:`covidnet_lite.site.chance.beyond_order`).
+
+Normals say nothing of the site's ill patients, and ill patients among them look like a site whose normals score high.
+So without labels both thresholds may only fall: nothing is called normal that the network alone would not call so, and
+all that it calls ill still is. A site that wants fewer false alarms gives labels, or says so.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ Array = npt.NDArray[Any]
 # -1.2 (their normals score higher than training's) to 2.1 (docs/site.md); the rest is for chance with 30 radiographs.
 MOST_HIGHER, MOST_LOWER = 1.5, 3.0
 ILL_CALLED_NORMAL, NORMAL_CALLED_ILL = "ill called normal", "normal called ill"
-NORMAL_CALLED_NORMAL = "normal called normal"
+NORMAL_CALLED_NORMAL, ILL_CALLED_ILL = "normal called normal", "ill called ill"
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,13 @@ class Asked:
         normal_called_ill: of its normals.
         normal_called_normal: of its normals, at most.
         ill_called_normal: of those with an opacity; counts where they are labelled.
+        fewer_alarms: also without labels, call fewer ill than the network alone where too many normals are called so.
     """
 
     normal_called_ill: float = 0.07
     normal_called_normal: float = 0.6
     ill_called_normal: float = 0.1
+    fewer_alarms: bool = False
 
     def __post_init__(self) -> None:
         shares = self.normal_called_ill, self.normal_called_normal, self.ill_called_normal
@@ -81,12 +86,14 @@ def rule(well: Array, ill: Array, point: OperatingPoint, asked: Asked) -> Rule:
         asked: what the site asks for.
 
     Raises:
-        SiteError: the films are too few for it, or the site is farther off than any that the network was judged on.
+        SiteError: the films are too few for it.
     """
     positive, reached = _threshold(well, asked.normal_called_ill)
     rates = {NORMAL_CALLED_ILL: reached}
     called_normal, called_ill = -log_odds(point.negative_from), log_odds(point.positive_from)  # by the network alone
-    _check_shift(called_ill - positive, point)
+    if positive > called_ill and not len(ill) and not asked.fewer_alarms:
+        positive = called_ill
+        rates[NORMAL_CALLED_ILL] = counted(int((well > positive).sum()), len(well))
     if len(ill):
         at, rates[ILL_CALLED_NORMAL] = _threshold(-ill, asked.ill_called_normal)
         negative = -at
@@ -98,6 +105,8 @@ def rule(well: Array, ill: Array, point: OperatingPoint, asked: Asked) -> Rule:
     if negative > positive:  # what is not called normal is called ill
         positive = negative
         rates[NORMAL_CALLED_ILL] = counted(int((well > positive).sum()), len(well))
+    if len(ill):
+        rates[ILL_CALLED_ILL] = counted(int((ill > positive).sum()), len(ill))
     # The middle between the thresholds comes to lie where the network's is, as far as what is called normal is then
     # likelier to be so than not, and what is called ill too.
     shift = (called_normal + called_ill) / 2 - (negative + positive) / 2
@@ -112,7 +121,13 @@ def _threshold(scores: Array, share: float) -> tuple[float, Rate]:
     return at, beyond_order(len(scores), int((scores > at).sum()))
 
 
-def _check_shift(shift: float, point: OperatingPoint) -> None:
+def check_shift(well: Array, point: OperatingPoint, asked: Asked) -> None:
+    """Whether a site's normals score about as those of some hospital that the network was judged on.
+
+    Raises:
+        SiteError: they are farther off.
+    """
+    shift = log_odds(point.positive_from) - _threshold(well, asked.normal_called_ill)[0]
     if not -MOST_HIGHER <= shift <= MOST_LOWER:
         way = "higher" if shift < 0 else "lower"
         raise SiteError(

@@ -84,6 +84,8 @@ class Site:
         for name in ("negative_from", "positive_from"):
             if not (number(getattr(self, name)) and 0 < getattr(self, name) <= NEVER):
                 raise ValueError(f"{name} must be above 0 and at most {NEVER:g}, not {getattr(self, name)!r}")
+        if not (isinstance(self.alone_from, Mapping) and all(number(share) for share in self.alone_from.values())):
+            raise ValueError(f"alone_from must map labels to shares, not {self.alone_from!r}")
         if self.guard_limit is not None and not (number(self.guard_limit) and self.guard_limit > 0):
             raise ValueError(f"guard_limit must be above 0, not {self.guard_limit!r}")
         for name, rate in self.rates.items():
