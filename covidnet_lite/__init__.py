@@ -19,12 +19,14 @@ from .errors import (
     NotAChestRadiograph,
     OutputError,
     SettingsError,
+    SiteError,
     UnforeseenError,
 )
 
 if TYPE_CHECKING:
     from .classifier import Classifier, classify
     from .prediction import Failure, Prediction
+    from .site.site import Site
 
 __version__ = "0.1.0"
 
@@ -40,12 +42,20 @@ __all__ = [
     "OutputError",
     "Prediction",
     "SettingsError",
+    "Site",
+    "SiteError",
     "UnforeseenError",
     "classify",
 ]
 
 # Imported on first use, so that `import covidnet_lite` costs nothing.
-_LAZY = {"Classifier": "classifier", "classify": "classifier", "Prediction": "prediction", "Failure": "prediction"}
+_LAZY = {
+    "Classifier": "classifier",
+    "classify": "classifier",
+    "Prediction": "prediction",
+    "Failure": "prediction",
+    "Site": "site.site",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ from .network.manifest import Manifest
 from .network.preprocess import prepare
 from .prediction import Failure, Prediction, judge
 from .radiograph import Source
+from .site import site as sites
+from .site.site import Site
 from .unforeseen import unforeseen
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Classifier:
         exact: bool = False,
         edgetpu: str | None = None,
         read: Callable[..., radiograph.Radiograph] | None = None,
+        site: Site | str | os.PathLike[str] | None = None,
     ) -> None:
         """Loads a network.
 
@@ -78,13 +81,18 @@ class Classifier:
                 ``pci:N`` or ``:N``; ``None`` for the first found.
             read: reads a radiograph in place of :func:`covidnet_lite.radiograph.read`, as
                 :meth:`covidnet_lite.readers.pool.Readers.read` does in a process of its own.
+            site: the hospital, or the path of its file, by whose thresholds it answers (docs/site.md).
 
         Raises:
+            SiteError: the site's file cannot be used, or was fitted for another network.
             ModelError: the network is missing, damaged or contradicts its manifest.
             BackendError: no runtime takes it, or there is no Edge TPU for one that needs it.
         """
         self.model = models.load(model, manifest)
-        self.manifest = self.model.manifest
+        self.site = sites.read(site) if isinstance(site, (str, os.PathLike)) else site
+        manifest = self.model.manifest
+        self.manifest = self.site.applied(manifest, self.model.sha256) if self.site else manifest
+        self.heard: Callable[[Prediction], None] | None = None  # is told each prediction
         self._runtime, self._threads, self._edgetpu = runtime, threads, edgetpu
         self._orphans: list[Interpreter] = []
         self._spares: list[Interpreter] = []  # of one thread, for classify_many
@@ -107,6 +115,11 @@ class Classifier:
     def labels(self) -> tuple[str, ...]:
         """The classes, in the order of the logits."""
         return self.manifest.labels
+
+    @property
+    def identity(self) -> str:
+        """What tells its answers from those of another: the network's SHA-256, and the site's if there is one."""
+        return self.model.sha256 + (f"+{self.site.digest}" if self.site else "")
 
     @property
     def runtime(self) -> str:
@@ -163,7 +176,10 @@ class Classifier:
 
     def _one(self, img: Source, wait: bool) -> Prediction:
         try:
-            return self._judge(self._prepare(img), wait)
+            result = replace(self._judge(self._prepare(img), wait), site=self.site)
+            if self.heard:
+                self.heard(result)
+            return result
         except CovidNetLiteError:
             raise
         except Exception as error:
@@ -277,8 +293,8 @@ def _ms(start: float) -> float:
 
 
 @lru_cache(maxsize=4)
-def _cached(model: str, runtime: str | None, threads: int | None) -> Classifier:
-    return Classifier(model, runtime, threads)
+def _cached(model: str, runtime: str | None, threads: int | None, site: Site | None) -> Classifier:
+    return Classifier(model, runtime, threads, site=site)
 
 
 def classify(
@@ -286,9 +302,11 @@ def classify(
     model: str | os.PathLike[str] = models.DEFAULT,
     runtime: str | None = None,
     threads: int | None = None,
+    site: Site | str | os.PathLike[str] | None = None,
 ) -> Prediction:
     """Classifies one radiograph; the network stays loaded for the next call.
 
     See :class:`Classifier` for the arguments and the errors.
     """
-    return _cached(os.fspath(model), runtime, threads).classify(img)
+    at = sites.read(site) if isinstance(site, (str, os.PathLike)) else site
+    return _cached(os.fspath(model), runtime, threads, at).classify(img)

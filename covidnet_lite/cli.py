@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__, exit_codes, limits, options
+from . import __version__, exit_codes, limits, options, site_command
 from .codes import Code
 from .errors import BenchmarkError, CovidNetLiteError, InputError, OutputError
 from .exit_codes import BAD_FILE, OK, USAGE
@@ -111,6 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     options.memory(classify)
     options.threads(classify)
     options.network(classify)
+    options.site(classify)
     classify.set_defaults(run=_classify)
 
     benchmark = commands.add_parser(
@@ -148,11 +149,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="one report for a bug report",
         description="Prints board, CPU, Python, runtimes and model hashes, to paste into a bug report.",
     )
+    options.site(doctor)
     doctor.set_defaults(run=_doctor)
 
     watch_command.add(commands)
     serve.add(commands)
     node.add(commands)
+    site_command.add(commands)
     return parser
 
 
@@ -179,7 +182,9 @@ def _classify(args: argparse.Namespace) -> int:
         files.check_folder(folder)
     code, progress = OK, not args.quiet and len(paths) > 1 and sys.stderr is not None and sys.stderr.isatty()
     with silent_runtime() as err:
-        classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
+        classifier = Classifier(
+            args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu, site=args.site
+        )
         writer = output.writer(args.format, sys.stdout, classifier.labels, args.timings)
         for i, result in enumerate(classifier.classify_many(paths)):
             if progress:
@@ -325,6 +330,6 @@ def _doctor(args: argparse.Namespace) -> int:
     from .machine import doctor
 
     with silent_runtime():
-        report = doctor.report()
+        report = doctor.report(args.site)
     print(report)
     return OK

@@ -69,6 +69,7 @@ class Code(str, Enum):
     UNFORESEEN = "unforeseen", "failed in a way that was not foreseen; the log has more"
     MISSING_EXTRA = "missing-extra", "a decoder or another optional part that it needs is not installed"
     UNUSABLE_NETWORK = "unusable-network", "the network cannot be used"
+    UNUSABLE_SITE = "unusable-site", "the site cannot be fitted, or its file cannot be used with the network"
     UNUSABLE_RUNTIME = "unusable-runtime", "no TFLite runtime can run the network"
     UNUSABLE_DATA = "unusable-data", "the data set cannot be used as it is"
     NOT_CONVERTED = "not-converted", "the network cannot be converted"

@@ -41,6 +41,12 @@ class ModelError(CovidNetLiteError):
     code = Code.UNUSABLE_NETWORK
 
 
+class SiteError(CovidNetLiteError):
+    """A site cannot be fitted, or its file is missing, damaged, of another version, or for another network."""
+
+    code = Code.UNUSABLE_SITE
+
+
 class BackendError(CovidNetLiteError):
     """No TFLite runtime is installed, or the one asked for cannot run the model."""
 

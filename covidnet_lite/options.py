@@ -37,3 +37,12 @@ def threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, metavar="N", help="threads for one inference (default: one a core, four at most)"
     )
+
+
+def site(parser: argparse.ArgumentParser) -> None:
+    """By whose thresholds it answers."""
+    parser.add_argument(
+        "--site",
+        metavar="FILE",
+        help="answer by the thresholds of this hospital (see: covidnet-lite site fit; default: the network's own)",
+    )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from .radiograph import Source
+    from .site.site import Site
 
 DISCLAIMER = "Research use only; not a medical device."
 
@@ -58,6 +59,7 @@ class Prediction:
             abstains or the network does not say.
         notes: what was left aside in reading the file, or its header does not say, in words.
         code: of the reason; ``None`` where there is none.
+        site: the hospital by whose thresholds it was answered, or ``None`` for the network's own.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Prediction:
     track_record: str | None = None
     notes: tuple[Note, ...] = ()
     code: Code | None = None
+    site: Site | None = None
 
     @property
     def label(self) -> str | None:
@@ -189,6 +192,7 @@ class Prediction:
             "timings_ms": {k: round(v, 3) for k, v in self.timings.items()},
             "model": self.model,
             "sha256": self.sha256,
+            **({"site": self.site.to_dict()} if self.site else {}),
             **({"examination": self.examination.to_dict()} if self.examination else {}),
             **({"notes": list(self.notes), "note_codes": [n.code for n in self.notes]} if self.notes else {}),
             "note": DISCLAIMER,

@@ -45,7 +45,7 @@ from covidnet_lite.network.guard import Guard
 from covidnet_lite.network.input_spec import InputSpec
 from covidnet_lite.network.manifest import seal
 from covidnet_lite.network.model import Model
-from covidnet_lite.network.operating_point import NEVER, OperatingPoint
+from covidnet_lite.network.operating_point import NEVER, OperatingPoint, least_threshold
 from covidnet_lite.prediction import calibrated, softmax
 from training.data import supervision
 from training.fit.recipe import Recipe, read_recipe
@@ -230,20 +230,6 @@ def operating_point(
             "method": "conformal risk control on validation films",
         },
     )
-
-
-def least_threshold(scores: Array, risk: float) -> float:
-    """The least threshold that at most ``risk`` of films like these are expected to reach.
-
-    Conformal risk control with the loss "reaches the threshold": ``(count + 1) / (n + 1) <= risk``.
-    """
-    n = len(scores)
-    most = int(np.floor(risk * (n + 1) - 1))
-    if most < 0:
-        return NEVER
-    if most >= n:
-        return 1e-6
-    return float(np.nextafter(np.sort(scores)[n - 1 - most], 1.0))
 
 
 def _rounded_up(share: float) -> float:

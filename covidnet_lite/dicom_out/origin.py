@@ -107,17 +107,22 @@ def _text(header: Dataset, keyword: str) -> str:
 
 
 def uid(origin: Dataset, prediction: Prediction, kind: str) -> str:
-    """A UID that follows from the source, the network and the kind of thing."""
+    """A UID that follows from the source, the network, the site and the kind of thing."""
     from pydicom.uid import generate_uid
 
-    return str(generate_uid(entropy_srcs=[str(origin.SOPInstanceUID), prediction.sha256, kind]))
+    return str(generate_uid(entropy_srcs=[str(origin.SOPInstanceUID), *_by(prediction), kind]))
+
+
+def _by(prediction: Prediction) -> list[str]:
+    """The hashes of the network and, where there is one, of the site: another of either gives another result."""
+    return [prediction.sha256, *([prediction.site.digest] if prediction.site else [])]
 
 
 def device(prediction: Prediction) -> str:
-    """The UID of the observer: this version with this network."""
+    """The UID of the observer: this version with this network, at this site."""
     from pydicom.uid import generate_uid
 
-    return str(generate_uid(entropy_srcs=[NAME, __version__, prediction.sha256]))
+    return str(generate_uid(entropy_srcs=[NAME, __version__, *_by(prediction)]))
 
 
 def identity(origin: Dataset, prediction: Prediction, kind: str) -> dict[str, Any]:

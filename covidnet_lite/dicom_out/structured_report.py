@@ -90,7 +90,7 @@ def _group(prediction: Prediction, origin: Dataset) -> Any:
         sr.AlgorithmIdentification(
             name=dicom_origin.NAME,
             version=f"{__version__}, network {prediction.model}",
-            parameters=[f"network SHA-256 {prediction.sha256}"],
+            parameters=[f"network SHA-256 {prediction.sha256}", *_site(prediction)],
         )
     )
     for text in (_explanation(prediction), _examined(prediction), DISCLAIMER):
@@ -98,6 +98,12 @@ def _group(prediction: Prediction, origin: Dataset) -> Any:
             sr.TextContentItem(codes.DCM.Comment, text, relationship_type=sr.RelationshipTypeValues.CONTAINS)
         )
     return group
+
+
+def _site(prediction: Prediction) -> list[str]:
+    """By whose thresholds it was answered, if not by the network's own."""
+    site = prediction.site
+    return [f"thresholds of site {site.name}, fitted {site.date}, SHA-256 {site.digest}"] if site else []
 
 
 def _status(prediction: Prediction) -> Any:

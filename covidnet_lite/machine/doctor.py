@@ -10,14 +10,18 @@ from ..errors import CovidNetLiteError
 from ..network import edgetpu, model
 from ..network.interpreter import RUNTIMES, Interpreter, available_cores, find_runtime, installed_runtimes
 from ..network.lungs import load_finder
+from ..site import site as sites
 from . import board
 from .board import installed
 
 PACKAGES = ("numpy", "Pillow", "pydicom", *(package for _, package in RUNTIMES.values()))
 
 
-def report() -> str:
-    """Board, processor and their state, Python, packages, runtimes and what each makes of each network, Edge TPU."""
+def report(site: str | None = None) -> str:
+    """Board, processor and their state, Python, packages, runtimes and what each makes of each network, Edge TPU.
+
+    And what is in the file of a ``site``.
+    """
     lines = [
         f"covidnet-lite  {__version__}",
         f"board          {board.board()}",
@@ -35,7 +39,20 @@ def report() -> str:
     if not installed_runtimes():
         lines.append("runtimes       none; pip install ai-edge-litert")
     lines.append(f"Edge TPU       {_edge_tpu()}")
+    if site is not None:
+        lines.append(f"site           {_site(site)}")
     return "\n".join(lines)
+
+
+def _site(path: str) -> str:
+    try:
+        site = sites.read(path)
+    except CovidNetLiteError as error:
+        return str(error)
+    here = next((name for name, digest in model.shipped().items() if digest == site.sha256), None)
+    return f"{site} for {site.network}" + (
+        f", which is {here} of this package" if here else "; no network of this package"
+    )
 
 
 def _edge_tpu() -> str:

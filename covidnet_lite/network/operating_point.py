@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..percent import percent
 
 NEVER = 1.01  # a threshold above 1: no probability reaches it
@@ -108,6 +111,20 @@ class OperatingPoint:
     def to_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""
         return asdict(self)
+
+
+def least_threshold(scores: npt.NDArray[Any], risk: float) -> float:
+    """The least threshold that at most ``risk`` of films like these are expected to reach.
+
+    Conformal risk control with the loss "reaches the threshold": ``(count + 1) / (n + 1) <= risk``.
+    """
+    n = len(scores)
+    most = int(np.floor(risk * (n + 1) - 1))
+    if most < 0:
+        return NEVER
+    if most >= n:
+        return 1e-6
+    return float(np.nextafter(np.sort(scores)[n - 1 - most], 1.0))
 
 
 def _check(name: str, value: object, most: float) -> None:

@@ -21,6 +21,12 @@ def add(commands: Any) -> None:
     parser.add_argument("--host", metavar="ADDRESS", help="the address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, metavar="N", help="the port to listen on (default: 11112; 0: any)")
     parser.add_argument(
+        "--site",
+        type=Path,
+        metavar="FILE",
+        help="answer by the thresholds of this hospital (see: covidnet-lite site fit)",
+    )
+    parser.add_argument(
         "--check", action="store_true", help="try settings, queue, neural network, port and PACS, and stop"
     )
     parser.set_defaults(run=run)
@@ -45,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     tables |= {name: getattr(args, name) for name in options if getattr(args, name) is not None}
     if args.queue:
         tables["queue"] = str(args.queue.absolute())
+    if args.site:
+        tables["network"] = {**tables.get("network", {}), "site": str(args.site.absolute())}
     if args.pacs:
         tables["pacs"] = {**tables.get("pacs", {}), **settings.pacs(args.pacs)}
     told = settings.build(tables, args.settings.absolute().parent if args.settings else Path.cwd())

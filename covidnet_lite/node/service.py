@@ -10,6 +10,7 @@ from .. import __version__
 from ..classifier import Classifier
 from ..dicom_out import results as dicom_results
 from ..readers.pool import Readers
+from ..site.drift import Report, following
 from .queue import Queue
 from .receiver import Receiver
 from .sender import Sender
@@ -33,8 +34,10 @@ class Node:
         self._settings, self._stop = settings, threading.Event()
         self._readers = Readers()
         self._classifier = Classifier(
-            network.model, network.runtime or None, network.threads or None, read=self._readers.read
+            network.model, network.runtime or None, network.threads or None, read=self._readers.read, site=network.site
         )
+        if drift := following(self._classifier.site, _log_drift):
+            self._classifier.heard = drift.add
         self._queue = Queue(settings.queue, settings.limits)
         try:
             self._sender = Sender(settings, self._queue, self._stop)
@@ -50,7 +53,8 @@ class Node:
         pacs = f"{told.pacs.ae_title}@{told.pacs.host}:{told.pacs.port}{' (TLS)' if told.pacs.tls else ''}"
         return (
             f"{told.ae_title} on {told.host} port {self._receiver.port}{' (TLS)' if told.tls else ''}, "
-            f"results to {pacs}, covidnet-lite {__version__}, network {self._classifier.model.name}; "
+            f"results to {pacs}, covidnet-lite {__version__}, network {self._classifier.model.name}"
+            f"{f' at site {self._classifier.site}' if self._classifier.site else ''}; "
             f"{counts['received']} films to classify, {counts['outgoing']} to send, {counts['failed']} set aside"
         )
 
@@ -92,3 +96,8 @@ class Node:
         self._receiver.stop()
         self._queue.close()
         self._readers.close()
+
+
+def _log_drift(report: Report) -> None:
+    if report.drifted:
+        log.warning("drift: %s", report)

@@ -84,11 +84,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Net:
-    """The network that classifies, as for ``covidnet_lite.Classifier``; no runtime, no threads: its own choice."""
+    """The network that classifies, as for ``covidnet_lite.Classifier``; no runtime, no threads: its own choice.
+
+    ``site`` is the file of the hospital by whose thresholds it answers.
+    """
 
     model: str = DEFAULT
     runtime: str = ""
     threads: int = 0
+    site: Path | None = None
 
 
 @dataclass(frozen=True)

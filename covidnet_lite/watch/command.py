@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import options
 from ..exit_codes import OK
+
+if TYPE_CHECKING:
+    from ..site.drift import Report
+    from .mqtt import Publisher
 
 LEFT = 1  # exit code: something is left to be done or delivered
 PATIENCE = 10.0  # seconds for results to be delivered at the end; with --once, a minute
@@ -54,6 +60,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     options.memory(watch)
     options.threads(watch)
     options.network(watch)
+    options.site(watch)
     watch.set_defaults(run=run)
 
 
@@ -92,6 +99,7 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
     from ..classifier import Classifier
     from ..quiet import silent_runtime
     from ..readers.pool import Readers
+    from ..site.drift import following
     from . import folder as watch
     from . import mqtt
     from .result_files import ResultFiles
@@ -102,7 +110,9 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
     with ExitStack() as stack:
         err = stack.enter_context(silent_runtime())
         reading = stack.enter_context(Readers())
-        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read)
+        classifier = Classifier(
+            args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read, site=args.site
+        )
 
         def say(text: str) -> None:
             print(f"covidnet-lite: {text}", file=err, flush=True)
@@ -112,6 +122,8 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
             broker = mqtt.broker(args.mqtt, args.topic or mqtt.TOPIC, args.tls, args.ca)
             publisher = mqtt.Publisher(broker, results, say)
             publisher.start()
+        if drift := following(classifier.site, lambda report: _tell_drift(report, say, publisher)):
+            classifier.heard = drift.add
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         say(f"watching {args.folder} with {classifier.model.name}. Research use only; not a medical device.")
@@ -125,6 +137,14 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
 
 def _tell(text: str) -> None:
     print(text, file=sys.stdout, flush=True)
+
+
+def _tell_drift(report: Report, say: Callable[[str], None], publisher: Publisher | None) -> None:
+    """What a day was like, once it is over: to the log where it differs from the site's fit, to the broker always."""
+    if report.drifted:
+        say(f"drift: {report}")
+    if publisher:
+        publisher.tell_drift(report.to_dict())
 
 
 def _seconds(text: str) -> float:

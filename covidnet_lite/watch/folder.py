@@ -139,7 +139,7 @@ class Watch:
         """
         self._folder, self._results, self._classifier = folder, results, classifier
         self._say, self._warn, self._deliver = say, warn or say, deliver
-        self._network = classifier.model.sha256
+        self._network = classifier.identity
         self._settled = Settled(folder.settle)
         self._done: dict[str, Stamp] = {}
         self._later: dict[str, tuple[float, str]] = {}  # name -> when to try again, what was wrong

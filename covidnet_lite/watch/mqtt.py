@@ -30,7 +30,19 @@ USER, PASSWORD = "COVIDNET_LITE_MQTT_USER", "COVIDNET_LITE_MQTT_PASSWORD"  # env
 TOPIC = "covidnet-lite"
 PUBLISHED = (
     *("name", "status", "label", "labels", "code", "reason", "reference", "probabilities", "extent", "extent_error"),
-    *("place", "track_record", "distance", "view", "timings_ms", "model", "sha256", "notes", "note_codes", "note"),
+    *(
+        "place",
+        "track_record",
+        "distance",
+        "view",
+        "timings_ms",
+        "model",
+        "sha256",
+        "site",
+        "notes",
+        "note_codes",
+        "note",
+    ),
 )
 NUMBERS = ("probabilities", "extent", "extent_error", "place")
 ONLINE, OFFLINE = "online", "offline"
@@ -44,7 +56,8 @@ class Broker:
     """Where results go.
 
     Attributes:
-        topic: results go to ``TOPIC/result``; whether somebody is watching, to ``TOPIC/status``, retained.
+        topic: results go to ``TOPIC/result``; whether somebody is watching, to ``TOPIC/status``, retained; with a site,
+            what the last day was like, to ``TOPIC/drift``, retained.
         tls: encrypt; the broker's certificate is checked against ``ca`` (PEM), or what the system trusts.
     """
 
@@ -117,6 +130,7 @@ class Publisher:
         self._context = _context(to)
         # Only the thread looks at these, once it runs; others hand things to its loop.
         self._waiting: dict[Path, None] = {}  # in order; a result written anew waits once
+        self._drift: str | None = None  # of the last day that is over, until it is told
         self._end: float | None = None  # when to give up
         self._loop, self._news, self._ending = asyncio.new_event_loop(), asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="covidnet-lite-mqtt", daemon=True)
@@ -130,6 +144,10 @@ class Publisher:
         """Takes the file of a result."""
         self._loop.call_soon_threadsafe(self._take, path)
 
+    def tell_drift(self, report: dict[str, Any]) -> None:
+        """Takes what a day was like, compared with the site's fit; of several that wait, the last is told."""
+        self._loop.call_soon_threadsafe(self._take_drift, json.dumps(report, ensure_ascii=False))
+
     def close(self, patience: float) -> int:
         """Ends, when all is delivered or after so many seconds; how many results still wait, as files."""
         if self._thread.is_alive():
@@ -139,6 +157,10 @@ class Publisher:
 
     def _take(self, path: Path) -> None:
         self._waiting[path] = None
+        self._news.set()
+
+    def _take_drift(self, told: str) -> None:
+        self._drift = told
         self._news.set()
 
     def _finish(self, end: float) -> None:
@@ -197,6 +219,9 @@ class Publisher:
             if time.monotonic() - told >= HEARTBEAT:  # the will of a connection lost before may come late
                 await self._tell(connection, ONLINE)
                 told = time.monotonic()
+            if told_drift := self._drift:
+                await connection.publish(f"{self._broker.topic}/drift", told_drift, retain=True)
+                self._drift = None if self._drift is told_drift else self._drift
             if path := next(iter(self._waiting), None):
                 await self._deliver(connection, path)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from ..evidence import heatmap
 from ..evidence.maps import merged
 from ..network.interpreter import available_cores
 from ..prediction import DISCLAIMER, Failure, Prediction
+from ..site.drift import Report, following
 from ..unforeseen import unforeseen
 from . import metrics
 from .settings import Settings
@@ -29,6 +31,7 @@ from .turnstile import Turnstile
 from .uploads import NamedBytes, Upload, received
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 PART = 256 << 10  # bytes sent at a time; more only when the client has taken it
 SCREEN = (1536, 1536)  # pixels; a picture for a screen is not reduced below this
@@ -40,6 +43,8 @@ class Api:
     def __init__(self, classifier: Classifier, settings: Settings) -> None:
         self.classifier, self.settings = classifier, settings
         self.metrics = metrics.Metrics()
+        self._drift = following(classifier.site, _log_drift)
+        classifier.heard = self._drift.add if self._drift else None
         # Half of the room is for what decoding makes of it.
         self.turnstile = Turnstile(max(32 << 20, settings.most_bytes), settings.waiting)
         self._workers = CapacityLimiter(available_cores())
@@ -67,6 +72,7 @@ class Api:
             "version": __version__,
             "model": self.classifier.model.name,
             "sha256": self.classifier.model.sha256,
+            "site": self.classifier.site.to_dict() if self.classifier.site else None,
             "licence": manifest.licence,
             "labels": list(manifest.labels),
             "threshold": manifest.threshold,
@@ -93,6 +99,7 @@ class Api:
             "upload_bytes": ("Bytes of uploads in memory.", float(self.turnstile.inside)),
             "uploads_waiting": ("Uploads that wait for room.", float(self.turnstile.queued)),
             "resident_memory_bytes": ("Memory of the process.", metrics.resident_bytes()),
+            **(self._drift.gauges() if self._drift else {}),
         }
         model = {"name": self.classifier.model.name, "sha256": self.classifier.model.sha256, "version": __version__}
         return Response(self.metrics.text(gauges, model), media_type=metrics.TYPE)
@@ -135,6 +142,11 @@ class Api:
             raise HTTPException(500, str(error)) from error
         except CovidNetLiteError as error:
             raise HTTPException(422, str(error)) from error
+
+
+def _log_drift(report: Report) -> None:
+    if report.drifted:
+        log.warning("drift: %s", report)
 
 
 def only_file(upload: Upload) -> tuple[str, bytes]:

@@ -18,6 +18,12 @@ _NUMBER: Node = {"type": "number"}
 _COUNT: Node = {"type": "integer", "minimum": 0}
 _DIGEST: Node = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _SHARE: Node = {"type": "number", "minimum": 0, "maximum": 1}
+_SITE: Node = {
+    "type": "object",
+    "properties": {"name": _TEXT, "sha256": _DIGEST},
+    "required": ["name", "sha256"],
+    "additionalProperties": False,
+}
 
 
 def document(labels: Sequence[str], settings: Settings, negative: str | None = None) -> Node:
@@ -179,6 +185,7 @@ def _schemas(labels: Sequence[str], negative: str | None) -> Node:
             "reference": _TEXT,
             "model": _TEXT,
             "sha256": _DIGEST,
+            "site": _SITE,
             "evidence": _or_null(_by_label(shown, evidence)),
             "extent": _or_null(_SHARE),
             "extent_error": _or_null(_SHARE),
@@ -203,6 +210,7 @@ def _schemas(labels: Sequence[str], negative: str | None) -> Node:
             "version": _TEXT,
             "model": _TEXT,
             "sha256": _DIGEST,
+            "site": _or_null(_SITE),
             "licence": _TEXT,
             "labels": {"type": "array", "items": _TEXT},
             "threshold": _NUMBER,

@@ -1,0 +1,222 @@
+"""What a site's own radiographs bring: ``python benchmarks/site_fit.py --data SIIM EXTERNAL OLD``.
+
+Draws n normals of a hospital, fits a site on them as ``covidnet-lite site fit`` does, and judges it on the other films
+of the same hospital; the draws are repeated. Prints the tables of docs/site.md. ``--data`` names the folders with the
+manifests; beside one may lie ``rsna_normal.csv`` with films whose label is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
+
+import numpy as np
+import numpy.typing as npt
+
+from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.classifier import Classifier
+from covidnet_lite.errors import SiteError
+from covidnet_lite.network.manifest import Manifest
+from covidnet_lite.network.model import Model
+from covidnet_lite.prediction import softmax
+from covidnet_lite.site.fit import asked_by, fit
+from covidnet_lite.site.rule import odds, share_of
+from covidnet_lite.site.sample import Seen
+from covidnet_lite.site_command import look
+
+Array = npt.NDArray[Any]
+Chosen = tuple[list[Seen], list[Seen]]  # normals, and labelled films if any
+Figures = tuple[float, float, float, float]  # shares: well not ill, ill ill, well normal, ill normal
+
+NORMALS = (30, 100, 200)
+ILL = ("pneumonia", "covid", "opacity")
+# In words -> source of the normals, source of the ill, split or "" for all.
+HOSPITALS = {
+    "NIH (RSNA normals, boxed opacities)": ("rsna_normal", "nih_boxed", ""),
+    "NIH (reports' labels)": ("nih_chestxray14", "nih_chestxray14", ""),
+    "Guangzhou (children)": ("guangzhou_pediatric", "guangzhou_pediatric", ""),
+    "Valencia, own hospitals, test films": ("siim_bimcv", "siim_bimcv", "test"),
+}
+FEWER = "--fewer-alarms"
+HEAD = ("normals not called ill", "ill called ill", "normals called normal", "ill called normal")
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """A hospital's films, as the network alone sees them; ``patients`` one for each of ``well``."""
+
+    name: str
+    well: list[Seen]
+    patients: list[str]
+    ill: list[Seen]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Judge sites that are fitted on few radiographs.")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders with a manifest.csv")
+    parser.add_argument("--model", nargs="+", default=["base", "nano"], help="networks (default: base nano)")
+    parser.add_argument("--draws", type=int, default=200, help="of normals, for each row (default: 200)")
+    args = parser.parse_args(argv)
+    cases = [case for folder in args.data for case in read_cases(folder)]
+    wrong = {
+        case.path for folder in args.data for case in _mislabelled(folder / "rsna_normal.csv") if case.label != "normal"
+    }
+    for name in args.model:
+        classifier = Classifier(name)
+        hospitals = list(_hospitals(classifier, [case for case in cases if case.path not in wrong]))
+        print(f"\n### {classifier.model.name}\n\n{head(('hospital', 'fitted on', 'fits refused', *HEAD))}")
+        for hospital in hospitals:
+            print(row(hospital.name, "network alone", "", figures(hospital.well, hospital.ill, classifier.manifest)))
+            for n in NORMALS:
+                print(tabulate(hospital, f"{n} normals", classifier.model, args.draws, n), flush=True)
+            print(tabulate(hospital, "80 normals, 20 ill among them", classifier.model, args.draws, 80, hidden=20))
+            print(tabulate(hospital, "100 normals and 100 ill, labelled", classifier.model, args.draws, 100, 100))
+        print(f"\n{head(('hospital', 'another rule, with 100 normals', 'fits refused', *HEAD))}")
+        for hospital in hospitals:
+            for words, rule in OTHERS.items():
+                print(tabulate(hospital, words, classifier.model, args.draws, 100, judge=rule), flush=True)
+            words = f"{FEWER}; 20 of 100 are ill"
+            print(tabulate(hospital, words, classifier.model, args.draws, 80, hidden=20, judge=OTHERS[FEWER]))
+    return 0
+
+
+def _mislabelled(path: Path) -> list[Case]:
+    if not path.is_file():
+        return []
+    return [replace(case, label=case.fields["label_in_manifest"]) for case in read_cases(path)]
+
+
+def _hospitals(classifier: Classifier, cases: Sequence[Case]) -> Iterator[Hospital]:
+    for name, (well, ill, split) in HOSPITALS.items():
+        normals = [c for c in cases if c.source == well and c.label == "normal" and c.split.startswith(split)]
+        opacities = [c for c in cases if c.source == ill and c.label in ILL and c.split.startswith(split)]
+        if normals and opacities:
+            known = {*classifier.labels}
+            labels = [c.label if c.label in known else f"not {classifier.manifest.negative}" for c in opacities]
+            yield Hospital(
+                name,
+                look(classifier, [c.path for c in normals]),
+                [c.patient or str(c.path) for c in normals],
+                look(classifier, [c.path for c in opacities], labels),
+            )
+
+
+def tabulate(
+    hospital: Hospital,
+    words: str,
+    model: Model,
+    draws: int,
+    n: int,
+    labelled: int = 0,
+    hidden: int = 0,
+    judge: Callable[[Chosen, list[Seen], list[Seen], Model], Figures] | None = None,
+) -> str:
+    """A row: a site fitted on ``n`` normals, judged on the films of other patients, again and again.
+
+    Args:
+        labelled: ill films that are given with their labels.
+        hidden: ill films that are given as normals.
+        judge: another rule.
+    """
+    rng, found, refused = np.random.default_rng(0), [], 0
+    if n > 0.8 * len(hospital.well):
+        return row(hospital.name, words, "too few films", None)
+    for _ in range(draws):
+        chosen = set(rng.permutation(len(hospital.well))[:n].tolist())
+        patients = {hospital.patients[i] for i in chosen}
+        sick = set(rng.permutation(len(hospital.ill))[: labelled + hidden].tolist())
+        ill = [hospital.ill[i] for i in sorted(sick)]
+        normals = [hospital.well[i] for i in sorted(chosen)] + [replace(one, label="") for one in ill if hidden]
+        well_left = [one for i, one in enumerate(hospital.well) if hospital.patients[i] not in patients]
+        ill_left = [one for i, one in enumerate(hospital.ill) if i not in sick]
+        try:
+            found.append((judge or fitted)((normals, ill if labelled else []), well_left, ill_left, model))
+        except SiteError:
+            refused += 1
+    return row(hospital.name, words, f"{refused} of {draws}", np.array(found) if found else None)
+
+
+def fitted(chosen: Chosen, well: list[Seen], ill: list[Seen], model: Model, fewer_alarms: bool = False) -> Figures:
+    """The figures of a site fitted as it is shipped."""
+    asked = replace(asked_by(model.manifest), fewer_alarms=fewer_alarms)
+    site = fit(model, asked, *chosen, date="2026-11-30").site
+    return figures(well, ill, site.applied(model.manifest, model.sha256), model.manifest)
+
+
+def figures(well: list[Seen], ill: list[Seen], manifest: Manifest, alone: Manifest | None = None) -> Figures:
+    """How a manifest answers films, of which the probabilities by the network ``alone`` are known."""
+    point, shares = manifest.operating_point, []
+    assert point is not None
+    for films in (well, ill):
+        p = _shares(films, manifest, alone or manifest)[:, manifest.labels.index(point.negative)]
+        called_ill, normal = 1 - p >= point.positive_from, p >= point.negative_from
+        shares.append((called_ill.sum() / len(films), normal.sum() / len(films)))
+    return 1 - shares[0][0], shares[1][0], shares[0][1], shares[1][1]
+
+
+def _shares(films: list[Seen], manifest: Manifest, alone: Manifest) -> Array:
+    told = np.array([one.probabilities for one in films if one.probabilities])
+    shift = np.subtract(manifest.correction or 0, alone.correction or 0)
+    return np.asarray(softmax(alone.temperature * np.log(np.maximum(told, 1e-300)) + shift, manifest.temperature))
+
+
+def _moved(by: Callable[[Array, float, float], float], free: bool) -> Callable[..., Figures]:
+    """Both thresholds moved by the same amount in log-odds; unless ``free``, normal is never called from less."""
+
+    def judge(chosen: Chosen, well: list[Seen], ill: list[Seen], model: Model) -> Figures:
+        manifest = model.manifest
+        point = manifest.operating_point
+        assert point is not None
+        negative = manifest.labels.index(point.negative)
+
+        def scores(films: list[Seen]) -> Array:
+            return odds(np.log(_shares(films, manifest, manifest)), negative)
+
+        normal, positive = (float(np.log(s / (1 - s))) for s in (1 - point.negative_from, point.positive_from))
+        shift = by(scores(chosen[0]), normal, positive)
+        normal_from = 1 - share_of(normal - shift if free else min(normal - shift, normal))
+        moved = replace(point, negative_from=float(normal_from), positive_from=float(share_of(positive - shift)))
+        return figures(well, ill, replace(manifest, operating_point=moved))
+
+    return judge
+
+
+# The shares of training's normals below the network's two thresholds are 0.6 and 0.93, as far as they can be known.
+OTHERS: dict[str, Callable[..., Figures]] = {
+    FEWER: partial(fitted, fewer_alarms=True),
+    "both thresholds moved by the 93 % quantile": _moved(lambda x, _, high: high - float(np.quantile(x, 0.93)), True),
+    "the same, normal never from less": _moved(lambda x, _, high: high - float(np.quantile(x, 0.93)), False),
+    "both moved by the 60 % quantile": _moved(lambda x, low, _: low - float(np.quantile(x, 0.6)), True),
+    "both moved by a normal distribution's 93 %": _moved(
+        lambda x, _, high: high - float(x.mean() + 1.476 * x.std(ddof=1)), True
+    ),
+}
+
+
+def head(cells: Sequence[str]) -> str:
+    """The first two lines of a table."""
+    return f"| {' | '.join(cells)} |\n|{'---|' * len(cells)}"
+
+
+def row(name: str, words: str, refused: str, found: Any) -> str:
+    """One line; of many draws, the mean and what 95 % of them lie between."""
+    if found is None:
+        told = ["-"] * len(HEAD)
+    elif np.ndim(found) == 1:
+        told = [f"{share:.2f}" for share in found]
+    else:
+        spans = np.quantile(found, [0.025, 0.975], axis=0).T
+        told = [f"{m:.2f} ({low:.2f}-{high:.2f})" for m, (low, high) in zip(np.mean(found, axis=0), spans)]
+    return f"| {' | '.join((name, words, refused, *told))} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

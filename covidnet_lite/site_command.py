@@ -1,0 +1,283 @@
+"""``covidnet-lite site``: fits a network to a hospital, and looks whether that still holds."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import options
+from .exit_codes import OK
+
+if TYPE_CHECKING:
+    from .classifier import Classifier
+    from .prediction import Failure, Prediction
+    from .site.drift import Report
+    from .site.fit import Fit
+    from .site.rule import Asked
+    from .site.sample import Seen
+    from .site.site import Site
+
+DRIFT = 4  # exit code: a day differs from the fit beyond chance
+
+FIT_EXAMPLES = """examples:
+  covidnet-lite site fit --normal normals/ --name "St. Elsewhere"
+  covidnet-lite site fit --normal normals/ --usual last-week/ -o site.json
+  covidnet-lite site fit --normal normals/ --labelled manifest.csv --model nano -o nano-site.json
+  covidnet-lite classify ward/ --site site.json"""
+WATCH_EXAMPLES = """examples:
+  covidnet-lite watch inbox/ --site site.json
+  covidnet-lite site watch inbox/ --site site.json
+
+exit codes:
+  0  no day differs from the fit beyond chance
+  4  at least one does"""
+
+
+def add(commands: Any) -> None:
+    """Adds the command to those of the command line."""
+    site = commands.add_parser(
+        "site",
+        help="fit a network to a hospital, and see whether the fit still holds",
+        description="A score moves with the hospital: fits thresholds on a site's own radiographs, on this machine.",
+    )
+    actions = site.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_fit(actions)
+    _add_watch(actions)
+
+
+def _add_fit(actions: Any) -> None:
+    fit = actions.add_parser(
+        "fit",
+        help="write a site's file",
+        description="Fits the thresholds of a site on 30 to 200 of its own normal radiographs, and writes them to a "
+        "file for --site. Says how far they may be off with so few. Research use only; not a medical device.",
+        epilog=FIT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fit.add_argument(
+        "--normal", type=Path, required=True, metavar="DIR", help="radiographs that the site's readers call normal"
+    )
+    fit.add_argument(
+        "--labelled",
+        type=Path,
+        metavar="MANIFEST",
+        help="radiographs with labels: a CSV with file and label, or a folder",
+    )
+    fit.add_argument(
+        "--usual", type=Path, metavar="DIR", help="all radiographs of ordinary days, ill and well, to compare days with"
+    )
+    fit.add_argument("--name", default="unnamed", help="of the site; stands in its results (default: unnamed)")
+    fit.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("site.json"),
+        metavar="FILE",
+        help="where to write (default: site.json)",
+    )
+    for name, meaning in (
+        ("normal-called-ill", "of the site's normals (default: what the network was fitted for)"),
+        ("normal-called-normal", "of the site's normals, at most (default: 0.6)"),
+        ("ill-called-normal", "of the ill, where they are labelled (default: what the network was fitted for)"),
+    ):
+        fit.add_argument(f"--{name}", type=float, metavar="SHARE", help=f"{name.replace('-', ' ')}: share {meaning}")
+    fit.add_argument(
+        "--fewer-alarms",
+        action="store_true",
+        help="without labels, also call fewer ill than the network alone; misses more of the ill",
+    )
+    options.memory(fit)
+    options.threads(fit)
+    options.network(fit)
+    fit.set_defaults(run=run_fit)
+
+
+def _add_watch(actions: Any) -> None:
+    watch = actions.add_parser(
+        "watch",
+        help="compare each day's results with the fit",
+        description="Compares the results of each day, as covidnet-lite watch keeps them, with those of the fit: "
+        "refusals, answers and distances. Reports what differs beyond chance, and changes nothing.",
+        epilog=WATCH_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    watch.add_argument("folder", type=Path, metavar="DIR", help="where covidnet-lite watch keeps its results")
+    watch.add_argument("--site", type=Path, required=True, metavar="FILE", help="the site's file")
+    watch.add_argument("--json", action="store_true", help="print a line of JSON for each day")
+    watch.set_defaults(run=run_watch)
+
+
+def run_fit(args: argparse.Namespace) -> int:
+    """Fits a site and writes its file; the exit code.
+
+    Raises:
+        SiteError: the radiographs do not suffice, or a site fitted on them would do harm.
+        InputError, DatasetError: there are none where they should be.
+        ModelError, BackendError: the network cannot be used.
+        OutputError: the file cannot be written.
+    """
+    import datetime
+
+    from . import cases, files
+    from .classifier import Classifier
+    from .quiet import silent_runtime
+    from .site import site as sites
+    from .site.fit import fit
+
+    if args.output.is_dir():
+        args.output = args.output / "site.json"
+    files.check_folder(args.output.parent)
+    with silent_runtime() as err:
+        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu)
+        folders = {where: _radiographs(where) for where in (args.normal, args.usual) if where}
+        labelled = cases.read_cases(args.labelled) if args.labelled else []
+        print(f"looking at {sum(map(len, folders.values())) + len(labelled)} radiographs ...", file=err, flush=True)
+        fitted = fit(
+            classifier.model,
+            _asked(args, classifier),
+            look(classifier, folders[args.normal]),
+            look(classifier, [case.path for case in labelled], [case.label for case in labelled]),
+            look(classifier, folders[args.usual]) if args.usual else (),
+            args.name,
+            datetime.date.today().isoformat(),
+        )
+    sites.write(args.output, fitted.site)
+    print("\n".join((*summary(fitted, classifier), f"written to {args.output}; use it with --site {args.output}")))
+    return OK
+
+
+def _radiographs(where: Path) -> list[Path]:
+    """The radiographs in a folder and those below it, by path.
+
+    Raises:
+        InputError: there are none.
+    """
+    from . import cases
+    from .codes import Code
+    from .errors import InputError
+    from .output import OURS
+
+    found = sorted(
+        p for p in where.rglob("*") if not p.name.endswith(OURS) and p.is_file() and cases.is_radiograph(str(p))
+    )
+    if not found:
+        raise InputError(f"{where}: holds no radiograph; name the folder that they lie in", Code.NO_PICTURE)
+    return found
+
+
+def _asked(args: argparse.Namespace, classifier: Classifier) -> Asked:
+    from dataclasses import replace
+
+    from .site.fit import asked_by
+
+    names = ("normal_called_ill", "normal_called_normal", "ill_called_normal", "fewer_alarms")
+    wanted = {name: getattr(args, name) for name in names}
+    return replace(
+        asked_by(classifier.manifest), **{name: share for name, share in wanted.items() if share is not None}
+    )
+
+
+def look(classifier: Classifier, paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Seen]:
+    """What a network, without a site, makes of radiographs; ``labels`` one each, if there are any."""
+    results = classifier.classify_many([str(path) for path in paths])
+    return [seen(result, label) for result, label in zip(results, labels or [""] * len(paths))]
+
+
+def seen(result: Prediction | Failure, label: str = "") -> Seen:
+    """What a site is fitted on, of one result."""
+    import hashlib
+
+    from .prediction import Failure
+    from .site.drift import kind_of
+    from .site.sample import Seen
+
+    if isinstance(result, Failure):
+        return Seen(result.name, result.name, "failed", label=label)
+    # Two files with one picture, re-encoded or not, give the same numbers down to the last digit; two pictures do not.
+    shares = tuple(result.probabilities.values())
+    evidence = b"" if result.evidence is None else result.evidence.tobytes()
+    numbers = repr((shares, result.distance)).encode() + evidence
+    key = hashlib.sha256(numbers).hexdigest() if result.distance is not None or evidence else result.name
+    return Seen(result.name, key, kind_of(result), shares, result.distance, label, result.code)
+
+
+def summary(fitted: Fit, classifier: Classifier) -> Iterator[str]:
+    """What was fitted, and how far it may be off, a line each."""
+    from .percent import percent
+    from .site.fit import asked_by
+    from .site.rule import NORMAL_CALLED_ILL
+
+    site, point, guard = fitted.site, classifier.manifest.operating_point, classifier.manifest.guard
+    assert point is not None
+    yield f"site {site} for {site.network}"
+    for name, (share, low, high) in site.rates.items():
+        of = site.ill if name.startswith("ill") else site.radiographs
+        yield f"  {name}: {percent(share)} expected; {percent(low)} to {percent(high)} with {of} radiographs (95 %)"
+    yield f"  {point.negative} from {percent(site.negative_from)} (network alone: {percent(point.negative_from)})"
+    yield f"  not {point.negative} from {percent(site.positive_from)} (network alone: {percent(point.positive_from)})"
+    yield f"  shift of the log-odds of {point.negative}: {sum(site.shift) / site.temperature:+.2f}"
+    if guard and site.guard_limit != guard.limit:
+        limits = f"{site.guard_limit:.2f} (network alone: {guard.limit:.2f})"
+        yield f"  the guard lets pass distances up to {limits}; look at what it refused"
+    if not site.ill:
+        yield "  how many of the ill are called normal takes labels to know; no more than by the network alone"
+    if site.reference.of == "normals":
+        yield "  days will be compared by what is refused alone; give the films of ordinary days with --usual for more"
+    if not site.ill and site.rates[NORMAL_CALLED_ILL][0] > asked_by(classifier.manifest).normal_called_ill + 0.01:
+        yield "  that many normals are called ill by the network alone; fewer take --labelled, or --fewer-alarms"
+    for remark in fitted.remarks:
+        yield f"  note: {remark}"
+
+
+def run_watch(args: argparse.Namespace) -> int:
+    """Compares day after day with the fit; the exit code says whether one differs.
+
+    Raises:
+        SiteError: the site's file cannot be used.
+        InputError: there are no results of this site.
+    """
+    import json
+
+    from .codes import Code
+    from .errors import InputError
+    from .site import site as sites
+
+    site = sites.read(args.site)
+    reports = list(days(args.folder, site))
+    if not reports:
+        raise InputError(
+            f"{args.folder}: holds no result given with {args.site}; run: covidnet-lite watch DIR --site {args.site}",
+            Code.NO_PICTURE,
+        )
+    for report in reports:
+        print(json.dumps(report.to_dict(), ensure_ascii=False) if args.json else report)
+    return DRIFT if any(report.drifted for report in reports) else OK
+
+
+def days(folder: Path, site: Site) -> list[Report]:
+    """The report on each day, by the dates of the radiographs' files, of which results of this site are kept."""
+    import datetime
+
+    from .site.drift import Drift
+    from .watch import result_files
+
+    kept = []
+    for path in folder.rglob("*" + result_files.SUFFIX):
+        told = result_files.load(path)
+        if told and told["file"] and isinstance(told.get("site"), dict) and told["site"].get("sha256") == site.digest:
+            date = datetime.date.fromtimestamp(told["file"]["changed_ns"] / 1e9)
+            kept.append((date, _kind(told, site.negative), told.get("distance")))
+    reports: list[Report] = []
+    drift = Drift(site.reference, site.negative, reports.append)
+    for date, kind, distance in sorted(kept, key=lambda one: one[0]):
+        drift.count(kind, distance, date)
+    drift.end()
+    return reports
+
+
+def _kind(told: dict[str, Any], negative: str) -> str:
+    """As :func:`covidnet_lite.site.drift.kind_of`, of a result that was kept."""
+    labels = told.get("labels")
+    return str(told.get("status")) if not labels else "negative" if labels == [negative] else "positive"
