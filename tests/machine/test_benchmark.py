@@ -121,6 +121,11 @@ def test_the_row_is_of_the_fastest_number_of_threads(measured: Benchmark) -> Non
     assert (row["edgetpu"], row["sha256"]) == ("no", "a" * 12)
 
 
+def test_the_row_holds_no_formula(measured: Benchmark) -> None:
+    (row,) = csv.DictReader(io.StringIO(benchmark.row(replace(measured, model="=2+5"))))
+    assert row["model"] == "'=2+5"
+
+
 def test_what_the_machine_does_not_say_is_left_empty_in_the_row(measured: Benchmark) -> None:
     silent = board.State(None, None, None, None)
     found = replace(measured, before=silent, after=silent, peak_mib=None, machine=replace(measured.machine, mhz=None))
