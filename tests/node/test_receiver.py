@@ -26,6 +26,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from benchmarks.bad_clients import request
 from benchmarks.orthanc import program
 from covidnet_lite.errors import SettingsError
 from covidnet_lite.node import door
@@ -341,6 +342,7 @@ def test_an_association_that_is_silent_gives_way(receiving: Receiving, monkeypat
     monkeypatch.setattr(door, "YIELDS", 0.5)
     with receiving(limits=Limits(free_mb=0, associations=2, per_address=2)) as (receiver, _):
         held = [associate(receiver.port, Verification) for _ in range(2)]
+        assert held[0].send_c_echo().Status == 0x0000
         time.sleep(0.6)
         assert held[1].send_c_echo().Status == 0x0000
         another = associate(receiver.port, Verification)
@@ -366,6 +368,55 @@ def test_associations_that_never_ask_for_anything_keep_nobody_out(
         time.sleep(0.5)
         assert len(receiver._server.active_associations) <= 4
         assert idle[-1].is_established
+
+
+def asking(port: int, address: str) -> socket.socket:
+    """A connection from an address of this machine that has asked for an association."""
+    client = socket.create_connection(("127.0.0.1", port), 10, (address, 0))
+    client.sendall(request())
+    return client
+
+
+def test_of_those_that_never_ask_the_oldest_goes_wherever_it_comes_from(
+    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "FIRST_MESSAGE", 0.1)
+    with receiving(limits=Limits(free_mb=0, associations=2)) as (receiver, _):
+        idle = []
+        for number in range(1, 4):
+            idle.append(asking(receiver.port, f"127.0.1.{number}"))
+            assert idle[-1].recv(1) == b"\2"  # accepted
+            time.sleep(0.3)
+        assert ended(idle[0])
+        assert len(receiver._server.active_associations) == 2
+
+
+def test_no_more_associations_from_one_address_than_allowed(
+    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "YIELDS", 60.0)
+    with receiving(limits=Limits(free_mb=0, associations=9, per_address=2)) as (receiver, _):
+        held = [associate(receiver.port, Verification) for _ in range(2)]
+        assert all(association.send_c_echo().Status == 0x0000 for association in held)
+        third = asking(receiver.port, "127.0.0.1")
+        assert asking(receiver.port, "127.0.1.1").recv(1) == b"\2"  # accepted
+        third.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            third.recv(1)
+        held.pop().release()
+        third.settimeout(10)
+        assert third.recv(1) == b"\2"
+
+
+def test_no_more_connections_wait_from_one_address_than_allowed(
+    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "FIRST", 60.0)
+    with receiving(limits=Limits(free_mb=0, per_address=1)) as (receiver, _):
+        silent = [socket.create_connection(("127.0.0.1", receiver.port)) for _ in range(door.EACH + 2)]
+        assert ended(silent[0])
+        assert ended(silent[1])
+        assert len(receiver._server._visitors) == door.EACH
 
 
 def test_an_address_or_port_that_is_not_ours_is_told(settings: Settings, tmp_path: Path) -> None:

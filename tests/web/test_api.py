@@ -105,6 +105,15 @@ def test_a_client_that_never_finishes_its_request_is_hung_up_on_and_others_are_s
             assert b" 408 " in slow.recv(4096)
 
 
+@pytest.mark.slow
+def test_a_client_that_never_begins_its_request_is_hung_up_on() -> None:
+    with serving() as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as silent:
+            silent.settimeout(30)  # ten are allowed
+            assert silent.recv(1) == b""
+
+
 def test_the_limit_of_a_request_is_none_of_the_start() -> None:
     with serving("--timeout", 0.01) as server:
         assert server.client.get("/healthz").status_code == 200
