@@ -186,7 +186,8 @@ def _classify(args: argparse.Namespace) -> int:
             args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu, site=args.site
         )
         writer = output.writer(args.format, sys.stdout, classifier.labels, args.timings)
-        for i, result in enumerate(classifier.classify_many(paths)):
+        keep = bool(args.heatmap or args.dicom_out)
+        for i, result in enumerate(classifier.classify_many(paths, keep_images=keep)):
             if progress:
                 print(CLEAR, end="", file=err, flush=True)
             result = _told(writer, result)

@@ -23,7 +23,7 @@ from .dicom_in.examination import Examination
 from .errors import InputError
 from .image_in import costs, metadata, picture
 from .image_in.picture import DAMAGED, LUMINANCE
-from .image_in.reduction import reduction
+from .image_in.reduction import Size, reduction
 from .image_in.stretch import stretch
 
 
@@ -51,6 +51,7 @@ class Radiograph:
     Attributes:
         image: 8-bit gray (PIL mode ``L``), bright is dense; maybe already reduced. Mode ``RGB`` where colour was asked
             for and there is any.
+        display: the same in gray for a screen, less reduced, where it was asked for and the same decoding gave it.
         name: what the user would call it (a file name, ``<bytes>``, ``<array>``).
         width, height: pixels of the original.
         examination: what a DICOM header says was examined, else ``None``.
@@ -63,6 +64,7 @@ class Radiograph:
     height: int
     examination: Examination | None = None
     notes: tuple[Note, ...] = ()
+    display: Image.Image | None = None
 
 
 def name_of(img: Source) -> str:
@@ -79,10 +81,11 @@ def name_of(img: Source) -> str:
 
 def read(
     img: Source,
-    at_least: tuple[int, int] | None = None,
+    at_least: Size | None = None,
     name: str | None = None,
     exact: bool = False,
     colour: bool = False,
+    display: Size | None = None,
 ) -> Radiograph:
     """Reads one radiograph.
 
@@ -97,19 +100,31 @@ def read(
         name: what to call it; ``None`` for :func:`name_of`.
         exact: decode a JPEG in full before it is reduced, which takes longer and is hardly another picture.
         colour: keep the colours of a colour picture, which may then be as small as it likes.
+        display: ``(width, height)`` below which a second image, for a screen, is not reduced; ``None`` for no such
+            image. There is none either of a JPEG that was reduced while it was decoded: each size of it is a decoding
+            of its own.
 
     Raises:
         InputError: there is no readable radiograph in ``img``.
         NotAChestRadiograph: a DICOM file that says it is something else.
         MissingExtraError: a DICOM file, and pydicom is not installed.
     """
-    radiograph = _read(img, at_least, name or name_of(img), exact, colour)
-    factor = reduction(radiograph.image.size, at_least)
+    radiograph = _read(img, at_least, name or name_of(img), exact, colour, display)
+    image, larger = radiograph.image, radiograph.display
+    if display and larger is None and image.mode == "L" and image.size == (radiograph.width, radiograph.height):
+        larger = image
     # All that follows costs a fraction: the search for the lungs, the crop, the look at whether there is anything.
-    return replace(radiograph, image=radiograph.image.reduce(factor)) if factor > 1 else radiograph
+    return replace(
+        radiograph, image=_reduced(image, at_least), display=_reduced(larger, display) if larger and display else None
+    )
 
 
-def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool, colour: bool) -> Radiograph:
+def _reduced(image: Image.Image, at_least: Size | None) -> Image.Image:
+    factor = reduction(image.size, at_least)
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _read(img: Source, at_least: Size | None, name: str, exact: bool, colour: bool, display: Size | None) -> Radiograph:
     if isinstance(img, np.ndarray):
         image = _from_array(img, name, colour)
         return _checked(image, name, image.size, colour)
@@ -128,8 +143,13 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool,
         if head[128:132] == b"DICM":
             from .dicom_in import dicom_file
 
-            film = dicom_file.read(data, name, at_least)
-            return replace(_checked(film.image, name, film.size), examination=film.examination, notes=film.notes)
+            film = dicom_file.read(data, name, at_least, display)
+            return replace(
+                _checked(film.image, name, film.size),
+                examination=film.examination,
+                notes=film.notes,
+                display=film.display,
+            )
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
             raise InputError(
                 f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file",
@@ -197,7 +217,7 @@ class _Damaged(InputError):
     code = Code.DAMAGED
 
 
-def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None, colour: bool) -> Radiograph:
+def _decode(data: IO[bytes], name: str, at_least: Size | None, colour: bool) -> Radiograph:
     try:
         return _decoded(data, name, at_least, colour)
     except _Damaged as error:
@@ -212,7 +232,7 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None, colour
             raise InputError(str(error), error.code) from error.__cause__
 
 
-def _decoded(data: IO[bytes], name: str, at_least: tuple[int, int] | None, colour: bool) -> Radiograph:
+def _decoded(data: IO[bytes], name: str, at_least: Size | None, colour: bool) -> Radiograph:
     try:
         image = picture.open_picture(data)
         picture.choose_page(image, costs.frames(image), name)

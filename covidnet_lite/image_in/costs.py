@@ -7,6 +7,7 @@ and what is made of it until it is gray. ``tests/image_in/test_costs.py`` measur
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from .. import limits
@@ -97,13 +98,13 @@ def frames(image: Image.Image) -> int:
     return found
 
 
-def check_frame(header: Dataset, frame: bytes, factor: int, name: str) -> None:
+def check_frame(header: Dataset, frame: bytes, factors: Sequence[int], name: str) -> None:
     """Refuses a compressed DICOM frame that takes too much to decode.
 
     Args:
         header: the elements before it.
         frame: as it is stored.
-        factor: by which it will be reduced.
+        factors: by which it will be reduced, to one image each.
         name: of the radiograph.
 
     Raises:
@@ -113,7 +114,7 @@ def check_frame(header: Dataset, frame: bytes, factor: int, name: str) -> None:
     from pydicom.uid import RLELossless
 
     samples, pixels = int(header.get("SamplesPerPixel", 1) or 1), int(header.Rows) * int(header.Columns)
-    needed = check_pixels(header, factor, name) + len(frame)
+    needed = check_pixels(header, factors, name) + len(frame)
     if header.file_meta.TransferSyntaxUID == RLELossless:
         rle.check(frame, pixels)
     elif frame.startswith(b"\xff\xd8"):
@@ -123,8 +124,8 @@ def check_frame(header: Dataset, frame: bytes, factor: int, name: str) -> None:
     limits.check(needed, name)
 
 
-def check_pixels(header: Dataset, factor: int, name: str) -> int:
-    """Bytes that the pixels of a DICOM file take, whatever its transfer syntax, to be reduced by ``factor``.
+def check_pixels(header: Dataset, factors: Sequence[int], name: str) -> int:
+    """Bytes that the pixels of a DICOM file take, whatever its transfer syntax, to be reduced by each of ``factors``.
 
     Raises:
         InputError: they are too many.
@@ -135,19 +136,19 @@ def check_pixels(header: Dataset, factor: int, name: str) -> int:
     if samples > 1:
         kind = str(header.get("PhotometricInterpretation", ""))
         each = max(each, DEEP_COLOUR if stored > 1 else YBR if kind.startswith("YBR") else SAMPLE)
-    needed = pixels * samples * each + LEVELS * pixels // factor**2
+    needed = pixels * samples * each + sum(LEVELS * pixels // factor**2 for factor in factors)
     limits.check(needed, name)
     return needed
 
 
-def check_lines(header: Dataset, factor: int, name: str) -> None:
-    """Refuses an uncompressed DICOM film that is still too large when reduced by ``factor`` line by line.
+def check_lines(header: Dataset, factors: Sequence[int], name: str) -> None:
+    """Refuses an uncompressed DICOM film that is still too large when reduced by each of ``factors`` line by line.
 
     Raises:
         InputError: it takes too much memory.
     """
     each = LEVELS + -(-int(header.BitsAllocated) // 8)
-    limits.check(each * int(header.Rows) * int(header.Columns) // factor**2, name)
+    limits.check(sum(each * int(header.Rows) * int(header.Columns) // factor**2 for factor in factors), name)
 
 
 def check_fragments(data: Any, syntax: str, name: str) -> None:
