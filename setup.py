@@ -36,7 +36,8 @@ TRAINING = [
     "tomli>=2; python_version < '3.11'",
 ]
 MQTT = ["aiomqtt>=2.3"]
-# Bounds from above (here, pynetdicom, pydicom): we use hooks that they do not promise to keep; tests/test_private_hooks.py.
+# Bounds from above, here and elsewhere: hooks are used that these packages do not promise to keep
+# (tests/test_private_hooks.py).
 # Starlette 1.6: an upload that is refused half-way is let go at once.
 WEB = ["starlette>=1.6,<2", "uvicorn>=0.34,<1", "python-multipart>=0.0.20"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]

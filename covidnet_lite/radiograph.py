@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import IO, Any, Protocol
 
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from . import limits
+from . import formats, limits
 from .codes import Code, Note
 from .dicom_in.examination import Examination
 from .errors import InputError
@@ -140,16 +141,9 @@ def _read(img: Source, at_least: Size | None, name: str, exact: bool, colour: bo
             raise InputError(f"{name}: cannot be read ({error})", Code.NOT_OPENED) from error
         if not head:
             raise InputError(f"{name}: the file is empty; copy it again from where it came", Code.EMPTY)
-        if head[128:132] == b"DICM":
-            from .dicom_in import dicom_file
-
-            film = dicom_file.read(data, name, at_least, display)
-            return replace(
-                _checked(film.image, name, film.size),
-                examination=film.examination,
-                notes=film.notes,
-                display=film.display,
-            )
+        form = formats.recognised(head)
+        if form:
+            return READERS[form.reader](data, name, _How(at_least, exact, colour, display))
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
             raise InputError(
                 f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file",
@@ -159,9 +153,7 @@ def _read(img: Source, at_least: Size | None, name: str, exact: bool, colour: bo
             raise InputError(
                 f"{name}: is a zip archive, or cannot be unpacked from one; give the films themselves", Code.ARCHIVE
             )
-        if picture.is_heic(head):
-            return _from_heic(data, name, colour)
-        return _decode(data, name, None if exact else at_least, colour)
+        return READERS["picture"](data, name, _How(at_least, exact, colour, display))
 
 
 def read_all(file: Any, name: str) -> bytes:
@@ -217,7 +209,18 @@ class _Damaged(InputError):
     code = Code.DAMAGED
 
 
-def _decode(data: IO[bytes], name: str, at_least: Size | None, colour: bool) -> Radiograph:
+@dataclass(frozen=True)
+class _How:
+    """How to read; the attributes are the arguments of :func:`read`."""
+
+    at_least: Size | None
+    exact: bool
+    colour: bool
+    display: Size | None
+
+
+def _from_picture(data: IO[bytes], name: str, how: _How) -> Radiograph:
+    at_least, colour = None if how.exact else how.at_least, how.colour
     try:
         return _decoded(data, name, at_least, colour)
     except _Damaged as error:
@@ -247,7 +250,7 @@ def _decoded(data: IO[bytes], name: str, at_least: Size | None, colour: bool) ->
         if deep:
             image = _all_bits(image, deep, data, name)
     except UnidentifiedImageError as error:
-        unknown = f"{name}: not a picture this package reads; convert it to {picture.NAMED} or DICOM"
+        unknown = f"{name}: not a picture this package reads; convert it to {formats.NAMES}"
         raise _Damaged(unknown, Code.UNKNOWN_FORMAT) from error
     except Image.DecompressionBombError:
         raise _bomb(name) from None
@@ -276,17 +279,33 @@ def _all_bits(image: Image.Image, deep: tuple[str, str], data: IO[bytes], name: 
     return gray
 
 
-def _from_heic(data: IO[bytes], name: str, colour: bool) -> Radiograph:
+def _from_dicom(data: IO[bytes], name: str, how: _How) -> Radiograph:
+    from .dicom_in import dicom_file
+
+    film = dicom_file.read(data, name, how.at_least, how.display)
+    return replace(
+        _checked(film.image, name, film.size), examination=film.examination, notes=film.notes, display=film.display
+    )
+
+
+def _from_heic(data: IO[bytes], name: str, how: _How) -> Radiograph:
     """A HEIC file, which libheif turns upright."""
     try:
         opened_file = picture.open_heic(data, name)
-        _check_size(opened_file.size, name, colour)
+        _check_size(opened_file.size, name, how.colour)
         costs.check_heic(opened_file.size, len(opened_file.mode), name)
         array = np.asarray(opened_file)
     except DAMAGED as error:
         raise _damaged(name, error) from error
-    image = _from_array(array, name, colour)
-    return _checked(image, name, image.size, colour)
+    image = _from_array(array, name, how.colour)
+    return _checked(image, name, image.size, how.colour)
+
+
+READERS: dict[str, Callable[[IO[bytes], str, _How], Radiograph]] = {
+    "picture": _from_picture,
+    "heic": _from_heic,
+    "dicom": _from_dicom,
+}
 
 
 def _upright(image: Image.Image, name: str, colour: bool, size: tuple[int, int] | None = None) -> Radiograph:

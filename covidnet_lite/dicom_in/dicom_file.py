@@ -15,7 +15,8 @@ from PIL import Image
 
 from .. import limits
 from ..codes import Code, Note
-from ..errors import InputError, MissingExtraError, NotAChestRadiograph
+from ..errors import InputError, NotAChestRadiograph
+from ..formats import DICOM
 from ..image_in.picture import LUMINANCE
 from ..image_in.reduction import Size, reduce, reduction
 from ..image_in.stretch import sample, stretch
@@ -135,7 +136,7 @@ def _begun(file: IO[bytes], name: str) -> tuple[Dataset, IO[bytes]]:
     try:
         import pydicom
     except ImportError:
-        raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
+        raise DICOM.missing(name) from None
     head = file.read(2048)
     if head[128:132] != b"DICM":
         raise InputError(f"{name}: is no DICOM file; give the one that the machine sent", Code.UNKNOWN_FORMAT)

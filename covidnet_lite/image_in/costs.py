@@ -7,13 +7,15 @@ and what is made of it until it is gray. ``tests/image_in/test_costs.py`` measur
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from .. import limits
 from ..codes import Code
 from ..errors import InputError
+from ..formats import of_pillow
 from . import jpeg, jpeg2000, rle
+from .reduction import Size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,30 +50,46 @@ def check_picture(image: Image.Image, size: tuple[int, int], file: IO[bytes], na
     Raises:
         InputError: it takes too much memory, or too long.
     """
-    pixels, (width, height) = size[0] * size[1], image.size
+    width, height = image.size
     needed = width * height * (DEEP if deep else PICTURE.get(image.mode, OTHER))
-    form = image.format
-    if form in ("JPEG", "MPO"):
-        needed += _jpeg(_whole(file), pixels, name)
-    elif form == "WEBP":
-        needed += WEBP * pixels
-    elif form == "AVIF":
-        needed += AVIF * pixels
-    elif form == "JPEG2000":
-        needed += _jpeg2000(_whole(file), pixels, name)
-    elif form == "TIFF":
-        needed += _strip(image)
-    elif form == "BMP" and any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):
-        needed += 3 * pixels + 255 * size[0]  # one jump may be so long
-        if pixels > MOST_RLE_PIXELS:
-            raise InputError(
-                f"{name}: is a run-length BMP of {pixels // 10**6} million pixels, which takes too long; "
-                "save it as PNG",
-                Code.TOO_COSTLY,
-            )
+    form = of_pillow(image.format)
+    if form:
+        needed += BESIDE[form.costs](image, size, file, name)
     limits.check(needed, name)
     tame(image)
     limits.lift(file)
+
+
+def _of_jpeg(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
+    return _jpeg(_whole(file), size[0] * size[1], name)
+
+
+def _of_jpeg2000(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
+    return _jpeg2000(_whole(file), size[0] * size[1], name)
+
+
+def _of_bmp(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
+    pixels = size[0] * size[1]
+    if not any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):
+        return 0
+    if pixels > MOST_RLE_PIXELS:
+        raise InputError(
+            f"{name}: is a run-length BMP of {pixels // 10**6} million pixels, which takes too long; save it as PNG",
+            Code.TOO_COSTLY,
+        )
+    return 3 * pixels + 255 * size[0]  # one jump may be so long
+
+
+# Bytes that a decoder takes beside the image: of an opened image, its size in the file, the file, and its name.
+BESIDE: dict[str, Callable[[Image.Image, Size, IO[bytes], str], int]] = {
+    "nothing": lambda image, size, file, name: 0,
+    "jpeg": _of_jpeg,
+    "tiff": lambda image, size, file, name: _strip(image),
+    "bmp": _of_bmp,
+    "webp": lambda image, size, file, name: WEBP * size[0] * size[1],
+    "avif": lambda image, size, file, name: AVIF * size[0] * size[1],
+    "jpeg 2000": _of_jpeg2000,
+}
 
 
 def check_heic(size: tuple[int, int], bytes_a_pixel: int, name: str) -> None:
