@@ -10,7 +10,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py"
 
 # All MIT or BSD; lossless and 12-bit JPEG by imagecodecs (libjpeg-turbo), as pylibjpeg-libjpeg is under the GPL.
 DICOM = [
-    "pydicom>=3.0",
+    "pydicom>=3.0,<4",
     "pylibjpeg>=2.0",
     "pylibjpeg-openjpeg>=2.3",
     "pyjpegls>=1.4; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
@@ -36,10 +36,12 @@ TRAINING = [
     "tomli>=2; python_version < '3.11'",
 ]
 MQTT = ["aiomqtt>=2.3"]
+# Bounds from above, here and elsewhere: hooks are used that these packages do not promise to keep
+# (tests/test_private_hooks.py).
 # Starlette 1.6: an upload that is refused half-way is let go at once.
-WEB = ["starlette>=1.6", "uvicorn>=0.34", "python-multipart>=0.0.20"]
+WEB = ["starlette>=1.6,<2", "uvicorn>=0.34,<1", "python-multipart>=0.0.20"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
-NODE = [*DICOM_OUT, "pynetdicom>=3.0", "tomli>=2; python_version < '3.11'"]
+NODE = [*DICOM_OUT, "pynetdicom>=3.0,<4", "tomli>=2; python_version < '3.11'"]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.
 BROWSER = [
     "playwright>=1.49",

@@ -26,9 +26,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from covidnet_lite import limits, radiograph
+from covidnet_lite import formats, limits, radiograph
 from covidnet_lite.errors import CovidNetLiteError, UnforeseenError
-from covidnet_lite.image_in import picture
 from covidnet_lite.machine import board
 from covidnet_lite.readers.answers import ReaderDiedError
 from covidnet_lite.readers.pool import Readers
@@ -219,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
     with Readers(1) as readers:
         read = radiograph.read if args.here else readers.read
         for name in names:
-            read(sound[name], AT_LEAST) if name.split()[0] in (*picture.FORMATS, "DICOM") else None
+            read(sound[name], AT_LEAST) if name.split()[0] in (*formats.PILLOW, "DICOM") else None
         for number in range(args.inputs):
             name, other = rng.choice(names), rng.choice(names)
             data = mutated(sound[name], sound[other], rng)

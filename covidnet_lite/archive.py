@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from . import cases
 from .codes import Code
 from .errors import InputError
+from .formats import SUFFIXES
 
 SUFFIX = ".zip"
 HEADS = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
@@ -155,7 +156,7 @@ def _radiographs(archive: zipfile.ZipFile, source: str | bytes, name: str) -> It
         if not base.lower().endswith(SUFFIX):
             if not cases.may_be_radiograph(base):
                 continue
-            named = os.path.splitext(base)[1].lower() in cases.SUFFIXES
+            named = os.path.splitext(base)[1].lower() in SUFFIXES
             if not named and not fault and not _is_dicom(archive, info):
                 continue
         yield Member(f"{name}/{info.filename}", fault, info.file_size, source, info)

@@ -12,11 +12,9 @@ from pathlib import Path
 from . import cells, files
 from .cells import cell, text_of
 from .errors import DatasetError
+from .formats import SUFFIXES
 
 DICOMDIR = "DICOMDIR"  # the table of contents of a disk with DICOM files
-SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .tif .tiff .bmp .webp .jp2 .j2k .j2c .avif .heic .heif .dcm .dicom".split()
-)
 APPLE = "._"  # how the names begin under which macOS keeps what other disks have no place for, beside the files
 
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from . import radiograph
 from .box import WHOLE, Box
-from .codes import Code, Note
-from .dicom_in.examination import Examination
+from .codes import Code
 from .errors import CovidNetLiteError, NotAChestRadiograph
+from .evidence import heatmap
 from .evidence.place import Place, locate
 from .network import model as models
 from .network.guard import is_blank
@@ -26,8 +26,8 @@ from .network.interpreter import Interpreter, available_cores
 from .network.lungs import inside, load_finder, view
 from .network.manifest import Manifest
 from .network.preprocess import prepare
-from .prediction import Failure, Prediction, judge
-from .radiograph import Source
+from .prediction import Failure, Prediction, Verdict, judge
+from .radiograph import Radiograph, Source
 from .site import site as sites
 from .site.site import Site
 from .unforeseen import unforeseen
@@ -35,22 +35,41 @@ from .unforeseen import unforeseen
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from PIL import Image
+
 
 @dataclass(frozen=True, eq=False)
-class _Prepared:
-    """A radiograph on its way: the network's input, or why it never gets one."""
+class _Request:
+    """A radiograph on its way to the network.
+
+    Attributes:
+        name: what to call it.
+        source: where it was read from.
+        timings: milliseconds of each stage so far.
+        values: what the network takes; or a verdict, where it is not asked.
+        film: the radiograph as it was read; ``None`` where its header rules it out.
+        view: the part of it that the network sees.
+    """
 
     name: str
     source: Source
     timings: dict[str, float]
-    values: npt.NDArray[Any] | None = None
-    refusal: str | None = None
+    values: npt.NDArray[Any] | Verdict
+    film: Radiograph | None = None
     view: Box = WHOLE
-    examination: Examination | None = None
-    notes: tuple[Note, ...] = ()
-    code: Code | None = None  # of the refusal
 
 
+@dataclass(frozen=True, eq=False)
+class _Survey:
+    """What the network's numbers say beside the verdict; the attributes are those of :class:`Prediction`."""
+
+    evidence: npt.NDArray[np.float32] | None = None
+    place: Place | None = None
+    extent: float | None = None
+    extent_error: float | None = None
+
+
+_NOTHING = _Survey()
 Outputs = list[npt.NDArray[Any]]  # as stored
 _RELOADING = threading.Lock()
 
@@ -66,7 +85,7 @@ class Classifier:
         manifest: Manifest | None = None,
         exact: bool = False,
         edgetpu: str | None = None,
-        read: Callable[..., radiograph.Radiograph] | None = None,
+        read: Callable[..., Radiograph] | None = None,
         site: Site | str | os.PathLike[str] | None = None,
     ) -> None:
         """Loads a network.
@@ -107,7 +126,7 @@ class Classifier:
         self._pid = os.getpid()
 
     @property
-    def read(self) -> Callable[..., radiograph.Radiograph]:
+    def read(self) -> Callable[..., Radiograph]:
         """What reads radiographs: here, or in a process of its own."""
         return self._reader or radiograph.read
 
@@ -131,26 +150,29 @@ class Classifier:
         """Whether an Edge TPU runs the network."""
         return self._interpreter.edgetpu
 
-    def classify(self, img: Source) -> Prediction:
+    def classify(self, img: Source, keep_image: bool = False) -> Prediction:
         """Classifies one radiograph.
 
         Args:
             img: a path, bytes, a binary file, a PIL image, an array or a DICOM
                 file; see :func:`covidnet_lite.radiograph.read`.
+            keep_image: keep the radiograph, reduced for a screen, in the prediction: one to four megabytes, for which
+                its evidence map needs no second decoding.
 
         Raises:
             InputError: ``img`` holds no readable image.
             MissingExtraError: a DICOM file, and pydicom is not installed.
             UnforeseenError: anything else went wrong; the log has its traceback.
         """
-        return self._one(img, wait=True)
+        return self._one(img, keep_image, wait=True)
 
-    def classify_many(self, images: Iterable[Source]) -> Iterator[Prediction | Failure]:
+    def classify_many(self, images: Iterable[Source], keep_images: bool = False) -> Iterator[Prediction | Failure]:
         """Classifies many, lazily and in order; one that cannot be read becomes a :class:`Failure`.
 
         As many at a time as there are cores: one is read while another is in the network, and where the network is
         taken a spare with one thread is made. An Edge TPU takes one after the other. An error that ``images`` itself
-        raises ends the iteration.
+        raises ends the iteration. ``keep_images`` is as for :meth:`classify`; then let go of each prediction before the
+        next but a few, or memory holds all of their images.
         """
         from concurrent.futures import ThreadPoolExecutor  # one radiograph alone does without
 
@@ -159,7 +181,7 @@ class Classifier:
             waiting: deque[Future[Prediction | Failure]] = deque()
             try:
                 for img in images:
-                    waiting.append(pool.submit(self._one_of_many, img))
+                    waiting.append(pool.submit(self._one_of_many, img, keep_images))
                     if len(waiting) > 2 * workers:
                         yield waiting.popleft().result()
                 while waiting:
@@ -168,15 +190,26 @@ class Classifier:
                 for future in waiting:
                     future.cancel()
 
-    def _one_of_many(self, img: Source) -> Prediction | Failure:
+    def image_of(self, prediction: Prediction) -> Image.Image:
+        """The radiograph of a prediction, reduced for a screen: the one that was kept, or else it is read again.
+
+        Raises:
+            InputError: it cannot be read any more.
+        """
+        if prediction.image is not None:
+            return prediction.image
+        assert prediction.source is not None, "only a prediction of another program has none"
+        return self.read(prediction.source, heatmap.SIZE).image
+
+    def _one_of_many(self, img: Source, keep_image: bool) -> Prediction | Failure:
         try:
-            return self._one(img, wait=False)
+            return self._one(img, keep_image, wait=False)
         except CovidNetLiteError as error:
             return Failure(radiograph.name_of(img), error)
 
-    def _one(self, img: Source, wait: bool) -> Prediction:
+    def _one(self, img: Source, keep_image: bool, wait: bool) -> Prediction:
         try:
-            result = replace(self._judge(self._prepare(img), wait), site=self.site)
+            result = replace(self._judge(self._prepare(img, keep_image), wait), site=self.site)
             if self.heard:
                 self.heard(result)
             return result
@@ -185,31 +218,26 @@ class Classifier:
         except Exception as error:
             raise unforeseen(radiograph.name_of(img), error) from error
 
-    def _prepare(self, img: Source) -> _Prepared:
+    def _prepare(self, img: Source, keep_image: bool) -> _Request:
         name, start = radiograph.name_of(img), time.perf_counter()
         if hasattr(img, "read") and not isinstance(img, os.PathLike):
             img = radiograph.read_all(img, name)  # a stream is read once, but may be needed for the heat map
+        spec, also = self.manifest.input, {"display": heatmap.SIZE} if keep_image else {}
         try:
-            spec = self.manifest.input
-            found = self.read(img, spec.at_least, name, self._exact, spec.in_colour)
+            film = self.read(img, spec.at_least, name, self._exact, spec.in_colour, **also)
         except NotAChestRadiograph as objection:
-            why = str(objection).removeprefix(f"{name}: ")
-            return _Prepared(name, img, {"read": _ms(start)}, refusal=why, code=objection.code)
-        image, examined = found.image, found.examination
-        read, start = _ms(start), time.perf_counter()
+            refusal = Verdict("refused", reason=str(objection).removeprefix(f"{name}: "), code=objection.code)
+            return _Request(name, img, {"read": _ms(start)}, refusal)
+        timings, start = {"read": _ms(start)}, time.perf_counter()
         # A radiograph without contrast shows nothing; another picture may be of one colour and say much.
-        empty = self.manifest.is_of_radiographs and is_blank(image)
-        seen, blank = WHOLE, Code.BLANK if empty else None
-        if not blank:
-            seen = view(image, spec, self._interpreter.runtime)
-        prepared = prepare(image, spec, seen)
-        if seen != WHOLE and is_blank(prepared.image):
-            blank = Code.BLANK_LUNGS
-        if blank:
-            timings = {"read": read, "fit": _ms(start)}
-            return _Prepared(name, img, timings, None, blank.public, seen, examined, found.notes, blank)
-        values = prepared.values(self._interpreter.tables)
-        return _Prepared(name, img, {"read": read, "fit": _ms(start)}, values, None, seen, examined, found.notes)
+        if self.manifest.is_of_radiographs and is_blank(film.image):
+            return _Request(name, img, {**timings, "fit": _ms(start)}, _blank(Code.BLANK), film)
+        shown = prepare(film.image, spec, view(film.image, spec, self._interpreter.runtime))
+        if shown.view != WHOLE and is_blank(shown.image):
+            values: npt.NDArray[Any] | Verdict = _blank(Code.BLANK_LUNGS)
+        else:
+            values = shown.values(self._interpreter.tables)
+        return _Request(name, img, {**timings, "fit": _ms(start)}, values, film, shown.view)
 
     def _run(self, values: npt.NDArray[Any], wait: bool = True) -> Outputs:
         """The network's outputs; while another thread has it, waits, or runs a spare one with one thread."""
@@ -232,60 +260,72 @@ class Classifier:
         self._spares.append(spare)
         return outputs
 
-    def _judge(self, prepared: _Prepared, wait: bool = True) -> Prediction:
-        name, timings = prepared.name, dict(prepared.timings)
-        if prepared.values is None:
-            return Prediction(
-                name,
-                "refused",
-                (),
-                prepared.refusal,
-                {},
-                timings,
-                self.model.name,
-                self.model.sha256,
-                source=prepared.source,
-                view=prepared.view,
-                examination=prepared.examination,
-                notes=prepared.notes,
-                code=prepared.code,
-            )
+    def _judge(self, request: _Request, wait: bool = True) -> Prediction:
+        if isinstance(request.values, Verdict):
+            return self._prediction(request, request.values, request.timings)
         start = time.perf_counter()
-        outputs = self._run(prepared.values, wait)
-        timings["run"], start = _ms(start), time.perf_counter()
+        outputs = self._run(request.values, wait)
+        timings, start = {**request.timings, "run": _ms(start)}, time.perf_counter()
         real = {name: self._interpreter.dequantise(i, outputs[i])[0] for name, i in self.manifest.outputs.items()}
         guard = self.manifest.guard
         distance = float(guard.distance(real["embedding"])) if guard else None
         wrongly = guard.shown_wrongly(real["embedding"]) if guard else None
-        place, extent = _survey(real.get("evidence"), self.manifest, prepared)
-        verdict = judge(real["logits"], distance, self.manifest, wrongly, place)
-        seen = verdict.status != "refused"
-        point, scale = self.manifest.operating_point, self.manifest.extent
+        survey = self._survey(real.get("evidence"), request)
+        verdict = judge(real["logits"], distance, self.manifest, wrongly, survey.place)
         timings["judge"] = _ms(start)
+        if verdict.status == "refused":
+            survey = _NOTHING
+        return self._prediction(request, verdict, timings, distance, survey)
+
+    def _survey(self, evidence: npt.NDArray[np.float32] | None, request: _Request) -> _Survey:
+        """Where the positive evidence lies, and how much of the lungs is opaque, as far as the manifest tells how."""
+        point, scale = self.manifest.operating_point, self.manifest.extent
+        if point is None or evidence is None or not np.isfinite(evidence).all():
+            return _Survey(evidence)
+        negative, box = self.manifest.labels.index(point.negative), inside(request.view)
+        examined = request.film.examination if request.film else None
+        orientation = examined.orientation if examined else ""
+        place = locate(evidence, negative, box, scale.offset if scale else 0.0, point.inside_from, orientation)
+        if scale is None:
+            return _Survey(evidence, place)
+        return _Survey(evidence, place, scale(evidence, negative, box), scale.error)
+
+    def _prediction(
+        self,
+        request: _Request,
+        verdict: Verdict,
+        timings: dict[str, float],
+        distance: float | None = None,
+        survey: _Survey = _NOTHING,
+    ) -> Prediction:
+        point, film = self.manifest.operating_point, request.film
         return Prediction(
-            name, verdict.status, verdict.labels, verdict.reason, verdict.probabilities, timings,
-            self.model.name, self.model.sha256, real.get("evidence") if seen else None, distance, prepared.source,
-            prepared.view, prepared.examination, self.manifest.negative,
-            extent if seen else None,
-            scale.error if scale and seen and extent is not None else None,
-            place if seen else None,
-            point.track_record(verdict.labels) if point and verdict.labels else None,
-            prepared.notes,
-            verdict.code,
-        )  # fmt: skip
+            name=request.name,
+            status=verdict.status,
+            labels=verdict.labels,
+            reason=verdict.reason,
+            probabilities=verdict.probabilities,
+            timings=timings,
+            model=self.model.name,
+            sha256=self.model.sha256,
+            evidence=survey.evidence,
+            distance=distance,
+            source=request.source,
+            view=request.view,
+            examination=film.examination if film else None,
+            negative=self.manifest.negative,
+            extent=survey.extent,
+            extent_error=survey.extent_error,
+            place=survey.place,
+            track_record=point.track_record(verdict.labels) if point and verdict.labels else None,
+            notes=film.notes if film else (),
+            code=verdict.code,
+            image=film.display if film else None,
+        )
 
 
-def _survey(
-    evidence: npt.NDArray[np.float32] | None, manifest: Manifest, prepared: _Prepared
-) -> tuple[Place | None, float | None]:
-    """Where the positive evidence lies, and how much of the lungs is opaque, as far as the manifest tells how."""
-    point, scale = manifest.operating_point, manifest.extent
-    if point is None or evidence is None or not np.isfinite(evidence).all():
-        return None, None
-    negative, box = manifest.labels.index(point.negative), inside(prepared.view)
-    orientation = prepared.examination.orientation if prepared.examination else ""
-    place = locate(evidence, negative, box, scale.offset if scale else 0.0, point.inside_from, orientation)
-    return place, scale(evidence, negative, box) if scale else None
+def _blank(code: Code) -> Verdict:
+    return Verdict("refused", reason=code.public, code=code)
 
 
 def _ms(start: float) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__, exit_codes, limits, options, site_command
+from . import __version__, exit_codes, formats, limits, options, site_command
 from .codes import Code
 from .errors import BenchmarkError, CovidNetLiteError, InputError, OutputError
 from .exit_codes import BAD_FILE, OK, USAGE
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     classify = commands.add_parser(
         "classify",
         help="classify radiographs",
-        description="Classifies radiographs: PNG, JPEG, TIFF, BMP, WebP, JPEG 2000, AVIF, HEIC or DICOM.",
+        description=f"Classifies radiographs: {formats.NAMES}.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -186,7 +186,8 @@ def _classify(args: argparse.Namespace) -> int:
             args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu, site=args.site
         )
         writer = output.writer(args.format, sys.stdout, classifier.labels, args.timings)
-        for i, result in enumerate(classifier.classify_many(paths)):
+        keep = bool(args.heatmap or args.dicom_out)
+        for i, result in enumerate(classifier.classify_many(paths, keep_images=keep)):
             if progress:
                 print(CLEAR, end="", file=err, flush=True)
             result = _told(writer, result)
@@ -265,7 +266,7 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
             found = sorted(f for f in files if not f.endswith(OURS) and (_is_zip(f) or cases.is_radiograph(f)))
             if not found:
                 raise InputError(
-                    f"{path}: holds no radiograph ({', '.join(sorted(cases.SUFFIXES))}, DICOM without a suffix)",
+                    f"{path}: holds no radiograph ({', '.join(sorted(formats.SUFFIXES))}, DICOM without a suffix)",
                     Code.NO_PICTURE,
                 )
             for file in found:

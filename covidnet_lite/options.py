@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .runtimes import RUNTIMES
+
 
 def network(parser: argparse.ArgumentParser) -> None:
     """Which network, and what runs it."""
@@ -12,7 +14,7 @@ def network(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--runtime",
-        choices=("litert", "tflite_runtime", "tensorflow"),
+        choices=tuple(RUNTIMES),
         help="TFLite runtime (default: the first installed)",
     )
     parser.add_argument(

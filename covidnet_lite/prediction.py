@@ -60,6 +60,8 @@ class Prediction:
         notes: what was left aside in reading the file, or its header does not say, in words.
         code: of the reason; ``None`` where there is none.
         site: the hospital by whose thresholds it was answered, or ``None`` for the network's own.
+        image: the radiograph in gray, reduced for a screen, where it was to be kept and came of the same decoding; not
+            in JSON, and not in a pickle.
     """
 
     name: str
@@ -83,6 +85,10 @@ class Prediction:
     notes: tuple[Note, ...] = ()
     code: Code | None = None
     site: Site | None = None
+    image: Image.Image | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "image": None}
 
     @property
     def label(self) -> str | None:
@@ -158,7 +164,7 @@ class Prediction:
             label = self.label or self.most_likely
         if label is not None and label not in self.probabilities:
             raise CovidNetLiteError(f"{label!r} is none of {', '.join(self.probabilities)}")
-        source = image if image is not None else self.source
+        source = next((s for s in (image, self.image, self.source) if s is not None), None)
         if source is None:
             raise CovidNetLiteError(f"{self.name}: pass the radiograph as image=")
         picture = radiograph.read(source, at_least=heatmap.SIZE).image

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import IO, Any, Protocol
 
@@ -17,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from . import limits
+from . import formats, limits
 from .codes import Code, Note
 from .dicom_in.examination import Examination
 from .errors import InputError
 from .image_in import costs, metadata, picture
 from .image_in.picture import DAMAGED, LUMINANCE
-from .image_in.reduction import reduction
+from .image_in.reduction import Size, reduction
 from .image_in.stretch import stretch
 
 
@@ -51,6 +52,7 @@ class Radiograph:
     Attributes:
         image: 8-bit gray (PIL mode ``L``), bright is dense; maybe already reduced. Mode ``RGB`` where colour was asked
             for and there is any.
+        display: the same in gray for a screen, less reduced, where it was asked for and the same decoding gave it.
         name: what the user would call it (a file name, ``<bytes>``, ``<array>``).
         width, height: pixels of the original.
         examination: what a DICOM header says was examined, else ``None``.
@@ -63,6 +65,7 @@ class Radiograph:
     height: int
     examination: Examination | None = None
     notes: tuple[Note, ...] = ()
+    display: Image.Image | None = None
 
 
 def name_of(img: Source) -> str:
@@ -79,10 +82,11 @@ def name_of(img: Source) -> str:
 
 def read(
     img: Source,
-    at_least: tuple[int, int] | None = None,
+    at_least: Size | None = None,
     name: str | None = None,
     exact: bool = False,
     colour: bool = False,
+    display: Size | None = None,
 ) -> Radiograph:
     """Reads one radiograph.
 
@@ -97,19 +101,31 @@ def read(
         name: what to call it; ``None`` for :func:`name_of`.
         exact: decode a JPEG in full before it is reduced, which takes longer and is hardly another picture.
         colour: keep the colours of a colour picture, which may then be as small as it likes.
+        display: ``(width, height)`` below which a second image, for a screen, is not reduced; ``None`` for no such
+            image. There is none either of a JPEG that was reduced while it was decoded: each size of it is a decoding
+            of its own.
 
     Raises:
         InputError: there is no readable radiograph in ``img``.
         NotAChestRadiograph: a DICOM file that says it is something else.
         MissingExtraError: a DICOM file, and pydicom is not installed.
     """
-    radiograph = _read(img, at_least, name or name_of(img), exact, colour)
-    factor = reduction(radiograph.image.size, at_least)
+    radiograph = _read(img, at_least, name or name_of(img), exact, colour, display)
+    image, larger = radiograph.image, radiograph.display
+    if display and larger is None and image.mode == "L" and image.size == (radiograph.width, radiograph.height):
+        larger = image
     # All that follows costs a fraction: the search for the lungs, the crop, the look at whether there is anything.
-    return replace(radiograph, image=radiograph.image.reduce(factor)) if factor > 1 else radiograph
+    return replace(
+        radiograph, image=_reduced(image, at_least), display=_reduced(larger, display) if larger and display else None
+    )
 
 
-def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool, colour: bool) -> Radiograph:
+def _reduced(image: Image.Image, at_least: Size | None) -> Image.Image:
+    factor = reduction(image.size, at_least)
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _read(img: Source, at_least: Size | None, name: str, exact: bool, colour: bool, display: Size | None) -> Radiograph:
     if isinstance(img, np.ndarray):
         image = _from_array(img, name, colour)
         return _checked(image, name, image.size, colour)
@@ -125,11 +141,9 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool,
             raise InputError(f"{name}: cannot be read ({error})", Code.NOT_OPENED) from error
         if not head:
             raise InputError(f"{name}: the file is empty; copy it again from where it came", Code.EMPTY)
-        if head[128:132] == b"DICM":
-            from .dicom_in import dicom_file
-
-            film = dicom_file.read(data, name, at_least)
-            return replace(_checked(film.image, name, film.size), examination=film.examination, notes=film.notes)
+        form = formats.recognised(head)
+        if form:
+            return READERS[form.reader](data, name, _How(at_least, exact, colour, display))
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
             raise InputError(
                 f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file",
@@ -139,9 +153,7 @@ def _read(img: Source, at_least: tuple[int, int] | None, name: str, exact: bool,
             raise InputError(
                 f"{name}: is a zip archive, or cannot be unpacked from one; give the films themselves", Code.ARCHIVE
             )
-        if picture.is_heic(head):
-            return _from_heic(data, name, colour)
-        return _decode(data, name, None if exact else at_least, colour)
+        return READERS["picture"](data, name, _How(at_least, exact, colour, display))
 
 
 def read_all(file: Any, name: str) -> bytes:
@@ -197,7 +209,18 @@ class _Damaged(InputError):
     code = Code.DAMAGED
 
 
-def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None, colour: bool) -> Radiograph:
+@dataclass(frozen=True)
+class _How:
+    """How to read; the attributes are the arguments of :func:`read`."""
+
+    at_least: Size | None
+    exact: bool
+    colour: bool
+    display: Size | None
+
+
+def _from_picture(data: IO[bytes], name: str, how: _How) -> Radiograph:
+    at_least, colour = None if how.exact else how.at_least, how.colour
     try:
         return _decoded(data, name, at_least, colour)
     except _Damaged as error:
@@ -212,7 +235,7 @@ def _decode(data: IO[bytes], name: str, at_least: tuple[int, int] | None, colour
             raise InputError(str(error), error.code) from error.__cause__
 
 
-def _decoded(data: IO[bytes], name: str, at_least: tuple[int, int] | None, colour: bool) -> Radiograph:
+def _decoded(data: IO[bytes], name: str, at_least: Size | None, colour: bool) -> Radiograph:
     try:
         image = picture.open_picture(data)
         picture.choose_page(image, costs.frames(image), name)
@@ -227,7 +250,7 @@ def _decoded(data: IO[bytes], name: str, at_least: tuple[int, int] | None, colou
         if deep:
             image = _all_bits(image, deep, data, name)
     except UnidentifiedImageError as error:
-        unknown = f"{name}: not a picture this package reads; convert it to {picture.NAMED} or DICOM"
+        unknown = f"{name}: not a picture this package reads; convert it to {formats.NAMES}"
         raise _Damaged(unknown, Code.UNKNOWN_FORMAT) from error
     except Image.DecompressionBombError:
         raise _bomb(name) from None
@@ -256,17 +279,33 @@ def _all_bits(image: Image.Image, deep: tuple[str, str], data: IO[bytes], name: 
     return gray
 
 
-def _from_heic(data: IO[bytes], name: str, colour: bool) -> Radiograph:
+def _from_dicom(data: IO[bytes], name: str, how: _How) -> Radiograph:
+    from .dicom_in import dicom_file
+
+    film = dicom_file.read(data, name, how.at_least, how.display)
+    return replace(
+        _checked(film.image, name, film.size), examination=film.examination, notes=film.notes, display=film.display
+    )
+
+
+def _from_heic(data: IO[bytes], name: str, how: _How) -> Radiograph:
     """A HEIC file, which libheif turns upright."""
     try:
         opened_file = picture.open_heic(data, name)
-        _check_size(opened_file.size, name, colour)
+        _check_size(opened_file.size, name, how.colour)
         costs.check_heic(opened_file.size, len(opened_file.mode), name)
         array = np.asarray(opened_file)
     except DAMAGED as error:
         raise _damaged(name, error) from error
-    image = _from_array(array, name, colour)
-    return _checked(image, name, image.size, colour)
+    image = _from_array(array, name, how.colour)
+    return _checked(image, name, image.size, how.colour)
+
+
+READERS: dict[str, Callable[[IO[bytes], str, _How], Radiograph]] = {
+    "picture": _from_picture,
+    "heic": _from_heic,
+    "dicom": _from_dicom,
+}
 
 
 def _upright(image: Image.Image, name: str, colour: bool, size: tuple[int, int] | None = None) -> Radiograph:

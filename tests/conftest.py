@@ -112,6 +112,29 @@ def narrowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return with_rules(tmp_path_factory.mktemp("narrowing"), operating_point=point, extent=scale)
 
 
+@pytest.fixture
+def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The decodings in this process, as they happen: ``DICOM``, or the format of a picture file."""
+    from covidnet_lite.dicom_in import pixels
+    from covidnet_lite.image_in import picture
+
+    seen: list[str] = []
+    values, opened = pixels.read, picture.open_picture
+
+    def counted_values(*args: Any) -> Any:
+        seen.append("DICOM")
+        return values(*args)
+
+    def counted_picture(data: Any) -> Image.Image:
+        image = opened(data)
+        seen.append(str(image.format))
+        return image
+
+    monkeypatch.setattr(pixels, "read", counted_values)
+    monkeypatch.setattr(picture, "open_picture", counted_picture)
+    return seen
+
+
 def drawn_chest(seed: int, opaque: bool, side: int = 96) -> Image.Image:
     """Two dark lungs in a gray body, one clouded if ``opaque``: for training tests, not for judging."""
     rng = np.random.default_rng(seed)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -309,3 +311,46 @@ def test_mirrored_with_a_header_that_says_so_the_side_is_the_same(film: Path, tm
     assert first is not None
     assert other is not None
     assert first.zones["right lower"] == other.zones["left lower"] != other.zones["right lower"]
+
+
+@pytest.mark.parametrize("kind", ["DICOM", "PNG"])
+def test_an_image_that_is_kept_saves_the_evidence_map_a_decoding(
+    kind: str, answering: Path, film: Path, film_png: Path, decodings: list[str]
+) -> None:
+    classifier, path = covidnet_lite.Classifier(answering), film if kind == "DICOM" else film_png
+    plain, kept = classifier.classify(path), classifier.classify(path, keep_image=True)
+    assert plain.image is None
+    assert decodings == [kind] * 2
+    shown = kept.heatmap()
+    assert decodings == [kind] * 2
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(plain.heatmap()))
+    assert decodings == [kind] * 3
+    assert classifier.image_of(kept) is kept.image
+    np.testing.assert_array_equal(np.asarray(classifier.image_of(plain)), np.asarray(kept.image))
+    assert kept.probabilities == plain.probabilities
+
+
+def test_a_kept_image_is_neither_printed_nor_pickled_nor_in_json(film_png: Path) -> None:
+    kept = covidnet_lite.Classifier("nano").classify(film_png, keep_image=True)
+    assert kept.image is not None
+    assert "image" not in repr(kept).replace(str(film_png), "")
+    assert "image" not in kept.to_dict()
+    again = pickle.loads(pickle.dumps(kept))
+    assert again.image is None
+    assert again.to_dict() == kept.to_dict()
+    assert kept.image is not None
+
+
+def test_a_list_of_predictions_holds_no_images(film_png: Path) -> None:
+    assert [p.image for p in covidnet_lite.Classifier("nano").classify_many([film_png] * 5)] == [None] * 5
+
+
+def test_of_many_kept_images_only_those_at_hand_are_in_memory(film_png: Path) -> None:
+    seen: list[weakref.ref[Any]] = []
+    most = 0
+    for prediction in covidnet_lite.Classifier("nano").classify_many([film_png] * 40, keep_images=True):
+        seen.append(weakref.ref(prediction.image))
+        del prediction
+        most = max(most, sum(image() is not None for image in seen))
+    assert len(seen) == 40
+    assert most <= 1

@@ -276,3 +276,16 @@ def test_doctor_reports_what_matters() -> None:
 
 def test_version() -> None:
     assert run("--version").stdout.decode().startswith("covidnet-lite ")
+
+
+@pytest.mark.parametrize("kind", ["DICOM", "PNG"])
+def test_with_an_evidence_map_and_dicom_results_a_film_is_decoded_once(
+    kind: str, film: Path, film_png: Path, answering: Path, tmp_path: Path, decodings: list[str]
+) -> None:
+    results = ["--dicom-out", str(tmp_path / "results")] if kind == "DICOM" else []
+    path = film if kind == "DICOM" else film_png
+    options = ["--model", str(answering), "--heatmap", str(tmp_path / "maps"), *results]
+    assert cli.main(["classify", str(path), *options]) == exit_codes.OK
+    assert decodings == [kind]
+    assert len(list((tmp_path / "maps").iterdir())) == 1
+    assert not results or len(list((tmp_path / "results").iterdir())) == 2

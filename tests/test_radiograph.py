@@ -31,6 +31,29 @@ def pixels(source, **options):
     return np.asarray(read(source, **options).image)
 
 
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "JPEG"])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_an_image_for_a_screen_is_that_of_a_reading_for_a_screen(form, turn):
+    data = encode(gray(400, 700), form, exif=exif(turn))
+    both = read(data, (50, 50), display=(200, 200), exact=True)
+    np.testing.assert_array_equal(np.asarray(both.image), pixels(data, at_least=(50, 50), exact=True))
+    np.testing.assert_array_equal(np.asarray(both.display), pixels(data, at_least=(200, 200), exact=True))
+    assert (both.width, both.height) == ((400, 700) if turn == 6 else (700, 400))
+    assert read(data, (50, 50)).display is None
+
+
+def test_of_a_jpeg_reduced_by_its_decoder_there_is_no_larger_image():
+    data = encode(gray(400, 700), "JPEG")
+    assert read(data, (50, 50), display=(200, 200)).display is None
+    assert read(data, (300, 300), display=(390, 390)).display.size == (700, 400)  # not reduced at all
+
+
+def test_an_image_for_a_screen_is_gray():
+    coloured = encode(Image.fromarray(np.stack([gray(), gray() // 2, gray()], axis=-1)))
+    assert read(coloured, display=(50, 50)).display.mode == "L"
+    assert read(coloured, display=(50, 50), colour=True).display is None
+
+
 def stretched(array):
     low, high = float(array.min()), float(array.max())
     return np.rint((array.astype(np.float64) - low) * (255 / (high - low))).astype(np.uint8)

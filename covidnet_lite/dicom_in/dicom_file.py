@@ -15,9 +15,10 @@ from PIL import Image
 
 from .. import limits
 from ..codes import Code, Note
-from ..errors import InputError, MissingExtraError, NotAChestRadiograph
+from ..errors import InputError, NotAChestRadiograph
+from ..formats import DICOM
 from ..image_in.picture import LUMINANCE
-from ..image_in.reduction import reduce, reduction
+from ..image_in.reduction import Size, reduce, reduction
 from ..image_in.stretch import sample, stretch
 from . import examination, grays, pixels
 from .deflated import inflated
@@ -50,16 +51,24 @@ class Film:
         size: ``(width, height)`` of the original.
         examination: what the header says was examined.
         notes: what in the header was left aside, or is missed in it.
+        display: the same for a screen, less reduced, where it was asked for.
     """
 
     image: Image.Image
     size: tuple[int, int]
     examination: Examination
     notes: tuple[Note, ...]
+    display: Image.Image | None = None
 
 
-def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) -> Film:
-    """Reads a DICOM file.
+def read(file: IO[bytes], name: str, at_least: Size | None = None, display: Size | None = None) -> Film:
+    """Reads a DICOM file, its pixels once.
+
+    Args:
+        file: it.
+        name: for messages.
+        at_least: ``(width, height)`` below which gray levels are not reduced.
+        display: the same of a second image; ``None`` for no such image.
 
     Raises:
         NotAChestRadiograph: the header says so.
@@ -73,21 +82,25 @@ def read(file: IO[bytes], name: str, at_least: tuple[int, int] | None = None) ->
         if examined.objection:
             raise NotAChestRadiograph(f"{name}: {examined.objection}", examined.code)
         size = _check_picture(found, file, name)
-        stored, layout = pixels.read(file, data, name, at_least), pixels.bits(found, name)
+        sizes = (at_least, display) if display else (at_least,)
+        stored, layout = pixels.read(file, data, name, sizes), pixels.bits(found, name)
     except damaged() as error:
         raise _unreadable(name, error) from error
 
     colour = pixels.samples(found) == 3  # a secondary capture
-    factor = 1 if colour else reduction(size, at_least)
-    if stored.shape != (size[1] // factor, size[0] // factor, 3)[: 3 if colour else 2]:
-        raise InputError(
-            f"{name}: its pixels {stored.shape} contradict its header; export it again", Code.CONTRADICTION
-        )
-    image = _from_colours(stored, name, at_least) if colour else _from_grays(stored, layout, found)
-    return Film(image, size, examined, (*examined.notes, *found.notes))
+    images = []
+    # What is noted of the first image would be noted of the second again.
+    for values, size_kept, header_read in zip(stored, sizes, (found, Elements(data))):
+        factor = 1 if colour else reduction(size, size_kept)
+        if values.shape != (size[1] // factor, size[0] // factor, 3)[: 3 if colour else 2]:
+            raise InputError(
+                f"{name}: its pixels {values.shape} contradict its header; export it again", Code.CONTRADICTION
+            )
+        images.append(_from_colours(values, name, size_kept) if colour else _from_grays(values, layout, header_read))
+    return Film(images[0], size, examined, (*examined.notes, *found.notes), images[1] if display else None)
 
 
-def _from_colours(stored: npt.NDArray[Any], name: str, at_least: tuple[int, int] | None) -> Image.Image:
+def _from_colours(stored: npt.NDArray[Any], name: str, at_least: Size | None) -> Image.Image:
     if stored.dtype == np.uint8:
         return Image.fromarray(np.ascontiguousarray(stored)).convert("L")
     return stretch(reduce((stored @ LUMINANCE).astype(stored.dtype), at_least), name)
@@ -123,7 +136,7 @@ def _begun(file: IO[bytes], name: str) -> tuple[Dataset, IO[bytes]]:
     try:
         import pydicom
     except ImportError:
-        raise MissingExtraError(f"{name}: DICOM needs the extra: pip install 'covidnet-lite[dicom]'") from None
+        raise DICOM.missing(name) from None
     head = file.read(2048)
     if head[128:132] != b"DICM":
         raise InputError(f"{name}: is no DICOM file; give the one that the machine sent", Code.UNKNOWN_FORMAT)

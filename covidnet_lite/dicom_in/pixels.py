@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from .. import limits
 from ..codes import Code
 from ..errors import InputError, MissingExtraError
 from ..image_in import costs, jpeg
-from ..image_in.reduction import averages, reduce, reduction
+from ..image_in.reduction import Size, averages, reduce, reduction
 from .elements import Elements
 
 if TYPE_CHECKING:
@@ -102,15 +103,15 @@ def bits(header: Elements, name: str) -> Bits:
     return Bits(allocated, stored, high, bool(signed))
 
 
-def read(file: IO[bytes], header: Dataset, name: str, at_least: tuple[int, int] | None) -> Values:
+def read(file: IO[bytes], header: Dataset, name: str, sizes: Sequence[Size | None]) -> list[Values]:
     """The stored values of the one picture in a file, which stands where its pixels begin.
 
     Args:
         header: what comes before them.
-        at_least: ``(width, height)`` below which gray values are not reduced.
+        sizes: ``(width, height)`` each, below which gray values are not reduced; ``None`` for all of them.
 
     Returns:
-        ``(height, width)``, reduced by a power of two; or ``(height, width, 3)``, not reduced.
+        For each of the sizes ``(height, width)``, reduced by a power of two; or ``(height, width, 3)``, not reduced.
 
     Raises:
         InputError: the header does not say where in the words stored values are.
@@ -120,7 +121,7 @@ def read(file: IO[bytes], header: Dataset, name: str, at_least: tuple[int, int] 
     start, found = file.tell(), Elements(header)
     layout = bits(found, name)
     if _stands_at_lines(file, header, layout):
-        return _by_lines(file, header, layout, at_least, name)
+        return _by_lines(file, header, layout, sizes, name)
     import pydicom
 
     file.seek(0)
@@ -129,8 +130,8 @@ def read(file: IO[bytes], header: Dataset, name: str, at_least: tuple[int, int] 
     if any(getattr(e, "value_tell", getattr(e, "file_tell", 0)) > start for e in elements):
         raise ValueError(LATE)
     _mend(data, found, layout)
-    values = _decoded(data, layout, name, reduction((int(data.Columns), int(data.Rows)), at_least))
-    return reduce(values, at_least) if values.shape == (data.Rows, data.Columns) else values
+    values = _decoded(data, layout, name, [reduction((int(data.Columns), int(data.Rows)), size) for size in sizes])
+    return [reduce(values, size) if values.shape == (data.Rows, data.Columns) else values for size in sizes]
 
 
 def _mend(data: Dataset, header: Elements, layout: Bits) -> None:
@@ -173,37 +174,40 @@ def _stands_at_lines(file: IO[bytes], header: Dataset, layout: Bits) -> bool:
     return True
 
 
-def _by_lines(file: Any, header: Dataset, layout: Bits, at_least: tuple[int, int] | None, name: str) -> Values:
+def _by_lines(file: Any, header: Dataset, layout: Bits, sizes: Sequence[Size | None], name: str) -> list[Values]:
     rows, columns, kind = int(header.Rows), int(header.Columns), layout.dtype
-    factor = reduction((columns, rows), at_least)
-    costs.check_lines(header, factor, name)
-    values = np.empty((rows // factor, columns // factor), kind)
-    step = max(1, AT_ONCE // (columns * kind.itemsize * factor))  # of reduced lines
-    lines = np.empty((step * factor, columns), kind)
-    for top in range(0, len(values), step):
-        part = lines[: min(step, len(values) - top) * factor]
+    factors = [reduction((columns, rows), size) for size in sizes]
+    costs.check_lines(header, factors, name)
+    reduced = [np.empty((rows // factor, columns // factor), kind) for factor in factors]
+    most = max(factors)  # a power of two, as they all are: it holds whole blocks of each
+    step = max(1, AT_ONCE // (columns * kind.itemsize * most)) * most
+    lines = np.empty((step, columns), kind)
+    needed = max(rows // factor * factor for factor in factors)
+    for top in range(0, needed, step):
+        part = lines[: min(step, needed - top)]
         if file.readinto(part.reshape(-1).view(np.uint8)) != part.nbytes:
             raise OSError("the file was cut while it was read")
         layout.take(part)
-        values[top : top + step] = averages(part, factor)
-    return values
+        for values, factor in zip(reduced, factors):
+            values[top // factor : (top + len(part)) // factor] = averages(part, factor)
+    return reduced
 
 
-def _decoded(data: Dataset, layout: Bits, name: str, factor: int) -> Values:
+def _decoded(data: Dataset, layout: Bits, name: str, factors: Sequence[int]) -> Values:
     from pydicom.encaps import get_frame
     from pydicom.pixels import get_decoder
     from pydicom.uid import RLELossless
 
     syntax = data.file_meta.TransferSyntaxUID
     if not (syntax.is_compressed and syntax.is_encapsulated):
-        costs.check_pixels(data, factor, name)
+        costs.check_pixels(data, factors, name)
         return _taken(_by_pydicom(data), layout)
     costs.check_fragments(data.PixelData, syntax, name)
     samples, frame = int(data.SamplesPerPixel), get_frame(data.PixelData, 0, number_of_frames=1)
     claim = (int(data.Columns), int(data.Rows), samples)
     if syntax != RLELossless and jpeg.claimed(frame) != claim:
         raise ValueError(f"its picture claims {jpeg.claimed(frame)}, its header {claim}")
-    costs.check_frame(data, frame, factor, name)
+    costs.check_frame(data, frame, factors, name)
     # Decoders give values and no words; of more bits than are stored, they are words after all.
     words = syntax == RLELossless or jpeg.precision(frame) > layout.stored
     if syntax in jpeg.SYNTAXES and samples == 1:

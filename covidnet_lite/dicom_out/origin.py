@@ -45,7 +45,7 @@ ONE_VALUE = ("DA", "TM", "AS")  # kinds of which the standard allows one value w
 CHOICES = {"PatientSex": ("M", "F", "O"), "LossyImageCompression": ("00", "01")}
 
 
-def read(source: str | os.PathLike[str] | bytes, name: str) -> tuple[Dataset, Dataset]:
+def read(source: str | os.PathLike[str] | bytes | Dataset, name: str) -> tuple[Dataset, Dataset]:
     """What results inherit of a DICOM file's header; people's names come apart.
 
     They are to be put in last: highdicom warns of every name in one piece, and real ones often are.
@@ -56,8 +56,11 @@ def read(source: str | os.PathLike[str] | bytes, name: str) -> tuple[Dataset, Da
     """
     from pydicom.dataset import Dataset
 
-    with radiograph.opened(source, name) as file:
-        header = dicom_file.header(file, name)
+    if isinstance(source, Dataset):
+        header = source
+    else:
+        with radiograph.opened(source, name) as file:
+            header = dicom_file.header(file, name)
     origin, names = Dataset(), Dataset()
     origin.SpecificCharacterSet = names.SpecificCharacterSet = UTF8
     for keyword in UIDS:

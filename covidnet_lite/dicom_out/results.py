@@ -40,14 +40,14 @@ def require() -> None:
 
 
 def make(
-    prediction: Prediction, source: str | os.PathLike[str] | bytes, picture: Image.Image | None = None
+    prediction: Prediction, source: str | os.PathLike[str] | bytes | Dataset, image: Image.Image | None = None
 ) -> list[Dataset]:
     """The Structured Report and, where there is an answer and its evidence map, the Secondary Capture.
 
     Args:
         prediction: of ``source``.
-        source: the DICOM file, by path or as bytes.
-        picture: what was read of it, for the Secondary Capture; ``None`` to read it again.
+        source: the DICOM file, by path or as bytes; or its header, where the image is known.
+        image: the radiograph, for the Secondary Capture; ``None`` for the prediction's own, or else to read it again.
 
     Raises:
         InputError: the source is no DICOM file, or lacks a UID that results have to refer to.
@@ -62,7 +62,7 @@ def make(
         origin.SOPClassUID = ComputedRadiographyImageStorage
     results = [structured_report.build(prediction, origin)]
     if prediction.labels and prediction.evidence is not None:
-        results.append(secondary_capture.build(prediction, origin, picture or source))
+        results.append(secondary_capture.build(prediction, origin, image or prediction.image or source))
     for result in results:
         result.update(names)
         if origin.SOPClassUID != kind:

@@ -7,12 +7,15 @@ and what is made of it until it is gray. ``tests/image_in/test_costs.py`` measur
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from .. import limits
 from ..codes import Code
 from ..errors import InputError
+from ..formats import of_pillow
 from . import jpeg, jpeg2000, rle
+from .reduction import Size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,30 +50,46 @@ def check_picture(image: Image.Image, size: tuple[int, int], file: IO[bytes], na
     Raises:
         InputError: it takes too much memory, or too long.
     """
-    pixels, (width, height) = size[0] * size[1], image.size
+    width, height = image.size
     needed = width * height * (DEEP if deep else PICTURE.get(image.mode, OTHER))
-    form = image.format
-    if form in ("JPEG", "MPO"):
-        needed += _jpeg(_whole(file), pixels, name)
-    elif form == "WEBP":
-        needed += WEBP * pixels
-    elif form == "AVIF":
-        needed += AVIF * pixels
-    elif form == "JPEG2000":
-        needed += _jpeg2000(_whole(file), pixels, name)
-    elif form == "TIFF":
-        needed += _strip(image)
-    elif form == "BMP" and any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):
-        needed += 3 * pixels + 255 * size[0]  # one jump may be so long
-        if pixels > MOST_RLE_PIXELS:
-            raise InputError(
-                f"{name}: is a run-length BMP of {pixels // 10**6} million pixels, which takes too long; "
-                "save it as PNG",
-                Code.TOO_COSTLY,
-            )
+    form = of_pillow(image.format)
+    if form:
+        needed += BESIDE[form.costs](image, size, file, name)
     limits.check(needed, name)
     tame(image)
     limits.lift(file)
+
+
+def _of_jpeg(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
+    return _jpeg(_whole(file), size[0] * size[1], name)
+
+
+def _of_jpeg2000(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
+    return _jpeg2000(_whole(file), size[0] * size[1], name)
+
+
+def _of_bmp(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
+    pixels = size[0] * size[1]
+    if not any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):
+        return 0
+    if pixels > MOST_RLE_PIXELS:
+        raise InputError(
+            f"{name}: is a run-length BMP of {pixels // 10**6} million pixels, which takes too long; save it as PNG",
+            Code.TOO_COSTLY,
+        )
+    return 3 * pixels + 255 * size[0]  # one jump may be so long
+
+
+# Bytes that a decoder takes beside the image: of an opened image, its size in the file, the file, and its name.
+BESIDE: dict[str, Callable[[Image.Image, Size, IO[bytes], str], int]] = {
+    "nothing": lambda image, size, file, name: 0,
+    "jpeg": _of_jpeg,
+    "tiff": lambda image, size, file, name: _strip(image),
+    "bmp": _of_bmp,
+    "webp": lambda image, size, file, name: WEBP * size[0] * size[1],
+    "avif": lambda image, size, file, name: AVIF * size[0] * size[1],
+    "jpeg 2000": _of_jpeg2000,
+}
 
 
 def check_heic(size: tuple[int, int], bytes_a_pixel: int, name: str) -> None:
@@ -97,13 +116,13 @@ def frames(image: Image.Image) -> int:
     return found
 
 
-def check_frame(header: Dataset, frame: bytes, factor: int, name: str) -> None:
+def check_frame(header: Dataset, frame: bytes, factors: Sequence[int], name: str) -> None:
     """Refuses a compressed DICOM frame that takes too much to decode.
 
     Args:
         header: the elements before it.
         frame: as it is stored.
-        factor: by which it will be reduced.
+        factors: by which it will be reduced, to one image each.
         name: of the radiograph.
 
     Raises:
@@ -113,7 +132,7 @@ def check_frame(header: Dataset, frame: bytes, factor: int, name: str) -> None:
     from pydicom.uid import RLELossless
 
     samples, pixels = int(header.get("SamplesPerPixel", 1) or 1), int(header.Rows) * int(header.Columns)
-    needed = check_pixels(header, factor, name) + len(frame)
+    needed = check_pixels(header, factors, name) + len(frame)
     if header.file_meta.TransferSyntaxUID == RLELossless:
         rle.check(frame, pixels)
     elif frame.startswith(b"\xff\xd8"):
@@ -123,8 +142,8 @@ def check_frame(header: Dataset, frame: bytes, factor: int, name: str) -> None:
     limits.check(needed, name)
 
 
-def check_pixels(header: Dataset, factor: int, name: str) -> int:
-    """Bytes that the pixels of a DICOM file take, whatever its transfer syntax, to be reduced by ``factor``.
+def check_pixels(header: Dataset, factors: Sequence[int], name: str) -> int:
+    """Bytes that the pixels of a DICOM file take, whatever its transfer syntax, to be reduced by each of ``factors``.
 
     Raises:
         InputError: they are too many.
@@ -135,19 +154,19 @@ def check_pixels(header: Dataset, factor: int, name: str) -> int:
     if samples > 1:
         kind = str(header.get("PhotometricInterpretation", ""))
         each = max(each, DEEP_COLOUR if stored > 1 else YBR if kind.startswith("YBR") else SAMPLE)
-    needed = pixels * samples * each + LEVELS * pixels // factor**2
+    needed = pixels * samples * each + sum(LEVELS * pixels // factor**2 for factor in factors)
     limits.check(needed, name)
     return needed
 
 
-def check_lines(header: Dataset, factor: int, name: str) -> None:
-    """Refuses an uncompressed DICOM film that is still too large when reduced by ``factor`` line by line.
+def check_lines(header: Dataset, factors: Sequence[int], name: str) -> None:
+    """Refuses an uncompressed DICOM film that is still too large when reduced by each of ``factors`` line by line.
 
     Raises:
         InputError: it takes too much memory.
     """
     each = LEVELS + -(-int(header.BitsAllocated) // 8)
-    limits.check(each * int(header.Rows) * int(header.Columns) // factor**2, name)
+    limits.check(sum(each * int(header.Rows) * int(header.Columns) // factor**2 for factor in factors), name)
 
 
 def check_fragments(data: Any, syntax: str, name: str) -> None:

@@ -13,12 +13,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..codes import Code
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError
+from ..formats import HEIC, PILLOW
 from . import costs, jpeg
 from .stretch import LINES, stretch
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "JPEG2000", "AVIF")
-NAMED = "PNG, JPEG, TIFF, BMP, WEBP, JPEG 2000, AVIF, HEIC"  # in messages
 PHONES = ("MPO", "HEIF")  # the picture comes first; behind it are a preview, a gain map, a depth map
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow has it
 # What Pillow's decoders raise on damaged files.
@@ -51,14 +50,6 @@ _TURNS = {
 _HEAD = 1 << 16  # bytes in which a JPEG 2000 file tells what it is
 
 
-def is_heic(head: bytes) -> bool:
-    """Whether a file's first bytes say HEIF, other than AVIF, which Pillow reads."""
-    brands = head[8:64]
-    return (
-        head[4:8] == b"ftyp" and b"avi" not in brands and any(b in brands for b in (b"hei", b"hev", b"mif1", b"msf1"))
-    )
-
-
 def open_heic(data: IO[bytes], name: str) -> Any:
     """A HEIC file, not yet decoded: it has a ``size``, and is an array of 8 or 16 bits when asked for one.
 
@@ -68,7 +59,7 @@ def open_heic(data: IO[bytes], name: str) -> Any:
     try:
         import pillow_heif
     except ImportError:
-        raise MissingExtraError(f"{name}: HEIC needs the extra: pip install 'covidnet-lite[heic]'") from None
+        raise HEIC.missing(name) from None
     return pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
 
 
@@ -76,7 +67,7 @@ def open_picture(data: IO[bytes]) -> Image.Image:
     """A picture file, not yet decoded.
 
     Raises:
-        UnidentifiedImageError: it is none of ``FORMATS``.
+        UnidentifiedImageError: it is of no format that Pillow is to read.
         Exception: one of ``DAMAGED``.
     """
     head = data.read(4)
@@ -85,7 +76,7 @@ def open_picture(data: IO[bytes]) -> Image.Image:
         _complete_tiff()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of size: the limit is the caller's; of odd metadata
-        return Image.open(data, formats=FORMATS)
+        return Image.open(data, formats=PILLOW)
 
 
 def _complete_tiff() -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 Values = npt.NDArray[Any]
+Size = tuple[int, int]  # width and height, in pixels
 
 
-def reduction(size: tuple[int, int], at_least: tuple[int, int] | None) -> int:
+def reduction(size: Size, at_least: Size | None) -> int:
     """By how much a picture can be reduced, neither side falling below ``at_least``.
 
     A power of two, as libjpeg has it: so a film is the same to a network as JPEG, PNG or DICOM.
@@ -19,7 +20,7 @@ def reduction(size: tuple[int, int], at_least: tuple[int, int] | None) -> int:
     return 1 << (max(1, factor).bit_length() - 1)
 
 
-def reduce(stored: Values, at_least: tuple[int, int] | None) -> Values:
+def reduce(stored: Values, at_least: Size | None) -> Values:
     """Averages whole blocks of pixels, so that neither side falls below ``at_least``; the number type stays."""
     height, width = stored.shape
     return averages(stored, reduction((width, height), at_least))

@@ -30,8 +30,9 @@ from .. import __version__, cells
 from ..cells import cell
 from ..classifier import Classifier
 from ..errors import BackendError, BenchmarkError, InputError, MissingExtraError
-from ..network.interpreter import RUNTIMES, available_cores
+from ..network.interpreter import available_cores
 from ..prediction import Failure
+from ..runtimes import RUNTIMES
 from . import board
 
 STAGES = ("read", "fit", "run", "judge")
@@ -205,7 +206,7 @@ def measure(
         version=__version__,
         model=network.name,
         sha256=network.sha256,
-        runtime=f"{name} {board.installed(RUNTIMES[name][1]) or ''}".strip(),
+        runtime=f"{name} {board.installed(RUNTIMES[name].package) or ''}".strip(),
         edgetpu=on_edgetpu,
         images=images,
         machine=board.machine(),

@@ -8,13 +8,14 @@ import sys
 from .. import __version__
 from ..errors import CovidNetLiteError
 from ..network import edgetpu, model
-from ..network.interpreter import RUNTIMES, Interpreter, available_cores, find_runtime, installed_runtimes
+from ..network.interpreter import Interpreter, available_cores, find_runtime, installed_runtimes
 from ..network.lungs import load_finder
+from ..runtimes import RUNTIMES
 from ..site import site as sites
 from . import board
 from .board import installed
 
-PACKAGES = ("numpy", "Pillow", "pydicom", *(package for _, package in RUNTIMES.values()))
+PACKAGES = ("numpy", "Pillow", "pydicom", *(runtime.package for runtime in RUNTIMES.values()))
 
 
 def report(site: str | None = None) -> str:

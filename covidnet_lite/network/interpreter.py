@@ -12,17 +12,10 @@ import numpy.typing as npt
 
 from ..errors import BackendError, ModelError
 from ..quiet import silent_creation
+from ..runtimes import RUNTIMES
 from .edgetpu import LIBRARY, OPERATION, check_device, delegate, is_compiled
 from .model import Model
 from .preprocess import input_tables
-
-# In order of preference: LiteRT is as fast as TensorFlow's at a tenth of the memory;
-# tflite_runtime has wheels for 32-bit Raspberry Pi OS.
-RUNTIMES = {
-    "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
-    "tflite_runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
-    "tensorflow": ("tensorflow", "tensorflow"),
-}
 
 MAX_THREADS = 256  # runtimes crash when asked for more than the system gives
 
@@ -46,7 +39,7 @@ class Interpreter:
 
         Args:
             model: from :func:`covidnet_lite.network.model.load`.
-            runtime: a key of ``RUNTIMES``; ``None`` takes the first that is installed.
+            runtime: a key of :data:`covidnet_lite.runtimes.RUNTIMES`; ``None`` takes the first that is installed.
             threads: ``None`` for one a core, four at most.
             edgetpu: which one: ``usb``, ``pci``, ``usb:N``, ``pci:N`` or ``:N``; ``None`` for the first found.
 
@@ -118,7 +111,7 @@ def installed_runtimes() -> list[str]:
     """Names of the runtimes that could be imported, without importing them."""
     from importlib.util import find_spec
 
-    return [name for name, (module, _) in RUNTIMES.items() if find_spec(module.split(".")[0]) is not None]
+    return [name for name, r in RUNTIMES.items() if find_spec(r.module.split(".")[0]) is not None]
 
 
 def find_runtime(runtime: str | None) -> tuple[str, Any]:
@@ -131,12 +124,11 @@ def find_runtime(runtime: str | None) -> tuple[str, Any]:
         raise BackendError(f"runtime {runtime!r} is none of {', '.join(RUNTIMES)}")
     failures = []
     for name in [runtime] if runtime else RUNTIMES:
-        module, package = RUNTIMES[name]
         try:
-            found = importlib.import_module(module)
-            return name, getattr(found, "lite", found)  # TensorFlow keeps its interpreter in tf.lite
+            module = importlib.import_module(RUNTIMES[name].module)
+            return name, getattr(module, "lite", module)  # TensorFlow keeps its interpreter in tf.lite
         except ImportError as error:
-            failures.append(f"{name}: {error} (pip install {package})")
+            failures.append(f"{name}: {error} (pip install {RUNTIMES[name].package})")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     raise BackendError(f"no TFLite runtime for Python {version}: {'; '.join(failures)}")
 

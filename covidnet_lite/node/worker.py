@@ -14,7 +14,6 @@ from ..dicom_in import dicom_file
 from ..dicom_out import results as dicom_results
 from ..dicom_out.origin import NAME
 from ..errors import BackendError, CovidNetLiteError, InputError, OutputError
-from ..evidence import heatmap
 from ..percent import percent
 from ..prediction import Prediction
 from ..unforeseen import unforeseen
@@ -60,9 +59,10 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
 
 
 def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
-    meta, name = read_file_meta_info(film.path), str(film.path)
+    name = str(film.path)
     with radiograph.opened(film.path, name) as file:
         header = dicom_file.header(file, name)
+    meta = header.file_meta
     uid = str(meta.MediaStorageSOPInstanceUID)
     story = {
         "film": identifier(uid, film.key),
@@ -78,10 +78,10 @@ def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
             f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended",
             Code.CONTRADICTION,
         )
-    prediction = classifier.classify(film.path)
+    prediction = classifier.classify(film.path, keep_image=True)
     shown = prediction.labels and prediction.evidence is not None
-    picture = classifier.read(film.path, heatmap.SIZE).image if shown else None
-    results = [dicom_results.encoded(result) for result in dicom_results.make(prediction, film.path, picture)]
+    image = classifier.image_of(prediction) if shown else None
+    results = [dicom_results.encoded(result) for result in dicom_results.make(prediction, header, image)]
     queue.finish(film, {**story, "answer": _answer(prediction), "results": len(results)}, results)
 
 

@@ -52,8 +52,15 @@ def encoded(radiograph: Radiograph) -> bytes:
             "size": (radiograph.width, radiograph.height),
             "examination": asdict(radiograph.examination) if radiograph.examination else None,
             "notes": radiograph.notes,
+            "display": radiograph.display.size if radiograph.display else None,
         }
     )
+
+
+def pixels_of(radiograph: Radiograph) -> bytes:
+    """Its pixels, and behind them those of the image for a screen, if there is one."""
+    display = radiograph.display
+    return radiograph.image.tobytes() + (display.tobytes() if display else b"")
 
 
 def reported(error: Exception, name: str) -> CovidNetLiteError:
@@ -115,15 +122,18 @@ def _radiograph(content: dict[str, Any], name: str, pixels: Callable[[int], byte
     from PIL import Image
 
     mode, shown, size = content["mode"], _size(content["shown"]), _size(content["size"])
-    count = shown[0] * shown[1] * CHANNELS[mode]
+    display = _size(content["display"]) if content["display"] is not None else None
+    first = shown[0] * shown[1] * CHANNELS[mode]
+    count = first + (display[0] * display[1] if display else 0)  # in gray
     if count > limits.memory():
         raise ValueError("more than it may have decoded")
     data = pixels(count)
     if len(data) != count:
         raise ValueError("its pixels contradict its size")
     examination = _examination(content["examination"]) if content["examination"] is not None else None
-    image = Image.frombuffer(mode, shown, data, "raw", mode, 0, 1)
-    return Radiograph(image, name, *size, examination, _notes(content["notes"]))
+    image = Image.frombuffer(mode, shown, data[:first], "raw", mode, 0, 1)
+    larger = Image.frombuffer("L", display, data[first:], "raw", "L", 0, 1) if display else None
+    return Radiograph(image, name, *size, examination, _notes(content["notes"]), larger)
 
 
 def _error(content: dict[str, Any]) -> CovidNetLiteError:

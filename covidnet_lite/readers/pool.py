@@ -30,6 +30,7 @@ from typing import Any
 from .. import limits, radiograph
 from ..codes import Code
 from ..errors import CovidNetLiteError, UnforeseenError
+from ..image_in.reduction import Size
 from ..machine import board
 from ..network.interpreter import available_cores
 from ..radiograph import Radiograph, Source
@@ -100,6 +101,7 @@ class Readers:
         name: str | None = None,
         exact: bool = False,
         colour: bool = False,
+        display: Size | None = None,
     ) -> Radiograph:
         """As :func:`covidnet_lite.radiograph.read`; pictures and arrays are read here, for they are decoded.
 
@@ -116,7 +118,7 @@ class Readers:
         elif hasattr(img, "read"):
             source = radiograph.read_all(img, name)
         else:
-            return radiograph.read(img, at_least, name, exact, colour)
+            return radiograph.read(img, at_least, name, exact, colour, display)
         deadline = time.monotonic() + self._within
         try:
             reader = self._free.get(timeout=self._within)
@@ -130,7 +132,7 @@ class Readers:
                 begun = time.monotonic()
                 reader = self._started()
                 deadline += time.monotonic() - begun  # no fault of the radiograph
-            answer = reader.ask(source, (at_least, name, exact, colour), deadline)
+            answer = reader.ask(source, (at_least, name, exact, colour, display), deadline)
         except ValueError as error:
             raise ReaderDiedError(f"{name}: its reader did not answer as readers do; it is not read") from error
         except (EOFError, OSError) as error:  # the process is gone
@@ -311,15 +313,15 @@ def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
     memory_file = reduction.recv_handle(pipe) if shared else None
     while True:
         try:
-            source, at_least, name, exact, colour = pipe.recv()
+            source, at_least, name, exact, colour, display = pipe.recv()
         except (EOFError, OSError):
             return
         _limit_seconds()
         error, pixels = None, b""
         try:
             source = f"/proc/self/fd/{memory_file}" if source is None else source
-            film = radiograph.read(source, at_least, name, exact, colour)
-            answer, pixels = answers.encoded(film), film.image.tobytes()
+            film = radiograph.read(source, at_least, name, exact, colour, display)
+            answer, pixels = answers.encoded(film), answers.pixels_of(film)
             if memory_file is not None:
                 _write(memory_file, pixels)
         except Exception as raised:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from .. import archive, cases, files
 from ..codes import Code
 from ..errors import BackendError, InputError, MissingExtraError, OutputError, SettingsError
-from ..evidence import heatmap
 from ..output import EVIDENCE, OURS, printable
 from ..prediction import Failure, Prediction
 from ..unforeseen import unforeseen
@@ -188,7 +187,7 @@ class Watch:
             if name not in left:  # an archive of which every film has its result
                 self._done[name] = new[name]
         count = 0
-        results = self._classifier.classify_many(film.source for film in films)
+        results = self._classifier.classify_many((film.source for film in films), keep_images=self._folder.heatmap)
         for film, result in zip(films, results):
             if stop is not None and stop.is_set():
                 return count
@@ -263,8 +262,8 @@ class Watch:
             told["reason"] = result.reason.replace(os.path.join(self._folder.root, film.name), film.name)
         path = self._results.path(film.place)
         if self._folder.heatmap and isinstance(result, Prediction) and result.labels and result.evidence is not None:
-            image = self._classifier.read(film.source, heatmap.SIZE).image
-            files.write_png(path.with_name(Path(film.place).name + EVIDENCE), result.heatmap(image=image))
+            shown = result.heatmap(image=self._classifier.image_of(result))
+            files.write_png(path.with_name(Path(film.place).name + EVIDENCE), shown)
         deliver = self._deliver is not None
         if self._results.keep(film.name, told, stamp, self._network, deliver, film.place):
             self._say(f"{printable(film.name)}: {result.status}" + (f", {_answer(result)}" if result.answer else ""))

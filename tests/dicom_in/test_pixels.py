@@ -34,7 +34,7 @@ def film(kind: Any = np.uint16, syntax: str = EXPLICIT, side: tuple[int, int] = 
 
 def read(source: bytes | io.BytesIO, at_least: tuple[int, int] | None = NEEDED) -> Any:
     file = io.BytesIO(source) if isinstance(source, bytes) else source
-    return pixels.read(file, dicom_file.header(file, "film"), "film", at_least)
+    return pixels.read(file, dicom_file.header(file, "film"), "film", [at_least])[0]
 
 
 @pytest.mark.parametrize("at_least", [None, NEEDED, (201, 100), (1, 1)])
@@ -49,6 +49,16 @@ def test_line_by_line_it_is_what_pydicom_decodes_and_then_reduced(kind, bits, sy
     found = read(source, at_least)
     assert found.dtype == wanted.dtype
     np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("lines", [1, 5000, 10**6])
+@pytest.mark.parametrize("sizes", [(NEEDED, None), (None, NEEDED), ((90, 80), NEEDED), (NEEDED, NEEDED)])
+def test_several_sizes_at_once_are_those_of_one_reading_each(sizes, lines, monkeypatch):
+    monkeypatch.setattr(pixels, "AT_ONCE", lines)
+    file = io.BytesIO(film())
+    at_once = pixels.read(file, dicom_file.header(file, "film"), "film", sizes)
+    for values, size in zip(at_once, sizes):
+        np.testing.assert_array_equal(values, read(film(), size))
 
 
 def test_a_large_film_is_never_in_memory_as_a_whole():

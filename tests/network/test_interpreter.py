@@ -7,7 +7,8 @@ import pytest
 
 from covidnet_lite.errors import BackendError
 from covidnet_lite.network import model
-from covidnet_lite.network.interpreter import RUNTIMES, Interpreter, find_runtime, installed_runtimes
+from covidnet_lite.network.interpreter import Interpreter, find_runtime, installed_runtimes
+from covidnet_lite.runtimes import RUNTIMES
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,8 @@ def test_bad_arguments_are_named(base: model.Model) -> None:
 
 
 def test_without_any_runtime_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, _ in RUNTIMES.values():
+    for runtime in RUNTIMES.values():
+        module = runtime.module
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BackendError, match="pip install ai-edge-litert"):
         find_runtime(None)

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from covidnet_lite import Classifier
+from covidnet_lite import Classifier, radiograph
 from covidnet_lite.errors import OutputError
 from covidnet_lite.node import worker
 from covidnet_lite.node.queue import Queue
@@ -94,6 +94,19 @@ def test_a_narrowed_answer_is_sent_with_its_picture_and_an_abstention_without(
         queue.reject(parcel, "to have it made again")
 
 
+def test_a_film_is_opened_twice_and_decoded_once(
+    queue: Queue, work: Any, as_bytes: Any, decodings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For its header, and for its pixels, of which both the network's image and that of the capture are made."""
+    openings, opened = [], radiograph.opened
+    monkeypatch.setattr(radiograph, "opened", lambda img, name: [openings.append(name), opened(img, name)][1])
+    queue.add("1.2.3", as_bytes("1.2.3"))
+    work()
+    assert len(objects(queue)) == 2
+    assert decodings == ["DICOM"]
+    assert len(openings) == 2
+
+
 def test_the_same_film_gives_the_same_instances_after_a_restart(queue: Queue, work: Any, as_bytes: Any) -> None:
     made = []
     for _ in range(2):
@@ -158,7 +171,7 @@ def test_our_own_results_coming_back_end_there(queue: Queue, work: Any, as_bytes
 
 def test_a_film_with_which_the_node_dies_again_and_again_is_set_aside(queue: Queue, as_bytes: Any, work: Any) -> None:
     class Deadly:
-        def classify(self, path: Any) -> None:
+        def classify(self, path: Any, keep_image: bool = False) -> None:
             raise SystemExit("as a kill would")
 
     queue.add("1.2.1", as_bytes("1.2.1"))

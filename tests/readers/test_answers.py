@@ -25,7 +25,7 @@ from covidnet_lite.readers.answers import ReaderDiedError
 from covidnet_lite.readers.pool import Readers
 
 EXAMINATION = Examination("CR", "CHEST", "PA", "", "", None, (Note(Code.VIEW_NOT_NAMED),), "L\\F")
-SOUND = {"mode": "L", "shown": [64, 64], "size": [128, 128], "examination": None, "notes": []}
+SOUND = {"mode": "L", "shown": [64, 64], "size": [128, 128], "examination": None, "notes": [], "display": None}
 ERROR = {"error": "InputError", "message": "x: no", "code": "damaged", "reference": "", "trace": "", "cause": None}
 
 
@@ -35,10 +35,14 @@ def pixels(count: int) -> bytes:
 
 def test_a_radiograph_comes_back_as_it_was() -> None:
     image = Image.effect_noise((64, 64), 50)
-    sent = Radiograph(image, "x\udcff.dcm", 128, 130, EXAMINATION, (Note(Code.ELEMENT_LEFT_ASIDE, "Rows is odd"),))
-    found = answers.decoded(answers.encoded(sent), sent.name, lambda count: image.tobytes()[:count])
+    larger = Image.effect_noise((128, 130), 50)
+    notes = (Note(Code.ELEMENT_LEFT_ASIDE, "Rows is odd"),)
+    sent = Radiograph(image, "x\udcff.dcm", 128, 130, EXAMINATION, notes, larger)
+    found = answers.decoded(answers.encoded(sent), sent.name, lambda count: answers.pixels_of(sent)[:count])
     assert isinstance(found, Radiograph)
     assert found.image.tobytes() == image.tobytes()
+    assert found.display is not None
+    assert (found.display.size, found.display.tobytes()) == (larger.size, larger.tobytes())
     assert (found.name, found.width, found.height) == (sent.name, 128, 130)
     assert found.examination == EXAMINATION
     assert [(note, note.code) for note in found.notes] == [(note, note.code) for note in sent.notes]
@@ -72,6 +76,8 @@ LIES: dict[str, Any] = {
     "half a pixel": SOUND | {"shown": [63.5, 64]},
     "no size": SOUND | {"size": "large"},
     "three sides": SOUND | {"size": [64, 64, 64]},
+    "no pixels for an image for a screen": SOUND | {"display": [64, 64]},
+    "an image for a screen of nothing": SOUND | {"display": [0, 64]},
     "another mode": SOUND | {"mode": "F"},
     "a note without a code": SOUND | {"notes": [["DOE JANE", "x"]]},
     "a note of numbers": SOUND | {"notes": [["damaged", 7]]},

@@ -77,6 +77,19 @@ def test_what_is_read_elsewhere_is_what_is_read_here(one: Readers, film: Path, f
     assert one.read(Image.open(film_png)).width == here.width
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_image_for_a_screen_comes_along(film: Path, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "SHARED", shared and readers.SHARED)
+    here = radiograph.read(film, (300, 300), display=(900, 900))
+    with Readers(1) as elsewhere:
+        there = elsewhere.read(film, (300, 300), display=(900, 900))
+    assert here.display is not None
+    assert there.display is not None
+    assert there.display.size == here.display.size != here.image.size
+    assert there.display.tobytes() == here.display.tobytes()
+    assert there.image.tobytes() == here.image.tobytes()
+
+
 def test_errors_come_back_as_they_are_with_their_causes(one: Readers, tmp_path: Path, film: Path) -> None:
     import pydicom
 

@@ -351,3 +351,15 @@ def test_a_reason_names_the_file_below_the_folder_and_keeps_its_words(
     Watch(Folder(folder, 0), ResultFiles(tmp_path / "out"), classifier, print).look(0)
     reason = "ward/a.png: the file is empty; copy it again from where it came"
     assert results(tmp_path / "out")["ward/a.png.json"]["reason"] == reason
+
+
+def test_with_its_evidence_map_a_film_is_decoded_once(
+    film: Path, answering: Path, tmp_path: Path, decodings: list[str]
+) -> None:
+    shutil.copy(film, tmp_path / "film.dcm")
+    watch = Watch(
+        Folder(tmp_path, settle=0, heatmap=True), ResultFiles(tmp_path), covidnet_lite.Classifier(answering), print
+    )
+    assert watch.look(0).done == 1
+    assert (tmp_path / "film.dcm.evidence.png").is_file()
+    assert decodings == ["DICOM"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,7 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
+from covidnet_lite import Classifier
 from covidnet_lite.web import uploads
+from covidnet_lite.web.app import create
 from covidnet_lite.web.settings import MB, Settings
 from covidnet_lite.web.turnstile import START, Turnstile
 from covidnet_lite.web.uploads import Upload, plain_name, received
@@ -164,3 +167,15 @@ def test_an_upload_that_comes_too_slowly_is_ended_before_its_time(monkeypatch: p
         take(*form(("a.png", b"x")), whole=False, settings=replace(SETTINGS, seconds=60))
     assert caught.value.status_code == 408
     assert "16 KB a second" in caught.value.detail
+
+
+def test_with_its_evidence_an_upload_is_decoded_once(film: Path, answering: Path, decodings: list[str]) -> None:
+    app = create(Classifier(answering), Settings())
+
+    async def scene() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost") as client:
+            return await client.post("/v1/classify?evidence=1", files={"file": ("film.dcm", film.read_bytes())})
+
+    (result,) = anyio.run(scene).json()["results"]
+    assert result["evidence"]
+    assert decodings == ["DICOM"]

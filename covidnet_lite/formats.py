@@ -1,0 +1,80 @@
+"""The image formats that are read: one row each. Readers are in :mod:`covidnet_lite.radiograph`, costs in
+:mod:`covidnet_lite.image_in.costs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import MissingExtraError
+
+
+def _is_dicom(head: bytes) -> bool:
+    return head[128:132] == b"DICM"
+
+
+def _is_heic(head: bytes) -> bool:
+    """HEIF, other than AVIF, which Pillow reads."""
+    brands = head[8:64]
+    return (
+        head[4:8] == b"ftyp" and b"avi" not in brands and any(b in brands for b in (b"hei", b"hev", b"mif1", b"msf1"))
+    )
+
+
+@dataclass(frozen=True)
+class Format:
+    """An image format.
+
+    Attributes:
+        name: in messages and help texts.
+        suffixes: of file names, in lower case.
+        pillow: Pillow's name for it; ``""`` where Pillow does not decode it.
+        variants: further names that Pillow gives to images in such files.
+        begins: whether a file's first 132 bytes are of this format, where Pillow is not to say so.
+        reader: a key of ``radiograph.READERS``.
+        costs: a key of ``costs.BESIDE``, what decoding takes beside the image, where Pillow decodes it; the readers of
+            other formats estimate theirs themselves.
+        extra: that has its decoder; ``""`` for none.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    pillow: str = ""
+    variants: tuple[str, ...] = ()
+    begins: Callable[[bytes], bool] | None = None
+    reader: str = "picture"
+    costs: str = "nothing"
+    extra: str = ""
+
+    def missing(self, name: str) -> MissingExtraError:
+        """What to raise of the radiograph ``name`` where the extra is not installed."""
+        return MissingExtraError(f"{name}: {self.name} needs the extra: pip install 'covidnet-lite[{self.extra}]'")
+
+
+HEIC = Format("HEIC", (".heic", ".heif"), begins=_is_heic, reader="heic", extra="heic")
+DICOM = Format("DICOM", (".dcm", ".dicom"), begins=_is_dicom, reader="dicom", extra="dicom")
+FORMATS = (
+    Format("PNG", (".png",), "PNG"),
+    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG", ("MPO",), costs="jpeg"),
+    Format("TIFF", (".tif", ".tiff"), "TIFF", costs="tiff"),
+    Format("BMP", (".bmp",), "BMP", costs="bmp"),
+    Format("WebP", (".webp",), "WEBP", costs="webp"),
+    Format("JPEG 2000", (".jp2", ".j2k", ".j2c"), "JPEG2000", costs="jpeg 2000"),
+    Format("AVIF", (".avif",), "AVIF", costs="avif"),
+    HEIC,
+    DICOM,
+)
+SUFFIXES = frozenset(suffix for form in FORMATS for suffix in form.suffixes)
+PILLOW = tuple(form.pillow for form in FORMATS if form.pillow)
+NAMES = ", ".join(form.name for form in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
+
+
+def recognised(head: bytes) -> Format | None:
+    """The format of a file by its first 132 bytes; ``None`` where Pillow is to say."""
+    return next((form for form in FORMATS if form.begins and form.begins(head)), None)
+
+
+def of_pillow(name: str | None) -> Format | None:
+    """The format of an image that Pillow opened."""
+    return next((form for form in FORMATS if name and name in (form.pillow, *form.variants)), None)
