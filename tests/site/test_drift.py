@@ -157,6 +157,16 @@ def test_many_threads_lose_no_radiograph() -> None:
     assert followed.gauges()["site_day_films"][1] == 4000
 
 
+def test_what_goes_wrong_in_telling_costs_no_radiograph_its_answer() -> None:
+    def broken(report: Report) -> None:
+        raise OSError("nobody reads it")
+
+    followed = Drift(reference(), "normal", broken, iter([MONDAY, MONDAY + datetime.timedelta(days=1)]).__next__)
+    followed.add(Result())
+    followed.add(Result())
+    assert followed.gauges()["site_day_films"][1] == 1
+
+
 def test_without_a_site_nothing_is_followed() -> None:
     assert following(None, lambda report: None) is None
     assert isinstance(following(site(), lambda report: None), Drift)
