@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..percent import percent
+from ..unforeseen import unforeseen
 from .chance import fisher, kolmogorov_smirnov
 from .reference import KINDS, Reference
 from .site import Site
@@ -155,8 +156,11 @@ class Drift:
         self.alarms = 0
 
     def add(self, result: Result) -> None:
-        """Takes one prediction, on the date of today."""
-        self.count(kind_of(result), result.distance, self._today())
+        """Takes one prediction, on the date of today; whatever goes wrong here costs no radiograph its answer."""
+        try:
+            self.count(kind_of(result), result.distance, self._today())
+        except Exception as error:
+            unforeseen("the comparison with the site's fit", error)
 
     def count(self, kind: str, distance: float | None, date: datetime.date) -> None:
         """Takes one radiograph; one of an earlier date than the last is counted to the last."""

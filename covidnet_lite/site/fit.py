@@ -21,7 +21,7 @@ from .site import Site
 Array = npt.NDArray[Any]
 
 EACH = 10  # labelled radiographs of each class, for a temperature
-FACTORS = np.exp(np.linspace(np.log(0.5), np.log(2), 141))  # of the network's temperature
+FACTORS = np.exp(np.linspace(np.log(0.5), np.log(2), 41))  # of the network's temperature
 FOR_GUARD = 99  # radiographs, at least: 99 % of the site's normals are to pass the guard
 MOST_GUARD = 1.5  # times the network's own limit
 

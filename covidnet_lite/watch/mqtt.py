@@ -175,7 +175,7 @@ class Publisher:
             self._loop.close()
 
     def _is_over(self) -> bool:
-        return self._end is not None and (not self._waiting or time.monotonic() >= self._end)
+        return self._end is not None and ((not self._waiting and self._drift is None) or time.monotonic() >= self._end)
 
     async def _stay_connected(self) -> None:
         import aiomqtt

@@ -44,7 +44,6 @@ class Api:
         self.classifier, self.settings = classifier, settings
         self.metrics = metrics.Metrics()
         self._drift = following(classifier.site, _log_drift)
-        classifier.heard = self._drift.add if self._drift else None
         # Half of the room is for what decoding makes of it.
         self.turnstile = Turnstile(max(32 << 20, settings.most_bytes), settings.waiting)
         self._workers = CapacityLimiter(available_cores())
@@ -113,6 +112,8 @@ class Api:
         except CovidNetLiteError as error:
             result = Failure(name, error)
         self.metrics.image(result.status, getattr(result, "timings", {}))
+        if self._drift and isinstance(result, Prediction):
+            self._drift.add(result)
         return result
 
     def _film(self, name: str, data: bytes, full: bool) -> radiograph.Radiograph:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from dicoms import IDENTITY, made, stored
 from PIL import Image
+from sites import site
 
 from covidnet_lite import Classifier
 from covidnet_lite.codes import Code, Note
@@ -136,6 +137,14 @@ def test_every_report_tells_the_source_the_algorithm_and_the_purpose(
     assert told["Status of the classification"] == [status.upper()]
     assert "Research use only; not a medical device." in told["Comment"]
     assert "By its header the image is: modality CR, body part CHEST, view PA." in told["Comment"]
+
+
+def test_a_report_names_the_site_and_another_site_gives_other_instances(answered: Prediction, film: Path) -> None:
+    made = [dicom_results.make(replace(answered, site=at), film)[0] for at in (None, site(), site(positive_from=0.9))]
+    parameters = [said(report)["Algorithm Parameters"] for report in made]
+    assert parameters[0] == [f"network SHA-256 {answered.sha256}"]
+    assert parameters[1][1] == f"thresholds of site St. Elsewhere, fitted 2026-11-30, SHA-256 {site().digest}"
+    assert len({report.SOPInstanceUID for report in made}) == 3
 
 
 def test_a_report_tells_what_was_left_aside_in_reading(answered: Prediction, film: Path) -> None:

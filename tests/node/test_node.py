@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import site
 
 from benchmarks import modality
 from benchmarks.node import ROOT, NodeProcess, trial
 from benchmarks.orthanc import Orthanc, free_port, missing
 from covidnet_lite.node.settings import Tls
+from covidnet_lite.site import site as sites
 
 real_clients = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 
@@ -161,6 +163,19 @@ def test_check_says_what_would_run_and_takes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert re.match(r"can run: COVIDNET on 127\.0\.0\.1 port \d+, results to ORTHANC@127\.0\.0\.1:4242", done.stdout)
     assert "but PACS ORTHANC@127.0.0.1:4242 cannot be reached: until it takes them, results wait" in done.stdout
+
+
+def test_a_node_answers_by_the_site_that_it_is_given(tmp_path: Path) -> None:
+    here = sites.write(tmp_path / "site.json", site())
+    (tmp_path / "node.toml").write_text('[network]\nmodel = "nano"\n')
+    options = ("--settings", tmp_path / "node.toml", "--pacs", "A@127.0.0.1:2", "--queue", tmp_path / "q", "--port", 0)
+    done = run(*options, "--site", here, "--check")
+    assert done.returncode == 0, done.stderr
+    assert f"network nano 3 at site {site()}" in done.stdout
+    (tmp_path / "node.toml").write_text('[network]\nsite = "site.json"\n')  # and base, for which it was not fitted
+    done = run(*options, "--check")
+    assert done.returncode == 2
+    assert "was fitted for nano 3" in done.stderr
 
 
 @real_clients

@@ -60,6 +60,7 @@ def test_a_file_says_all(tmp_path: Path) -> None:
         [network]
         model = "nano"
         threads = 1
+        site = "site.json"
     """)
     told = settings.build(settings.read(path), tmp_path)
     assert told.queue == Path("/var/lib/q")
@@ -67,7 +68,7 @@ def test_a_file_says_all(tmp_path: Path) -> None:
     assert told.senders == Senders(("XRAY1", "XRAY 2"), ("192.0.2.7", "2001:db8::/64"))
     assert told.pacs == Pacs("PACS", "pacs.example", 2762, Tls(ca=tmp_path / "ca.pem"))
     assert told.limits == Limits(films=7)
-    assert told.network == Net("nano", threads=1)
+    assert told.network == Net("nano", threads=1, site=tmp_path / "site.json")
 
 
 def test_the_example_of_the_documents_is_valid_and_has_every_setting(tmp_path: Path) -> None:

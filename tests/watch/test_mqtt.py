@@ -328,6 +328,19 @@ def test_a_result_that_was_taken_away_is_not_waited_for(mosquitto: Mosquitto, tm
     assert publisher.close(10) == 0
 
 
+def test_what_a_day_was_like_is_told_and_kept_by_the_broker(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), ResultFiles(tmp_path), print)
+    for films in (3, 4):  # before it is connected: the last is told
+        publisher.tell_drift({"day": "2026-11-30", "films": films, "drift": False, "changes": []})
+    publisher.start()
+    assert publisher.close(20) == 0
+    late = Subscriber(mosquitto.port, "late")
+    until(lambda: [topic for topic, _ in late.got if topic.endswith("/drift")])
+    late.close()
+    (told,) = [json.loads(text) for topic, text in late.got if topic == "covidnet-lite/drift"]
+    assert told == {"day": "2026-11-30", "films": 4, "drift": False, "changes": []}
+
+
 def test_user_and_password_come_from_the_environment(tmp_path: Path, inbox: Callable[..., Path]) -> None:
     if not Path(MOSQUITTO).is_file():
         pytest.skip("needs Debian's mosquitto")
@@ -393,6 +406,9 @@ def test_tls_trusts_the_named_certificate_and_no_other(tmp_path: Path, inbox: Ca
 def test_what_is_published_holds_no_path_and_no_state() -> None:
     told = json.loads(payload(b'{"name": "a.png", "file": {"size": 1}, "network": "x", "delivered": false}'))
     assert told == {"name": "a.png"}
+    assert json.loads(payload(b'{"site": {"name": "St. Elsewhere"}, "file": {}}')) == {
+        "site": {"name": "St. Elsewhere"}
+    }
     assert payload(b"{") == payload(b"[]") == b""
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sites import site
 
 import covidnet_lite
 from covidnet_lite.network import model
+from covidnet_lite.site import site as sites
 
 from .conftest import Server, serving
 
@@ -141,6 +143,23 @@ def test_a_narrowed_answer_is_as_the_description_says(film: Path, narrowing: Pat
     assert (result["status"], result["labels"]) == ("narrowed", ["pneumonia", "covid"])
     assert set(result["evidence"]) == {"normal", "pneumonia", "covid", "not normal"}
     assert result["evidence"]["not normal"]["most"] > 0
+
+
+def test_a_site_is_named_in_answers_facts_and_figures(film_png: Path, tmp_path: Path) -> None:
+    from jsonschema import Draft202012Validator
+
+    here = site()
+    with serving("--site", sites.write(tmp_path / "site.json", here)) as server:
+        told, facts = server.classify(film_png).json(), server.client.get("/v1/about").json()
+        figures = server.client.get("/metrics").text
+        described = server.client.get("/openapi.json").json()
+    for name, said in (("Results", told), ("About", facts)):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+        Draft202012Validator(schema).validate(said)
+    assert told["results"][0]["site"] == facts["site"] == {"name": "St. Elsewhere", "sha256": here.digest}
+    assert facts["operating_point"]["positive_from"] == 0.8
+    assert "\ncovidnet_lite_site_day_films 1\n" in figures  # not the film that warms it up
+    assert "\ncovidnet_lite_site_drift 0\n" in figures
 
 
 def test_metrics_can_be_scraped_and_count(server: Server, film_png: Path) -> None:
