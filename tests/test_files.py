@@ -183,8 +183,9 @@ def halves(folder):
 
 
 def test_what_a_killed_run_left_half_written_is_removed_by_the_next_and_what_a_running_one_writes_is_not(tmp_path):
-    half = "from covidnet_lite import files; import pathlib, time, sys; pathlib.Path(files._temporary()).touch(); "
-    command = [sys.executable, "-c", half + "print('there', flush=True); time.sleep(60)"]
+    slow = "from covidnet_lite import files; import os, time; "
+    slow += "os.fsync = lambda _: (print('there', flush=True), time.sleep(60)); files.write('a', 'half')"
+    command = [sys.executable, "-c", slow]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout.readline() == b"there\n"
