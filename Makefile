@@ -14,7 +14,7 @@ OLD_PYTHON ?= $(shell for p in $(PYTHON) python3.11 python3.10; do \
 # All that a 64-bit Raspberry Pi needs, without a connection there: PY=3.11 is for bookworm, PY=3.13 for trixie.
 PY ?= 3.11
 WHEELHOUSE := wheelhouse/arm64-$(PY)
-EXTRAS ?= dicom
+EXTRAS ?= dicom,watch
 ARM64 := $(addprefix --platform manylinux_2_,28_aarch64 27_aarch64 17_aarch64) --platform manylinux2014_aarch64
 PIP := .venv/wheelhouse/bin/python -m pip --quiet --disable-pip-version-check
 
