@@ -77,6 +77,7 @@ class Api:
             "sha256": self.classifier.model.sha256,
             "site": self.classifier.site.to_dict() if self.classifier.site else None,
             "licence": manifest.licence,
+            "code_licence": "MIT",
             "labels": list(manifest.labels),
             "threshold": manifest.threshold,
             "negative": manifest.negative,
