@@ -14,17 +14,21 @@ OLD_PYTHON ?= $(shell for p in $(PYTHON) python3.11 python3.10; do \
 # All that a 64-bit Raspberry Pi needs, without a connection there: PY=3.11 is for bookworm, PY=3.13 for trixie.
 PY ?= 3.11
 WHEELHOUSE := wheelhouse/arm64-$(PY)
-EXTRAS ?= dicom
+EXTRAS ?= dicom,watch
 ARM64 := $(addprefix --platform manylinux_2_,28_aarch64 27_aarch64 17_aarch64) --platform manylinux2014_aarch64
 PIP := .venv/wheelhouse/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint docs bench bench-check bench-peers wheelhouse-arm64 pi clean
+.PHONY: demo test test-fast test-slow lint docs bench bench-check bench-peers wheelhouse-arm64 pi clean
 
 demo: $(DEMO)/.done
 	$(DEMO)/bin/python examples/demo.py demo
 
 test: $(TEST)/.done
 	$(TEST)/bin/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
+
+# What needs no TensorFlow, no Ray, no browser and no server: under a minute on two cores.
+test-fast: $(TEST)/.done
+	$(TEST)/bin/python -m pytest -m "not (slow or external or browser or training)" --numprocesses auto --dist loadfile
 
 # What takes a quarter of an hour more: trainings from end to end, a browser, programs that are killed again and again.
 test-slow: $(TEST)/.done

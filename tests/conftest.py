@@ -20,6 +20,42 @@ from covidnet_lite.network.manifest import seal
 from covidnet_lite.network.operating_point import OperatingPoint
 
 ROOT = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+
+# Which marker a test gets by where it lies and by the fixtures and helpers it takes, so that none can be forgotten.
+PLACES = {
+    "convert": "training",
+    "training": "training",
+    "test_radiographs.py": "training",
+    "test_other_readers.py": "training",
+    "test_systemd_units.py": "external",
+    "test_raspberry_pi_install.py": "external",
+    "test_screen_archive.py": "external",  # Ray
+    "node/test_node.py": "external",
+    "node/test_receiver.py": "external",
+    "node/test_sender.py": "external",
+    "web/test_api.py": "external",
+    "web/test_hearing_out.py": "external",
+    "web/test_security.py": "external",
+    "web/test_page.py": "browser",
+    "watch/test_mqtt.py": "external",
+    "dicom_in/test_against_dcmtk.py": "external",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for place, marker in PLACES.items():
+            if item.path.is_relative_to(TESTS / place):
+                item.add_marker(marker)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Collecting a test imports TensorFlow, even where `make test-fast` then leaves it out."""
+    fast = "training" in config.option.markexpr and config.option.markexpr.startswith("not (")
+    heavy = any(collection_path == TESTS / place for place, marker in PLACES.items() if marker == "training")
+    return True if fast and heavy else None
 
 
 @pytest.fixture(scope="session")

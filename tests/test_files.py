@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from covidnet_lite import files
-from covidnet_lite.errors import OutputError
+from covidnet_lite.errors import MissingExtraError, OutputError
 
 
 def refuse(*_):
@@ -164,9 +164,15 @@ def test_a_folder_is_had_by_one_process_alone(tmp_path):
     claim = files.claim(tmp_path, "taken")
     with pytest.raises(OutputError, match="taken"):
         files.claim(tmp_path, "taken")
-    os.close(claim)
-    os.close(files.claim(tmp_path, "taken"))
-    assert os.listdir(tmp_path) == []
+    claim.release()
+    files.claim(tmp_path, "taken").release()
+    assert os.listdir(tmp_path) == [files.LOCK]
+
+
+def test_the_extra_that_locks_is_named_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'covidnet-lite\[watch\]'"):
+        files.claim(tmp_path, "taken")
 
 
 def test_a_share_that_knows_no_locks_is_told(tmp_path, monkeypatch):
@@ -183,8 +189,9 @@ def halves(folder):
 
 
 def test_what_a_killed_run_left_half_written_is_removed_by_the_next_and_what_a_running_one_writes_is_not(tmp_path):
-    half = "from covidnet_lite import files; import pathlib, time, sys; pathlib.Path(files._temporary()).touch(); "
-    command = [sys.executable, "-c", half + "print('there', flush=True); time.sleep(60)"]
+    slow = "from covidnet_lite import files; import os, time; "
+    slow += "os.fsync = lambda _: (print('there', flush=True), time.sleep(60)); files.write('a', 'half')"
+    command = [sys.executable, "-c", slow]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout.readline() == b"there\n"

@@ -96,7 +96,7 @@ def test_a_dry_run_tells_the_board_and_every_step_and_changes_nothing(tmp_path: 
     for words in ("Raspberry Pi 4 Model B Rev 1.4", "Raspberry Pi OS 12", "3.11, 64 bits", "ai-edge-litert"):
         assert words in done.stdout
     assert f"python3 -m venv {board.prefix}" in done.stdout
-    assert "[dicom]" in done.stdout
+    assert "[dicom,watch]" in done.stdout
     assert not board.prefix.exists()
     assert not board.asked_of_pip
 

@@ -110,8 +110,9 @@ def run(
     network = _copy(begin or trained[-1])
     statistics = None  # batch normalisation keeps them until it is folded
     if recipe.quantisation_aware.epochs:
-        calibration = _calibration_images(splits["train"].films, spec, recipe)
-        equalise_channels(network, calibration)
+        images = _calibration_images(splits["train"].films, spec, recipe)
+        equalise_channels(network, images, spec)
+        calibration = normalise(images, spec)
         imitated = quantisation_aware.imitate_int8(network, calibration)
         _int8_stage(imitated, teachers, recipe, splits, spec, folder, say)
         imitated.settle()
@@ -372,13 +373,12 @@ def _judge(network: keras.Model, inputs: npt.NDArray[Any], val: Split, recipe: R
     }
 
 
-def _calibration_images(films: Films, spec: InputSpec, recipe: Recipe) -> npt.NDArray[np.float32]:
+def _calibration_images(films: Films, spec: InputSpec, recipe: Recipe) -> npt.NDArray[np.uint8]:
     """Training films for activation ranges, drawn as batches are."""
     wanted = min(recipe.quantisation_aware.calibration_images, len(films.images))
     order = np.concatenate(list(drawn(films.lesson, recipe.seed, 0)))
     chosen = list(dict.fromkeys(order.tolist()))[:wanted]
-    seen = [crop(films.images[i], films.views[i], spec) for i in chosen]
-    return normalise(np.stack(seen), spec)
+    return np.stack([crop(films.images[i], films.views[i], spec) for i in chosen])
 
 
 if __name__ == "__main__":

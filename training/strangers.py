@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def kinds(folders: Sequence[Path], cases: Sequence[Case]) -> Iterator[Kind]:
     """What is shown, by kind: strangers first, then radiographs shown wrongly, then radiographs."""
-    yield "CT, MR, ultrasound and others of pydicom-data", _of_dicom()
+    yield "CT, MR, ultrasound and others of pydicom-data", of_pydicom_data()
     yield "sample pictures of scikit-learn and scikit-image", _samples()
     for folder in folders:
         yield f"pictures in {folder.name}", _of_folder(folder)
@@ -88,7 +88,8 @@ def drawn(count: int = 6) -> Iterator[Image.Image]:
         yield _gray((np.indices((side, side)).sum(axis=0) // size % 2).astype(float))
 
 
-def _of_dicom() -> Iterator[Image.Image]:
+def of_pydicom_data() -> Iterator[Image.Image]:
+    """Of the sample files of pydicom-data, but for the chest radiograph."""
     spec = find_spec("data_store")
     if spec is None or not spec.submodule_search_locations or not find_spec("pydicom"):
         return

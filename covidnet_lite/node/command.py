@@ -42,10 +42,15 @@ def run(args: argparse.Namespace) -> int:
     import threading
     import warnings
 
+    from ..errors import MissingExtraError
     from ..exit_codes import OK
     from ..quiet import silent_runtime
-    from . import settings
 
+    try:
+        from . import settings
+        from .service import Node
+    except ImportError as error:
+        raise MissingExtraError(f"a node needs the extra: pip install 'covidnet-lite[node]' ({error})") from error
     tables = settings.read(args.settings) if args.settings else {}
     options = ("queue", "ae_title", "host", "port")
     tables |= {name: getattr(args, name) for name in options if getattr(args, name) is not None}
@@ -59,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     with silent_runtime() as err, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # pydicom's quote the header, and names have no place in a log
         _log_to(err)
-        node = _node(told)
+        node = Node(told)
         if args.check:
             node.close()
             print(f"can run: {node.description}")
@@ -71,16 +76,6 @@ def run(args: argparse.Namespace) -> int:
             signal.signal(number, lambda *_: stop.set())
         node.run(stop)
     return OK
-
-
-def _node(told: Any) -> Any:
-    from ..errors import MissingExtraError
-
-    try:
-        from .service import Node
-    except ImportError as error:
-        raise MissingExtraError(f"a node needs the extra: pip install 'covidnet-lite[node]' ({error})") from error
-    return Node(told)
 
 
 def _log_to(err: IO[str]) -> None:

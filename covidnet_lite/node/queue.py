@@ -90,7 +90,7 @@ class Queue:
 
     def close(self) -> None:
         """Lets another process have the queue."""
-        os.close(self._claim)
+        self._claim.release()
 
     def add(self, uid: str, data: bytes) -> bool:
         """Takes a film in; when this returns, no power cut can lose it.

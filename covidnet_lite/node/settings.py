@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar
 
-from ..errors import MissingExtraError, SettingsError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
+
+from .. import tables
+from ..errors import SettingsError
 from ..network.model import DEFAULT
 
-T = TypeVar("T")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
-KINDS = {str: "text in quotes", int: "a whole number", Path: "a path in quotes", tuple: "a list of texts in quotes"}
+
+
+def _below_folder(path: Path, info: ValidationInfo) -> Path:
+    if path == Path():
+        raise ValueError("must be a path")
+    return Path((info.context or {}).get("folder", ""), path.expanduser())
+
+
+def _ae_title(title: str) -> str:
+    if not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]{1,16}", title) or title != title.strip():
+        raise ValueError(f"{title!r} is no AE title; write 1 to 16 ASCII characters without a backslash")
+    return title
+
+
+def _address(address: str) -> str:
+    try:
+        ipaddress.ip_network(address, strict=False)
+    except ValueError:
+        raise ValueError(f"{address!r} is no address and no network; write 192.0.2.7 or 192.0.2.0/24") from None
+    return address
+
+
+File = Annotated[Path, AfterValidator(_below_folder)]
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
+Address = Annotated[str, AfterValidator(_address)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -29,18 +57,18 @@ class Tls:
             for the PACS: in place of the system's own list.
     """
 
-    certificate: Path | None = None
-    key: Path | None = None
-    ca: Path | None = None
+    certificate: File | None = None
+    key: File | None = None
+    ca: File | None = None
 
 
 @dataclass(frozen=True)
 class Pacs:
     """Where results go."""
 
-    ae_title: str
+    ae_title: AeTitle
     host: str
-    port: int
+    port: Port
     tls: Tls | None = None
 
 
@@ -48,8 +76,8 @@ class Pacs:
 class Senders:
     """Who may send: AE titles (none named: any), and the addresses or networks they must come from."""
 
-    ae_titles: tuple[str, ...] = ()
-    addresses: tuple[str, ...] = LOOPBACK
+    ae_titles: tuple[AeTitle, ...] = ()
+    addresses: tuple[Address, ...] = LOOPBACK
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -72,14 +100,14 @@ class Limits:
         timeout: seconds without a sign from the other side.
     """
 
-    object_mb: int = 64
-    associations: int = 4
-    per_address: int = 3
-    films: int = 1000
-    free_mb: int = 500
-    failed: int = 1000
-    remember_days: int = 90
-    timeout: int = 30
+    object_mb: Count = 64
+    associations: Count = 4
+    per_address: Count = 3
+    films: Count = 1000
+    free_mb: CountOrNone = 500
+    failed: CountOrNone = 1000
+    remember_days: Count = 90
+    timeout: Count = 30
 
 
 @dataclass(frozen=True)
@@ -91,41 +119,27 @@ class Net:
 
     model: str = DEFAULT
     runtime: str = ""
-    threads: int = 0
-    site: Path | None = None
+    threads: CountOrNone = 0
+    site: File | None = None
 
 
 @dataclass(frozen=True)
 class Settings:
     """All of it."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = tables.STRICT
+
     pacs: Pacs
-    queue: Path
-    ae_title: str = "COVIDNET"
+    queue: File
+    ae_title: AeTitle = "COVIDNET"
     host: str = "127.0.0.1"
-    port: int = 11112
+    port: Annotated[int, Field(ge=0, le=65535)] = 11112
     tls: Tls | None = None
     senders: Senders = field(default_factory=Senders)
     limits: Limits = field(default_factory=Limits)
     network: Net = field(default_factory=Net)
 
     def __post_init__(self) -> None:
-        for title in (self.ae_title, self.pacs.ae_title, *self.senders.ae_titles):
-            if not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]{1,16}", title) or title != title.strip():
-                raise SettingsError(f"{title!r} is no AE title; write 1 to 16 ASCII characters without a backslash")
-        for port, lowest in ((self.port, 0), (self.pacs.port, 1)):
-            if not lowest <= port <= 65535:
-                raise SettingsError(f"{port} is no port; write {lowest} to 65535")
-        for address in self.senders.addresses:
-            try:
-                ipaddress.ip_network(address, strict=False)
-            except ValueError:
-                raise SettingsError(
-                    f"senders.addresses: {address!r} is no address and no network; write 192.0.2.7 or 192.0.2.0/24"
-                ) from None
-        for limit in dataclasses.fields(self.limits):
-            if getattr(self.limits, limit.name) < (0 if limit.name in ("free_mb", "failed") else 1):
-                raise SettingsError(f"limits.{limit.name}: {getattr(self.limits, limit.name)} is too little")
         if self.tls and not (self.tls.certificate and self.tls.key):
             raise SettingsError("tls: the receiver needs its certificate and key; name both PEM files")
 
@@ -135,29 +149,24 @@ def read(path: Path) -> dict[str, Any]:
 
     Raises:
         SettingsError: it cannot be read, or is no TOML.
-        MissingExtraError: Python 3.10 without tomli.
     """
     try:
-        import tomllib
-    except ImportError:
-        try:
-            import tomli as tomllib
-        except ImportError:
-            raise MissingExtraError("settings in a file need the extra: pip install 'covidnet-lite[node]'") from None
-    try:
-        return dict(tomllib.loads(path.read_text("utf-8")))
+        return tables.read(path)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise SettingsError(f"{path}: cannot be read as settings ({why}); see docs/node.md") from error
 
 
-def build(tables: dict[str, Any], folder: Path) -> Settings:
-    """Settings of tables as TOML has them; paths in them start at ``folder``.
+def build(table: dict[str, Any], folder: Path) -> Settings:
+    """Settings of a table as TOML has it; paths in it start at ``folder``.
 
     Raises:
         SettingsError: something is missing, unknown, of the wrong kind or impossible; the message names it.
     """
-    return _fill(Settings, tables, folder, "")
+    try:
+        return tables.build(Settings, table, {"folder": folder})
+    except ValueError as error:
+        raise SettingsError(f"{error}; docs/node.md has an example") from None
 
 
 def pacs(text: str) -> dict[str, Any]:
@@ -170,34 +179,3 @@ def pacs(text: str) -> dict[str, Any]:
     if not found:
         raise SettingsError(f"{text!r} is no PACS; write AE@HOST:PORT, say ORTHANC@127.0.0.1:4242")
     return {"ae_title": found[1], "host": found[2], "port": int(found[3])}
-
-
-def _fill(kind: type[T], table: dict[str, Any], folder: Path, where: str) -> T:
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    hints = get_type_hints(kind)
-    if unknown := sorted(set(table) - set(fields)):
-        raise SettingsError(f"{where}{unknown[0]}: no such setting; there are: {', '.join(fields)}")
-    needed = (dataclasses.MISSING, dataclasses.MISSING)
-    for name, f in fields.items():
-        if (f.default, f.default_factory) == needed and name not in table:
-            raise SettingsError(
-                f"{where}{name}: is missing; name it (docs/node.md has an example)"
-                + (", or give --pacs AE@HOST:PORT" if name == "pacs" else "")
-            )
-    return kind(**{name: _value(hints[name], value, folder, where + name) for name, value in table.items()})
-
-
-def _value(hint: Any, value: Any, folder: Path, where: str) -> Any:
-    kind = next((a for a in getattr(hint, "__args__", ()) if dataclasses.is_dataclass(a) or a is Path), hint)
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise SettingsError(f"{where}: must be a table, [{where}]")
-        return _fill(kind, value, folder, f"{where}.")  # type: ignore[arg-type]
-    kind = getattr(kind, "__origin__", kind)
-    if kind is Path and isinstance(value, str) and value:
-        return folder / Path(value).expanduser()
-    if kind is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    if kind in (int, str) and type(value) is kind:
-        return value
-    raise SettingsError(f"{where}: {value!r} must be {KINDS[kind]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         SettingsError: the folder is not there, or the broker's address cannot be used.
-        MissingExtraError: MQTT was asked for, and aiomqtt is not installed.
+        MissingExtraError: filelock is not installed, or MQTT was asked for and aiomqtt is not.
         OutputError: results cannot be written where they should, or another watcher writes its own there.
         ModelError, BackendError: the network cannot be used.
     """
@@ -87,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
     files.check_folder(out)
     taken = f"another watcher is at work in {out}; stop it, or choose another folder with --out"
     with ExitStack() as stack:
-        with suppress(OSError):  # a share that knows no locks, a folder that may not be listed
-            stack.callback(os.close, files.claim(out, taken))
+        with suppress(OSError):  # a share that knows no locks
+            stack.enter_context(files.claim(out, taken))
         return _watch(args, out)
 
 

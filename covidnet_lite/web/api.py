@@ -42,10 +42,13 @@ class Api:
 
     def __init__(self, classifier: Classifier, settings: Settings) -> None:
         self.classifier, self.settings = classifier, settings
-        self.metrics = metrics.Metrics()
         self._drift = following(classifier.site, _log_drift)
         # Half of the room is for what decoding makes of it.
         self.turnstile = Turnstile(max(32 << 20, settings.most_bytes), settings.waiting)
+        self.metrics = metrics.Metrics(
+            {"name": classifier.model.name, "sha256": classifier.model.sha256, "version": __version__},
+            self._gauges,
+        )
         self._workers = CapacityLimiter(available_cores())
         self._painter = CapacityLimiter(1)  # a picture at full size takes far more memory than a classification
 
@@ -73,6 +76,7 @@ class Api:
             "sha256": self.classifier.model.sha256,
             "site": self.classifier.site.to_dict() if self.classifier.site else None,
             "licence": manifest.licence,
+            "code_licence": "MIT",
             "labels": list(manifest.labels),
             "threshold": manifest.threshold,
             "negative": manifest.negative,
@@ -94,14 +98,15 @@ class Api:
 
     async def scrape(self, request: Request) -> Response:
         """``GET /metrics``."""
-        gauges = {
+        return Response(self.metrics.text(), headers={"Content-Type": metrics.TYPE})
+
+    def _gauges(self) -> dict[str, tuple[str, float]]:
+        return {
             "upload_bytes": ("Bytes of uploads in memory.", float(self.turnstile.inside)),
             "uploads_waiting": ("Uploads that wait for room.", float(self.turnstile.queued)),
             "resident_memory_bytes": ("Memory of the process.", metrics.resident_bytes()),
             **(self._drift.gauges() if self._drift else {}),
         }
-        model = {"name": self.classifier.model.name, "sha256": self.classifier.model.sha256, "version": __version__}
-        return Response(self.metrics.text(gauges, model), media_type=metrics.TYPE)
 
     def judge(self, name: str, data: bytes) -> Prediction | Failure:
         """One image to its result, counted; what cannot be read becomes a failure."""

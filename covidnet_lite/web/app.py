@@ -34,7 +34,8 @@ def create(classifier: Classifier, settings: Settings) -> ASGIApp:
     """
     api = Api(classifier, settings)
     reviews = ReviewApi(api)
-    described = openapi.document(classifier.labels, settings, classifier.manifest.negative)
+    manifest = classifier.manifest
+    described = openapi.document(classifier.labels, settings, manifest.negative, manifest.licence)
 
     async def description(request: Request) -> Response:
         return JSONResponse(described)

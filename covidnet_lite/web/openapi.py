@@ -26,8 +26,15 @@ _SITE: Node = {
 }
 
 
-def document(labels: Sequence[str], settings: Settings, negative: str | None = None) -> Node:
-    """The whole description, ready for JSON; ``negative`` is the label that means "no finding", if there is one."""
+def document(labels: Sequence[str], settings: Settings, negative: str | None = None, licence: str = "") -> Node:
+    """The whole description, ready for JSON.
+
+    Args:
+        labels: of the network in use.
+        settings: of the server.
+        negative: the label that means "no finding", if there is one.
+        licence: of the network.
+    """
     paths: Node = {
         "/v1/classify": {"post": _classify(settings)},
         "/v1/picture": {"post": _picture()},
@@ -43,8 +50,8 @@ def document(labels: Sequence[str], settings: Settings, negative: str | None = N
             "title": "covidnet-lite",
             "version": __version__,
             "summary": "Frontal chest X-rays to " + ", ".join(labels),
-            "description": DISCLAIMER,
-            "license": {"name": "MIT", "identifier": "MIT"},
+            "description": f"{DISCLAIMER} Model card: MODEL_CARD.md in the network's file, which is also a zip archive.",
+            "license": {"name": f"code: MIT; network: {licence or 'not stated'}"},
         },
         "servers": [{"url": "/"}],
         "paths": paths,
@@ -109,7 +116,7 @@ def _reviews() -> Node:
 
 def _manifest() -> Node:
     answer = _content("text/csv", _TEXT)
-    summary = "The reviewed cases whose picture was kept, for training/finetune.py"
+    summary = "The reviewed cases whose picture was kept, to train with"
     return _get("manifest", summary, answer)
 
 
@@ -212,6 +219,7 @@ def _schemas(labels: Sequence[str], negative: str | None) -> Node:
             "sha256": _DIGEST,
             "site": _or_null(_SITE),
             "licence": _TEXT,
+            "code_licence": _TEXT,
             "labels": {"type": "array", "items": _TEXT},
             "threshold": _NUMBER,
             "negative": _or_null({"enum": list(labels)}),

@@ -161,10 +161,10 @@ steps() {
     if [ "$bits" = 32 ]; then
         "$how" "$python" -m venv --system-site-packages "$prefix" # numpy and Pillow are Debian's
         # Older than setup.py asks for, so pip must not look; what runs with them is told in docs/raspberry_pi.md.
-        set -- --no-deps "$what" tflite-runtime==2.14.0 ${dicom:+pydicom}
+        set -- --no-deps "$what" tflite-runtime==2.14.0 filelock ${dicom:+pydicom}
     else
         "$how" "$python" -m venv "$prefix"
-        set -- "$what${dicom:+[dicom]}"
+        set -- "${what}[${dicom:+dicom,}watch]"
     fi
     [ -z "$wheelhouse" ] || set -- --no-index --find-links "$wheelhouse" --force-reinstall "$@"
     "$how" "$prefix/bin/python" -m pip install --disable-pip-version-check --quiet --upgrade "$@"

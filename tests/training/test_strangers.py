@@ -22,7 +22,7 @@ def test_each_kind_is_counted(
     folder.mkdir()
     for i in range(3):
         Image.new("RGB", (80, 90), (200, 30 * i, 0)).save(folder / f"{i}.png")
-    monkeypatch.setattr(strangers, "_of_dicom", lambda: iter(()))
+    monkeypatch.setattr(strangers, "of_pydicom_data", lambda: iter(()))
     given = ["base", "--data", str(chests), "--pictures", str(folder)]
     assert strangers.main(given) == 0
     told = dict(re.findall(r"\| (.+?) \| .*?(\d+/\d+) \|", capsys.readouterr().out))
@@ -40,7 +40,7 @@ def test_drawn_pictures_all_differ() -> None:
 
 
 def test_the_chest_film_is_no_stranger(film: Path) -> None:
-    pictures = list(strangers._of_dicom())
+    pictures = list(strangers.of_pydicom_data())
     assert len(pictures) > 20
     assert radiograph.read(film).image.size not in {p.size for p in pictures}
 

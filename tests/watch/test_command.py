@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from watchers import ROOT, line_of, results, until, watching
 
+from covidnet_lite import files
+
 
 def test_once_does_what_is_there_and_ends(film_png: Path, tmp_path: Path) -> None:
     with watching(film_png.parent, "--once", "--settle", "0.1", "--out", tmp_path / "out") as process:
@@ -55,7 +57,9 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_done_twice(film_png
     again = [line for line in out.splitlines() if ".png: " in line]
     assert len(again) == 30 - done
     assert len(results(root)) == 30
-    assert len([p for p in root.iterdir() if p.name.startswith(".")]) <= 1  # what was being written; tidied later
+    assert (
+        len([p for p in root.iterdir() if p.name.startswith(files.TEMPORARY)]) <= 1
+    )  # what was being written; tidied later
 
 
 def test_two_watchers_cannot_have_one_folder_and_a_kill_lets_the_next_have_it(film_png: Path, tmp_path: Path) -> None:

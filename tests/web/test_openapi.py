@@ -40,6 +40,12 @@ def test_a_token_is_asked_for_everywhere_but_where_none_is_needed() -> None:
     assert "security" not in document(LABELS, Settings())
 
 
+def test_it_names_the_licences_of_code_and_network_and_the_model_card() -> None:
+    about = document(LABELS, Settings(), licence="CC0")["info"]
+    assert about["license"] == {"name": "code: MIT; network: CC0"}
+    assert "MODEL_CARD.md" in about["description"]
+
+
 def test_it_tells_the_limits_and_the_labels_in_use() -> None:
     described = document(LABELS, Settings(most_bytes=3 << 20, most_files=5))
     classify = described["paths"]["/v1/classify"]["post"]

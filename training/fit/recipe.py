@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
+from pydantic import ConfigDict
+
+from covidnet_lite import tables
 from covidnet_lite.errors import DatasetError
 from training.data.supervision import Source
 from training.data.variant import Strength
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,8 @@ class QuantisationAware:
 @dataclass(frozen=True)
 class Recipe:
     """See ``training/recipes/`` for examples; every key of the TOML file is a field here."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = tables.STRICT
 
     name: str
     backbone: str
@@ -72,32 +71,11 @@ def read_recipe(path: Path) -> Recipe:
     """Reads a recipe.
 
     Raises:
-        DatasetError: the file is missing, is no TOML, or has an unknown or missing key.
+        DatasetError: the file is missing, is no TOML, or has a key that is unknown, missing or of the wrong type.
     """
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-        given.setdefault("name", path.stem)
-        return _build(Recipe, given, "")
+        return tables.build(Recipe, {"name": path.stem, **tables.read(path)})
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such recipe; those that come along are in training/recipes") from None
-    except (tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path}: {error}") from error
-
-
-def _build(cls: Any, given: dict[str, Any], where: str) -> Any:
-    known = {f.name for f in fields(cls)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise TypeError(f"unknown key {where}{unknown[0]}; known are {', '.join(sorted(known))}")
-    nested = {"augment": Strength, "quantisation_aware": QuantisationAware}
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        if key in nested:
-            values[key] = _build(nested[key], value, f"{key}.")
-        elif key == "sources":
-            values[key] = {name: _build(Source, part, f"sources.{name}.") for name, part in value.items()}
-        elif key == "means":
-            values[key] = {label: tuple(classes) for label, classes in value.items()}
-        else:
-            values[key] = tuple(value) if isinstance(value, list) else value
-    return cls(**values)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: {error}; training/fit/recipe.py lists every key") from error

@@ -127,7 +127,8 @@ function facts(one, about) {
     ["Network", `${about.model}, in ${about.runtime}`],
     ["SHA-256", about.sha256],
     ["Image", result.image && `SHA-256 ${result.image}`],
-    ["Licence", about.licence],
+    ["Licences", `network: ${about.licence || "not stated"}; code: ${about.code_licence}`],
+    ["Model card", "MODEL_CARD.md in the network's file, which is also a zip archive"],
   ];
   return pairs(rows.filter(([, text]) => text));
 }

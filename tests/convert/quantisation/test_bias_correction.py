@@ -6,7 +6,7 @@ import pytest
 from float_networks import answers, image, known, of_keras, ranges
 from keras import layers as K
 
-from convert.quantisation import activations, bias_correction, scheme
+from convert.quantisation import activations, scheme
 from convert.quantisation.bias_correction import correct_biases
 from convert.source.network import FloatNetwork
 from convert.tflite_file.editor import Editor
@@ -146,14 +146,3 @@ def test_a_bias_at_the_end_of_its_range_does_not_turn_round(
 def test_the_same_bytes_every_time(net: FloatNetwork, recorded: activations.Activations) -> None:
     quantised = scheme.quantise(net.tflite, "int8", ranges(recorded))
     assert correct_biases(quantised, net.tflite, recorded) == correct_biases(quantised, net.tflite, recorded)
-
-
-def test_each_output_is_shifted_by_the_channels_that_it_reads() -> None:
-    rng = np.random.default_rng(0)
-    means = rng.normal(size=4)
-    depthwise = rng.normal(size=(1, 3, 3, 8))  # output 2 c and 2 c + 1 read channel c
-    expected = [depthwise[..., o].sum() * means[o // 2] for o in range(8)]
-    np.testing.assert_allclose(bias_correction._shift(depthwise, means, "DEPTHWISE_CONV_2D"), expected)
-    grouped = rng.normal(size=(6, 3, 3, 2))  # the first three read channels 0 and 1, the others 2 and 3
-    expected = [(grouped[o].sum(axis=(0, 1)) * means[2 * (o // 3) :][:2]).sum() for o in range(6)]
-    np.testing.assert_allclose(bias_correction._shift(grouped, means, "CONV_2D"), expected)

@@ -30,9 +30,9 @@ def taught(network: keras.Model, spec: InputSpec = SPEC) -> keras.Model:
     rng = np.random.default_rng(5)
     streaks = np.clip(60 + 25 * rng.standard_normal((16, spec.height, 1)), 0, 255).astype(np.uint8)
     inputs = normalise(np.repeat(streaks, spec.width, axis=2), spec)
-    inside = [layer for layer in synthetic._layers(network) if isinstance(layer, layers.BatchNormalization)]
-    for layer in inside:
-        layer.momentum = 0.0
+    for layer in network._flatten_layers(include_self=False):
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0
     network(inputs, training=True)
     return network
 

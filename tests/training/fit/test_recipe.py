@@ -23,7 +23,30 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="learning_rat.*learning_rate"):
         read_recipe(path)
     path.write_text('backbone = "MobileNet"\nlabels = ["a", "b"]\n[augment]\nblur = 1.0\n')
-    with pytest.raises(DatasetError, match="augment.blur"):
+    with pytest.raises(DatasetError, match=r"augment\.blur: no such key; there are: flip"):
+        read_recipe(path)
+    path.write_text('backbone = "MobileNet"\nlabels = ["a", "b"]\n[sources.one]\nhospitl = "x"\n')
+    with pytest.raises(DatasetError, match=r"r\.toml: sources\.one\.hospitl: no such key; did you mean hospital\?"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('epochs = "24"', "epochs: '24' must be a valid integer"),
+        ("epochs = 24.5", "epochs: 24.5 must be a valid integer"),
+        ("lungs = 1", "lungs: 1 must be a valid boolean"),
+        ('labels = "ab"', "labels: 'ab' must be a valid array"),
+        ("[augment]\nflip = true", r"augment\.flip: True must be a valid number"),
+        ('[sources.one]\nbatch = {normal = "12"}', r"sources\.one\.batch\.normal: '12' must be a valid integer"),
+        ("quantisation_aware = 5", r"must be a table, \[quantisation_aware\]"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_its_key(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    given = {"backbone": 'backbone = "MobileNet"', "labels": 'labels = ["a", "b"]', line.split(" ")[0]: line}
+    path.write_text("\n".join(given.values()))
+    with pytest.raises(DatasetError, match=rf"r\.toml: .*{message}"):
         read_recipe(path)
 
 

@@ -1,0 +1,78 @@
+"""TOML files -> frozen dataclasses, checked strictly by pydantic: the extras ``node`` and ``training``."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import sys
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+# As ``__pydantic_config__`` of a dataclass: of it and of those in it.
+STRICT = ConfigDict(strict=True, extra="forbid")
+UNKNOWN = "unexpected_keyword_argument"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no TOML.
+    """
+    return dict(tomllib.loads(path.read_text("utf-8")))
+
+
+def build(kind: type[T], table: dict[str, Any], context: dict[str, Any] | None = None) -> T:
+    """A dataclass, and those in it, of a table that holds their fields by name.
+
+    Args:
+        kind: with ``STRICT`` as its ``__pydantic_config__``; nothing is turned into another type.
+        table: as TOML has it: its arrays become tuples, its strings paths where the fields want that.
+        context: for validators of fields.
+
+    Raises:
+        ValueError: a key is missing, unknown, of the wrong type or impossible; the message names it.
+    """
+    try:  # by way of JSON, where strings may be paths and arrays tuples
+        return TypeAdapter(kind).validate_json(json.dumps(table, default=str), context=context)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        worst = next((e for e in errors if e["type"] == UNKNOWN), errors[0])  # a slip also leaves a key missing
+        raise ValueError(_told(kind, worst)) from None
+
+
+def _told(kind: Any, error: Any) -> str:
+    path = error["loc"]
+    key = ".".join(map(str, path))
+    if error["type"] == "missing":
+        return f"{key}: is missing"
+    if error["type"] == UNKNOWN:
+        known = _keys(kind, path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), known, 1)
+        return f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}")
+    if error["type"] == "value_error":
+        return f"{key}: {error['ctx']['error']}".removeprefix(": ")
+    wanted = error["msg"].removeprefix("Input should be ").replace("an object", f"a table, [{key}]")
+    return f"{key}: {error['input']!r} must be {wanted}"
+
+
+def _keys(kind: Any, path: Sequence[int | str]) -> list[str]:
+    """The fields of the dataclass at a path within another."""
+    for part in path:
+        kind = get_type_hints(kind)[str(part)] if dataclasses.is_dataclass(kind) else get_args(kind)[-1]
+        if isinstance(kind, types.UnionType):
+            kind = next(one for one in get_args(kind) if one is not type(None))
+    return [field.name for field in dataclasses.fields(kind)]
