@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from covidnet_lite.cli import main
 from covidnet_lite.errors import SiteError
 from covidnet_lite.machine import doctor
 from covidnet_lite.site import site as sites
+from covidnet_lite.site.drift import Report
 from covidnet_lite.site_command import DRIFT, seen
+from covidnet_lite.watch.command import _tell_drift
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +157,22 @@ def test_a_folder_is_classified_anew_for_another_site_and_its_days_are_compared(
     (told,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (told["films"], told["drift"]) == (24, True)
     assert told["changes"][0].startswith("refused: 50% (12 of 24), at the fit 0% (0 of 36)")
+
+
+def test_each_prediction_is_told_to_what_follows_the_days(normals: Path, here: Path) -> None:
+    classifier, films = Classifier("nano", site=here), sorted(normals.iterdir())[:4]
+    told: list[str] = []
+    classifier.heard = lambda prediction: told.append(prediction.name)
+    list(classifier.classify_many([*films, b"no radiograph"]))
+    classifier.classify(films[0])
+    assert sorted(told) == sorted(str(film) for film in [*films, films[0]])
+
+
+def test_watch_logs_a_day_that_drifted_and_tells_the_broker_of_every_day() -> None:
+    said: list[str] = []
+    published: list[dict[str, Any]] = []
+    publisher: Any = type("", (), {"tell_drift": staticmethod(published.append)})
+    for changes in ((), ("refused: 9 of 9",)):
+        _tell_drift(Report(datetime.date(2026, 11, 30), 9, changes), said.append, publisher)
+    assert said == ["drift: 2026-11-30: 9 radiographs: refused: 9 of 9"]
+    assert [one["drift"] for one in published] == [False, True]
