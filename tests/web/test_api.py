@@ -147,6 +147,7 @@ def test_a_narrowed_answer_is_as_the_description_says(film: Path, narrowing: Pat
 
 def test_a_site_is_named_in_answers_facts_and_figures(film_png: Path, tmp_path: Path) -> None:
     from jsonschema import Draft202012Validator
+    from prometheus_client.parser import text_string_to_metric_families
 
     here = site()
     with serving("--site", sites.write(tmp_path / "site.json", here)) as server:
@@ -158,8 +159,9 @@ def test_a_site_is_named_in_answers_facts_and_figures(film_png: Path, tmp_path: 
         Draft202012Validator(schema).validate(said)
     assert told["results"][0]["site"] == facts["site"] == {"name": "St. Elsewhere", "sha256": here.digest}
     assert facts["operating_point"]["positive_from"] == 0.8
-    assert "\ncovidnet_lite_site_day_films 1\n" in figures  # not the film that warms it up
-    assert "\ncovidnet_lite_site_drift 0\n" in figures
+    values = {s.name: s.value for family in text_string_to_metric_families(figures) for s in family.samples}
+    assert values["covidnet_lite_site_day_films"] == 1  # not the film that warms it up
+    assert values["covidnet_lite_site_drift"] == values["covidnet_lite_site_drift_days"] == 0
 
 
 def test_metrics_can_be_scraped_and_count(server: Server, film_png: Path) -> None:
