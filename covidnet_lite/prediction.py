@@ -319,22 +319,22 @@ def judge(
     best = max(probabilities, key=probabilities.__getitem__)
     if probabilities[best] >= manifest.threshold:
         return Verdict("answered", (best,), None, probabilities)
-    told, threshold = apart(probabilities[best], manifest.threshold)
+    share, threshold = apart(probabilities[best], manifest.threshold)
     why = (
         f"is below the {threshold} from which the network answers"
         if manifest.threshold <= 1
         else "is too little: none was found at which the network errs little enough to answer"
     )
-    return Verdict("unsure", (), f"unsure: the highest probability, {told}, {why}", probabilities, Code.UNSURE)
+    return Verdict("unsure", (), f"unsure: the highest probability, {share}, {why}", probabilities, Code.UNSURE)
 
 
 def _by_operating_point(probabilities: dict[str, float], point: OperatingPoint, place: Place | None) -> Verdict:
     labels, negative = point.answer(probabilities), point.negative
     if not labels:
         up_to = 1 - point.positive_from
-        told, least, most = apart(probabilities[negative], point.negative_from, up_to)
+        share, least, most = apart(probabilities[negative], point.negative_from, up_to)
         reason = (
-            f"unsure: the probability of {negative} is {told}; "
+            f"unsure: the probability of {negative} is {share}; "
             + (f"{negative} is answered from {least}" if point.negative_from <= 1 else f"{negative} is never answered")
             + (f", not {negative} up to {most}" if up_to >= 0 else f", not {negative} never")
         )

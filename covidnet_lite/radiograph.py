@@ -313,16 +313,16 @@ def _upright(image: Image.Image, name: str, colour: bool, size: tuple[int, int] 
     size = size or image.size
     try:
         image.load()
-        told = picture.orientation(image)
+        turn = picture.orientation(image)
     except DAMAGED as error:
         raise _damaged(name, error) from error
     shown = picture.to_8_bits(image, name, colour)
-    return _checked(picture.turned(shown, told), name, size[::-1] if told >= 5 else size, colour)
+    return _checked(picture.turned(shown, turn), name, size[::-1] if turn >= 5 else size, colour)
 
 
 def _damaged(name: str, error: Exception) -> _Damaged:
-    told = " ".join(str(error).split())  # some decoders end a line
-    return _Damaged(f"{name}: damaged or cut short ({told}); copy it again from where it came")
+    words = " ".join(str(error).split())  # some decoders end a line
+    return _Damaged(f"{name}: damaged or cut short ({words}); copy it again from where it came")
 
 
 def _from_array(array: npt.NDArray[Any], name: str, colour: bool) -> Image.Image:

@@ -76,28 +76,28 @@ def read(file: IO[bytes], name: str, at_least: Size | None = None, display: Size
         MissingExtraError: pydicom, or a decoder it needs, is not installed.
     """
     data, file = _begun(file, name)
-    found = Elements(data)
+    elements = Elements(data)
     try:
         examined = examination.read(data)
         if examined.objection:
             raise NotAChestRadiograph(f"{name}: {examined.objection}", examined.code)
-        size = _check_picture(found, file, name)
+        size = _check_picture(elements, file, name)
         sizes = (at_least, display) if display else (at_least,)
-        stored, layout = pixels.read(file, data, name, sizes), pixels.bits(found, name)
+        stored, layout = pixels.read(file, data, name, sizes), pixels.bits(elements, name)
     except damaged() as error:
         raise _unreadable(name, error) from error
 
-    colour = pixels.samples(found) == 3  # a secondary capture
+    colour = pixels.samples(elements) == 3  # a secondary capture
     images = []
     # What is noted of the first image would be noted of the second again.
-    for values, size_kept, header_read in zip(stored, sizes, (found, Elements(data))):
-        factor = 1 if colour else reduction(size, size_kept)
+    for values, kept_size, its_elements in zip(stored, sizes, (elements, Elements(data))):
+        factor = 1 if colour else reduction(size, kept_size)
         if values.shape != (size[1] // factor, size[0] // factor, 3)[: 3 if colour else 2]:
             raise InputError(
                 f"{name}: its pixels {values.shape} contradict its header; export it again", Code.CONTRADICTION
             )
-        images.append(_from_colours(values, name, size_kept) if colour else _from_grays(values, layout, header_read))
-    return Film(images[0], size, examined, (*examined.notes, *found.notes), images[1] if display else None)
+        images.append(_from_colours(values, name, kept_size) if colour else _from_grays(values, layout, its_elements))
+    return Film(images[0], size, examined, (*examined.notes, *elements.notes), images[1] if display else None)
 
 
 def _from_colours(stored: npt.NDArray[Any], name: str, at_least: Size | None) -> Image.Image:
@@ -106,11 +106,11 @@ def _from_colours(stored: npt.NDArray[Any], name: str, at_least: Size | None) ->
     return stretch(reduce((stored @ LUMINANCE).astype(stored.dtype), at_least), name)
 
 
-def _from_grays(stored: npt.NDArray[Any], layout: Bits, found: Elements) -> Image.Image:
+def _from_grays(stored: npt.NDArray[Any], layout: Bits, elements: Elements) -> Image.Image:
     low, high = int(stored.min()), int(stored.max())
     index = stored.astype(np.int32) - low
     counts = np.bincount(sample(index).ravel(), minlength=high - low + 1)
-    return Image.fromarray(grays.table(np.arange(low, high + 1), counts, layout, found)[index])
+    return Image.fromarray(grays.table(np.arange(low, high + 1), counts, layout, elements)[index])
 
 
 def _unreadable(name: str, error: BaseException) -> InputError:
@@ -153,30 +153,30 @@ def _begun(file: IO[bytes], name: str) -> tuple[Dataset, IO[bytes]]:
     return data, file
 
 
-def _check_picture(found: Elements, file: IO[bytes], name: str) -> tuple[int, int]:
+def _check_picture(elements: Elements, file: IO[bytes], name: str) -> tuple[int, int]:
     """``(width, height)`` of the one picture, of gray levels or colours, and of a size that is decoded."""
-    data, start = found.data, file.tell()
+    data, start = elements.data, file.tell()
     tag = file.read(4)
     file.seek(start)
     if tag not in PIXEL_DATA or "Rows" not in data or "Columns" not in data:
         raise InputError(f"{name}: holds no picture; give the image file of the study", Code.NO_PICTURE)
-    frames = found.whole("NumberOfFrames") or 1
+    frames = elements.whole("NumberOfFrames") or 1
     if frames > 1 or "SharedFunctionalGroupsSequence" in data or "PerFrameFunctionalGroupsSequence" in data:
         kind = "frame" if frames == 1 else "frames"
         raise InputError(
             f"{name}: is a multi-frame object ({frames} {kind}); give a single CR or DX image", Code.SEVERAL_PICTURES
         )
-    if found.text("PresentationIntentType") == "FOR PROCESSING":
+    if elements.text("PresentationIntentType") == "FOR PROCESSING":
         raise InputError(
             f"{name}: holds the detector's raw data (FOR PROCESSING); give the image FOR PRESENTATION", Code.RAW_DATA
         )
-    kind = found.text("PhotometricInterpretation")
-    if kind not in (COLOUR if pixels.samples(found) == 3 else GRAY):
-        told = kind if kind in (*GRAY, *COLOUR, "PALETTE COLOR") else "of an unknown kind"
+    kind = elements.text("PhotometricInterpretation")
+    if kind not in (COLOUR if pixels.samples(elements) == 3 else GRAY):
+        known = kind if kind in (*GRAY, *COLOUR, "PALETTE COLOR") else "of an unknown kind"
         raise InputError(
-            f"{name}: its pixels are {told}, not gray levels; export it as MONOCHROME2", Code.UNKNOWN_PIXELS
+            f"{name}: its pixels are {known}, not gray levels; export it as MONOCHROME2", Code.UNKNOWN_PIXELS
         )
-    width, height = found.needed("Columns", name), found.needed("Rows", name)
+    width, height = elements.needed("Columns", name), elements.needed("Rows", name)
     if width * height > limits.PIXELS:
         raise InputError(
             f"{name}: claims {width * height // 10**6} million pixels; no radiograph has so many", Code.TOO_LARGE

@@ -118,18 +118,18 @@ def read(file: IO[bytes], header: Dataset, name: str, sizes: Sequence[Size | Non
         MissingExtraError: a decoder is not installed.
         OSError, ValueError, ...: what pydicom raises on damaged files.
     """
-    start, found = file.tell(), Elements(header)
-    layout = bits(found, name)
+    start, elements = file.tell(), Elements(header)
+    layout = bits(elements, name)
     if _stands_at_lines(file, header, layout):
         return _by_lines(file, header, layout, sizes, name)
     import pydicom
 
     file.seek(0)
     data = pydicom.dcmread(limits.bounded(file, limits.ELEMENTS))
-    elements = [data.get_item(tag) for tag in data.keys() if 0 < tag.group < PIXEL_GROUP]
-    if any(getattr(e, "value_tell", getattr(e, "file_tell", 0)) > start for e in elements):
+    earlier = [data.get_item(tag) for tag in data.keys() if 0 < tag.group < PIXEL_GROUP]
+    if any(getattr(e, "value_tell", getattr(e, "file_tell", 0)) > start for e in earlier):
         raise ValueError(LATE)
-    _mend(data, found, layout)
+    _mend(data, elements, layout)
     values = _decoded(data, layout, name, [reduction((int(data.Columns), int(data.Rows)), size) for size in sizes])
     return [reduce(values, size) if values.shape == (data.Rows, data.Columns) else values for size in sizes]
 

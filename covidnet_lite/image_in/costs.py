@@ -105,15 +105,15 @@ def frames(image: Image.Image) -> int:
     """How many pictures a file holds, as far as ``MOST_FRAMES``; the first is then the current one."""
     if image.format != "TIFF":  # others say so in their head
         return int(getattr(image, "n_frames", 1))
-    found = 1
+    count = 1
     try:
-        while found < MOST_FRAMES:
-            image.seek(found)
-            found += 1
+        while count < MOST_FRAMES:
+            image.seek(count)
+            count += 1
     except EOFError:
         pass
     image.seek(0)
-    return found
+    return count
 
 
 def check_frame(header: Dataset, frame: bytes, factors: Sequence[int], name: str) -> None:
@@ -183,10 +183,10 @@ def check_fragments(data: Any, syntax: str, name: str) -> None:
     parse_basic_offsets(items)  # the first item is no fragment
     heads = [fragment[:4] for fragment in generate_fragments(items)]
     # A frame may come in several fragments, but for RLE, which has one for each.
-    found = len(heads) if syntax == RLELossless else sum(head.startswith(jpeg.HEADS) for head in heads)
-    if found > 1:
+    count = len(heads) if syntax == RLELossless else sum(head.startswith(jpeg.HEADS) for head in heads)
+    if count > 1:
         raise InputError(
-            f"{name}: holds {found} frames, though its header tells of one; give a single CR or DX image",
+            f"{name}: holds {count} frames, though its header tells of one; give a single CR or DX image",
             Code.SEVERAL_PICTURES,
         )
 

@@ -108,23 +108,23 @@ def choose_page(image: Image.Image, frames: int, name: str) -> None:
         if all(2 * max(sizes[p][i] for p in pages if p != best) <= sizes[best][i] for i in (0, 1) if len(pages) > 1):
             image.seek(best)
             return
-    told = f"{frames - 1} or more" if frames == costs.MOST_FRAMES else frames
-    raise InputError(f"{name}: holds {told} pictures; save the one to be read", Code.SEVERAL_PICTURES)
+    count = f"{frames - 1} or more" if frames == costs.MOST_FRAMES else frames
+    raise InputError(f"{name}: holds {count} pictures; save the one to be read", Code.SEVERAL_PICTURES)
 
 
 def orientation(image: Image.Image) -> int:
     """1 to 8, as EXIF has it; 1 where it says nothing that can be used."""
     try:
         costs.tame(image)
-        told = image.getexif().get(_ORIENTATION, 1)
+        turn = image.getexif().get(_ORIENTATION, 1)
     except DAMAGED:
         return 1
-    return told if told in _TURNS else 1
+    return turn if turn in _TURNS else 1
 
 
-def turned(image: Image.Image, told: int) -> Image.Image:
+def turned(image: Image.Image, turn: int) -> Image.Image:
     """A picture turned upright."""
-    return image.transpose(_TURNS[told]) if told in _TURNS else image
+    return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
 
 def mend_order(image: Image.Image) -> None:

@@ -54,8 +54,8 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
             except BackendError:
                 raise
             except Exception as error:  # a film is lost to us, not to its sender: it is kept, with the reason
-                told = error if isinstance(error, CovidNetLiteError) else unforeseen(str(film.path), error)
-                _set_aside(queue, film, told)
+                reason = error if isinstance(error, CovidNetLiteError) else unforeseen(str(film.path), error)
+                _set_aside(queue, film, reason)
 
 
 def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
