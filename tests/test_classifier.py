@@ -259,6 +259,7 @@ def test_of_the_errors_only_those_that_classifying_raises_are_public() -> None:
         "NotAChestRadiograph",
         "OutputError",
         "SettingsError",
+        "SiteError",
         "UnforeseenError",
     }
 

@@ -308,8 +308,8 @@ def test_a_file_that_changes_while_it_is_classified_waits(
     seen = Watch(Folder(film_png.parent, settle=0), ResultFiles(film_png.parent), classifier, print)
     many = classifier.classify_many
 
-    def meanwhile(paths: list[str]) -> Iterator[object]:
-        answers = list(many(paths))
+    def meanwhile(paths: list[str], **options: bool) -> Iterator[object]:
+        answers = list(many(paths, **options))
         film_png.write_bytes(film_png.read_bytes() + b" ")
         yield from answers
 
