@@ -50,7 +50,7 @@ def document(labels: Sequence[str], settings: Settings, negative: str | None = N
             "title": "covidnet-lite",
             "version": __version__,
             "summary": "Frontal chest X-rays to " + ", ".join(labels),
-            "description": f"{DISCLAIMER} Model card: MODEL_CARD.md in the network's file, which is also a zip archive.",
+            "description": f"{DISCLAIMER} Model card: MODEL_CARD.md in the network's file, a zip archive too.",
             "license": {"name": f"code: MIT; network: {licence or 'not stated'}"},
         },
         "servers": [{"url": "/"}],
