@@ -4,9 +4,27 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py").read_text()).group(1)
+
+
+class BuildWithConverter(build_py):
+    """Packs convert/ as covidnet_lite._convert: under its own name it would clash with other people's packages."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for source in (HERE / "convert").rglob("*.py"):
+            target = Path(self.build_lib, "covidnet_lite/_convert", source.relative_to(HERE / "convert"))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = re.sub(
+                r"^( *(?:from|import) )convert\b", r"\1covidnet_lite._convert", source.read_text("utf-8"), flags=re.M
+            )
+            target.write_text(text, "utf-8")
+
 
 # All MIT or BSD; lossless and 12-bit JPEG by imagecodecs (libjpeg-turbo), as pylibjpeg-libjpeg is under the GPL.
 DICOM = [
@@ -77,6 +95,9 @@ setup(
     # The code; and the networks in covidnet_lite/models, for non-commercial research only.
     license_expression="MIT AND LicenseRef-BIMCV-COVID19-Research-Use",
     license_files=["LICENSE", "MODEL_CARD.md", "docs/data.md"],
+    cmdclass={"build_py": BuildWithConverter},
+    # An editable install puts the checkout on the path: scripts in convert/, training/ and benchmarks/ find each other.
+    package_dir={"": "."},
     packages=find_packages(include=["covidnet_lite", "covidnet_lite.*"]),
     package_data={
         "covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"],

@@ -15,14 +15,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
-
 from benchmarks.figures import Figure, Run, changes, collected, read, table
 from benchmarks.measure import machine
 from convert.judge.plots import BLUE, INK, ORANGE, blank_figure, png
 from covidnet_lite import files
 from covidnet_lite.errors import BackendError, BenchmarkError, CovidNetLiteError
+
+ROOT = Path(__file__).resolve().parent.parent
 
 REFERENCE = ROOT / f"benchmarks/reference/{platform.machine().lower().replace('_', '-')}.json"
 

@@ -20,9 +20,6 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from covidnet_lite import Classifier, files
 from covidnet_lite.prediction import Failure, Prediction
 

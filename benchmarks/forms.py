@@ -16,7 +16,6 @@ from covidnet_lite.errors import ConversionError
 from covidnet_lite.network.manifest import seal
 from covidnet_lite.network.model import Model
 
-ROOT = Path(__file__).resolve().parent.parent
 CALIBRATION = 16  # pictures; enough for a latency, not for an accuracy
 
 
@@ -27,8 +26,7 @@ def tflite(network: Model, folder: Path) -> Path:
 
 def mediapipe(network: Model, folder: Path) -> Path:
     """With uint8 ends and three channels, which MediaPipe insists on; see docs/other_readers.md."""
-    sys.path.append(str(ROOT / "tests"))
-    from mediapipe_variant import variant
+    from benchmarks.mediapipe_variant import variant
 
     told = network.manifest
     three = replace(told.input, channels=3, mean=told.input.mean * 3, std=told.input.std * 3)

@@ -24,8 +24,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from covidnet_lite import formats, limits, radiograph
 from covidnet_lite.errors import CovidNetLiteError, UnforeseenError
 from covidnet_lite.machine import board

@@ -22,13 +22,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from benchmarks import modality, pictures
 from benchmarks.orthanc import AE_TITLE, Orthanc, free_port, missing
 from covidnet_lite import Classifier
 from covidnet_lite.network.model import DEFAULT
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
-
 import numpy as np
 
 from benchmarks import comparison, pictures
@@ -31,6 +28,8 @@ from covidnet_lite.errors import BackendError, CovidNetLiteError, ModelError
 from covidnet_lite.machine.board import installed
 from covidnet_lite.network import model
 from covidnet_lite.network.interpreter import Interpreter
+
+ROOT = Path(__file__).resolve().parent.parent
 
 SNIPPETS = ROOT / "benchmarks/peers"
 THREADS = (1, 2)

@@ -14,13 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
 
 import numpy as np
 from PIL import Image

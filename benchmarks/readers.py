@@ -12,9 +12,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
-
 import numpy as np
 
 from benchmarks.measure import difference, machine, milliseconds, ratio

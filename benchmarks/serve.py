@@ -20,15 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
-
 import httpx
 
 import covidnet_lite
 from covidnet_lite.machine import board
 from covidnet_lite.machine.benchmark import picture
 from covidnet_lite.network.interpreter import available_cores
+
+ROOT = Path(__file__).resolve().parent.parent
 
 AT_ONCE = 50
 

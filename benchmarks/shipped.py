@@ -13,9 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
-
 import numpy as np
 
 from benchmarks.measure import in_turn
@@ -24,6 +21,8 @@ from covidnet_lite import files
 from covidnet_lite.network import model
 from covidnet_lite.network.interpreter import Interpreter, available_cores
 from training.judge.figure import told
+
+ROOT = Path(__file__).resolve().parent.parent
 
 CHECKPOINTS = ROOT / "training/checkpoints"
 LINES = {

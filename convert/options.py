@@ -16,7 +16,7 @@ from covidnet_lite.errors import ConversionError
 
 @dataclass(frozen=True)
 class Options:
-    """What to convert and how; ``python convert/quantize.py --help`` says it in words.
+    """What to convert and how; ``covidnet-lite convert --help`` says it in words.
 
     Attributes:
         network: ``.keras``, ``.h5``, SavedModel or float ``.tflite``.

@@ -19,9 +19,6 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
-
 from convert.conversion import COUNT, SYNTHETIC_COUNT, convert
 from convert.judge.judgement import beside
 from convert.options import Options, stem_of
@@ -35,20 +32,23 @@ from covidnet_lite.network.input_spec import COLOURS
 from covidnet_lite.network.model import SHIPPED
 from covidnet_lite.quiet import silent_runtime
 
+ROOT = Path(__file__).resolve().parent.parent
+
 CHECKPOINT = ROOT / "training/checkpoints/base.keras"  # others beside it are shipped too
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        prog=prog,
         description="Quantise a Keras image classifier to a full-integer int8 .tflite.",
         epilog="Research use only; not a medical device.",
     )
     parser.add_argument(
         "network",
-        nargs="?",
+        nargs="?" if CHECKPOINT.is_file() else None,  # only a checkout has it
         type=_path,
         default=CHECKPOINT,
-        help=".keras, .h5, SavedModel or float .tflite (default: the shipped network)",
+        help=".keras, .h5, SavedModel or float .tflite (default in a checkout: the shipped network)",
     )
     parser.add_argument(
         "-o",
@@ -206,9 +206,9 @@ def _schemes(text: str) -> tuple[str, ...]:
     return names
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    args = build_parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Runs the command; returns its exit code. ``prog`` is what its help calls it."""
+    args = build_parser(prog).parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__, exit_codes, formats, limits, options, site_command
+from . import __version__, convert_command, exit_codes, formats, limits, options, site_command
 from .codes import Code
 from .errors import BenchmarkError, CovidNetLiteError, InputError, OutputError
 from .exit_codes import BAD_FILE, OK, USAGE
@@ -34,6 +34,9 @@ Research use only; not a medical device."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == [convert_command.NAME]:
+        return convert_command.main(argv[1:])
     args = build_parser().parse_args(argv)
     try:
         if sys.stdout is None:
@@ -156,6 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add(commands)
     node.add(commands)
     site_command.add(commands)
+    convert_command.add(commands)
     return parser
 
 

@@ -163,7 +163,7 @@ def three_channels(spec: InputSpec) -> InputSpec:
 
 def for_mediapipe(network: model.Model) -> tuple[bytes, Manifest]:
     """A network of ours with uint8 ends, three channels and metadata; see docs/other_readers.md."""
-    variant = pytest.importorskip("mediapipe_variant").variant
+    variant = pytest.importorskip("benchmarks.mediapipe_variant").variant
     told = network.manifest
     manifest = replace(told, input=three_channels(told.input), outputs={"logits": 0}, guard=None, extent=None)
     bare = variant(network.data, told.outputs["logits"])

@@ -18,9 +18,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
-
 import numpy as np
 
 from covidnet_lite import files
@@ -40,6 +37,8 @@ from training.judge.reading import Reading, read
 from training.judge.reliability import bins, calibration
 from training.judge.trifles import baselines
 from training.judge.verdicts import called, curve, statuses
+
+ROOT = Path(__file__).resolve().parent.parent
 
 CHECKPOINTS = ROOT / "training/checkpoints"
 README, CARD = ROOT / "README.md", ROOT / "MODEL_CARD.md"

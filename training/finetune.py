@@ -18,9 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
-
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +39,8 @@ from training.fit import backbones, checkpoint, frozen, heads, losses, quantisat
 from training.fit.batches import Batch, Films, crop, drawn, pixel_batches, predict, steps
 from training.fit.equalise_channels import equalise_channels
 from training.fit.recipe import Recipe, read_recipe
+
+ROOT = Path(__file__).resolve().parent.parent
 
 LUNGS = ROOT / "training/checkpoints/lungs.tflite"  # from locate_lungs.py
 ADAPTED = 20  # batches of which batch normalisation takes its statistics

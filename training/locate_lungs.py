@@ -21,9 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
-
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +42,8 @@ from training import dataset
 from training.data.lung_boxes import lung_boxes
 from training.data.variant import Matrix, Pixels, Strength, variant
 from training.fit import checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
 
 TEACHER = ROOT / "training/checkpoints/lungs_teacher.tflite"
 WINDOWS = 5  # of a film, over which the teacher's box is averaged

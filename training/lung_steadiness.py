@@ -15,9 +15,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
-
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
@@ -30,6 +27,8 @@ from covidnet_lite.fit import fit
 from covidnet_lite.network import lungs, model
 from covidnet_lite.prediction import calibrated
 from training.locate_lungs import TEACHER, Boxes, intersection_over_union, teach
+
+ROOT = Path(__file__).resolve().parent.parent
 
 LARGE = 2048  # pixels
 AT_LEAST = (320, 320)  # of a network that takes 224 x 224 pixels

@@ -115,7 +115,7 @@ def compile_model(model: Model, timeout_sec: int = 180) -> Compilation:
     before, after = read(source, str(path)), read(compiled, made.name)
     if log.edge_tpu == 0 or not any(node.name == COMPILED for node in after.nodes):
         raise ConversionError(
-            f"{path}: {COMPILER} mapped no operation to the Edge TPU; run convert/edgetpu/lint.py on it"
+            f"{path}: {COMPILER} mapped no operation to the Edge TPU; covidnet-lite convert --edgetpu lists why"
         )
     names = [t.name for t in after.outputs]
     signature = [(t.name, t.shape, t.type) for t in before.inputs]

@@ -18,9 +18,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, from anywhere
-
 from convert.edgetpu.ops import ON_CHIP, VERSIONS, refusal_of
 from convert.tflite_file.flatbuffer import Graph, read
 from covidnet_lite.errors import ConversionError, CovidNetLiteError, ModelError
@@ -196,7 +193,7 @@ def _advice(graph: Graph, refusals: Sequence[str], failure: str, fits: bool) -> 
         if any(t.dynamic for node in graph.nodes for t in node.tensors):
             advice.append("fix every shape: convert with keras.Input(batch_shape=(1, height, width, channels))")
         else:
-            advice.append("quantise the network to int8 first, with convert/quantize.py")
+            advice.append("quantise the network to int8 first, with covidnet-lite convert")
     for node, refusal in zip(graph.nodes, refusals):
         if not refusal:
             continue
@@ -215,7 +212,7 @@ def _advice(graph: Graph, refusals: Sequence[str], failure: str, fits: bool) -> 
     if graph.weights_behind:
         advice.append(
             f"do not give the file to {COMPILER} by hand: {graph.weights_behind} constants lie behind the flatbuffer, "
-            "where a compiler of 2021 does not look; convert/quantize.py puts them into it"
+            "where a compiler of 2021 does not look; covidnet-lite convert puts them into it"
         )
     if graph.others:
         advice.append(f"keep to one graph: {graph.others} more are in the file, and only the first is judged here")

@@ -200,7 +200,7 @@ def unpack(data: bytes, name: str) -> Any:
     """
     tables = schema()
     if len(data) < 16 or data[4:8] != b"TFL3":
-        raise ConversionError(f"{name}: is no TFLite file; give an int8 .tflite, as convert/quantize.py makes it")
+        raise ConversionError(f"{name}: is no TFLite file; give an int8 .tflite, as covidnet-lite convert makes it")
     try:
         model = tables.ModelT.InitFromObj(tables.Model.GetRootAs(data, 0))
         for buffer in model.buffers:

@@ -55,7 +55,7 @@ class Interpreter:
         if edgetpu is not None and not self.edgetpu:
             raise BackendError(
                 f"{model.path}: is not compiled for the Edge TPU, so no Edge TPU runs it; leave edgetpu out, or give "
-                "the NAME_edgetpu.tflite that convert/quantize.py --edgetpu makes"
+                "the NAME_edgetpu.tflite that covidnet-lite convert --edgetpu makes"
             )
         self.runtime, module = find_runtime(runtime)
         threads = threads or min(4, available_cores())

@@ -190,7 +190,7 @@ def unseal(data: bytes, name: str, known: bool = False) -> Manifest:
     """
     if not is_sealed(data):
         raise ModelError(
-            f"{name}: has no manifest at its end: cut short, or not made by convert/quantize.py. "
+            f"{name}: has no manifest at its end: cut short, or not made by covidnet-lite convert. "
             "Copy it again, or pass manifest= if you know how to feed it"
         )
     if not known and hashlib.sha256(memoryview(data)[:-SEAL]).hexdigest().encode() != data[-SEAL:]:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from watchers import ROOT, line_of, results, until, watching
+from watchers import line_of, results, until, watching
 
 from covidnet_lite import files
 
@@ -88,12 +88,13 @@ def test_two_watchers_cannot_have_one_folder_and_a_kill_lets_the_next_have_it(fi
         ([".", "--mqtt", "host", "--ca", "/nowhere.pem"], "PEM"),
         ([".", "--topic", "a"], "--mqtt HOST"),
         ([".", "--ca", "/nowhere.pem"], "--mqtt HOST"),
-        (["setup.py"], "is a file"),
+        (["a.txt"], "is a file"),
         ([".", "--interval", "0"], "seconds"),
     ],
 )
-def test_what_cannot_work_is_said_in_one_line(options: list[str], words: str) -> None:
+def test_what_cannot_work_is_said_in_one_line(options: list[str], words: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
     command = [sys.executable, "-m", "covidnet_lite", "watch", *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 2
     assert words in done.stderr.splitlines()[-1]

@@ -397,7 +397,7 @@ def test_a_damaged_model_is_a_typed_error() -> None:
 
 def test_what_cannot_be_compiled_is_an_error_that_says_what_to_change() -> None:
     for kind, name, why in (
-        ("FLOAT32", "RELU", "not quantised.*convert/quantize.py"),
+        ("FLOAT32", "RELU", "not quantised.*covidnet-lite convert"),
         ("INT8", "ELU", "no operation maps.*ReLU6"),
     ):
         net = Net()
