@@ -61,6 +61,7 @@ MQTT = [*WATCH, "aiomqtt>=2.3"]
 # (tests/test_private_hooks.py).
 # Starlette 1.6: an upload that is refused half-way is let go at once.
 WEB = ["starlette>=1.6,<2", "uvicorn>=0.34,<1", "python-multipart>=0.0.20", "prometheus-client>=0.22"]
+COMPLETION = ["argcomplete>=3.5"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
 NODE = [*DICOM_OUT, "pynetdicom>=3.0,<4", *WATCH, *TABLES]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.
@@ -80,6 +81,7 @@ TEST = [
     *MQTT,
     *WEB,
     *BROWSER,
+    *COMPLETION,
     "pytest>=8",
     "pytest-xdist>=3.6",
     "trustme>=1.2",
@@ -125,6 +127,7 @@ setup(
         "mqtt": MQTT,
         "ray": RAY,
         "web": WEB,
+        "completion": COMPLETION,
         "node": NODE,
         "test": TEST,
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29", "ruff==0.17.6"],

@@ -11,9 +11,9 @@ import stat
 import tempfile
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from .errors import MissingExtraError, OutputError
 
@@ -63,6 +63,29 @@ def write_all(contents: Mapping[Path, bytes | str], mode: int = 0o666) -> None:
         for leftover in temporary.values():
             with contextlib.suppress(OSError, ValueError):
                 leftover.unlink()  # still there only if something went wrong, an interrupt included
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[IO[str]]:
+    """A text file that is written bit by bit under a temporary name, and renamed when all of it is there.
+
+    Raises:
+        OutputError: as for :func:`write`.
+    """
+    path = Path(path)
+    temporary = path.parent / _temporary()
+    try:
+        with open(temporary, "x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot be written ({why}); choose another file") from error
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            temporary.unlink()
 
 
 def _temporary() -> str:

@@ -10,7 +10,10 @@ from .runtimes import RUNTIMES
 def network(parser: argparse.ArgumentParser) -> None:
     """Which network, and what runs it."""
     parser.add_argument(
-        "--model", default="base", help="a network's name (see: covidnet-lite models) or a .tflite file (default: base)"
+        "-m",
+        "--model",
+        default="base",
+        help="a network's name (see: covidnet-lite models) or a .tflite file (default: base)",
     )
     parser.add_argument(
         "--runtime",
@@ -37,7 +40,7 @@ def memory(parser: argparse.ArgumentParser) -> None:
 def threads(parser: argparse.ArgumentParser) -> None:
     """How many for one inference."""
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads for one inference (default: one a core, four at most)"
+        "-t", "--threads", type=int, metavar="N", help="threads for one inference (default: one a core, four at most)"
     )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import IO, Protocol, TypeGuard
 
 from . import cells
 from .cells import cell
 from .percent import percent
-from .prediction import DISCLAIMER, Failure, Prediction
+from .prediction import DISCLAIMER, STATUSES, Failure, Prediction, Status
 
 Result = Prediction | Failure
 
@@ -18,14 +20,15 @@ LONGEST = 255  # bytes of a file's name
 
 EVIDENCE = ".evidence.png"  # ends the name of every picture with an evidence map
 DICOM_RESULTS = (".sr.dcm", ".sc.dcm")  # end the names of reports and captures
+COLOURS = {"answered": 1, "narrowed": 1, "unsure": 33, "refused": 33, "failed": 31}  # bold, yellow, red (ECMA-48)
 OURS = (EVIDENCE, *DICOM_RESULTS)  # what is named so is a result, and no radiograph
 
 
 class Writer(Protocol):
     """Takes results one by one, so that a long run shows what it has."""
 
-    def add(self, result: Result) -> None:
-        """Writes one result."""
+    def add(self, result: Result, heatmap: Path | None = None) -> None:
+        """Writes one result, and where its evidence map is, if there is a file of it."""
 
     def close(self) -> None:
         """Writes what comes last."""
@@ -40,17 +43,43 @@ def writer(form: str, out: IO[str], labels: Sequence[str], timings: bool = False
     return _Json(out, lines=form == "jsonl")
 
 
-def unique_names(paths: Sequence[str]) -> list[str]:
-    """``a/x.png``, ``b/x.dcm`` -> ``x.evidence.png``, ``x-2.evidence.png``: names for pictures in one folder."""
+class Tally:
+    """How many results there are of each answer: ``50 radiographs: 31 normal, 3 pneumonia or covid, 9 unsure``."""
+
+    def __init__(self) -> None:
+        self._answers: Counter[str] = Counter()
+        self._silent: Counter[Status] = Counter()
+
+    def add(self, result: Result) -> None:
+        """Counts one result."""
+        if result.labels:
+            self._answers[" or ".join(result.labels)] += 1
+        else:
+            self._silent[result.status] += 1
+
+    def __str__(self) -> str:
+        told = [(word, n) for word, n in self._answers.most_common()]
+        told += [(status, self._silent[status]) for status in STATUSES if self._silent[status]]
+        total = sum(n for _, n in told)
+        return f"{total} radiograph{'s'[: total != 1]}: " + (", ".join(f"{n} {word}" for word, n in told) or "none")
+
+
+def is_colourful(out: IO[str]) -> bool:
+    """Whether to write colours: to a terminal that can show them, unless the user wants none (no-color.org)."""
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def unique_names(places: Sequence[str]) -> list[str]:
+    """``a/x.png``, ``a/x.dcm`` -> ``a/x.evidence.png``, ``a/x-2.evidence.png``: names for pictures in one folder."""
     taken: set[str] = set()
     names = []
-    for path in paths:
-        stem = PurePath(path).stem.strip("<>") or "image"
-        name, n = shortened(stem, EVIDENCE), 2
-        while name.casefold() in taken:  # some disks do not tell X from x
-            name, n = shortened(stem, f"-{n}{EVIDENCE}"), n + 1
-        taken.add(name.casefold())
-        names.append(name)
+    for place in map(PurePath, places):
+        stem = place.stem.strip("<>") or "image"
+        name, n = place.parent / shortened(stem, EVIDENCE), 2
+        while str(name).casefold() in taken:  # some disks do not tell X from x
+            name, n = place.parent / shortened(stem, f"-{n}{EVIDENCE}"), n + 1
+        taken.add(str(name).casefold())
+        names.append(str(name))
     return names
 
 
@@ -75,18 +104,19 @@ class _Table:
 
     def __init__(self, out: IO[str], labels: Sequence[str], timings: bool) -> None:
         self.out, self.labels, self.timings = out, labels, timings
+        self.colours = COLOURS if is_colourful(out) else {}
         self.started = False
         self.records: dict[str, str] = {}  # answer -> how often such an answer was right
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, heatmap: Path | None = None) -> None:
         if not self.started:
             print(f"{'answer':<12}" + "".join(f"{label:>12}" for label in self.labels) + "  file", file=self.out)
             self.started = True
         shares = getattr(result, "probabilities", {}) if result.labels else {}
         told = "".join(f"{percent(shares[label]) if shares else '-':>12}" for label in self.labels)
         answer = result.label or (f"not {result.negative}" if _is_narrowed(result) else result.status)
-        print(f"{answer:<11} {told}  {printable(result.name)}", file=self.out)
-        for line in _remarks(result):
+        print(f"{self._coloured(f'{answer:<11}', result)} {told}  {printable(result.name)}", file=self.out)
+        for line in (*_remarks(result), *([f"evidence map: {heatmap}"] if heatmap else [])):
             print(f"{'':<12}  {printable(line)}", file=self.out)
         if isinstance(result, Prediction):
             if result.answer and result.track_record:
@@ -94,6 +124,10 @@ class _Table:
             if self.timings:
                 print(f"{'':<12}  " + "  ".join(f"{k} {v:.2f} ms" for k, v in result.timings.items()), file=self.out)
         self.out.flush()
+
+    def _coloured(self, word: str, result: Result) -> str:
+        colour = self.colours.get(result.status)
+        return f"\033[{colour}m{word}\033[0m" if colour else word
 
     def close(self) -> None:
         for answer, record in self.records.items():
@@ -118,10 +152,11 @@ class _Json:
         self.out, self.lines = out, lines
         self.first = True
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, heatmap: Path | None = None) -> None:
         if not self.lines:
             self.out.write("[\n" if self.first else ",\n")
-        self.out.write(json.dumps(result.to_dict()) + ("\n" if self.lines else ""))
+        told = {**result.to_dict(), **({"heatmap": str(heatmap)} if heatmap else {})}
+        self.out.write(json.dumps(told) + ("\n" if self.lines else ""))
         self.first = False
         self.out.flush()
 
@@ -137,11 +172,11 @@ class _Csv:
         self.rows.writerow(
             [
                 *("name", "status", "label", *labels, "labels", "extent", "extent_error", "place", "inside"),
-                *("distance", "total_ms", "code", "reason", "model", "sha256", "note"),
+                *("distance", "total_ms", "code", "reason", "model", "sha256", "note", "heatmap"),
             ]
         )
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, heatmap: Path | None = None) -> None:
         probabilities, distance, total, model, digest = {}, "", "", "", ""
         extent = error = place = inside = ""
         if isinstance(result, Prediction):
@@ -170,6 +205,7 @@ class _Csv:
                 cell(model),
                 digest,
                 DISCLAIMER,
+                cell(str(heatmap or "")),
             ]
         )
         self.out.flush()

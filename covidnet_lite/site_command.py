@@ -41,6 +41,7 @@ def add(commands: Any) -> None:
         "site",
         help="fit a network to a hospital, and see whether the fit still holds",
         description="A score moves with the hospital: fits thresholds on a site's own radiographs, on this machine.",
+        examples=("covidnet-lite site fit --normal normals/", "covidnet-lite site watch inbox/ --site site.json"),
     )
     actions = site.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_fit(actions)

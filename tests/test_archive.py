@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite import archive, cli
+from covidnet_lite import archive, inputs
 from covidnet_lite.errors import InputError
 
 
@@ -88,6 +88,6 @@ def test_the_command_takes_archives_apart_given_by_name_or_in_a_folder(tmp_path:
     (tmp_path / "._ward.zip").write_bytes(MIXED)
     (tmp_path / "c.png").write_bytes(png())
     (tmp_path / "._c.png").write_bytes(b"\0\5\x16\7")
-    names = [getattr(f, "name", f) for f in cli.find([str(tmp_path)])]
+    names = [getattr(f, "name", f) for f in inputs.find([str(tmp_path)])]
     assert names == [str(tmp_path / n) for n in ("c.png", "ward.zip/a.png", "ward.zip/sub/b.png", "ward.zip/IM2")]
-    assert len(list(cli.find([str(tmp_path / "ward.zip")]))) == 3
+    assert len(list(inputs.find([str(tmp_path / "ward.zip")]))) == 3

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite import cli, exit_codes
+from covidnet_lite import classify_command, cli, exit_codes, files, inputs
 
 ROOT = Path(__file__).resolve().parent.parent
+PLAIN = {**os.environ, "NO_COLOR": "1"}
 
 
 def run(*args: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -128,7 +129,7 @@ def test_a_folder_is_searched_for_dicom_without_a_suffix_too(film: Path, film_pn
     for name in ("README", "DICOMDIR", "notes.txt"):
         (disk / name).write_bytes(b"x" * 200)
     os.mkfifo(disk / "PIPE")
-    found = [Path(str(path)).name for path in cli.find([str(disk)])]
+    found = [Path(str(path)).name for path in inputs.find([str(disk)])]
     assert found == ["1.2.840.17", "IM000001", "a.png"]
 
 
@@ -136,7 +137,9 @@ def test_progress_is_shown_on_a_terminal_alone_and_leaves_no_trace_in_the_table(
     for terminal, more in ((True, []), (False, []), (True, ["--quiet"])):
         ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "covidnet_lite", "classify", str(film_png), str(film_png), *more]
-        done = subprocess.Popen(command, stdout=theirs, stderr=theirs if terminal else subprocess.DEVNULL, cwd=ROOT)
+        done = subprocess.Popen(
+            command, stdout=theirs, stderr=theirs if terminal else subprocess.DEVNULL, cwd=ROOT, env=PLAIN
+        )
         os.close(theirs)
         shown = b""
         with suppress(OSError):  # what Linux says at the end of a terminal
@@ -145,7 +148,7 @@ def test_progress_is_shown_on_a_terminal_alone_and_leaves_no_trace_in_the_table(
         done.wait(60)
         os.close(ours)
         assert (b"2/2" in shown) is (terminal and not more)
-        rows = [line.rsplit(cli.CLEAR.encode(), 1)[-1] for line in shown.split(b"\n")]
+        rows = [line.rsplit(classify_command.CLEAR.encode(), 1)[-1] for line in shown.split(b"\n")]
         assert [row.split()[0] for row in rows if b"film" in row] == [b"unsure"] * 2, shown
 
 
@@ -167,12 +170,24 @@ def test_an_abstention_gets_no_evidence_map(film_png: Path, abstaining: Path, tm
     assert "%" not in done.stdout.decode().splitlines()[1]
 
 
-def test_heat_maps_are_written_under_different_names(film_png: Path, answering: Path, tmp_path: Path) -> None:
+def test_heat_maps_lie_in_folders_as_the_radiographs_and_results_name_them(
+    film_png: Path, answering: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "x/film.png"
     other.parent.mkdir()
     other.write_bytes(film_png.read_bytes())
-    run("classify", film_png, other, "--heatmap", tmp_path / "maps", "--model", answering)
-    assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["film-2.evidence.png", "film.evidence.png"]
+    done = run(
+        "classify", film_png, other, film_png, "--heatmap", tmp_path / "maps", "--model", answering, "-f", "jsonl"
+    )
+    maps = [Path(json.loads(line)["heatmap"]) for line in done.stdout.decode().splitlines()]
+    assert [str(p.relative_to(tmp_path / "maps")) for p in maps] == [
+        "film.evidence.png",
+        "x/film.evidence.png",
+        "film-2.evidence.png",
+    ]
+    assert all(p.is_file() for p in maps)
+    table = run("classify", film_png, "--heatmap", tmp_path / "maps", "--model", answering).stdout.decode()
+    assert f"evidence map: {tmp_path / 'maps/film.evidence.png'}" in table
     assert Image.open(tmp_path / "maps/film.evidence.png").mode == "RGB"
 
 
@@ -196,6 +211,12 @@ def test_heat_maps_are_written_under_different_names(film_png: Path, answering: 
         (["benchmark", "--images", "missing.png"], "no such file"),
         (["benchmark", "--images", "-"], "read only once"),
         (["benchmark", "--json", "FILE/maps"], "cannot be written"),
+        (["classify", "FILM", "--model", "bsae"], "did you mean base?"),
+        (["clasify", "FILM"], "did you mean classify?"),
+        (["classify", "FILM", "--fromat", "json"], "did you mean --format?"),
+        (["classify", "FILM", "-f", "jsno"], "did you mean json?"),
+        (["classify", "FILM", "-o", "EMPTY_FOLDER"], "is a folder"),
+        (["classify", "FILM", "-o", "FILE/x.csv"], "cannot be written"),
         (["classify"], "PATH"),
         ([], "COMMAND"),
     ],
@@ -209,6 +230,7 @@ def test_what_is_wrong_is_said_in_one_line(args: list[str], message: str, film_p
         "EMPTY_FOLDER": tmp_path / "empty",
         "BAD_MODEL": tmp_path / "bad.tflite",
         "FILE/maps": tmp_path / "file/maps",
+        "FILE/x.csv": tmp_path / "file/x.csv",
     }
     done = run(*(places.get(a, a) for a in args))
     assert done.returncode in (exit_codes.BAD_FILE, exit_codes.USAGE)
@@ -223,6 +245,92 @@ def test_a_bad_file_never_stops_the_good_ones(film_png: Path, tmp_path: Path) ->
     rows = [json.loads(line) for line in done.stdout.decode().splitlines()]
     assert [r["status"] == "failed" for r in rows] == [True, False, True, False]
     assert done.returncode == exit_codes.BAD_FILE
+
+
+def test_the_last_line_counts_the_answers(film_png: Path, narrowing: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("a text")
+    done = run("classify", film_png, film_png, tmp_path / "bad.png", "--model", narrowing)
+    assert done.stdout.decode().splitlines()[-1] == "3 radiographs: 2 pneumonia or covid, 1 failed"
+    assert "radiograph:" not in run("classify", film_png, "--model", narrowing).stdout.decode()
+
+
+def test_results_go_to_a_file_whole_and_a_summary_to_the_terminal(
+    film_png: Path, narrowing: Path, tmp_path: Path
+) -> None:
+    done = run("classify", film_png, "-m", narrowing, "-f", "csv", "-o", tmp_path / "new/out.csv")
+    assert done.stdout.decode() == "1 radiograph: 1 pneumonia or covid\n"
+    (row,) = csv.DictReader((tmp_path / "new/out.csv").open(newline=""))
+    assert row["labels"] == "pneumonia|covid"
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["out.csv"]
+
+
+def test_of_a_run_that_breaks_off_nothing_is_left_and_the_old_results_stay(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("old")
+
+    def broken() -> None:
+        with files.writing(out) as file:
+            file.write("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken()
+    assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
+    assert out.read_text() == "old"
+
+
+def test_exit_zero_forgives_images_but_not_a_wrong_command(film_png: Path, abstaining: Path) -> None:
+    assert run("classify", film_png, "gone.png", "-m", abstaining, "--exit-zero").returncode == exit_codes.OK
+    assert run("classify", film_png, "-m", "bsae", "--exit-zero").returncode == exit_codes.USAGE
+
+
+@pytest.mark.parametrize(("setting", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colours_are_for_terminals_that_want_them(
+    film_png: Path, abstaining: Path, setting: dict[str, str], coloured: bool
+) -> None:
+    command = [sys.executable, "-m", "covidnet_lite", "classify", str(film_png), "-m", str(abstaining)]
+    plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=ROOT, env={**plain, "TERM": "xterm", **setting})
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # what Linux says at the end of a terminal
+        while got := os.read(ours, 4096):
+            shown += got
+    done.wait(60)
+    os.close(ours)
+    assert b"unsure" in shown
+    assert (b"\x1b[33munsure" in shown) is coloured
+    assert b"\x1b" not in run("classify", film_png, "-m", abstaining).stdout
+
+
+def test_every_command_shows_examples() -> None:
+    assert [
+        path for path, parser in parsers(cli.build_parser()).items() if "examples:\n" not in parser.format_help()
+    ] == []
+
+
+def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete")
+    answer = tmp_path / "answer"
+    for line, expected in (("covidnet-lite cl", "classify"), ("covidnet-lite classify --heat", "--heatmap")):
+        env = {
+            **os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line)),
+            "_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+        }  # fmt: skip
+        subprocess.run(
+            [sys.executable, "-c", "from covidnet_lite import cli; cli.main()"], env=env, cwd=ROOT, timeout=60
+        )
+        assert answer.read_text().split("\n") == [expected]
+
+
+def test_models_and_doctor_can_be_read_by_programs() -> None:
+    models = json.loads(run("models", "--json").stdout)
+    assert [m["name"] for m in models] == ["base", "nano"]
+    assert models[0]["labels"] == ["normal", "pneumonia", "covid"]
+    facts = json.loads(run("doctor", "--json").stdout)
+    assert [m["sha256"] for m in facts["models"]] == [m["sha256"] for m in models]
+    assert "numpy" in facts["packages"]
 
 
 def test_models_lists_what_comes_along() -> None:

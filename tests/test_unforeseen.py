@@ -15,7 +15,7 @@ import pytest
 
 import covidnet_lite
 from covidnet_lite import classifier as classifiers
-from covidnet_lite import cli, files
+from covidnet_lite import cli, exit_codes, files
 from covidnet_lite.errors import UnforeseenError
 from covidnet_lite.network.interpreter import Interpreter
 from covidnet_lite.network.preprocess import Prepared
@@ -145,7 +145,7 @@ def test_the_command_goes_on_with_the_next_film(
     surprise(owner, name)
     maps = tmp_path / "maps"
     options = ["--model", str(narrowing), "--threads", "1", "--format", "jsonl", "--heatmap", str(maps), "--quiet"]
-    assert cli.main(["classify", *map(str, films), *options]) == cli.BAD_FILE
+    assert cli.main(["classify", *map(str, films), *options]) == exit_codes.BAD_FILE
     out, err = capfd.readouterr()
     assert [json.loads(line)["name"] for line in out.splitlines()] == [str(film) for film in films]
     assert list(maps.iterdir()) != []
@@ -160,7 +160,9 @@ def test_dicom_results_that_fail_cost_one_film(
 
     surprise(dicom_results, "make")
     out = tmp_path / "out"
-    assert cli.main(["classify", str(film), str(film), "--model", "nano", "--dicom-out", str(out)]) == cli.BAD_FILE
+    assert (
+        cli.main(["classify", str(film), str(film), "--model", "nano", "--dicom-out", str(out)]) == exit_codes.BAD_FILE
+    )
     assert "reference" in capfd.readouterr().err
     assert list(out.glob("*.sr.dcm")) != []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from typing import Any
 
 from .. import __version__
 from ..errors import CovidNetLiteError
@@ -18,30 +19,52 @@ from .board import installed
 PACKAGES = ("numpy", "Pillow", "pydicom", *(runtime.package for runtime in RUNTIMES.values()))
 
 
-def report(site: str | None = None) -> str:
+def facts(site: str | None = None) -> dict[str, Any]:
     """Board, processor and their state, Python, packages, runtimes and what each makes of each network, Edge TPU.
 
     And what is in the file of a ``site``.
     """
-    lines = [
-        f"covidnet-lite  {__version__}",
-        f"board          {board.board()}",
-        f"processor      {board.processor()}, {available_cores()} of its cores usable",
-        f"memory         {board.memory()}",
-        f"state          {board.state()}",
-        f"system         {platform.platform()}",
-        f"Python         {platform.python_version()} ({64 if sys.maxsize > 2**32 else 32} bit), {sys.executable}",
-        "packages       " + ", ".join(f"{name} {found}" for name in PACKAGES if (found := installed(name))),
-    ]
-    for name, digest in model.shipped().items():
-        lines.append(f"model          {name}  sha256 {digest}")
-        for runtime in installed_runtimes():
-            lines.append(f"               {runtime}: {_try(name, runtime)}")
-    if not installed_runtimes():
-        lines.append("runtimes       none; pip install ai-edge-litert")
-    lines.append(f"Edge TPU       {_edge_tpu()}")
-    if site is not None:
-        lines.append(f"site           {_site(site)}")
+    return {
+        "covidnet-lite": __version__,
+        "board": str(board.board()),
+        "processor": f"{board.processor()}, {available_cores()} of its cores usable",
+        "memory": str(board.memory()),
+        "state": str(board.state()),
+        "system": platform.platform(),
+        "Python": f"{platform.python_version()} ({64 if sys.maxsize > 2**32 else 32} bit), {sys.executable}",
+        "packages": {name: version for name in PACKAGES if (version := installed(name))},
+        "models": [
+            {
+                "name": name,
+                "sha256": digest,
+                "runtimes": {runtime: _try(name, runtime) for runtime in installed_runtimes()},
+            }
+            for name, digest in model.shipped().items()
+        ],
+        "Edge TPU": _edge_tpu(),
+        **({"site": _site(site)} if site is not None else {}),
+    }
+
+
+def report(site: str | None = None) -> str:
+    """The same as text."""
+    return text(facts(site))
+
+
+def text(known: dict[str, Any]) -> str:
+    """What :func:`facts` gives, as lines."""
+    lines = []
+    for name, told in known.items():
+        if name == "packages":
+            told = ", ".join(f"{package} {version}" for package, version in told.items())
+        if name != "models":
+            lines.append(f"{name:<15}{told}")
+            continue
+        for network in told:
+            lines.append(f"{'model':<15}{network['name']}  sha256 {network['sha256']}")
+            lines += [f"{'':<15}{runtime}: {does}" for runtime, does in network["runtimes"].items()]
+        if not installed_runtimes():
+            lines.append(f"{'runtimes':<15}none; pip install ai-edge-litert")
     return "\n".join(lines)
 
 

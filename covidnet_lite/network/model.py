@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelError
+from ..spelling import suggestion
 from .manifest import Manifest, is_sealed, unseal
 
 SHIPPED = Path(__file__).parent.parent / "models"
@@ -83,7 +84,10 @@ def _read(path: Path, name: str) -> bytes:
     except ValueError:  # a NUL byte
         raise ModelError(f"{name!r}: is no path") from None
     except FileNotFoundError:
-        known = ", ".join(shipped())
-        raise ModelError(f"{name}: no such model; give the path of a .tflite or one of: {known}") from None
+        meant = suggestion(name, shipped())
+        guess = f"did you mean {meant}? G" if meant else "g"
+        raise ModelError(
+            f"{name}: no such model; {guess}ive the path of a .tflite or one of: {', '.join(shipped())}"
+        ) from None
     except OSError as error:
         raise ModelError(f"{name}: cannot be read ({error.strerror})") from error

@@ -9,11 +9,17 @@ from typing import IO, Any
 DESCRIPTION = """Takes chest X-rays from a modality or PACS (DICOM C-STORE), classifies them, and sends a Structured
 Report and a Secondary Capture to a PACS. What it has acknowledged is on disk and survives kills and power cuts.
 Everything can be set in a TOML file; see docs/node.md. Research use only; not a medical device."""
+EXAMPLES = (
+    "covidnet-lite node --settings node.toml",
+    "covidnet-lite node --pacs ORTHANC@pacs:4242 --queue /var/lib/queue --check",
+)
 
 
 def add(commands: Any) -> None:
     """Adds the command to the subparsers of ``covidnet-lite``."""
-    parser = commands.add_parser("node", help="a DICOM node: X-rays in, results to a PACS", description=DESCRIPTION)
+    parser = commands.add_parser(
+        "node", help="a DICOM node: X-rays in, results to a PACS", description=DESCRIPTION, examples=EXAMPLES
+    )
     parser.add_argument("--settings", type=Path, metavar="FILE", help="a TOML file; the options below go before it")
     parser.add_argument("--pacs", metavar="AE@HOST:PORT", help="where results go")
     parser.add_argument("--queue", type=Path, metavar="DIR", help="where films wait, on a disk of this machine")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import options
 from ..exit_codes import OK
@@ -20,7 +20,7 @@ LEFT = 1  # exit code: something is left to be done or delivered
 PATIENCE = 10.0  # seconds for results to be delivered at the end; with --once, a minute
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Any) -> None:
     """Adds the command to those of the command line."""
     watch = commands.add_parser(
         "watch",
@@ -28,6 +28,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Watches a folder and those in it, and writes a result beside each radiograph that arrives, also "
         "in a zip archive, as JSON; with --mqtt also tells a broker. What was answered by the same network is not done "
         "again. Research use only; not a medical device.",
+        examples=(
+            "covidnet-lite watch /srv/radiographs",
+            "covidnet-lite watch /media/stick --out /srv/results --once",
+        ),
     )
     watch.add_argument("folder", type=Path, metavar="DIR", help="the folder to watch")
     watch.add_argument("--out", type=Path, metavar="DIR", help="write results here (default: beside the radiographs)")

@@ -22,13 +22,18 @@ SHORTEST_TOKEN = 16  # characters
 MAKE_TOKEN = "(umask 077; python3 -c 'import secrets; print(secrets.token_urlsafe())' > FILE)"
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Any) -> None:
     """Adds the command to those of the command line."""
     serve = commands.add_parser(
         "serve",
         help="a page and a JSON API, on this machine",
         description="Serves a page for the browser and a JSON API. Only this machine can reach it unless --host says "
         "otherwise; nothing is kept on disk unless --reviews or --keep say so. Research use only; no medical device.",
+        examples=(
+            "covidnet-lite serve",
+            "covidnet-lite serve --reviews reviews.sqlite --keep reviewed/",
+            "covidnet-lite serve --host 0.0.0.0 --token-file token --certificate tls.pem --key tls.key",
+        ),
     )
     serve.add_argument("--host", default=HOST, help=f"address to listen on (default: {HOST}, this machine only)")
     serve.add_argument("--port", type=int, default=PORT, help=f"port to listen on; 0 for any (default: {PORT})")

@@ -456,7 +456,7 @@ def test_the_command_writes_results_and_goes_on_where_there_are_none(
 
 
 def test_a_folder_is_not_searched_for_results_of_ours(answered: Prediction, film: Path, tmp_path: Path) -> None:
-    from covidnet_lite.cli import find
+    from covidnet_lite.inputs import find
 
     dicom_results.write(answered, film, tmp_path)
     shutil.copy(film, tmp_path / "film.dcm")
