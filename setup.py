@@ -60,7 +60,13 @@ MQTT = [*WATCH, "aiomqtt>=2.3"]
 # Bounds from above, here and elsewhere: hooks are used that these packages do not promise to keep
 # (tests/test_private_hooks.py).
 # Starlette 1.6: an upload that is refused half-way is let go at once.
-WEB = ["starlette>=1.6,<2", "uvicorn>=0.34,<1", "python-multipart>=0.0.20", "prometheus-client>=0.22"]
+WEB = [
+    "starlette>=1.6,<2",
+    "uvicorn>=0.34,<1",
+    "python-multipart>=0.0.20",
+    "prometheus-client>=0.22",
+    "markdown-it-py>=3.0",
+]
 COMPLETION = ["argcomplete>=3.5"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
 NODE = [*DICOM_OUT, "pynetdicom>=3.0,<4", *WATCH, *TABLES]
@@ -88,7 +94,20 @@ TEST = [
     "tifffile>=2024.8",
 ]
 
+
+class BuildWithCard(build_py):
+    """Puts the model card, which the page serves, beside the networks."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            self.copy_file(
+                str(HERE / "MODEL_CARD.md"), str(Path(self.build_lib) / "covidnet_lite/models/MODEL_CARD.md")
+            )
+
+
 setup(
+    cmdclass={"build_py": BuildWithCard},
     name="covidnet-lite",
     version=VERSION,
     description="Classifies chest radiographs as normal / pneumonia / covid on small machines. Research use only.",

@@ -15,6 +15,10 @@ SIDES = ("right", "left")  # of the patient
 LEVELS = ("upper", "middle", "lower")  # thirds of the height of the box around the lungs
 ZONES = tuple(f"{side} {level}" for side in SIDES for level in LEVELS)
 OUTSIDE, DIFFUSE = "mostly outside the lungs", "diffuse"
+# Share of the positive evidence in the box below which it lies "mostly outside the lungs", and a positive answer is
+# withheld: more than half of it speaks of something else. It costs nothing on the hospitals trained on: of 315 (base)
+# and 299 (nano) positive answers to SIIM's validation radiographs, none has less than 0.94 inside.
+INSIDE_FROM = 0.5
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def locate(
     negative: int,
     box: Box,
     offset: float = 0.0,
-    inside_from: float = 0.5,
+    inside_from: float = INSIDE_FROM,
     orientation: str = "",
 ) -> Place | None:
     r"""Where the positive evidence lies; ``None`` where there is none at all.

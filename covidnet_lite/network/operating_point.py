@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..evidence.place import INSIDE_FROM
 from ..percent import percent
 
 NEVER = 1.01  # a threshold above 1: no probability reaches it
@@ -44,7 +45,7 @@ class OperatingPoint:
     negative_from: float
     positive_from: float
     alone_from: dict[str, float]
-    inside_from: float = 0.5
+    inside_from: float = INSIDE_FROM
     risks: dict[str, Any] = field(default_factory=dict)
     accuracy: dict[str, Any] = field(default_factory=dict)
 

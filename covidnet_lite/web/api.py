@@ -13,7 +13,7 @@ import numpy.typing as npt
 from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from .. import __version__, radiograph
@@ -25,7 +25,8 @@ from ..network.interpreter import available_cores
 from ..prediction import DISCLAIMER, Failure, Prediction
 from ..site.drift import Report, following
 from ..unforeseen import unforeseen
-from . import metrics
+from . import card, metrics
+from .recent import Recent
 from .settings import Settings
 from .turnstile import Turnstile
 from .uploads import NamedBytes, Upload, received
@@ -49,14 +50,18 @@ class Api:
             {"name": classifier.model.name, "sha256": classifier.model.sha256, "version": __version__},
             self._gauges,
         )
+        self._recent = Recent(settings.recent_bytes)
         self._workers = CapacityLimiter(available_cores())
         self._painter = CapacityLimiter(1)  # a picture at full size takes far more memory than a classification
 
     async def classify(self, request: Request) -> Response:
         """``POST /v1/classify``."""
-        evidence = request.query_params.get("evidence", "") in ("1", "true")
+        evidence, recall = (request.query_params.get(flag, "") in ("1", "true") for flag in ("evidence", "recall"))
         async with received(request, self.settings, self.turnstile) as upload:
             results = [await self.work(self._classify, name, data, evidence) for name, data in upload.files]
+            if recall:
+                for result, (name, data) in zip(results, upload.files):
+                    self._recent.put(result["image"], name, data)
         return JSONResponse({"results": results})
 
     async def picture(self, request: Request) -> Response:
@@ -66,6 +71,34 @@ class Api:
             upload = await room.enter_async_context(received(request, self.settings, self.turnstile))
             film = await self.work(self._film, *only_file(upload), full, limiter=self._painter)
             return _Graymap(film, room.pop_all(), self.settings.seconds)
+
+    async def recent_picture(self, request: Request) -> Response:
+        """``GET /v1/picture/{image}``."""
+        full = request.query_params.get("full", "") in ("1", "true")
+        side = request.query_params.get("side", "")
+        name, data = self.recalled(request.path_params["image"])
+        if not side:
+            film = await self.work(self._film, name, data, full, limiter=self._painter)
+        elif side.isdecimal() and 0 < int(side) <= SCREEN[0]:
+            film = await self.work(self._thumbnail, name, data, int(side), limiter=self._painter)
+        else:
+            raise HTTPException(400, f"side must be a number of pixels, {SCREEN[0]} at most")
+        return _Graymap(film, AsyncExitStack(), self.settings.seconds)
+
+    def recalled(self, image: str) -> tuple[str, bytes]:
+        """Name and bytes of one of the last uploads, by its hash.
+
+        Raises:
+            HTTPException: 404 it is no longer in memory.
+        """
+        found = self._recent.get(image)
+        if found is None:
+            raise HTTPException(404, "that image is not, or no longer, in memory; send it again")
+        return found
+
+    async def card(self, request: Request) -> Response:
+        """``GET /model-card``."""
+        return HTMLResponse(await self.work(card.page, self.classifier.model))
 
     async def about(self, request: Request) -> Response:
         """``GET /v1/about``."""
@@ -123,6 +156,11 @@ class Api:
 
     def _film(self, name: str, data: bytes, full: bool) -> radiograph.Radiograph:
         return self.classifier.read(data, None if full else SCREEN, name)
+
+    def _thumbnail(self, name: str, data: bytes, side: int) -> radiograph.Radiograph:
+        film = self.classifier.read(data, (side, side), name)
+        film.image.thumbnail((side, side))
+        return film
 
     def _classify(self, name: str, data: bytes, evidence: bool) -> dict[str, Any]:
         try:

@@ -23,6 +23,7 @@ from .security import Guarded
 from .settings import Settings
 
 STATIC = Path(__file__).parent / "static"
+FOLDERS = ("/static", "/v1/picture")  # whose paths are counted as one
 REVALIDATED = {"Cache-Control": "no-cache"}  # the page of an older version must not meet a newer server
 
 
@@ -47,10 +48,12 @@ def create(classifier: Classifier, settings: Settings) -> ASGIApp:
         Route("/", page),
         Route("/v1/classify", api.classify, methods=["POST"]),
         Route("/v1/picture", api.picture, methods=["POST"]),
+        Route("/v1/picture/{image}", api.recent_picture, methods=["GET"]),
         Route("/v1/reviews", reviews.all, methods=["GET"]),
         Route("/v1/reviews", reviews.add, methods=["POST"]),
         Route("/v1/reviews/manifest.csv", reviews.manifest),
         Route("/v1/about", api.about),
+        Route("/model-card", api.card),
         Route("/openapi.json", description),
         Route("/healthz", api.health),
         Route("/metrics", api.scrape),
@@ -59,7 +62,8 @@ def create(classifier: Classifier, settings: Settings) -> ASGIApp:
     known = {route.path for route in routes if isinstance(route, Route)}
 
     def counted(path: str, status: int) -> None:
-        route = path if path in known else "/static" if path.startswith("/static/") else "other"
+        folder = next((folder for folder in FOLDERS if path.startswith(f"{folder}/")), "other")
+        route = path if path in known else folder
         api.metrics.request(route, status)
 
     application = Starlette(

@@ -60,7 +60,11 @@ def add(commands: Any) -> None:
     serve.add_argument("--max-files", type=int, default=16, metavar="N", help="most files of one upload (default: 16)")
     serve.add_argument("--waiting", type=int, default=100, metavar="N", help="uploads that may wait (default: 100)")
     serve.add_argument(
-        "--timeout", type=float, default=60, metavar="SECONDS", help="for an upload, and for its answer (default: 60)"
+        "--timeout",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="for waiting and for an answer (default: 60)",
     )
     options.memory(serve)
     options.threads(serve)

@@ -38,9 +38,16 @@ def document(labels: Sequence[str], settings: Settings, negative: str | None = N
     paths: Node = {
         "/v1/classify": {"post": _classify(settings)},
         "/v1/picture": {"post": _picture()},
+        "/v1/picture/{image}": {"get": _recent_picture()},
         "/v1/reviews": {"post": _add_review(labels), "get": _reviews()},
         "/v1/reviews/manifest.csv": {"get": _manifest()},
         "/v1/about": {"get": _get("about", "What the server and its network are", _json("About"))},
+        "/model-card": {
+            "get": {
+                **_get("card", "The model card, a page", _content("text/html", _TEXT), locked=False),
+                "security": [],
+            }
+        },
         "/healthz": {"get": {**_get("health", "Whether it is up", _json("Health"), locked=False), "security": []}},
         "/metrics": {"get": _get("metrics", "Figures for Prometheus", _content("text/plain", _TEXT))},
     }
@@ -70,7 +77,10 @@ def _classify(settings: Settings) -> Node:
         "summary": "Classify one image or several",
         "description": f"PNG, JPEG, TIFF, BMP, WebP or DICOM; {settings.most_bytes // MB} MB together at most. An "
         "image that cannot be read has the status failed and costs only itself.",
-        "parameters": [_flag("evidence", "also give the evidence map, one grid a label")],
+        "parameters": [
+            _flag("evidence", "also give the evidence map, one grid a label"),
+            _flag("recall", "keep the upload in memory for a while, to be asked for by its hash"),
+        ],
         "requestBody": _form({"file": several}, ["file"]),
         "responses": {"200": _json("Results"), **_errors(400, 401, 403, 408, 413, 415, 500, 503, 504)},
     }
@@ -91,10 +101,25 @@ def _picture() -> Node:
     }
 
 
+def _recent_picture() -> Node:
+    side = {"name": "side", "in": "query", "description": "pixels of the longer side", "schema": _COUNT}
+    image = {"name": "image", "in": "path", "required": True, "description": "SHA-256 of the upload", "schema": _DIGEST}
+    posted = _picture()
+    return {
+        "operationId": "recentPicture",
+        "summary": "The same of an image that was uploaded with recall",
+        "parameters": [image, *posted["parameters"], side],
+        "responses": {"200": posted["responses"]["200"], **_errors(400, 401, 404, 422, 504)},
+    }
+
+
 def _add_review(labels: Sequence[str]) -> Node:
     fields = {
         "file": {**_TEXT, "description": "the image; kept only where the server was started with --keep"},
-        "verdict": {"enum": ["agree", "disagree"]},
+        "image": {**_DIGEST, "description": "in place of the file, of an image that was uploaded with recall"},
+        "reviewer": {**_TEXT, "maxLength": 100},
+        "settles": {"enum": ["", "yes"], "description": "whether it decides between reviewers who disagree"},
+        "verdict": {"enum": ["", "agree", "disagree"], "description": "empty where there is no answer"},
         "label": {"enum": ["", *labels], "description": "the right label; empty for none of these"},
         "comment": {**_TEXT, "maxLength": 4000},
         "patient": {**_TEXT, "maxLength": 100, "description": "a pseudonym shared by all images of one patient"},
@@ -102,15 +127,16 @@ def _add_review(labels: Sequence[str]) -> Node:
     return {
         "operationId": "review",
         "summary": "Say whether an answer is right",
-        "requestBody": _form(fields, ["file", "verdict"]),
+        "requestBody": _form(fields, []),
         "responses": {"201": _json("Review"), **_errors(400, 401, 403, 404, 408, 413, 415, 422, 503, 504)},
     }
 
 
 def _reviews() -> Node:
     return {
-        **_get("reviews", "The last review of every image", _json("Reviews")),
+        **_get("reviews", "The last review of every reviewer on every image", _json("Reviews")),
         "description": "With --reviews only.",
+        "parameters": [{"name": "image", "in": "query", "description": "of this image only", "schema": _DIGEST}],
     }
 
 
@@ -208,8 +234,10 @@ def _schemas(labels: Sequence[str], negative: str | None) -> Node:
             "status": status,
             "probabilities": shares,
             "sha256": {"type": "string"},
-            "verdict": {"enum": ["agree", "disagree"]},
+            "verdict": {"enum": ["", "agree", "disagree"]},
             "label": {"enum": ["", *labels]},
+            "reviewer": _TEXT,
+            "settles": {"enum": ["", "yes"]},
         }
     )
     about = _object(
@@ -234,7 +262,7 @@ def _schemas(labels: Sequence[str], negative: str | None) -> Node:
             "note": _TEXT,
         }
     )
-    counts = _object({"cases": _COUNT, "not_kept": _COUNT, "without_label": _COUNT})
+    counts = _object({"cases": _COUNT, "not_kept": _COUNT, "without_label": _COUNT, "disagreed": _COUNT})
     return {
         "Error": _object({"error": _TEXT}, {"code": code}),
         "Health": _object({"status": {"const": "ok"}, "model": _TEXT}),

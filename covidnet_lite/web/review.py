@@ -1,6 +1,7 @@
 """What professionals say of the answers: kept in SQLite, exported as a manifest to train on.
 
-Every review is kept; of several on one image the last counts.
+Every review is kept; of several by one reviewer on one image the last counts. Reviewers who call one image by
+different labels disagree, until one of them changes the label, or a review settles it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from ..errors import OutputError, ReviewError
 from ..radiograph import Radiograph
 
 VERDICTS = ("agree", "disagree")
-LAYOUT = 1  # of the file
-LONGEST = {"comment": 4000, "patient": 100}  # characters
+NO_VERDICT = ""  # where there is no answer to agree with
+LAYOUT = 2  # of the file; one of layout 1 has no reviewers, and is brought up to date
+LONGEST = {"comment": 4000, "patient": 100, "reviewer": 100}  # characters
+SETTLES = "yes"
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,13 @@ class Review:
         at: when, ISO 8601 in UTC.
         status, answer, probabilities, model, sha256: what the network said (several labels with | between them,
             probabilities as JSON), and which one.
-        verdict: ``agree`` or ``disagree`` with it.
+        verdict: ``agree`` or ``disagree`` with it; ``""`` where there is no answer.
         label: the right label; ``""`` where it is none of the network's, or where nobody says which of several.
         comment: free text.
         patient: a pseudonym shared by all images of one patient, or ``""``.
         kept: the file of the picture within the folder of kept pictures, or ``""``.
+        reviewer: who says so, or ``""``.
+        settles: ``yes`` where this review decides between those before it, or ``""``.
     """
 
     image: str
@@ -52,6 +57,8 @@ class Review:
     comment: str = ""
     patient: str = ""
     kept: str = ""
+    reviewer: str = ""
+    settles: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(Review))
@@ -63,7 +70,7 @@ def check(review: Review, labels: Sequence[str]) -> None:
     Raises:
         ReviewError: it does not; the message says what to change.
     """
-    if review.verdict not in VERDICTS:
+    if review.verdict not in VERDICTS and (review.answer or review.verdict != NO_VERDICT):
         raise ReviewError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}")
     if review.label and review.label not in labels:
         raise ReviewError(f"label {review.label!r} is none of {', '.join(labels)}; leave it empty for none of these")
@@ -74,6 +81,8 @@ def check(review: Review, labels: Sequence[str]) -> None:
             f"to {review.verdict} with {review.answer!r} and to call {review.label or 'none of these'!r} right "
             "contradict each other; change one"
         )
+    if review.settles not in ("", SETTLES):
+        raise ReviewError(f"settles {review.settles!r} must be {SETTLES} or empty")
     for name, most in LONGEST.items():
         if len(getattr(review, name)) > most:
             raise ReviewError(f"the {name} has more than {most} characters; shorten it")
@@ -93,8 +102,11 @@ class ReviewStore:
         with self._open() as database:
             (layout,) = database.execute("PRAGMA user_version").fetchone()
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if layout not in (0, LAYOUT) or (layout == 0 and tables):
+            if layout not in range(LAYOUT + 1) or (layout == 0 and tables):
                 raise OutputError(f"{path}: is no file of reviews of this version; choose another")
+            if layout == 1:
+                for name in ("reviewer", "settles"):
+                    database.execute(f"ALTER TABLE reviews ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
             database.execute(f"CREATE TABLE IF NOT EXISTS reviews (id INTEGER PRIMARY KEY, {columns})")
             database.execute(f"PRAGMA user_version = {LAYOUT}")
 
@@ -111,12 +123,12 @@ class ReviewStore:
             )
 
     def latest(self) -> list[Review]:
-        """The review that counts of each image, in the order they were written.
+        """The review that counts of each reviewer on each image, in the order they were written.
 
         Raises:
             OutputError: the file cannot be read.
         """
-        last = "SELECT MAX(id) FROM reviews GROUP BY image"
+        last = "SELECT MAX(id) FROM reviews GROUP BY image, reviewer"
         with self._open() as database:
             rows = database.execute(f"SELECT {', '.join(COLUMNS)} FROM reviews WHERE id IN ({last}) ORDER BY id")
             return [Review(*row) for row in rows]
@@ -143,24 +155,40 @@ class ReviewStore:
             raise OutputError(f"{self.path}: the reviews cannot be read or written ({error})") from error
 
 
+def decided(reviews: Sequence[Review]) -> tuple[list[Review], int]:
+    """The review that counts of each image, and on how many images reviewers disagree; those have none.
+
+    Args:
+        reviews: as :meth:`ReviewStore.latest` gives them.
+    """
+    by_image: dict[str, list[Review]] = {}
+    for review in reviews:
+        before = by_image.setdefault(review.image, [])
+        by_image[review.image] = [review] if review.settles else [*before, review]
+    agreed = [group[-1] for group in by_image.values() if len({review.label for review in group}) == 1]
+    return agreed, len(by_image) - len(agreed)
+
+
 @dataclass(frozen=True)
 class Export:
-    """What of the reviews can be trained on, and how many cannot, and why."""
+    """What of the reviews can be trained on, and how many images cannot, and why."""
 
     cases: list[Case]
     not_kept: int
     without_label: int
+    disagreed: int
 
 
 def export(reviews: Sequence[Review], keep: Path | None, source: str) -> Export:
-    """Reviews -> cases for a manifest: those with a label whose picture is there."""
-    labelled = [review for review in reviews if review.label]
+    """Reviews -> cases for a manifest: images with a label that reviewers agree on, whose picture is there."""
+    agreed, disagreed = decided(reviews)
+    labelled = [review for review in agreed if review.label]
     cases = [
         Case((keep / review.kept).resolve(), review.label, review.patient, source)
         for review in labelled
         if keep and review.kept and (keep / review.kept).is_file()
     ]
-    return Export(cases, len(labelled) - len(cases), len(reviews) - len(labelled))
+    return Export(cases, len(labelled) - len(cases), len(agreed) - len(labelled), disagreed)
 
 
 def keep_picture(image: bytes, digest: str, keep: Path, read: Callable[..., Radiograph] = radiograph.read) -> str:

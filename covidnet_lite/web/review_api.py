@@ -22,7 +22,10 @@ NOT_KEPT = "reviews are not kept here; start the server with --reviews FILE.sqli
 
 
 class ReviewApi:
-    """Takes reviews and gives them back. The image comes along, so that the answer reviewed is the network's own."""
+    """Takes reviews and gives them back.
+
+    The image comes along, or is one of the last uploads, so that the answer reviewed is the network's own.
+    """
 
     def __init__(self, api: Api) -> None:
         self.api, self.settings = api, api.settings
@@ -31,8 +34,8 @@ class ReviewApi:
     async def add(self, request: Request) -> Response:
         """``POST /v1/reviews``."""
         store = self._store()
-        async with received(request, self.settings, self.api.turnstile) as upload:
-            name, data = only_file(upload)
+        async with received(request, self.settings, self.api.turnstile, optional=True) as upload:
+            name, data = only_file(upload) if upload.files else self.api.recalled(upload.fields.get("image", ""))
             review = await self.api.work(self._add, store, name, data, upload.fields)
         return JSONResponse(_told(review), 201)
 
@@ -40,8 +43,10 @@ class ReviewApi:
         """``GET /v1/reviews``."""
         reviews = await self.api.work(self._store().latest)
         found = self._export(reviews)
-        counts = {"cases": len(found.cases), "not_kept": found.not_kept, "without_label": found.without_label}
-        return JSONResponse({"reviews": [_told(review) for review in reviews], "export": counts})
+        counts = {**asdict(found), "cases": len(found.cases)}
+        image = request.query_params.get("image")
+        told = [_told(review) for review in reviews if image in (None, review.image)]
+        return JSONResponse({"reviews": told, "export": counts})
 
     async def manifest(self, request: Request) -> Response:
         """``GET /v1/reviews/manifest.csv``."""
@@ -74,6 +79,8 @@ class ReviewApi:
             comment=fields.get("comment", "").strip(),
             patient=fields.get("patient", "").strip(),
             kept=f"{digest}.png" if self.settings.keep else "",
+            reviewer=fields.get("reviewer", "").strip(),
+            settles=fields.get("settles", ""),
         )
         check(review, classifier.labels)
         if self.settings.keep:

@@ -29,7 +29,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), interest-cohort=()",
 }
 # The page itself holds nothing to protect; it asks for the token before it asks for anything else.
-OPEN = ("/", "/healthz", "/openapi.json")
+OPEN = ("/", "/healthz", "/model-card", "/openapi.json")
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 

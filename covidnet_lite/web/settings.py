@@ -18,10 +18,11 @@ class Settings:
         most_bytes: of one upload, all its files together.
         most_files: in one upload.
         waiting: uploads that may wait for their turn; more are sent away with 503.
-        seconds: for waiting, for the upload itself and for its answer, each.
+        seconds: for waiting and for the answer, each; an upload may take as long as it comes fast enough.
         reviews: the SQLite file of the reviews, or ``None`` where none are kept.
         keep: the folder for the pictures of reviewed cases, or ``None`` where none are kept.
         source: what the exported manifest says of where the films come from.
+        recent_bytes: of the last uploads of the page, which are asked for again by their hash.
     """
 
     token: str | None = None
@@ -33,3 +34,4 @@ class Settings:
     reviews: Path | None = None
     keep: Path | None = None
     source: str = "reviewed"
+    recent_bytes: int = 48 * MB

@@ -52,8 +52,13 @@ class _InMemory(MultiPartParser):
 
 
 @asynccontextmanager
-async def received(request: Request, settings: Settings, turnstile: Turnstile) -> AsyncIterator[Upload]:
+async def received(
+    request: Request, settings: Settings, turnstile: Turnstile, optional: bool = False
+) -> AsyncIterator[Upload]:
     """Waits for room, then reads the form; the room is held until the caller is done with it.
+
+    Args:
+        optional: a form without a file is taken, too.
 
     Raises:
         HTTPException: 400 no usable form; 408 too slow; 413 too large; 415 no form; 503 too many are waiting.
@@ -67,18 +72,18 @@ async def received(request: Request, settings: Settings, turnstile: Turnstile) -
             with anyio.fail_after(settings.seconds):
                 ticket = await inside.enter_async_context(turnstile.admit())
         except (Crowded, TimeoutError):
-            raise HTTPException(503, "busy with other uploads; try again", {"Retry-After": "1"}) from None
-        yield await _read(request, settings, ticket)
+            raise _busy() from None
+        upload = await _read(request, settings, ticket)
+        if not upload.files and not optional:
+            raise HTTPException(400, "there is no file in the form; name its part: file")
+        yield upload
 
 
 async def _read(request: Request, settings: Settings, ticket: Ticket) -> Upload:
-    stream = _bounded(request, settings.most_bytes, ticket)
+    stream = _bounded(request, settings, ticket)
     parser = _InMemory(request.headers, stream, max_files=settings.most_files, max_fields=MOST_FIELDS)
     try:
-        with anyio.fail_after(settings.seconds):
-            form = await parser.parse()
-    except TimeoutError:
-        raise HTTPException(408, f"the upload took more than {settings.seconds:.0f} s; try again") from None
+        form = await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise HTTPException(400, _too_many(settings)) from None
@@ -95,8 +100,6 @@ async def _read(request: Request, settings: Settings, ticket: Ticket) -> Upload:
             await value.close()
         else:
             fields[name] = value
-    if not files:
-        raise HTTPException(400, "there is no file in the form; name its part: file")
     return Upload(files, fields)
 
 
@@ -138,13 +141,13 @@ def _check_announced(request: Request, most: int) -> None:
         raise _too_large(most)
 
 
-async def _bounded(request: Request, most: int, ticket: Ticket) -> AsyncGenerator[bytes, None]:
-    """What comes, as there is room for it, and as long as it comes fast enough.
+async def _bounded(request: Request, settings: Settings, ticket: Ticket) -> AsyncGenerator[bytes, None]:
+    """What comes, as there is room for it, and as long as it comes fast enough, however long it takes.
 
     Raises:
-        HTTPException: 408 too slow; 413 too much.
+        HTTPException: 408 too slow; 413 too much; 503 no room for more of it.
     """
-    stream, total, credit = request.stream(), 0, PATIENCE
+    stream, total, credit, most = request.stream(), 0, PATIENCE, settings.most_bytes
     while True:
         start = anyio.current_time()
         try:
@@ -159,8 +162,16 @@ async def _bounded(request: Request, most: int, ticket: Ticket) -> AsyncGenerato
         total += len(chunk)
         if total > most:
             raise _too_large(most)
-        await ticket.take(len(chunk))
+        try:
+            with anyio.fail_after(settings.seconds):
+                await ticket.take(len(chunk))
+        except TimeoutError:
+            raise _busy() from None
         yield chunk
+
+
+def _busy() -> HTTPException:
+    return HTTPException(503, "busy with other uploads; try again", {"Retry-After": "1"})
 
 
 def _too_large(most: int) -> HTTPException:

@@ -48,6 +48,39 @@ def test_evidence_comes_when_it_is_asked_for(server: Server, film: Path) -> None
     assert (grid <= 1).all()
 
 
+def test_an_image_is_uploaded_once_and_then_asked_for_by_its_hash(server: Server, film: Path) -> None:
+    (result,) = server.classify(film, params={"recall": "1"}).json()["results"]
+    posted = server.client.post("/v1/picture", files={"file": (film.name, film.read_bytes())})
+    again = server.client.get(f"/v1/picture/{result['image']}")
+    assert again.content == posted.content
+    assert again.headers["X-Original-Width"] == posted.headers["X-Original-Width"]
+    small = server.client.get(f"/v1/picture/{result['image']}", params={"side": "64"}).content
+    assert small.startswith(b"P5\n60 64\n")
+    for side in ("0", "x", "99999"):
+        assert server.client.get(f"/v1/picture/{result['image']}", params={"side": side}).status_code == 400
+    assert server.client.get(f"/v1/picture/{'0' * 64}").status_code == 404
+    fields = {"image": result["image"], "verdict": "disagree" if result["label"] else "", "label": "", "reviewer": "A"}
+    review = server.client.post("/v1/reviews", data=fields, files={"none": ("", b"")})
+    assert review.status_code == 201, review.text
+    assert (review.json()["name"], review.json()["reviewer"]) == (film.name, "A")
+    found = server.client.get("/v1/reviews", params={"image": result["image"]}).json()["reviews"]
+    assert [r["reviewer"] for r in found] == ["A"]
+    assert server.client.get("/v1/reviews", params={"image": "0" * 64}).json()["reviews"] == []
+
+
+def test_an_image_is_not_kept_in_memory_unless_asked(server: Server, film_png: Path) -> None:
+    (result,) = server.classify(film_png).json()["results"]
+    assert server.client.get(f"/v1/picture/{result['image']}").status_code == 404
+
+
+def test_the_model_card_is_served(server: Server) -> None:
+    answer = server.client.get("/model-card")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert 'id="abstention"' in answer.text
+    assert "<table" in answer.text
+    assert "<!--" not in answer.text
+
+
 def test_a_picture_for_the_screen_has_the_pixels_of_the_reader(server: Server, film: Path) -> None:
     answer = server.client.post("/v1/picture", files={"file": (film.name, film.read_bytes())}, params={"full": "1"})
     head, _, pixels = answer.content.partition(b"255\n")

@@ -36,7 +36,10 @@ def test_a_token_is_asked_for_everywhere_but_where_none_is_needed() -> None:
     described = document(LABELS, Settings(token="sixteen-or-more-letters"))
     assert described["security"] == [{"token": []}]
     operations = {path: op for path, methods in described["paths"].items() for op in methods.values()}
-    assert [path for path, operation in operations.items() if operation.get("security") == []] == ["/healthz"]
+    assert [path for path, operation in operations.items() if operation.get("security") == []] == [
+        "/model-card",
+        "/healthz",
+    ]
     assert "security" not in document(LABELS, Settings())
 
 

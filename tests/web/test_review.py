@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 from covidnet_lite import cli, files
 from covidnet_lite.cases import Case, manifest_text, read_cases
 from covidnet_lite.errors import OutputError, ReviewError
-from covidnet_lite.web.review import Review, ReviewStore, check, export, keep_picture
+from covidnet_lite.web.review import COLUMNS, Review, ReviewStore, check, export, keep_picture
 
 LABELS = ("normal", "pneumonia", "covid")
 REVIEW = Review(
@@ -51,6 +51,8 @@ def test_a_file_that_is_something_else_is_not_written_to(tmp_path: Path) -> None
         ({"label": "covid"}, "contradict"),
         ({"comment": "x" * 4001}, "4000"),
         ({"patient": "x" * 101}, "100"),
+        ({"reviewer": "x" * 101}, "100"),
+        ({"settles": "no"}, "settles"),
     ],
 )
 def test_a_review_that_makes_no_sense_is_refused(changes: dict[str, str], words: str) -> None:
@@ -86,11 +88,51 @@ def test_only_what_has_a_label_and_a_picture_is_exported(tmp_path: Path) -> None
         replace(REVIEW, image="d4", kept="d1.png", label="", answer=""),
     ]
     found = export(reviews, tmp_path, "ward 7")
-    assert (len(found.cases), found.not_kept, found.without_label) == (1, 2, 1)
+    assert (len(found.cases), found.not_kept, found.without_label, found.disagreed) == (1, 2, 1, 0)
     (tmp_path / "manifest.csv").write_text(manifest_text(found.cases))
     (case,) = read_cases(tmp_path / "manifest.csv")
     assert (case.path, case.label, case.patient, case.source) == (tmp_path / "d1.png", "normal", "p", "ward 7")
     assert export(reviews, None, "x").cases == []
+
+
+def test_each_reviewer_keeps_a_review_of_an_image(tmp_path: Path) -> None:
+    store = ReviewStore(tmp_path / "reviews.sqlite")
+    for reviewer, comment in (("A", "1"), ("B", "2"), ("A", "3")):
+        store.add(replace(REVIEW, reviewer=reviewer, comment=comment))
+    assert [(r.reviewer, r.comment) for r in store.latest()] == [("B", "2"), ("A", "3")]
+
+
+def test_an_image_on_which_reviewers_disagree_is_left_out_until_one_settles_it(tmp_path: Path) -> None:
+    Image.new("L", (80, 80)).save(tmp_path / "d1.png")
+    a = replace(REVIEW, kept="d1.png", reviewer="A")
+    b = replace(a, reviewer="B", verdict="disagree", label="covid")
+    assert export([a, replace(a, reviewer="B")], tmp_path, "x").disagreed == 0
+    found = export([a, b], tmp_path, "x")
+    assert (found.cases, found.disagreed) == ([], 1)
+    settled = export([a, b, replace(b, reviewer="C", settles="yes")], tmp_path, "x")
+    assert ([case.label for case in settled.cases], settled.disagreed) == (["covid"], 0)
+    again = export([a, b, replace(b, reviewer="C", settles="yes"), replace(a, reviewer="D")], tmp_path, "x")
+    assert again.disagreed == 1
+
+
+def test_a_file_from_before_there_were_reviewers_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.sqlite"
+    old = [name for name in COLUMNS if name not in ("reviewer", "settles")]
+    with sqlite3.connect(path) as database:
+        database.execute(
+            f"CREATE TABLE reviews (id INTEGER PRIMARY KEY, {', '.join(f'{n} TEXT NOT NULL' for n in old)})"
+        )
+        row = [getattr(REVIEW, name) for name in old]
+        database.execute(f"INSERT INTO reviews ({', '.join(old)}) VALUES ({', '.join('?' * len(old))})", row)
+        database.execute("PRAGMA user_version = 1")
+    ReviewStore(path).add(replace(REVIEW, reviewer="A"))
+    assert ReviewStore(path).latest() == [REVIEW, replace(REVIEW, reviewer="A")]
+
+
+def test_without_an_answer_one_says_what_one_sees_and_not_whether_one_agrees() -> None:
+    check(replace(REVIEW, status="unsure", answer="", verdict="", label="covid"), LABELS)
+    with pytest.raises(ReviewError, match="verdict"):
+        check(replace(REVIEW, verdict=""), LABELS)
 
 
 def test_of_a_picture_only_its_pixels_are_kept(film_image: Image.Image, tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from covidnet_lite.network import model
+from covidnet_lite.web import card
+
+
+def test_a_network_of_the_package_has_the_whole_card() -> None:
+    assert "## Abstention" in card.text(model.load("base"))
+
+
+def test_of_another_network_the_manifest_is_told_without_its_provenance(narrowing: Path) -> None:
+    told = card.text(model.load(narrowing))
+    assert "94%" in told
+    assert "500 made-up films" in told
+    assert "not a medical device" in told
+    assert "sources" not in told
+
+
+def test_headings_can_be_linked_to_and_files_that_are_not_served_cannot() -> None:
+    shown = card.html(
+        "# How often\n\n[data](docs/data.md), [site](https://x.org), [up](#how-often)\n<script>x</script>"
+    )
+    assert '<h1 id="how-often">' in shown
+    assert "docs/data.md" not in shown
+    assert 'href="https://x.org"' in shown
+    assert 'href="#how-often"' in shown
+    assert "<script>" not in shown
+
+
+def test_a_manifest_cannot_bring_markup(narrowing: Path) -> None:
+    assert "\\<b\\>" in card._cell("<b>")
+    assert "<b>" not in card.html(f"| | |\n|---|---|\n| {card._cell('<b>|[x](javascript:1)')} | |")
+    assert "href" not in card.html(card._cell("[x](https://evil)"))
