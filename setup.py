@@ -76,6 +76,8 @@ BROWSER = [
     "axe-playwright-python>=0.1.4",
     "httpx>=0.27",
     "openapi-spec-validator>=0.7",
+    "hypothesis>=6.100",
+    "pypdfium2>=4.30",
 ]
 TEST = [
     *FILM,

@@ -1,83 +1,84 @@
 // The page: films come in, are classified a few at a time, and the one that is chosen is shown.
 
 import { Api } from "./api.js";
-import { answerWord, Cases, PENDING } from "./cases.js";
+import { ask, unsaved, watchLeaving } from "./ask.js";
+import { Beside } from "./beside.js";
+import { answerWord, Cases, PENDING, whose } from "./cases.js";
+import { headerOf } from "./dicom.js";
 import { byId, element } from "./dom.js";
 import { exportCsv, exportJson } from "./exports.js";
 import { watchFocus } from "./focus.js";
 import { watchGestures } from "./gestures.js";
+import { Magnifier, Ruler } from "./instruments.js";
 import { watchIntake } from "./intake.js";
 import { watchKeys } from "./keys.js";
 import { showList } from "./list.js";
-import { fate, showPanel } from "./panel.js";
+import { fate, showPanel, words } from "./panel.js";
+import { Pictures } from "./pictures.js";
+import { watchPrinting } from "./print.js";
+import { Queue } from "./queue.js";
 import { ReviewForm } from "./review.js";
 import { watchTheme } from "./theme.js";
+import { Thumbnails } from "./thumbnails.js";
+import { askToken } from "./token.js";
+import { markSides, showColours, Toolbar } from "./toolbar.js";
+import { remedy, upright } from "./upright.js";
 import { Viewer } from "./viewer.js";
 import { isZip, unpacked } from "./zip.js";
 
-const AT_ONCE = 3; // requests; the server has few cores
-const REMEMBERED = 8; // pictures of films seen last
 const PAN = 60; // pixels a key press
 
 const api = new Api(askToken);
 const cases = new Cases();
+const queue = new Queue(api, cases);
+const pictures = new Pictures(api);
 const viewer = new Viewer(byId("canvas"));
-const pictures = new Map(); // id -> promise of a film, the one seen last at the end; no other place keeps films
+const [ruler, magnifier] = [new Ruler(viewer), new Magnifier(viewer)];
 let onScreen = null; // the case whose film is in the viewer
-let waiting = [];
-let working = 0;
 
 watchTheme();
 const keepFocus = watchFocus(cases);
 const about = await api.about();
 const review = new ReviewForm(api, cases, about);
+const toolbar = new Toolbar(viewer, ruler, magnifier, () => onScreen);
 byId("kept").textContent = fate(about);
 showColours(about.evidence_colours);
 showList(cases);
+new Thumbnails(api, cases);
+new Beside(cases, pictures);
 const choose = watchIntake(take);
-watchGestures(byId("canvas"), viewer);
+watchGestures(byId("canvas"), viewer, ruler, magnifier);
+watchLeaving(cases);
+const printAll = watchPrinting(cases, about, (one) => words(one, about), printed);
 showPanel(null, about);
 cases.addEventListener("select", showSelected);
-viewer.addEventListener("view", showView);
 viewer.addEventListener("detail", moreDetail);
 
-async function take(given) {
+async function take(given, known = {}) {
   const files = given.some(isZip) ? await unpacked(given) : given;
-  if (!files.length) return;
-  waiting.push(...cases.add(files));
-  work();
+  if (!files.length) return [];
+  const added = cases.add(files, known);
+  queue.add(added);
+  for (const one of added) readHeader(one);
+  return added;
 }
 
-function work() {
-  while (working < AT_ONCE && waiting.length) {
-    // What is looked at comes first.
-    const at = Math.max(0, waiting.indexOf(cases.selected));
-    const [one] = waiting.splice(at, 1);
-    working += 1;
-    classify(one).finally(() => {
-      working -= 1;
-      work();
-    });
-  }
-}
-
-async function classify(one) {
-  let result;
-  try {
-    result = await api.classify(one.file);
-  } catch (error) {
-    result = { name: one.name, status: "failed", label: null, labels: [], reason: error.message, probabilities: {} };
-  }
-  if (cases.has(one)) cases.settle(one, result);
+async function readHeader(one) {
+  const header = await headerOf(one.file).catch(() => ({})); // a file that cannot be read is told of by its answer
+  if (!Object.keys(header).length) return;
+  one.header = header;
+  cases.changed(one);
 }
 
 async function showSelected() {
   const one = cases.selected;
   showPanel(one, about);
   review.show(one);
+  byId("again").hidden = !one?.passing;
+  byId("put-right").hidden = !remedy(one?.result);
   byId("welcome").hidden = Boolean(one);
   byId("tools").dataset.empty = String(!one);
-  byId("corner-name").textContent = one?.name ?? "";
+  byId("corner-name").textContent = one ? [one.name, ...whose(one)].join("\n") : "";
   byId("corner-size").textContent = "";
   if (!one) {
     message("");
@@ -91,11 +92,15 @@ async function showSelected() {
 }
 
 async function showPicture(one) {
-  if (one === onScreen) return tellSize(viewer.film);
+  if (one === onScreen) {
+    toolbar.take(one);
+    return tellSize(viewer.film);
+  }
   showFilm(null, null);
+  if (one.status === PENDING) return message("On its way …"); // the picture is asked for by the hash in the answer
   message("Loading …");
   try {
-    const film = await pictureOf(one);
+    const film = await pictures.of(one);
     if (one !== cases.selected) return;
     message("");
     tellSize(film);
@@ -105,17 +110,10 @@ async function showPicture(one) {
   }
 }
 
-// Asked for once, however often it is shown while it is on its way.
-function pictureOf(one) {
-  const film = pictures.get(one.id) ?? api.picture(one.file);
-  remember(one, film);
-  film.catch(() => pictures.delete(one.id));
-  return film;
-}
-
 function showFilm(one, film, how) {
   onScreen = one;
   viewer.show(film, how);
+  if (!how) toolbar.take(one);
 }
 
 function tellSize(film) {
@@ -135,7 +133,7 @@ function showMap(one) {
   keepFocus();
   const label = answered ? answerWord(one) : "";
   select.value = label;
-  if (one === onScreen) viewer.overlay(grids, result?.view ?? [0, 0, 1, 1], about.evidence_colours, label);
+  if (one === onScreen) viewer.overlay(grids, frameOf(one), about.evidence_colours, label);
   if (result && one.status !== PENDING && !one.waited && one === onScreen) {
     requestAnimationFrame(() => {
       if (one !== onScreen) return;
@@ -145,26 +143,43 @@ function showMap(one) {
   }
 }
 
-function remember(one, film) {
-  pictures.delete(one.id);
-  pictures.set(one.id, film);
-  while (pictures.size > REMEMBERED) pictures.delete(pictures.keys().next().value);
-}
+const frameOf = (one) => one.result?.view ?? [0, 0, 1, 1];
 
 async function moreDetail() {
   const one = onScreen;
   if (!one || one.asking) return;
   one.asking = true;
   try {
-    const film = await api.picture(one.file, true);
-    if (one === onScreen) {
-      remember(one, Promise.resolve(film));
-      showFilm(one, film, { same: true });
-    }
+    const film = await pictures.inFull(one);
+    if (one === onScreen) showFilm(one, film, { same: true });
     one.asking = false; // after a failure it stays: every repaint would ask again
   } catch (error) {
     if (one === onScreen) message(`No more detail: ${error.message}`);
   }
+}
+
+// The film on screen, as it is shown, for paper.
+function printed(one, longest) {
+  const canvas = one === onScreen ? viewer.copy(longest) : null;
+  if (canvas) canvas.dataset.caption = toolbar.legend();
+  if (canvas) markSides(canvas, one.header, viewer);
+  return canvas;
+}
+
+// Another one, as it would be shown.
+async function drawn(one, longest) {
+  const other = new Viewer(document.createElement("canvas"));
+  try {
+    other.show(await pictures.of(one));
+  } catch {
+    return null;
+  }
+  const label = one.result.labels.length ? answerWord(one) : "";
+  other.overlay(one.result.evidence, frameOf(one), about.evidence_colours, label);
+  const canvas = other.copy(longest);
+  markSides(canvas, one.header, other);
+  if (other.mapShown) canvas.dataset.caption = `Evidence for ${label}, logits: 0 to ${Math.max(0, other.mapShown.most).toFixed(1)}`;
+  return canvas;
 }
 
 function message(text) {
@@ -173,79 +188,43 @@ function message(text) {
   place.hidden = !text;
 }
 
-function showView() {
-  const { width, level } = viewer.window;
-  byId("window").value = width;
-  byId("level").value = level;
-  byId("invert").setAttribute("aria-pressed", String(viewer.inverted));
-  const shown = viewer.film ? `W ${Math.round(width)} L ${Math.round(level)}  ${Math.round(viewer.scale * 100)}%` : "";
-  showLegend();
-  byId("corner-window").textContent = shown + (viewer.inverted && shown ? "  inverted" : "");
+async function putRight() {
+  const one = cases.selected;
+  const picture = await pictures.inFull(one);
+  const { patient, id, date, accession } = one.header;
+  const [added] = await take([await upright(picture, remedy(one.result), one.name)], { header: { patient, id, date, accession } });
+  cases.select(added.id);
 }
 
-function showLegend() {
-  const { mapShown: map, label } = viewer;
-  byId("map-legend").hidden = !map;
-  if (!map) return;
-  const answered = Boolean(onScreen?.result?.labels?.length);
-  byId("map-label").textContent = `Evidence for ${label}${answered ? "" : " (no answer)"}, logits:`;
-  byId("map-most").textContent = Math.max(0, map.most).toFixed(1);
+async function clear() {
+  if (cases.drafts && !(await ask(`${unsaved(cases.drafts)} Clear the list all the same?`, "Clear"))) return;
+  queue.clear();
+  pictures.clear();
+  cases.clear();
 }
 
-function showColours(colours) {
-  const canvas = byId("colours");
-  const image = new ImageData(256, 1);
-  colours.forEach((colour, i) => image.data.set([...colour, 255], 4 * i));
-  canvas.getContext("2d").putImageData(image, 0, 0);
-}
-
-function setOpacity(share) {
-  viewer.opacity = Math.min(1, Math.max(0, share));
-  byId("opacity").value = Math.round(viewer.opacity * 100);
-  viewer.draw();
-}
-
-const invert = () => {
-  viewer.inverted = !viewer.inverted;
-  viewer.draw();
-};
-let before = 0.45;
-const toggleMap = () => {
-  const now = viewer.opacity;
-  setOpacity(now > 0 ? 0 : before);
-  if (now > 0) before = now;
-};
 const press = (id, action) => byId(id).addEventListener("click", action);
 press("previous", () => cases.step(-1));
 press("next", () => cases.step(1));
-press("zoom-in", () => viewer.zoomBy(1.4));
-press("zoom-out", () => viewer.zoomBy(1 / 1.4));
-press("invert", invert);
-press("reset", () => viewer.reset());
 press("help-button", () => byId("help").showModal());
 press("export-csv", () => exportCsv(cases, about.labels));
 press("export-json", () => exportJson(cases));
-press("clear", () => {
-  waiting = [];
-  pictures.clear();
-  cases.clear();
-});
-byId("window").addEventListener("input", (event) => viewer.setWindow(Number(event.target.value), viewer.window.level));
-byId("level").addEventListener("input", (event) => viewer.setWindow(viewer.window.width, Number(event.target.value)));
-byId("opacity").addEventListener("input", (event) => setOpacity(Number(event.target.value) / 100));
-byId("evidence-label").addEventListener("change", (event) => {
-  viewer.label = event.target.value;
-  viewer.draw();
-});
+press("print", () => window.print());
+press("print-all", () => printAll(drawn));
+press("retry", () => queue.retry(cases.lost));
+press("again", () => queue.retry([cases.selected]));
+press("put-right", putRight);
+press("clear", clear);
 
 const down = () => cases.step(1);
 const up = () => cases.step(-1);
+const { actions } = toolbar;
 watchKeys(
   {
-    ArrowDown: down, j: down, ArrowUp: up, k: up,
-    i: invert, r: () => viewer.reset(), h: toggleMap, o: choose, "?": () => byId("help").showModal(),
-    "+": () => viewer.zoomBy(1.4), "=": () => viewer.zoomBy(1.4), "-": () => viewer.zoomBy(1 / 1.4),
-    "[": () => setOpacity(viewer.opacity - 0.1), "]": () => setOpacity(viewer.opacity + 0.1),
+    ArrowDown: down, j: down, ArrowUp: up, k: up, o: choose, "?": () => byId("help").showModal(), "/": () => byId("search").focus(),
+    i: actions.invert, r: actions.reset, t: actions.rotate, f: actions.flip, m: actions.ruler, z: actions.magnifier, 1: actions.actual,
+    F: actions.full, "+": actions["zoom-in"], "=": actions["zoom-in"], "-": actions["zoom-out"],
+    h: () => toolbar.toggleMap(), "[": () => toolbar.setOpacity(viewer.opacity - 0.1), "]": () => toolbar.setOpacity(viewer.opacity + 0.1),
     "Shift ArrowLeft": () => viewer.panBy(PAN, 0), "Shift ArrowRight": () => viewer.panBy(-PAN, 0),
     "Shift ArrowUp": () => viewer.panBy(0, PAN), "Shift ArrowDown": () => viewer.panBy(0, -PAN),
     a: () => review.mark("agree"), d: () => review.mark("disagree"), save: () => review.send(),
@@ -254,23 +233,3 @@ watchKeys(
 );
 showSelected();
 document.documentElement.dataset.ready = "true";
-
-function askToken(why) {
-  const dialog = byId("token-dialog");
-  byId("token-error").textContent = why;
-  if (!dialog.open) dialog.showModal();
-  return new Promise((resolve) => {
-    const again = () => dialog.showModal(); // left with Escape; without a token there is nothing to see
-    dialog.addEventListener("close", again);
-    byId("token-form").addEventListener(
-      "submit",
-      (event) => {
-        event.preventDefault();
-        dialog.removeEventListener("close", again);
-        dialog.close();
-        resolve(byId("token").value.trim());
-      },
-      { once: true },
-    );
-  });
-}

@@ -25,26 +25,55 @@ export function confidence(one) {
   return labels.length ? labels.reduce((sum, label) => sum + probabilities[label], 0) : null;
 }
 
-// Tells "change" when the list changed, "select" when another case is looked at.
+// Patient, identifier, date and accession number, as far as the header says; for the screen alone.
+export const whose = ({ header }) => [header.patient, header.id, header.date, header.accession].filter(Boolean);
+
+// The reviews that stand: of each reviewer the last, and none from before one that settles it. As web/review.py.
+export function standing(reviews) {
+  const since = reviews.map((review) => review.settles).lastIndexOf("yes");
+  return reviews.slice(Math.max(0, since));
+}
+
+export const disagreed = (reviews) => new Set(standing(reviews).map((review) => review.label)).size > 1;
+
+class Case {
+  constructor(id, file, name) {
+    Object.assign(this, {
+      id,
+      file,
+      name,
+      status: PENDING,
+      result: null,
+      header: {}, // of a DICOM file, read here
+      reviews: [], // of this image, by all reviewers, in their order
+      draft: null, // what is typed of a review and not saved
+      thumbnail: null, // a canvas
+      progress: 0, // of the upload, 0 to 1
+      passing: false, // whether it failed by no fault of the film
+      since: performance.now(), // when one began to wait for it, and by doing what
+      act: "opened",
+    });
+  }
+
+  get review() {
+    return this.reviews.at(-1) ?? null;
+  }
+}
+
+// Tells "change" when the list changed, "select" when another case is looked at, "progress" when an upload goes on,
+// "thumbnail" when there is one more.
 export class Cases extends EventTarget {
   #all = [];
   #next = 1;
   selected = null;
   sort = { key: null, descending: false };
+  filter = { words: "", answer: "" };
 
-  add(files) {
-    const added = files.map((file) => ({
-      id: this.#next++,
-      file,
-      name: file.name || "pasted.png",
-      status: PENDING,
-      result: null,
-      review: null,
-      since: performance.now(), // when one began to wait for it, and by doing what
-      act: "opened",
-    }));
+  // known: what is known of the films already, as their header.
+  add(files, known = {}) {
+    const added = files.map((file) => Object.assign(new Case(this.#next++, file, nameOf(file)), known));
     this.#all.push(...added);
-    this.#tell("change");
+    this.tell("change");
     if (!this.selected && added.length) this.#look(added[0]);
     return added;
   }
@@ -52,20 +81,26 @@ export class Cases extends EventTarget {
   settle(one, result) {
     one.result = result;
     one.status = result.status;
-    this.#tell("change");
-    if (one === this.selected) this.#tell("select");
+    this.changed(one);
   }
 
-  reviewed(one, review) {
-    one.review = review;
-    this.#tell("change");
+  // Back to where it was before it failed.
+  again(one) {
+    Object.assign(one, { status: PENDING, result: null, progress: 0, passing: false, waited: "", since: performance.now(), act: "sent again" });
+    this.changed(one);
+  }
+
+  changed(one) {
+    this.tell("change");
+    if (one === this.selected) this.tell("select");
   }
 
   clear() {
     this.#all = [];
     this.selected = null;
-    this.#tell("change");
-    this.#tell("select");
+    this.filter = { words: "", answer: "" };
+    this.tell("change");
+    this.tell("select");
   }
 
   select(id) {
@@ -76,15 +111,10 @@ export class Cases extends EventTarget {
   }
 
   step(by) {
-    const shown = this.sorted();
+    const shown = this.shown();
     const at = shown.indexOf(this.selected);
-    const next = shown[Math.min(shown.length - 1, Math.max(0, at + by))];
+    const next = at < 0 ? shown[0] : shown[Math.min(shown.length - 1, Math.max(0, at + by))];
     if (next) this.select(next.id);
-  }
-
-  after(one) {
-    const shown = this.sorted();
-    return shown[shown.indexOf(one) + 1] ?? null;
   }
 
   has(one) {
@@ -96,7 +126,12 @@ export class Cases extends EventTarget {
     if (this.sort.key !== key) this.sort = { key, descending: key === "confidence" };
     else if (this.sort.descending === (key === "confidence")) this.sort = { key, descending: !this.sort.descending };
     else this.sort = { key: null, descending: false };
-    this.#tell("change");
+    this.tell("change");
+  }
+
+  filterBy(change) {
+    Object.assign(this.filter, change);
+    this.tell("change");
   }
 
   sorted() {
@@ -107,6 +142,17 @@ export class Cases extends EventTarget {
     return descending ? sorted.reverse() : sorted;
   }
 
+  // Sorted, and only what the filter lets through.
+  shown() {
+    const { words, answer } = this.filter;
+    const sought = words.toLowerCase().split(/\s+/).filter(Boolean);
+    const fits = (one) => {
+      const text = [one.name, answerWord(one), ...whose(one)].join(" ").toLowerCase();
+      return (!answer || answerWord(one) === answer) && sought.every((word) => text.includes(word));
+    };
+    return this.sorted().filter(fits);
+  }
+
   get count() {
     return this.#all.length;
   }
@@ -115,13 +161,24 @@ export class Cases extends EventTarget {
     return this.#all.filter((one) => one.status === PENDING).length;
   }
 
-  #look(one) {
-    this.selected = one;
-    this.#tell("change");
-    this.#tell("select");
+  get drafts() {
+    return this.#all.filter((one) => one.draft).length;
   }
 
-  #tell(what) {
+  get lost() {
+    return this.#all.filter((one) => one.passing);
+  }
+
+  tell(what) {
     this.dispatchEvent(new Event(what));
   }
+
+  #look(one) {
+    this.selected = one;
+    this.tell("change");
+    this.tell("select");
+  }
 }
+
+// With the folders it came from, where there are any.
+const nameOf = (file) => file.webkitRelativePath || file.name || "pasted.png";

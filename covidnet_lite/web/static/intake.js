@@ -1,16 +1,21 @@
 // Files from a drop, from the file chooser or from the clipboard.
 
 import { byId } from "./dom.js";
+import { isFilm } from "./zip.js";
 
 export function watchIntake(take) {
   const chooser = byId("files");
   const choose = () => chooser.click();
   byId("add").addEventListener("click", choose);
+  byId("add-folder").addEventListener("click", () => byId("folder").click());
   byId("choose").addEventListener("click", choose);
-  chooser.addEventListener("change", () => {
-    take([...chooser.files]);
-    chooser.value = ""; // so that the same file can be chosen again
-  });
+  for (const input of [chooser, byId("folder")]) {
+    input.addEventListener("change", () => {
+      const found = [...input.files];
+      take(input === chooser ? found : found.filter((file) => isFilm(file.webkitRelativePath)));
+      input.value = ""; // so that the same file can be chosen again
+    });
+  }
 
   document.addEventListener("paste", (event) => {
     const files = [...event.clipboardData.files];
@@ -55,6 +60,6 @@ async function filesOf(entry) {
     if (!some.length) break;
     found.push(...some);
   }
-  const visible = found.filter((one) => !one.name.startsWith("."));
+  const visible = found.filter((one) => isFilm(one.name));
   return (await Promise.all(visible.map(filesOf))).flat();
 }

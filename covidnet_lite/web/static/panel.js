@@ -36,12 +36,13 @@ export function fate({ reviews, keeps_pictures: pictures }) {
   return `Films are read in the memory of the computer that serves this page. Nothing leaves it. ${kept}`;
 }
 
-function words(one, about) {
+// What is said first, and why.
+export function words(one, about) {
   if (!one) return ["None yet", "Open a film to see what it resembles."];
   const { result } = one;
   switch (one.status) {
     case PENDING:
-      return ["Looking …", "The network is reading this film."];
+      return ["Looking …", "The film is on its way, or the network is reading it."];
     case "answered":
       return [
         `Resembles ${result.label}`,

@@ -1,8 +1,9 @@
-// A radiograph on a canvas: window and level, inversion, zoom, and the evidence map over it.
+// A radiograph on a canvas: window and level, inversion, zoom, turns, and the evidence map over it.
 
 import { paint } from "./evidence.js";
+import { fitting, placed } from "./geometry.js";
+import { WHOLE } from "./windows.js";
 
-export const WINDOW = Object.freeze({ width: 255, level: 127.5 });
 const FARTHEST = 16; // screen pixels for one of the film
 const GROUND = "#000";
 
@@ -16,19 +17,22 @@ export class Viewer extends EventTarget {
   #maps = null; // label -> {canvas, most}
   #frame = null; // the part of the film that the network saw, in fractions
   #drawn = 0;
-  window = { ...WINDOW };
+  window = { ...WHOLE };
   inverted = false;
   label = null;
   opacity = 0.45;
   // The film's point in the middle of the canvas (fractions), and canvas pixels for one of the original's.
   centre = { x: 0.5, y: 0.5 };
   zoom = null; // null: as large as fits
+  turn = 0; // quarters, clockwise
+  mirrored = false; // before it is turned
+  overlays = []; // (context, viewer) => ..., painted over the film
 
   constructor(canvas) {
     super();
     this.#canvas = canvas;
     this.#context = canvas.getContext("2d", { alpha: false });
-    new ResizeObserver(() => this.#fitCanvas()).observe(canvas.parentElement);
+    new ResizeObserver(() => this.#fitCanvas()).observe(canvas);
   }
 
   // Another film, or the same with more pixels, which leaves the view as it is.
@@ -68,8 +72,14 @@ export class Viewer extends EventTarget {
     return this.zoom ?? this.#fitting();
   }
 
+  // The film's pixels -> the canvas's.
+  get matrix() {
+    return placed(this, this.#film, this.#canvas);
+  }
+
   reset() {
-    Object.assign(this, { window: { ...WINDOW }, inverted: false, centre: { x: 0.5, y: 0.5 }, zoom: null });
+    const centre = { x: 0.5, y: 0.5 };
+    Object.assign(this, { window: { ...WHOLE }, inverted: false, centre, zoom: null, turn: 0, mirrored: false });
     this.draw();
   }
 
@@ -78,27 +88,45 @@ export class Viewer extends EventTarget {
     this.draw();
   }
 
+  rotate() {
+    this.turn = (this.turn + 1) % 4;
+    this.draw();
+  }
+
+  // Left and right as they are on the screen.
+  flip() {
+    Object.assign(this, { mirrored: !this.mirrored, turn: (4 - this.turn) % 4 });
+    this.draw();
+  }
+
   // By a factor, about a point of the canvas (its pixels); its middle if none is given.
   zoomBy(factor, about = { x: this.#canvas.width / 2, y: this.#canvas.height / 2 }) {
     if (!this.#film) return;
-    const before = this.#toFilm(about);
-    const least = this.#fitting();
+    const before = this.toFilm(about);
     const wanted = Math.min(FARTHEST, this.scale * factor);
-    this.zoom = wanted <= least ? null : wanted;
+    this.zoom = wanted <= this.#fitting() ? null : wanted;
     if (this.zoom === null) this.centre = { x: 0.5, y: 0.5 };
-    else {
-      const after = this.#toFilm(about);
-      this.#moveTo(this.centre.x + before.x - after.x, this.centre.y + before.y - after.y);
-    }
+    else this.#move(before, this.toFilm(about));
+    this.draw();
+  }
+
+  // One pixel of the film on one of the screen.
+  actualSize() {
+    if (!this.#film) return;
+    this.zoom = 1;
     this.draw();
   }
 
   // By canvas pixels.
   panBy(dx, dy) {
     if (!this.#film || this.zoom === null) return;
-    const { originalWidth: w, originalHeight: h } = this.#film;
-    this.#moveTo(this.centre.x - dx / (w * this.scale), this.centre.y - dy / (h * this.scale));
+    this.#move(this.toFilm({ x: 0, y: 0 }), this.toFilm({ x: dx, y: dy }));
     this.draw();
+  }
+
+  // A point of the canvas -> of the film, in its pixels.
+  toFilm({ x, y }) {
+    return this.matrix.inverse().transformPoint({ x, y });
   }
 
   draw() {
@@ -109,27 +137,43 @@ export class Viewer extends EventTarget {
     });
   }
 
-  #moveTo(x, y) {
-    const within = (v) => Math.min(1, Math.max(0, v));
-    this.centre = { x: within(x), y: within(y) };
+  // Film, window, turns and map as on the screen, but whole and without what lies over it; null without a film.
+  copy(longest) {
+    if (!this.#film) return null;
+    const { originalWidth: w, originalHeight: h } = this.#film;
+    const scale = Math.min(1, longest / Math.max(w, h));
+    const sizes = [w, h].map((side) => Math.round(side * scale));
+    const [width, height] = this.turn % 2 ? sizes.reverse() : sizes;
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    const view = { ...this, centre: { x: 0.5, y: 0.5 }, scale };
+    this.paintFilm(canvas.getContext("2d"), placed(view, this.#film, canvas));
+    return canvas;
   }
 
-  #toFilm(point) {
+  paintFilm(context, matrix) {
+    const { width, height, originalWidth, originalHeight } = this.#film;
+    const scale = Math.hypot(matrix.a, matrix.b);
+    context.save();
+    context.setTransform(matrix);
+    context.imageSmoothingQuality = "high";
+    context.imageSmoothingEnabled = (scale * originalWidth) / width < 4; // so close, one wants to see the pixels
+    context.drawImage(this.#windowed(), 0, 0, originalWidth, originalHeight);
+    if (this.mapShown) this.#paintMap(context, scale);
+    context.restore();
+  }
+
+  #move(from, to) {
     const { originalWidth: w, originalHeight: h } = this.#film;
-    return {
-      x: this.centre.x + (point.x - this.#canvas.width / 2) / (w * this.scale),
-      y: this.centre.y + (point.y - this.#canvas.height / 2) / (h * this.scale),
-    };
+    const within = (v) => Math.min(1, Math.max(0, v));
+    this.centre = { x: within(this.centre.x + (from.x - to.x) / w), y: within(this.centre.y + (from.y - to.y) / h) };
   }
 
   #fitting() {
-    if (!this.#film) return 1;
-    const { originalWidth: w, originalHeight: h } = this.#film;
-    return Math.min(this.#canvas.width / w, this.#canvas.height / h);
+    return this.#film ? fitting(this.#film, this.turn, this.#canvas) : 1;
   }
 
   #fitCanvas() {
-    const box = this.#canvas.parentElement.getBoundingClientRect();
+    const box = this.#canvas.getBoundingClientRect();
     const ratio = window.devicePixelRatio || 1;
     this.#canvas.width = Math.max(1, Math.round(box.width * ratio));
     this.#canvas.height = Math.max(1, Math.round(box.height * ratio));
@@ -143,27 +187,25 @@ export class Viewer extends EventTarget {
     context.fillStyle = GROUND;
     context.fillRect(0, 0, this.#canvas.width, this.#canvas.height);
     if (!film) return;
-    const width = film.originalWidth * this.scale;
-    const height = film.originalHeight * this.scale;
-    context.translate(this.#canvas.width / 2 - this.centre.x * width, this.#canvas.height / 2 - this.centre.y * height);
-    context.imageSmoothingQuality = "high";
-    context.imageSmoothingEnabled = width / film.width < 4; // so close, one wants to see the pixels
-    context.drawImage(this.#windowed(), 0, 0, width, height);
-    if (this.mapShown) this.#paintMap(width, height);
-    if (film.width < film.originalWidth && width > film.width) this.dispatchEvent(new Event("detail"));
+    this.paintFilm(context, this.matrix);
+    for (const overlay of this.overlays) overlay(context, this);
+    if (film.width < film.originalWidth && film.originalWidth * this.scale > film.width) {
+      this.dispatchEvent(new Event("detail"));
+    }
   }
 
-  #paintMap(width, height) {
-    const context = this.#context;
-    const [left, top, right, bottom] = this.#frame.map((share, i) => share * (i % 2 ? height : width));
+  #paintMap(context, scale) {
+    const { originalWidth, originalHeight } = this.#film;
+    const edge = (share, i) => share * (i % 2 ? originalHeight : originalWidth);
+    const [left, top, right, bottom] = this.#frame.map(edge);
     context.save();
     context.imageSmoothingEnabled = true;
     context.globalAlpha = this.opacity;
     context.drawImage(this.#maps[this.label].canvas, left, top, right - left, bottom - top);
     context.globalAlpha = 0.5;
     context.strokeStyle = "#9fd3e6";
-    context.lineWidth = window.devicePixelRatio || 1;
-    context.setLineDash([6, 6]);
+    context.lineWidth = (window.devicePixelRatio || 1) / scale;
+    context.setLineDash([6 / scale, 6 / scale]);
     context.strokeRect(left, top, right - left, bottom - top);
     context.restore();
   }

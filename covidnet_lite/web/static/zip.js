@@ -33,7 +33,7 @@ async function members(file) {
 }
 
 // Hidden files, those of macOS among them, and what is plainly no film, are left alone.
-function isFilm(path) {
+export function isFilm(path) {
   const name = path.split("/").pop();
   return name && !path.startsWith("__MACOSX/") && !name.startsWith(".") && !/\.(txt|csv|json|md|html?|pdf|xml)$/i.test(name);
 }
