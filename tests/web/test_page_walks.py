@@ -16,7 +16,7 @@ from .pages import load
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
 
-pytestmark = pytest.mark.slow  # a hundred walks in a browser
+pytestmark = pytest.mark.slow  # a browser, for several minutes
 
 FILMS = 3
 WALKS = 100
