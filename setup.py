@@ -38,6 +38,8 @@ HEIC = ["pillow-heif>=1.0"]  # BSD; brings libheif (LGPL)
 DICOM_OUT = [*DICOM, "highdicom>=0.27"]
 CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotlib>=3.8"]
 KERAS2 = [*CONVERT, "tf-keras>=2.19"]  # which follows TensorFlow's version
+ONNX = [*CONVERT, "onnx>=1.19"]
+TORCH = [*ONNX, "torch>=2.7", "onnxscript>=0.5"]
 FILM = [*DICOM, "pydicom-data==1.0.0"]
 BENCH = [*FILM, "pytest>=8", "pytest-benchmark>=5.1", "matplotlib>=3.8"]
 # Not msgspec, which is smaller: it has no wheel for 32-bit ARM.
@@ -76,6 +78,7 @@ TEST = [
     *NODE,
     *TRAINING,
     *KERAS2,
+    *ONNX,
     *RAY,
     *MQTT,
     *WEB,
@@ -118,6 +121,8 @@ setup(
         "heic": HEIC,
         "convert": CONVERT,
         "keras2": KERAS2,
+        "onnx": ONNX,
+        "torch": TORCH,
         "training": TRAINING,
         "bench": BENCH,
         "peers": PEERS,

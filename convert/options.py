@@ -19,7 +19,7 @@ class Options:
     """What to convert and how; ``covidnet-lite convert --help`` says it in words.
 
     Attributes:
-        network: ``.keras``, ``.h5``, SavedModel or float ``.tflite``.
+        network: ``.keras``, ``.h5``, SavedModel, ``.onnx``, ``.pt2`` or float ``.tflite``.
         out: the ``.tflite`` to write; with several schemes ``_SCHEME`` is added to its name.
         schemes: keys of :data:`convert.quantisation.scheme.SCHEMES`.
         calibration: a folder, a manifest, an ``.npz``, or ``synthetic``.

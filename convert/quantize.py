@@ -40,7 +40,7 @@ CHECKPOINT = ROOT / "training/checkpoints/base.keras"  # others beside it are sh
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Quantise a Keras image classifier to a full-integer int8 .tflite.",
+        description="Quantise a classifier of Keras, TensorFlow, PyTorch or ONNX to a full-integer int8 .tflite.",
         epilog="Research use only; not a medical device.",
     )
     parser.add_argument(
@@ -48,7 +48,8 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="?" if CHECKPOINT.is_file() else None,  # only a checkout has it
         type=_path,
         default=CHECKPOINT,
-        help=".keras, .h5, SavedModel or float .tflite (default in a checkout: the shipped network)",
+        help=".keras, .h5, SavedModel, .onnx, .pt2 of PyTorch or float .tflite "
+        "(default in a checkout: the shipped network)",
     )
     parser.add_argument(
         "-o",
