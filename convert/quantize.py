@@ -167,6 +167,13 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="c-array: also write NAME.h, the network as a C array for TFLite Micro",
     )
     parser.add_argument(
+        "--batch",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="also write NAME_batchN.tflite, the same graph for N images at a time, for other runtimes: ours takes one",
+    )
+    parser.add_argument(
         "--edgetpu",
         action="store_true",
         help="say what the Edge TPU will run, and write NAME_edgetpu.tflite too where edgetpu_compiler is installed",
