@@ -10,13 +10,15 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "covidnet_lite/__init__.py").read_text()).group(1)
 
 
-class BuildWithConverter(build_py):
-    """Packs convert/ as covidnet_lite._convert: under its own name it would clash with other people's packages."""
+class Build(build_py):
+    """Also packs the model card, which the page serves, and convert/ as covidnet_lite._convert: under its own name it
+    would clash with other people's packages."""
 
     def run(self) -> None:
         super().run()
         if self.editable_mode:
             return
+        self.copy_file(str(HERE / "MODEL_CARD.md"), str(Path(self.build_lib, "covidnet_lite/models/MODEL_CARD.md")))
         for source in (HERE / "convert").rglob("*.py"):
             target = Path(self.build_lib, "covidnet_lite/_convert", source.relative_to(HERE / "convert"))
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -38,6 +40,8 @@ HEIC = ["pillow-heif>=1.0"]  # BSD; brings libheif (LGPL)
 DICOM_OUT = [*DICOM, "highdicom>=0.27"]
 CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotlib>=3.8"]
 KERAS2 = [*CONVERT, "tf-keras>=2.19"]  # which follows TensorFlow's version
+ONNX = [*CONVERT, "onnx>=1.19"]
+TORCH = [*ONNX, "torch>=2.7", "onnxscript>=0.5"]
 FILM = [*DICOM, "pydicom-data==1.0.0"]
 BENCH = [*FILM, "pytest>=8", "pytest-benchmark>=5.1", "matplotlib>=3.8"]
 # Not msgspec, which is smaller: it has no wheel for 32-bit ARM.
@@ -85,6 +89,7 @@ TEST = [
     *NODE,
     *TRAINING,
     *KERAS2,
+    *ONNX,
     *RAY,
     *MQTT,
     *WEB,
@@ -97,19 +102,7 @@ TEST = [
 ]
 
 
-class BuildWithCard(build_py):
-    """Puts the model card, which the page serves, beside the networks."""
-
-    def run(self):
-        super().run()
-        if not self.editable_mode:
-            self.copy_file(
-                str(HERE / "MODEL_CARD.md"), str(Path(self.build_lib) / "covidnet_lite/models/MODEL_CARD.md")
-            )
-
-
 setup(
-    cmdclass={"build_py": BuildWithCard},
     name="covidnet-lite",
     version=VERSION,
     description="Classifies chest radiographs as normal / pneumonia / covid on small machines. Research use only.",
@@ -118,7 +111,7 @@ setup(
     # The code; and the networks in covidnet_lite/models, for non-commercial research only.
     license_expression="MIT AND LicenseRef-BIMCV-COVID19-Research-Use",
     license_files=["LICENSE", "MODEL_CARD.md", "docs/data.md"],
-    cmdclass={"build_py": BuildWithConverter},
+    cmdclass={"build_py": Build},
     # An editable install puts the checkout on the path: scripts in convert/, training/ and benchmarks/ find each other.
     package_dir={"": "."},
     packages=find_packages(include=["covidnet_lite", "covidnet_lite.*"]),
@@ -141,6 +134,8 @@ setup(
         "heic": HEIC,
         "convert": CONVERT,
         "keras2": KERAS2,
+        "onnx": ONNX,
+        "torch": TORCH,
         "training": TRAINING,
         "bench": BENCH,
         "peers": PEERS,

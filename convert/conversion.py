@@ -28,7 +28,7 @@ from convert.quantisation.material import Material
 from convert.quantisation.scheme import CALIBRATED, SCHEMES
 from convert.source import network
 from convert.source.network import FloatNetwork
-from convert.tflite_file import c_array, metadata
+from convert.tflite_file import batch, c_array, metadata
 from covidnet_lite import files
 from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.errors import ConversionError, DatasetError
@@ -348,6 +348,8 @@ def _write(
         for m in made:
             beside_one = c_array.name_beside(options.places[m.scheme])
             contents[beside_one] = c_array.header(m.graph, m.manifest, beside_one.name)
+    batches = [(batch.name_beside(options.places[m.scheme], options.batch), m) for m in made if options.batch > 1]
+    contents.update({path: batch.of(m.graph, options.batch) for path, m in batches})
     if options.record:
         contents.update(_records(options.stem, told, given, made))
     if options.report:
@@ -358,6 +360,8 @@ def _write(
     if options.format == "c-array":
         for c in told.candidates:
             say(f"wrote {c_array.name_beside(options.places[c.scheme])}")
+    for path, _ in batches:
+        say(f"wrote {path}  for {options.batch} images at a time, without a manifest")
     if compiled:
         say(f"wrote {beside_it}  {compiled.log.edge_tpu or 'some'} operations on the Edge TPU")
     if options.report:

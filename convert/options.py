@@ -9,7 +9,7 @@ from convert.edgetpu import compiler
 from convert.quantisation.material import SYNTHETIC
 from convert.quantisation.scope import EVERYTHING, Scope
 from convert.source.scaling import Scaling
-from convert.tflite_file import c_array
+from convert.tflite_file import batch, c_array
 from covidnet_lite import files
 from covidnet_lite.errors import ConversionError
 
@@ -19,7 +19,7 @@ class Options:
     """What to convert and how; ``covidnet-lite convert --help`` says it in words.
 
     Attributes:
-        network: ``.keras``, ``.h5``, SavedModel or float ``.tflite``.
+        network: ``.keras``, ``.h5``, SavedModel, ``.onnx``, ``.pt2`` or float ``.tflite``.
         out: the ``.tflite`` to write; with several schemes ``_SCHEME`` is added to its name.
         schemes: keys of :data:`convert.quantisation.scheme.SCHEMES`.
         calibration: a folder, a manifest, an ``.npz``, or ``synthetic``.
@@ -36,6 +36,7 @@ class Options:
         name, version, licence: for the manifest.
         target_error: share of wrong answers allowed before the network abstains.
         format: ``tflite``, or ``c-array`` for a C header beside each file.
+        batch: more than 1 for a second file beside each, for so many images at a time.
         edgetpu: lint for the Edge TPU, and compile where the compiler is installed.
     """
 
@@ -63,6 +64,7 @@ class Options:
     target_error: float = 0.05
     edgetpu: bool = False
     format: str = "tflite"
+    batch: int = 1
 
     @property
     def places(self) -> dict[str, Path]:
@@ -111,6 +113,8 @@ def check_places(options: Options) -> None:
         written.append(compiler.name_beside(options.places["int8"]))
     if options.format == "c-array":
         written += [c_array.name_beside(path) for path in options.places.values()]
+    if options.batch > 1:
+        written += [batch.name_beside(path, options.batch) for path in options.places.values()]
     for path in written:
         for source in (options.network, options.ranges):
             if source is not None and path.exists() and source.exists() and path.samefile(source):

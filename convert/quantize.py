@@ -40,7 +40,7 @@ CHECKPOINT = ROOT / "training/checkpoints/base.keras"  # others beside it are sh
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Quantise a Keras image classifier to a full-integer int8 .tflite.",
+        description="Quantise a classifier of Keras, TensorFlow, PyTorch or ONNX to a full-integer int8 .tflite.",
         epilog="Research use only; not a medical device.",
     )
     parser.add_argument(
@@ -48,7 +48,8 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="?" if CHECKPOINT.is_file() else None,  # only a checkout has it
         type=_path,
         default=CHECKPOINT,
-        help=".keras, .h5, SavedModel or float .tflite (default in a checkout: the shipped network)",
+        help=".keras, .h5, SavedModel, .onnx, .pt2 of PyTorch or float .tflite "
+        "(default in a checkout: the shipped network)",
     )
     parser.add_argument(
         "-o",
@@ -164,6 +165,13 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         choices=("tflite", "c-array"),
         default="tflite",
         help="c-array: also write NAME.h, the network as a C array for TFLite Micro",
+    )
+    parser.add_argument(
+        "--batch",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="also write NAME_batchN.tflite, the same graph for N images at a time, for other runtimes: ours takes one",
     )
     parser.add_argument(
         "--edgetpu",

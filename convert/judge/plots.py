@@ -27,8 +27,16 @@ DPI = 150
 
 # Okabe and Ito's palette, which the colour-blind tell apart too.
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
-COLOURS = {"int8": BLUE, "int16": ORANGE, "float16": GREEN, "dynamic": VERMILION, "float32": PURPLE}
 INK, GREY, FAINT, PALE = "#222222", "#767676", "#ABABAB", "#DDDDDD"
+COLOURS = {
+    "int8": BLUE,
+    "int16": ORANGE,
+    "float16": GREEN,
+    "dynamic": VERMILION,
+    "float32": PURPLE,
+    "weights8": SKY,
+    "weights4": GREY,
+}
 
 
 def draw(candidates: Sequence[Candidate], layers: Sequence[Layer]) -> dict[str, bytes]:

@@ -22,6 +22,8 @@ SCHEMES = {
     "int16": "weights in 8 bits, activations in 16: nearly exact, but slow, as runtimes have plain kernels only",
     "float16": "weights in half precision, arithmetic in single: half the size, no faster",
     "dynamic": "weights in 8 bits, activations rounded anew at each layer: needs no calibration",
+    "weights8": "weights in 8 bits, made float again before they are used: a quarter of the size, no faster",
+    "weights4": "weights in 4 bits, made float again before they are used: the smallest, least precise, no faster",
     "float32": "as it was trained",
 }
 NARROWEST = 1e-9  # range that the quantiser gives to an activation; a narrower one becomes this
@@ -120,6 +122,8 @@ def _recipe(scheme: str, wide: Collection[str], floats: Collection[str]) -> Any:
         return recipe.static_wi8_ai16()
     if scheme == "dynamic":
         return recipe.dynamic_wi8_afp32()
+    if scheme.startswith("weights"):
+        return recipe.weight_only_wi8_afp32() if scheme == "weights8" else recipe.weight_only_wi4_afp32()
     rules = recipe_manager.RecipeManager()
     every = qtyping.TFLOperationName.ALL_SUPPORTED
     if scheme == "float16":

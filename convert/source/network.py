@@ -14,7 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.float_input import normalise
-from convert.source import frozen, keras2_network, keras_network, saved_model, scaling, tflite_network
+from convert.source import (
+    frozen,
+    keras2_network,
+    keras_network,
+    onnx_network,
+    saved_model,
+    scaling,
+    tflite_network,
+    torch_network,
+)
 from convert.source.frozen import Frozen
 from convert.source.keras_file import OUTPUTS
 from convert.source.scaling import Scaling, Step
@@ -60,7 +69,7 @@ def load(
     scaled: Scaling | None = None,
     colour: str = "",
 ) -> FloatNetwork:
-    """Loads a ``.keras``, ``.h5``, SavedModel or float ``.tflite``, the first three by way of TensorFlow.
+    """Loads a ``.keras``, ``.h5``, SavedModel, ``.onnx``, ``.pt2`` or float ``.tflite``.
 
     Args:
         path: the network; one that ``training/finetune.py`` wrote says the rest itself, a ``.tflite`` of ours too.
@@ -75,7 +84,9 @@ def load(
         MissingExtraError: TensorFlow is not installed.
     """
     if not path.exists():
-        raise ConversionError(f"{path}: no such network; give a .keras, .h5 or float .tflite file, or a SavedModel")
+        raise ConversionError(
+            f"{path}: no such network; give a .keras, .h5, .onnx, .pt2 or float .tflite file, or a SavedModel"
+        )
     facts = read_facts(path)
     source = _source(path)
     labels = labels or tuple(facts.get("labels", ()))
@@ -121,6 +132,12 @@ def _source(path: Path) -> _Source:
         return _Source((height, width, channels), ends, lambda: given, lambda: scaling.steps_of_tflite(ready))
     if path.is_dir():
         return _of_function(saved_model.load(path), path)
+    if path.suffix == ".onnx":
+        return _of_function(onnx_network.load(path), path)
+    if path.suffix == ".pt2":
+        return _of_function(torch_network.load(path), path)
+    if path.suffix in torch_network.PICKLES:
+        raise ConversionError(f"{path}: holds weights, or a stranger's code, which is not run; {torch_network.HOW}")
     if keras2_network.reads(path):
         model, function = keras2_network.load(path)
         return _of_function(function, path, model)

@@ -28,12 +28,12 @@ def ends(data: bytes) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "stored", "nearest"), [("int8", "int8", 25), ("int16", "int16", 30), ("float16", "float32", 50), ("dynamic", "float32", 25), ("float32", "float32", 250)]
+    ("name", "stored", "nearest"), [("int8", "int8", 25), ("int16", "int16", 30), ("float16", "float32", 50), ("dynamic", "float32", 25), ("weights8", "float32", 30), ("weights4", "float32", 12), ("float32", "float32", 250)]
 )  # fmt: skip
 def test_each_scheme_runs_and_is_near_float(
     name: str, stored: str, nearest: int, net: FloatNetwork, recorded: activations.Activations
 ) -> None:
-    assert set(scheme.SCHEMES) == {"int8", "int16", "float16", "dynamic", "float32"}
+    assert set(scheme.SCHEMES) == {"int8", "int16", "float16", "dynamic", "weights8", "weights4", "float32"}
     quantised = scheme.quantise(net.tflite, name, ranges(recorded))
     assert ends(quantised) == {stored}
     assert decibels(answers(net)[0], answers(net, quantised)[0]) > nearest
@@ -48,6 +48,7 @@ def test_schemes_that_need_no_ranges_take_none(net: FloatNetwork) -> None:
 
 def test_weights_are_as_small_as_the_scheme_says(net: FloatNetwork, recorded: activations.Activations) -> None:
     kinds = {"int8": "INT8", "int16": "INT8", "float16": "FLOAT16", "dynamic": "INT8", "float32": "FLOAT32"}
+    kinds |= {"weights8": "INT8", "weights4": "INT4"}
     for name, kind in kinds.items():
         graph = read(scheme.quantise(net.tflite, name, ranges(recorded)), name)
         largest = max((t for node in graph.nodes for t in node.tensors if t.constant), key=lambda t: np.prod(t.shape))
@@ -68,7 +69,7 @@ def test_another_process_makes_the_same_bytes(
     program = (
         "import sys, json; from pathlib import Path; from convert.quantisation import scheme\n"
         "folder = Path(sys.argv[1]); ranges = json.loads((folder / 'ranges.json').read_text())\n"
-        "for name in ('int8', 'int16', 'float16', 'dynamic'):\n"
+        "for name in ('int8', 'int16', 'float16', 'dynamic', 'weights4'):\n"
         "    (folder / name).write_bytes(scheme.quantise((folder / 'n.tflite').read_bytes(), name, ranges))\n"
         "wide = list(ranges)[2:4]\n"
         "(folder / 'wide').write_bytes(scheme.quantise((folder / 'n.tflite').read_bytes(), 'int8', ranges, wide))\n"

@@ -1,0 +1,38 @@
+"""The page about 25 networks says what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import families
+from benchmarks.family_networks import NETWORKS
+
+
+def row(int8: float, **more: Any) -> dict[str, Any]:
+    found = {"right": 0.8, "near": 0.1, "loads": True, "int8": int8, "TFLiteConverter": 0.97, "litert-quantizer": 0.95}
+    off = {"float differs in colour": 1e-6, "float differs in gray": 1e-6, "seconds": 20.0, "rung": "bias"}
+    return {**found, **off, **more}
+
+
+def test_networks_behind_another_converter_and_wrong_ones_are_named() -> None:
+    first, second, third, fourth = list(NETWORKS)[:4]
+    found = {
+        first: row(0.99),
+        second: row(0.96),
+        third: row(0.98, **{"float differs in gray": 0.3}),
+        fourth: row(0.9, loads=False, why="ConversionError: no"),
+    }
+
+    text = families.document(found)
+
+    assert f"Measured: 4 of {len(NETWORKS)}. 3 load." in text
+    assert f"\n1 ({second});" in text
+    assert f"0.01 on 1 ({third})." in text
+    assert "does not load" in text
+    assert "it is +2.0 points" in text
+
+
+def test_there_are_25_networks_of_both_keras() -> None:
+    assert len(NETWORKS) == 25
+    assert {member.keras for member in NETWORKS.values()} == {2, 3}
+    assert len({families.slug(name) for name in NETWORKS}) == 25
