@@ -8,12 +8,22 @@ from importlib.util import find_spec
 from typing import Any
 
 NAME = "convert"
+EXAMPLES = (
+    "covidnet-lite convert mine.keras --labels normal,pneumonia,covid --calibration images/",
+    "covidnet-lite convert mine.onnx --labels cat,dog --preset imagenet-torch --calibration images/",
+)
 
 
 def add(commands: Any) -> None:
     """Adds the command to the list; its options stand in the converter's own parser, see :func:`main`."""
     text = "Turns a trained network into an int8 .tflite."
-    commands.add_parser(NAME, help="turn a trained network into an int8 .tflite", description=text, add_help=False)
+    commands.add_parser(
+        NAME,
+        help="turn a trained network into an int8 .tflite",
+        description=text,
+        examples=EXAMPLES,
+        add_help=False,
+    )
 
 
 def main(argv: Sequence[str]) -> int:
