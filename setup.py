@@ -37,9 +37,10 @@ TRAINING = [
 ]
 MQTT = ["aiomqtt>=2.3"]
 # Starlette 1.6: an upload that is refused half-way is let go at once.
-WEB = ["starlette>=1.6", "uvicorn>=0.34", "python-multipart>=0.0.20"]
+SIGN = ["cryptography>=42"]  # who signed a network; the shipped ones are known without
+WEB = [*SIGN, "starlette>=1.6", "uvicorn>=0.34", "python-multipart>=0.0.20"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
-NODE = [*DICOM_OUT, "pynetdicom>=3.0", "tomli>=2; python_version < '3.11'"]
+NODE = [*DICOM_OUT, *SIGN, "pynetdicom>=3.0", "tomli>=2; python_version < '3.11'"]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.
 BROWSER = [
     "playwright>=1.49",
@@ -55,10 +56,12 @@ TEST = [
     *TRAINING,
     *KERAS2,
     *RAY,
+    *SIGN,
     *MQTT,
     *WEB,
     *BROWSER,
     "pytest>=8",
+    "pytest-socket>=0.7",
     "pytest-xdist>=3.6",
     "trustme>=1.2",
     "tifffile>=2024.8",
@@ -75,7 +78,7 @@ setup(
     license_files=["LICENSE", "MODEL_CARD.md", "docs/data.md"],
     packages=find_packages(include=["covidnet_lite", "covidnet_lite.*"]),
     package_data={
-        "covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"],
+        "covidnet_lite": ["py.typed", "models/*.tflite", "models/*.sig", "models/*.pub", "models/SHA256SUMS"],
         "covidnet_lite.web": ["static/*"],
     },
     python_requires=">=3.10",
@@ -100,6 +103,7 @@ setup(
         "ray": RAY,
         "web": WEB,
         "node": NODE,
+        "sign": SIGN,
         "test": TEST,
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29", "ruff==0.17.6"],
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "import-linter==2.17"],

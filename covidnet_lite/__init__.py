@@ -20,6 +20,7 @@ from .errors import (
     ModelError,
     NotAChestRadiograph,
     OutputError,
+    UnsignedNetworkWarning,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ __all__ = [
     "NotAChestRadiograph",
     "OutputError",
     "Prediction",
+    "UnsignedNetworkWarning",
     "classify",
 ]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,10 @@ from . import radiograph
 from .box import WHOLE, Box
 from .codes import Code, Note
 from .dicom_in.examination import Examination
-from .errors import CovidNetLiteError, NotAChestRadiograph
+from .errors import CovidNetLiteError, ModelError, NotAChestRadiograph, UnsignedNetworkWarning
 from .evidence.place import Place, locate
 from .network import model as models
+from .network import trial
 from .network.guard import is_blank
 from .network.interpreter import Interpreter, available_cores
 from .network.lungs import inside, load_finder, view
@@ -65,6 +67,7 @@ class Classifier:
         exact: bool = False,
         edgetpu: str | None = None,
         read: Callable[..., radiograph.Radiograph] | None = None,
+        unsigned: Literal["warn", "refuse", "allow"] = "warn",
     ) -> None:
         """Loads a network.
 
@@ -79,12 +82,19 @@ class Classifier:
             read: reads a radiograph in place of :func:`covidnet_lite.radiograph.read`, as
                 :meth:`covidnet_lite.readers.pool.Readers.read` does in a process of its own.
 
+            unsigned: what becomes of a network that no trusted key has signed: it is used with a warning, refused, or
+                used. It is run once in a process of its own before it is loaded into this one.
+
         Raises:
-            ModelError: the network is missing, damaged or contradicts its manifest.
+            ModelError: the network is missing, damaged, contradicts its manifest, is not signed where it must be, or
+                ends a process that runs it.
             BackendError: no runtime takes it, or there is no Edge TPU for one that needs it.
         """
         self.model = models.load(model, manifest)
         self.manifest = self.model.manifest
+        if self.model.signed.by is None and not self.model.is_shipped:  # else only its manifest is another
+            _object_to(self.model, unsigned)
+            trial.survive(self.model, runtime, threads, edgetpu)
         self._runtime, self._threads, self._edgetpu = runtime, threads, edgetpu
         self._orphans: list[Interpreter] = []
         self._spares: list[Interpreter] = []  # of one thread, for classify_many
@@ -230,6 +240,7 @@ class Classifier:
                 timings,
                 self.model.name,
                 self.model.sha256,
+                signed_by=self.model.signed.by,
                 source=prepared.source,
                 view=prepared.view,
                 examination=prepared.examination,
@@ -258,7 +269,18 @@ class Classifier:
             point.track_record(verdict.labels) if point and verdict.labels else None,
             prepared.notes,
             verdict.code,
+            self.model.signed.by,
         )  # fmt: skip
+
+
+def _object_to(model: models.Model, unsigned: str) -> None:
+    objection = f"{model.path}: {model.signed.objection}"
+    if unsigned == "refuse":
+        raise ModelError(
+            f"{objection}; sign it (covidnet-lite models sign), or run it all the same with --allow-unsigned"
+        )
+    if unsigned == "warn":
+        warnings.warn(f"{objection}; whoever made it decides what it answers", UnsignedNetworkWarning, stacklevel=3)
 
 
 def _survey(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import __version__, exit_codes, limits, options
+from . import __version__, exit_codes, limits, networks, options
 from .codes import Code
 from .errors import CovidNetLiteError, InputError, OutputError
 from .exit_codes import BAD_FILE, OK, USAGE
@@ -138,10 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
     options.network(benchmark)
     benchmark.set_defaults(run=_benchmark)
 
-    models = commands.add_parser(
-        "models", help="list the networks that come along", description="Lists the networks that come with the package."
-    )
-    models.set_defaults(run=_models)
+    networks.add(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -179,7 +176,11 @@ def _classify(args: argparse.Namespace) -> int:
         files.check_folder(folder)
     code, progress = OK, not args.quiet and len(paths) > 1 and sys.stderr is not None and sys.stderr.isatty()
     with silent_runtime() as err:
-        classifier = Classifier(args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu)
+        classifier = Classifier(
+            args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu, unsigned="allow"
+        )
+        if classifier.model.signed.by is None:
+            print(f"covidnet-lite: warning: {classifier.model.path}: {classifier.model.signed.objection}", file=err)
         writer = output.writer(args.format, sys.stdout, classifier.labels, args.timings)
         for i, result in enumerate(classifier.classify_many(paths)):
             if progress:
@@ -305,19 +306,6 @@ def _benchmark(args: argparse.Namespace) -> int:
         for text in benchmark.warnings(found):
             print(f"covidnet-lite: warning: {text}", file=sys.stderr)
     print(benchmark.row(found) if args.submit else benchmark.table(found))
-    return OK
-
-
-def _models(args: argparse.Namespace) -> int:
-    from .network import model
-
-    for name, digest in model.shipped().items():
-        loaded = model.load(name)
-        spec = loaded.manifest.input
-        labels = ", ".join(loaded.manifest.labels)
-        print(f"{name}  {len(loaded.data) / 1e6:.2f} MB  {spec.width} x {spec.height}  {labels}")
-        print(f"  sha256 {digest}")
-        print(f"  {loaded.manifest.licence}")
     return OK
 
 

@@ -41,6 +41,10 @@ class ModelError(CovidNetLiteError):
     code = Code.UNUSABLE_NETWORK
 
 
+class UnsignedNetworkWarning(UserWarning):
+    """A network is used that nobody trusted has signed."""
+
+
 class BackendError(CovidNetLiteError):
     """No TFLite runtime is installed, or the one asked for cannot run the model."""
 

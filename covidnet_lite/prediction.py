@@ -59,6 +59,7 @@ class Prediction:
             abstains or the network does not say.
         notes: what was left aside in reading the file, or its header does not say, in words.
         code: of the reason; ``None`` where there is none.
+        signed_by: whose trusted key signed the network, or ``None``.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Prediction:
     track_record: str | None = None
     notes: tuple[Note, ...] = ()
     code: Code | None = None
+    signed_by: str | None = None
 
     @property
     def label(self) -> str | None:
@@ -190,6 +192,7 @@ class Prediction:
             "timings_ms": {k: round(v, 3) for k, v in self.timings.items()},
             "model": self.model,
             "sha256": self.sha256,
+            "signed_by": self.signed_by,
             **({"examination": self.examination.to_dict()} if self.examination else {}),
             **({"notes": list(self.notes), "note_codes": [n.code for n in self.notes]} if self.notes else {}),
             "note": DISCLAIMER,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,23 @@ from PIL import Image
 
 from benchmarks import pictures
 from covidnet_lite.evidence.extent import ExtentScale
-from covidnet_lite.network import model
+from covidnet_lite.network import model, signature, trial
 from covidnet_lite.network.manifest import seal
 from covidnet_lite.network.operating_point import OperatingPoint
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A key that is trusted, and nothing else of this account: neither its keys nor which networks it has survived."""
+    folder = tmp_path_factory.mktemp("trust")
+    made = folder / "a-test.pem"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(signature.TRUSTED, str(folder))
+        patch.setenv(trial.CACHE, str(folder))
+        signature.make_key(made)
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +96,7 @@ def with_rules(folder: Path, network: str = "nano", **fields: Any) -> Path:
         graph = shipped.data[: min(entry.header_offset for entry in archive.infolist())]
     path = folder / f"{network}.tflite"
     path.write_bytes(seal(graph, replace(shipped.manifest, **fields)))
+    signature.sign(path.read_bytes(), path, Path(os.environ[signature.TRUSTED]) / "a-test.pem")
     return path
 
 

@@ -29,13 +29,21 @@ def report() -> str:
         "packages       " + ", ".join(f"{name} {found}" for name in PACKAGES if (found := installed(name))),
     ]
     for name, digest in model.shipped().items():
-        lines.append(f"model          {name}  sha256 {digest}")
+        lines.append(f"model          {name}  sha256 {digest}, {_signed(name)}")
         for runtime in installed_runtimes():
             lines.append(f"               {runtime}: {_try(name, runtime)}")
     if not installed_runtimes():
         lines.append("runtimes       none; pip install ai-edge-litert")
     lines.append(f"Edge TPU       {_edge_tpu()}")
     return "\n".join(lines)
+
+
+def _signed(name: str) -> str:
+    try:
+        found = model.signed(model.load(name), anew=True)
+    except CovidNetLiteError as error:
+        return str(error)
+    return f"signed by {found.by}" if found.by else found.objection
 
 
 def _edge_tpu() -> str:

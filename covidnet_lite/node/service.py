@@ -33,8 +33,9 @@ class Node:
         self._settings, self._stop = settings, threading.Event()
         self._readers = Readers()
         self._classifier = Classifier(
-            network.model, network.runtime or None, network.threads or None, read=self._readers.read
-        )
+            network.model, network.runtime or None, network.threads or None, read=self._readers.read,
+            unsigned="allow" if network.allow_unsigned else "refuse",
+        )  # fmt: skip
         self._queue = Queue(settings.queue, settings.limits)
         try:
             self._sender = Sender(settings, self._queue, self._stop)

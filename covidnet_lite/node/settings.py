@@ -16,7 +16,13 @@ T = TypeVar("T")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
-KINDS = {str: "text in quotes", int: "a whole number", Path: "a path in quotes", tuple: "a list of texts in quotes"}
+KINDS = {
+    str: "text in quotes",
+    int: "a whole number",
+    bool: "true or false",
+    Path: "a path in quotes",
+    tuple: "a list of texts in quotes",
+}
 
 
 @dataclass(frozen=True)
@@ -84,11 +90,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Net:
-    """The network that classifies, as for ``covidnet_lite.Classifier``; no runtime, no threads: its own choice."""
+    """The network that classifies, as for ``covidnet_lite.Classifier``; no runtime, no threads: its own choice.
+
+    Attributes:
+        allow_unsigned: take one that no trusted key has signed.
+    """
 
     model: str = DEFAULT
     runtime: str = ""
     threads: int = 0
+    allow_unsigned: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,6 +205,6 @@ def _value(hint: Any, value: Any, folder: Path, where: str) -> Any:
         return folder / Path(value).expanduser()
     if kind is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
-    if kind in (int, str) and type(value) is kind:
+    if kind in (int, str, bool) and type(value) is kind:
         return value
     raise SettingsError(f"{where}: {value!r} must be {KINDS[kind]}")

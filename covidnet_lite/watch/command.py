@@ -54,6 +54,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     options.memory(watch)
     options.threads(watch)
     options.network(watch)
+    options.unsigned(watch)
     watch.set_defaults(run=run)
 
 
@@ -106,7 +107,10 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
     with ExitStack() as stack:
         err = stack.enter_context(silent_runtime())
         reading = stack.enter_context(Readers())
-        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read)
+        classifier = Classifier(
+            args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read,
+            unsigned="allow" if args.allow_unsigned else "refuse",
+        )  # fmt: skip
 
         def say(text: str) -> None:
             print(f"covidnet-lite: {text}", file=err, flush=True)

@@ -30,7 +30,8 @@ USER, PASSWORD = "COVIDNET_LITE_MQTT_USER", "COVIDNET_LITE_MQTT_PASSWORD"  # env
 TOPIC = "covidnet-lite"
 PUBLISHED = (
     *("name", "status", "label", "labels", "code", "reason", "reference", "probabilities", "extent", "extent_error"),
-    *("place", "track_record", "distance", "view", "timings_ms", "model", "sha256", "notes", "note_codes", "note"),
+    *("place", "track_record", "distance", "view", "timings_ms", "model", "sha256", "signed_by", "notes"),
+    *("note_codes", "note"),
 )
 NUMBERS = ("probabilities", "extent", "extent_error", "place")
 ONLINE, OFFLINE = "online", "offline"

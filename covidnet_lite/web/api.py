@@ -67,6 +67,7 @@ class Api:
             "version": __version__,
             "model": self.classifier.model.name,
             "sha256": self.classifier.model.sha256,
+            "signed_by": self.classifier.model.signed.by,
             "licence": manifest.licence,
             "labels": list(manifest.labels),
             "threshold": manifest.threshold,

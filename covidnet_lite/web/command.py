@@ -60,6 +60,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     options.memory(serve)
     options.threads(serve)
     options.network(serve)
+    options.unsigned(serve)
     serve.set_defaults(run=run)
 
 
@@ -88,7 +89,10 @@ def run(args: argparse.Namespace) -> int:
         files.make_private(args.keep)
     with Readers(within=settings.seconds) as reading:
         with silent_runtime():
-            classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read)
+            classifier = Classifier(
+                args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read,
+                unsigned="allow" if args.allow_unsigned else "refuse",
+            )  # fmt: skip
             _warm_up(classifier)
         return _serve(args, create(classifier, settings))
 
