@@ -21,6 +21,23 @@ from covidnet_lite.network.manifest import seal
 from covidnet_lite.network.operating_point import OperatingPoint
 
 ROOT = Path(__file__).resolve().parent.parent
+# Tests of services and of other people's programs, which may reach this machine. All others open no socket.
+LOCAL = ("benchmarks", "convert", "node", "training", "watch", "web", "test_no_header_text_leaves.py")
+LOCAL += ("test_examples.py", "test_screen_archive.py", "test_systemd_units.py", "test_unforeseen.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Pipes between processes are no network."""
+    config.option.allow_unix_socket = True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nothing here reaches another machine, and the library proper opens no socket at all (pytest-socket)."""
+    for item in items:
+        part = item.path.relative_to(ROOT / "tests").parts[0] if item.path.is_relative_to(ROOT / "tests") else ""
+        local = part in LOCAL or item.get_closest_marker("local")
+        item.add_marker(pytest.mark.allow_hosts(["127.0.0.1", "::1"]) if local else pytest.mark.disable_socket)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -214,12 +215,16 @@ def test_the_services_refuse_an_unsigned_network(
     assert "is not signed" in capsys.readouterr().err
 
 
-def test_watch_takes_an_unsigned_network_where_it_is_allowed(unsigned: Path, tmp_path: Path) -> None:
+def test_watch_takes_an_unsigned_network_where_it_is_allowed(
+    unsigned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # it would keep pytest from being stopped
     (tmp_path / "in").mkdir()
     command = ["watch", str(tmp_path / "in"), "--once", "--model", str(unsigned), "--allow-unsigned"]
     assert cli.main(command) == 0
 
 
+@pytest.mark.local
 def test_the_node_refuses_an_unsigned_network(
     unsigned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
