@@ -20,7 +20,7 @@ EXTRAS ?= dicom
 ARM64 := $(addprefix --platform manylinux_2_,28_aarch64 27_aarch64 17_aarch64) --platform manylinux2014_aarch64
 PIP := .venv/wheelhouse/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow test-oldest lock release lint docs bench bench-check bench-peers wheelhouse-arm64 pi clean
+.PHONY: demo test test-slow test-oldest fuzz lock release lint docs bench bench-check bench-peers wheelhouse-arm64 pi clean
 
 demo: $(DEMO)/.done
 	$(DEMO)/bin/python examples/demo.py demo
@@ -31,6 +31,14 @@ test: $(TEST)/.done
 # What takes a quarter of an hour more: trainings from end to end, a browser, programs that are killed again and again.
 test-slow: $(TEST)/.done
 	$(TEST)/bin/python -m pytest -m slow --numprocesses auto --dist load
+
+# Fuzzing led by coverage, so many seconds a target (Linux); what breaks a reader is left in build/fuzz.
+SECONDS ?= 60
+fuzz: $(TEST)/.done
+	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	for target in picture dicom manifest sealed settings queue multipart; do mkdir -p build/fuzz/$$target && \
+	    $(TEST)/bin/python benchmarks/fuzz_coverage.py $$target build/fuzz/$$target -max_total_time=$(SECONDS) \
+	    -artifact_prefix=build/fuzz/$$target- -print_final_stats=0 -verbosity=0 || exit 1; done
 
 # The library and the node's queue with the lowest versions that setup.py allows; PYTHON must be 3.10.
 test-oldest: $(OLDEST)/.done

@@ -41,6 +41,7 @@ SIGN = ["cryptography>=42"]  # who signed a network; the shipped ones are known 
 WEB = [*SIGN, "starlette>=1.6", "uvicorn>=0.34", "python-multipart>=0.0.20"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
 NODE = [*DICOM_OUT, *SIGN, "pynetdicom>=3.0", "tomli>=2; python_version < '3.11'"]
+FUZZ = ["atheris>=3.0"]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.
 BROWSER = [
     "playwright>=1.49",
@@ -98,6 +99,7 @@ setup(
         "keras2": KERAS2,
         "training": TRAINING,
         "bench": BENCH,
+        "fuzz": FUZZ,
         "peers": PEERS,
         "mqtt": MQTT,
         "ray": RAY,

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -135,7 +136,7 @@ class Guard:
                 planes = (names, arrays["normals"].astype(np.float32), arrays["offsets"].astype(np.float32))
         except (
             *(EOFError, KeyError, TypeError, AttributeError, NotImplementedError, RuntimeError),
-            *(SyntaxError, zipfile.BadZipFile),
+            *(SyntaxError, OSError, OverflowError, struct.error, zipfile.BadZipFile),
         ) as error:
             raise ValueError(f"no guard: {error}") from error
         return cls(mean, directions, variance, residual, limit, *planes)
