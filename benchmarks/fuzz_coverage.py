@@ -2,10 +2,10 @@
 
     python benchmarks/fuzz_coverage.py manifest build/fuzz/manifest -max_total_time=60
 
-Targets: ``picture``, ``dicom``, ``manifest``, ``sealed``, ``settings``, ``queue``, ``multipart``. The seeds are the files of
-made-up radiographs in ``benchmarks/fuzz.py`` and what this program writes; FOLDER keeps what opened new paths. An error of another family than
-the package's own ends it, and libFuzzer writes the input to a file: it belongs into ``tests/fuzzed/TARGET``. Needs the
-extra ``fuzz`` (atheris: Linux and macOS).
+Targets: ``picture``, ``dicom``, ``manifest``, ``sealed``, ``settings``, ``queue``, ``multipart``. The seeds are the
+made-up radiographs of ``benchmarks/fuzz.py`` and what this program writes; FOLDER keeps what opened new paths. An error
+of another family than the package's own ends it, and libFuzzer writes the input to a file: it belongs into
+``tests/fuzzed/TARGET``. Needs the extra ``fuzz`` (atheris: Linux and macOS).
 """
 
 from __future__ import annotations
