@@ -6,6 +6,8 @@ DOCS := .venv/docs
 PI := .venv/pi/host
 BENCH := .venv/bench
 PEERS := .venv/peers
+RELEASE := .venv/release
+OLDEST := .venv/oldest
 TFLITE := .venv/peers-tflite
 # tflite-runtime stopped at Python 3.11.
 OLD_PYTHON ?= $(shell for p in $(PYTHON) python3.11 python3.10; do \
@@ -18,7 +20,7 @@ EXTRAS ?= dicom,watch
 ARM64 := $(addprefix --platform manylinux_2_,28_aarch64 27_aarch64 17_aarch64) --platform manylinux2014_aarch64
 PIP := .venv/wheelhouse/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast test-slow lint docs bench bench-check bench-peers wheelhouse-arm64 pi clean
+.PHONY: demo test test-fast test-slow test-oldest fuzz lock release lint docs bench bench-check bench-peers wheelhouse-arm64 pi clean
 
 demo: $(DEMO)/.done
 	$(DEMO)/bin/python examples/demo.py demo
@@ -33,6 +35,34 @@ test-fast: $(TEST)/.done
 # What takes a quarter of an hour more: trainings from end to end, a browser, programs that are killed again and again.
 test-slow: $(TEST)/.done
 	$(TEST)/bin/python -m pytest -m slow --numprocesses auto --dist load
+
+# Fuzzing led by coverage, so many seconds a target (Linux); what breaks a reader is left in build/fuzz.
+SECONDS ?= 60
+fuzz: $(TEST)/.done
+	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	for target in picture dicom manifest sealed settings queue multipart; do mkdir -p build/fuzz/$$target && \
+	    $(TEST)/bin/python benchmarks/fuzz_coverage.py $$target build/fuzz/$$target -max_total_time=$(SECONDS) \
+	    -artifact_prefix=build/fuzz/$$target- -print_final_stats=0 -verbosity=0 || exit 1; done
+
+# The library and the node's queue with the lowest versions that setup.py allows; PYTHON must be 3.10.
+test-oldest: $(OLDEST)/.done
+	$(OLDEST)/bin/python -m pytest -m "not slow" tests/network tests/image_in tests/dicom_in tests/evidence tests/dicom_out \
+	    tests/node/test_queue.py tests/test_classifier.py tests/test_cli.py tests/test_prediction.py tests/test_radiograph.py
+
+# Wheel, bill of materials and checksums in dist/, of the commit that is checked out; KEY=release.pem signs the checksums.
+release: $(RELEASE)/.done
+	$(RELEASE)/bin/python release/build.py $(if $(KEY),--key $(KEY))
+
+# The versions in requirements/, anew, with their hashes.
+LOCK := $(RELEASE)/bin/uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --quiet
+lock: $(RELEASE)/.done
+	$(LOCK) --universal --python-version 3.10 setup.py requirements/demo.in --extra dicom -o requirements/demo.txt
+	$(LOCK) --universal --python-version 3.10 setup.py --extra dicom --extra heic --extra mqtt --extra node --extra web \
+	    -o requirements/services.txt
+	$(LOCK) --universal --python-version 3.10 requirements/release.in -o requirements/release.txt
+	$(LOCK) --python-version 3.11 --python-platform linux setup.py --extra test --extra lint -o requirements/test.txt
+	$(LOCK) --python-version 3.10 --python-platform linux --resolution lowest-direct setup.py --extra dicom --extra mqtt \
+	    --extra node --extra web -o requirements/oldest.txt
 
 lint: $(TEST)/.done
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[lint]'
@@ -72,7 +102,7 @@ wheelhouse-arm64:
 pi: $(PI)/.done
 	$(PI)/bin/python -m benchmarks.raspberry_pi $(ARGS)
 
-# What is installed in each environment.
+# What is installed in each environment; with LOCKED=1, in demo and test, the versions of requirements/ and nothing else.
 $(DEMO)/.done: WANTED := -e '.[dicom]' pydicom-data==1.0.0
 $(TEST)/.done: WANTED := -e '.[test]'
 $(DOCS)/.done: WANTED := '.[docs]'
@@ -83,9 +113,18 @@ $(PI)/.done: WANTED := -r benchmarks/raspberry_pi/requirements.txt 'setuptools>=
 $(PI)/.done: benchmarks/raspberry_pi/requirements.txt
 $(DEMO)/.done $(TEST)/.done $(DOCS)/.done $(BENCH)/.done $(PEERS)/.done: setup.py
 
-$(DEMO)/.done $(TEST)/.done $(DOCS)/.done $(BENCH)/.done $(PEERS)/.done $(PI)/.done:
+ifdef LOCKED
+$(DEMO)/.done: WANTED := --require-hashes -r requirements/demo.txt
+$(TEST)/.done: WANTED := --require-hashes -r requirements/test.txt
+$(DEMO)/.done $(TEST)/.done: OURS := --no-deps -e .
+endif
+$(RELEASE)/.done: WANTED := --require-hashes -r requirements/release.txt
+$(OLDEST)/.done: WANTED := --require-hashes -r requirements/oldest.txt
+
+$(DEMO)/.done $(TEST)/.done $(DOCS)/.done $(BENCH)/.done $(PEERS)/.done $(PI)/.done $(RELEASE)/.done $(OLDEST)/.done:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(WANTED)
+	$(if $(OURS),$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(OURS))
 	touch $@
 
 # Where it cannot be had, the comparison goes on without and says so.

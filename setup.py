@@ -64,7 +64,9 @@ MQTT = [*WATCH, "aiomqtt>=2.3"]
 # Bounds from above, here and elsewhere: hooks are used that these packages do not promise to keep
 # (tests/test_private_hooks.py).
 # Starlette 1.6: an upload that is refused half-way is let go at once.
+SIGN = ["cryptography>=42"]  # who signed a network; the shipped ones are known without
 WEB = [
+    *SIGN,
     "starlette>=1.6,<2",
     "uvicorn>=0.34,<1",
     "python-multipart>=0.0.20",
@@ -73,7 +75,8 @@ WEB = [
 ]
 COMPLETION = ["argcomplete>=3.5"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
-NODE = [*DICOM_OUT, "pynetdicom>=3.0,<4", *WATCH, *TABLES]
+NODE = [*DICOM_OUT, *SIGN, "pynetdicom>=3.0,<4", *WATCH, *TABLES]
+FUZZ = ["atheris>=3.0"]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.
 BROWSER = [
     "playwright>=1.49",
@@ -91,11 +94,13 @@ TEST = [
     *KERAS2,
     *ONNX,
     *RAY,
+    *SIGN,
     *MQTT,
     *WEB,
     *BROWSER,
     *COMPLETION,
     "pytest>=8",
+    "pytest-socket>=0.7",
     "pytest-xdist>=3.6",
     "trustme>=1.2",
     "tifffile>=2024.8",
@@ -116,7 +121,7 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["covidnet_lite", "covidnet_lite.*"]),
     package_data={
-        "covidnet_lite": ["py.typed", "models/*.tflite", "models/SHA256SUMS"],
+        "covidnet_lite": ["py.typed", "models/*.tflite", "models/*.sig", "models/*.pub", "models/SHA256SUMS"],
         "covidnet_lite.web": ["static/*"],
     },
     python_requires=">=3.10",
@@ -138,6 +143,7 @@ setup(
         "torch": TORCH,
         "training": TRAINING,
         "bench": BENCH,
+        "fuzz": FUZZ,
         "peers": PEERS,
         "watch": WATCH,
         "mqtt": MQTT,
@@ -145,6 +151,7 @@ setup(
         "web": WEB,
         "completion": COMPLETION,
         "node": NODE,
+        "sign": SIGN,
         "test": TEST,
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29", "ruff==0.17.6"],
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "import-linter==2.17"],

@@ -21,6 +21,7 @@ from .errors import (
     SettingsError,
     SiteError,
     UnforeseenError,
+    UnsignedNetworkWarning,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ __all__ = [
     "Site",
     "SiteError",
     "UnforeseenError",
+    "UnsignedNetworkWarning",
     "classify",
 ]
 

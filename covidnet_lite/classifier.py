@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,11 @@ import numpy.typing as npt
 from . import radiograph
 from .box import WHOLE, Box
 from .codes import Code
-from .errors import CovidNetLiteError, NotAChestRadiograph
+from .errors import CovidNetLiteError, ModelError, NotAChestRadiograph, UnsignedNetworkWarning
 from .evidence import heatmap
 from .evidence.place import Place, locate
 from .network import model as models
+from .network import trial
 from .network.guard import is_blank
 from .network.interpreter import Interpreter, available_cores
 from .network.lungs import inside, load_finder, view
@@ -87,6 +89,7 @@ class Classifier:
         edgetpu: str | None = None,
         read: Callable[..., Radiograph] | None = None,
         site: Site | str | os.PathLike[str] | None = None,
+        unsigned: Literal["warn", "refuse", "allow"] = "warn",
     ) -> None:
         """Loads a network.
 
@@ -102,9 +105,13 @@ class Classifier:
                 :meth:`covidnet_lite.readers.pool.Readers.read` does in a process of its own.
             site: the hospital, or the path of its file, by whose thresholds it answers (docs/site.md).
 
+            unsigned: what becomes of a network that no trusted key has signed: it is used with a warning, refused, or
+                used. It is run once in a process of its own before it is loaded into this one.
+
         Raises:
             SiteError: the site's file cannot be used, or was fitted for another network.
-            ModelError: the network is missing, damaged or contradicts its manifest.
+            ModelError: the network is missing, damaged, contradicts its manifest, is not signed where it must be, or
+                ends a process that runs it.
             BackendError: no runtime takes it, or there is no Edge TPU for one that needs it.
         """
         self.model = models.load(model, manifest)
@@ -112,6 +119,9 @@ class Classifier:
         manifest = self.model.manifest
         self.manifest = self.site.applied(manifest, self.model.sha256) if self.site else manifest
         self.heard: Callable[[Prediction], None] | None = None  # is told each prediction
+        if self.model.signed.by is None and not self.model.is_shipped:  # else only its manifest is another
+            _object_to(self.model, unsigned)
+            trial.survive(self.model, runtime, threads, edgetpu)
         self._runtime, self._threads, self._edgetpu = runtime, threads, edgetpu
         self._orphans: list[Interpreter] = []
         self._spares: list[Interpreter] = []  # of one thread, for classify_many
@@ -321,7 +331,18 @@ class Classifier:
             notes=film.notes if film else (),
             code=verdict.code,
             image=film.display if film else None,
+            signed_by=self.model.signed.by,
         )
+
+
+def _object_to(model: models.Model, unsigned: str) -> None:
+    objection = f"{model.path}: {model.signed.objection}"
+    if unsigned == "refuse":
+        raise ModelError(
+            f"{objection}; sign it (covidnet-lite models sign), or run it all the same with --allow-unsigned"
+        )
+    if unsigned == "warn":
+        warnings.warn(f"{objection}; whoever made it decides what it answers", UnsignedNetworkWarning, stacklevel=3)
 
 
 def _blank(code: Code) -> Verdict:

@@ -112,8 +112,16 @@ def run(args: argparse.Namespace) -> int:
     code, tally = OK, output.Tally()
     with silent_runtime() as err:
         classifier = Classifier(
-            args.model, args.runtime, args.threads, exact=args.exact, edgetpu=args.edgetpu, site=args.site
+            args.model,
+            args.runtime,
+            args.threads,
+            exact=args.exact,
+            edgetpu=args.edgetpu,
+            site=args.site,
+            unsigned="allow",  # said below, in the words of a command
         )
+        if classifier.model.signed.by is None:
+            print(f"covidnet-lite: warning: {classifier.model.path}: {classifier.model.signed.objection}", file=err)
         with _destination(args.output) as out:
             keep = bool(args.heatmap or args.dicom_out)
             writer = output.writer(args.format, out, classifier.labels, args.timings)

@@ -10,7 +10,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, classify_command, convert_command, exit_codes, inputs, limits, options, site_command
+from . import (
+    __version__,
+    classify_command,
+    convert_command,
+    exit_codes,
+    inputs,
+    limits,
+    models_command,
+    options,
+    site_command,
+)
 from .errors import BenchmarkError, CovidNetLiteError, OutputError
 from .exit_codes import OK, USAGE
 from .node import command as node
@@ -104,14 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     options.network(benchmark)
     benchmark.set_defaults(run=_benchmark)
 
-    models = commands.add_parser(
-        "models",
-        help="list the networks that come along",
-        description="Lists the networks that come with the package.",
-        examples=("covidnet-lite models", "covidnet-lite models --json"),
-    )
-    models.add_argument("--json", action="store_true", help="print JSON instead")
-    models.set_defaults(run=_models)
+    models_command.add(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -157,37 +160,6 @@ def _benchmark(args: argparse.Namespace) -> int:
         for text in benchmark.warnings(found):
             print(f"covidnet-lite: warning: {text}", file=sys.stderr)
     print(benchmark.row(found) if args.submit else benchmark.table(found))
-    return OK
-
-
-def _models(args: argparse.Namespace) -> int:
-    from .network import model
-
-    shipped = {name: model.load(name) for name in model.shipped()}
-    if args.json:
-        facts = [
-            {
-                "name": name,
-                "version": loaded.manifest.version,
-                "bytes": len(loaded.data),
-                "width": loaded.manifest.input.width,
-                "height": loaded.manifest.input.height,
-                "labels": list(loaded.manifest.labels),
-                "sha256": loaded.sha256,
-                "licence": loaded.manifest.licence,
-            }
-            for name, loaded in shipped.items()
-        ]
-        print(json.dumps(facts, indent=1))
-        return OK
-    for name, loaded in shipped.items():
-        spec = loaded.manifest.input
-        labels = ", ".join(loaded.manifest.labels)
-        print(f"{name}  {len(loaded.data) / 1e6:.2f} MB  {spec.width} x {spec.height}  {labels}")
-        print(f"  sha256 {loaded.sha256}")
-        print(f"  licence of the network: {loaded.manifest.licence}")
-        print(f"  model card: unzip -p {loaded.path} MODEL_CARD.md")
-    print("licence of the code: MIT")
     return OK
 
 

@@ -47,6 +47,10 @@ class SiteError(CovidNetLiteError):
     code = Code.UNUSABLE_SITE
 
 
+class UnsignedNetworkWarning(UserWarning):
+    """A network is used that nobody trusted has signed."""
+
+
 class BackendError(CovidNetLiteError):
     """No TFLite runtime is installed, or the one asked for cannot run the model."""
 

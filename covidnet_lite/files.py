@@ -88,6 +88,13 @@ def writing(path: str | Path) -> Iterator[IO[str]]:
             temporary.unlink()
 
 
+def own(variable: str, folder: str) -> Path:
+    """Our folder of this user's: in the one that an environment variable names, or in ``folder`` at home."""
+    home = os.path.expanduser("~")
+    base = os.environ.get(variable) or os.path.join(home if os.path.isabs(home) else os.sep, folder)
+    return Path(base) / "covidnet-lite"
+
+
 def _temporary() -> str:
     """A name that tells which process of which machine writes under it."""
     return f"{TEMPORARY}{_machine()}-{os.getpid()}-{secrets.token_hex(8)}"

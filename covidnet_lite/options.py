@@ -27,6 +27,15 @@ def network(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def unsigned(parser: argparse.ArgumentParser) -> None:
+    """Whether a service takes a network that nobody trusted has signed."""
+    parser.add_argument(
+        "--allow-unsigned",
+        action="store_true",
+        help="run a network that no trusted key has signed (see: covidnet-lite models)",
+    )
+
+
 def memory(parser: argparse.ArgumentParser) -> None:
     """How much reading one radiograph may take."""
     parser.add_argument(

@@ -172,18 +172,19 @@ class _Csv:
         self.rows.writerow(
             [
                 *("name", "status", "label", *labels, "labels", "extent", "extent_error", "place", "inside"),
-                *("distance", "total_ms", "code", "reason", "model", "sha256", "note", "heatmap"),
+                *("distance", "total_ms", "code", "reason", "model", "sha256", "signed_by", "note", "heatmap"),
             ]
         )
 
     def add(self, result: Result, heatmap: Path | None = None) -> None:
-        probabilities, distance, total, model, digest = {}, "", "", "", ""
+        probabilities, distance, total, model, digest, signer = {}, "", "", "", "", ""
         extent = error = place = inside = ""
         if isinstance(result, Prediction):
             extent = "" if result.extent is None else f"{result.extent:.4f}"
             error = "" if result.extent_error is None else f"{result.extent_error:.4f}"
             place, inside = (result.place.main, f"{result.place.inside:.4f}") if result.place else ("", "")
             probabilities, model, digest = result.probabilities, result.model, result.sha256
+            signer = result.signed_by or ""
             distance = "" if result.distance is None else f"{result.distance:.3f}"
             total = f"{sum(result.timings.values()):.3f}"
         shares = [f"{probabilities[label]:.6f}" if label in probabilities else "" for label in self.labels]
@@ -204,6 +205,7 @@ class _Csv:
                 cell(result.reason or ""),
                 cell(model),
                 digest,
+                cell(signer),
                 DISCLAIMER,
                 cell(str(heatmap or "")),
             ]

@@ -62,6 +62,7 @@ class Prediction:
         site: the hospital by whose thresholds it was answered, or ``None`` for the network's own.
         image: the radiograph in gray, reduced for a screen, where it was to be kept and came of the same decoding; not
             in JSON, and not in a pickle.
+        signed_by: whose trusted key signed the network, or ``None``.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Prediction:
     code: Code | None = None
     site: Site | None = None
     image: Image.Image | None = field(default=None, repr=False)
+    signed_by: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "image": None}
@@ -198,6 +200,7 @@ class Prediction:
             "timings_ms": {k: round(v, 3) for k, v in self.timings.items()},
             "model": self.model,
             "sha256": self.sha256,
+            "signed_by": self.signed_by,
             **({"site": self.site.to_dict()} if self.site else {}),
             **({"examination": self.examination.to_dict()} if self.examination else {}),
             **({"notes": list(self.notes), "note_codes": [n.code for n in self.notes]} if self.notes else {}),

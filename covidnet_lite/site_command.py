@@ -131,7 +131,7 @@ def run_fit(args: argparse.Namespace) -> int:
         args.output = args.output / "site.json"
     files.check_folder(args.output.parent)
     with silent_runtime() as err:
-        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu)
+        classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, unsigned="allow")
         folders = {where: _radiographs(where) for where in (args.normal, args.usual) if where}
         labelled = cases.read_cases(args.labelled) if args.labelled else []
         print(f"looking at {sum(map(len, folders.values())) + len(labelled)} radiographs ...", file=err, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from PIL import Image
 
 from benchmarks import pictures
 from covidnet_lite.evidence.extent import ExtentScale
-from covidnet_lite.network import model
+from covidnet_lite.network import model, signature, trial
 from covidnet_lite.network.manifest import seal
 from covidnet_lite.network.operating_point import OperatingPoint
 
@@ -43,12 +44,27 @@ PLACES = {
 }
 
 
+# Tests of services and of other people's programs, which may reach this machine. All others open no socket.
+LOCAL = ("benchmarks", "convert", "node", "training", "watch", "web", "test_no_header_text_leaves.py")
+LOCAL += ("test_examples.py", "test_screen_archive.py", "test_systemd_units.py", "test_unforeseen.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Pipes between processes are no network."""
+    config.option.allow_unix_socket = True
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nothing here reaches another machine, and the library proper opens no socket at all (pytest-socket)."""
     for item in items:
         for place, marker in PLACES.items():
             if item.path.is_relative_to(TESTS / place):
                 item.add_marker(marker)
+        part = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
+        local = part in LOCAL or item.get_closest_marker("local")
+        item.add_marker(pytest.mark.allow_hosts(["127.0.0.1", "::1"]) if local else pytest.mark.disable_socket)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -56,6 +72,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     fast = "training" in config.option.markexpr and config.option.markexpr.startswith("not (")
     heavy = any(collection_path == TESTS / place for place, marker in PLACES.items() if marker == "training")
     return True if fast and heavy else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A key that is trusted, and nothing else of this account: neither its keys nor which networks it has survived."""
+    folder = tmp_path_factory.mktemp("trust")
+    made = folder / "a-test.pem"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(signature.TRUSTED, str(folder))
+        patch.setenv(trial.CACHE, str(folder))
+        signature.make_key(made)
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +147,7 @@ def with_rules(folder: Path, network: str = "nano", **fields: Any) -> Path:
         graph = shipped.data[: min(entry.header_offset for entry in archive.infolist())]
     path = folder / f"{network}.tflite"
     path.write_bytes(seal(graph, replace(shipped.manifest, **fields)))
+    signature.sign(path.read_bytes(), path, Path(os.environ[signature.TRUSTED]) / "a-test.pem")
     return path
 
 

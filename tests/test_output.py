@@ -70,7 +70,7 @@ def test_csv_has_one_row_a_result_in_the_same_columns():
         "normal": "0.100000", "pneumonia": "0.200000", "covid": "0.700000", "labels": "covid",
         "extent": "", "extent_error": "", "place": "", "inside": "",
         "distance": "1.250", "total_ms": "3.500", "code": "", "reason": "",
-        "model": "tiny", "sha256": "ab" * 32, "note": DISCLAIMER, "heatmap": "",
+        "model": "tiny", "sha256": "ab" * 32, "signed_by": "", "note": DISCLAIMER, "heatmap": "",
     }  # fmt: skip
     assert (unsure["name"], unsure["label"], unsure["covid"], unsure["distance"]) == ('b, "é".png', "", "0.700000", "")
     assert (refused["status"], refused["covid"], refused["distance"]) == ("refused", "", "9.000")

@@ -175,6 +175,7 @@ def test_a_prediction_is_json_with_plain_rounded_numbers():
         "timings_ms": {"read": 1.235, "run": 4.0},
         "model": "tiny",
         "sha256": "ab" * 32,
+        "signed_by": None,
         "note": "Research use only; not a medical device.",
     }
 

@@ -90,7 +90,11 @@ def _group(prediction: Prediction, origin: Dataset) -> Any:
         sr.AlgorithmIdentification(
             name=dicom_origin.NAME,
             version=f"{__version__}, network {prediction.model}",
-            parameters=[f"network SHA-256 {prediction.sha256}", *_site(prediction)],
+            parameters=[
+                f"network SHA-256 {prediction.sha256}",
+                f"network signed by {prediction.signed_by}" if prediction.signed_by else "network not signed",
+                *_site(prediction),
+            ],
         )
     )
     for text in (_explanation(prediction), _examined(prediction), DISCLAIMER):

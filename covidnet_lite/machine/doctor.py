@@ -37,6 +37,7 @@ def facts(site: str | None = None) -> dict[str, Any]:
             {
                 "name": name,
                 "sha256": digest,
+                "signed": _signed(name),
                 "runtimes": {runtime: _try(name, runtime) for runtime in installed_runtimes()},
             }
             for name, digest in model.shipped().items()
@@ -61,7 +62,7 @@ def text(known: dict[str, Any]) -> str:
             lines.append(f"{name:<15}{told}")
             continue
         for network in told:
-            lines.append(f"{'model':<15}{network['name']}  sha256 {network['sha256']}")
+            lines.append(f"{'model':<15}{network['name']}  sha256 {network['sha256']}, {network['signed']}")
             lines += [f"{'':<15}{runtime}: {does}" for runtime, does in network["runtimes"].items()]
         if not installed_runtimes():
             lines.append(f"{'runtimes':<15}none; pip install ai-edge-litert")
@@ -77,6 +78,14 @@ def _site(path: str) -> str:
     return f"{site} for {site.network}" + (
         f", which is {here} of this package" if here else "; no network of this package"
     )
+
+
+def _signed(name: str) -> str:
+    try:
+        found = model.signed(model.load(name), anew=True)
+    except CovidNetLiteError as error:
+        return str(error)
+    return f"signed by {found.by}" if found.by else found.objection
 
 
 def _edge_tpu() -> str:

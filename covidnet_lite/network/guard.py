@@ -18,6 +18,8 @@ learned from the training radiographs turned and inverted.
 from __future__ import annotations
 
 import io
+import math
+import struct
 import zipfile
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,16 +116,43 @@ class Guard:
             ValueError: the bytes are not a guard's.
         """
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                residual, limit = (float(v) for v in arrays["limits"])
-                mean, directions, variance = (arrays[k].astype(np.float32) for k in ("mean", "directions", "variance"))
-                planes: tuple[Any, ...] = ()
-                if "wrong" in arrays:
-                    names = tuple(str(name) for name in arrays["wrong"])
-                    planes = (names, arrays["normals"].astype(np.float32), arrays["offsets"].astype(np.float32))
-        except (EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            arrays = _arrays(data)
+            residual, limit = (float(v) for v in arrays["limits"])
+            mean, directions, variance = (arrays[k].astype(np.float32) for k in ("mean", "directions", "variance"))
+            planes: tuple[Any, ...] = ()
+            if "wrong" in arrays:
+                names = tuple(str(name) for name in arrays["wrong"])
+                planes = (names, arrays["normals"].astype(np.float32), arrays["offsets"].astype(np.float32))
+        except (
+            *(EOFError, KeyError, TypeError, AttributeError, NotImplementedError, RuntimeError),
+            *(SyntaxError, OSError, OverflowError, struct.error, zipfile.BadZipFile),
+        ) as error:
             raise ValueError(f"no guard: {error}") from error
         return cls(mean, directions, variance, residual, limit, *planes)
+
+
+def _arrays(data: bytes) -> dict[str, Array]:
+    """The arrays of an ``.npz`` that packs nothing; each is as long as its header says before memory is taken for it.
+
+    Raises:
+        ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError: it is none.
+    """
+    arrays = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for info in archive.infolist():
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                raise ValueError(f"{info.filename} is packed, or claims to be longer than it is")
+            entry = io.BytesIO(archive.read(info))
+            if np.lib.format.read_magic(entry) != (1, 0):
+                raise ValueError(f"{info.filename} is of another format")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(entry)
+            values = entry.read()
+            if dtype.hasobject or fortran or min(shape, default=0) < 0:
+                raise ValueError(f"{info.filename} holds no plain numbers")
+            if math.prod(shape) * dtype.itemsize != len(values):
+                raise ValueError(f"{info.filename} is not as long as its shape {shape} says")
+            arrays[info.filename.removesuffix(".npy")] = np.frombuffer(values, dtype).reshape(shape)
+    return arrays
 
 
 def shape_of(embedding: Array) -> npt.NDArray[np.float32]:

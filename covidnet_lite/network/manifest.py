@@ -4,7 +4,8 @@ Everything needed to use a network properly travels inside its one file: a zip
 archive is appended to the flatbuffer (as the TFLite metadata standard does it;
 interpreters ignore it) with ``manifest.json``, ``labels.txt``, the guard's
 arrays and the network that finds the lungs. The archive's comment, the last 64 bytes of the file, is the SHA-256 of
-all bytes before it, so one flipped bit anywhere is noticed.
+all bytes before it, so one flipped bit anywhere is noticed. Anybody can seal a file;
+who made it is told by :mod:`covidnet_lite.network.signature`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,10 @@ from .operating_point import OperatingPoint
 # the file, and asks to be upgraded, instead of answering by other rules. All others stay of format 1.
 FORMAT, FORMAT_WITH_RULES = 1, 2
 SEAL = 64  # hex digits of a SHA-256
+DIRECTORY, LONGEST = 1 << 16, 1 << 20  # bytes of the archive's list of entries, and of manifest.json
+READ = ("manifest.json", "guard.npz", "lungs.tflite")  # the rest is for people and other programs
+# What zipfile and numpy raise about bytes that are not theirs.
+DAMAGED = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, KeyError, RuntimeError, OverflowError)
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes on every day
 
 
@@ -196,18 +201,29 @@ def unseal(data: bytes, name: str, known: bool = False) -> Manifest:
     if not known and hashlib.sha256(memoryview(data)[:-SEAL]).hexdigest().encode() != data[-SEAL:]:
         raise ModelError(f"{name}: damaged: its bytes do not match their own SHA-256; copy it again")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            held = archive.namelist()
-            guard = Guard.from_npz(archive.read("guard.npz")) if "guard.npz" in held else None
-            lungs = archive.read("lungs.tflite") if "lungs.tflite" in held else b""
-            return Manifest.from_json(archive.read("manifest.json"), guard, lungs)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-        KeyError,
-        ValueError,
-        ModelError,
-    ) as error:
+        entries = _entries(data)
+        if len(entries["manifest.json"]) > LONGEST:
+            raise ValueError(f"manifest.json has more than {LONGEST >> 20} MB")
+        guard = Guard.from_npz(entries["guard.npz"]) if "guard.npz" in entries else None
+        return Manifest.from_json(entries["manifest.json"], guard, entries.get("lungs.tflite", b""))
+    except (*DAMAGED, ModelError) as error:
         raise ModelError(f"{name}: its manifest cannot be read ({error}); convert it again") from error
+
+
+def _entries(data: bytes) -> dict[str, bytes]:
+    """What is read of the archive. :func:`seal` packs nothing, so no entry is longer than the file.
+
+    Raises:
+        One of ``DAMAGED``: the archive is none of ours.
+    """
+    (directory,) = struct.unpack_from("<L", data, len(data) - SEAL - 10)
+    if directory > DIRECTORY or data[-SEAL - 42 : -SEAL - 38] == b"PK\x06\x07":  # of more than 4 GB
+        raise ValueError("its list of entries is too long")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        found = {info.filename: info for info in archive.infolist() if info.filename in READ}
+        for info in found.values():
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                raise ValueError(f"{info.filename} is packed, or claims to be longer than it is")
+        if "manifest.json" not in found:
+            raise ValueError("there is no manifest.json")
+        return {name: archive.read(info) for name, info in found.items()}

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ModelError
 from ..spelling import suggestion
+from . import signature
 from .manifest import Manifest, is_sealed, unseal
+from .signature import NOBODY, Signed
 
-SHIPPED = Path(__file__).parent.parent / "models"
+SHIPPED = signature.SHIPPED
 DEFAULT = "base"
+LARGEST = 1 << 31  # bytes; a flatbuffer reaches no further
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,17 +27,24 @@ class Model:
         manifest: how to use it.
         sha256: of the file.
         path: where it came from.
+        signed: who signed the file.
     """
 
     data: bytes
     manifest: Manifest
     sha256: str
     path: Path
+    signed: Signed = NOBODY
 
     @property
     def name(self) -> str:
         """The network's name and version, as ``base 1``."""
         return f"{self.manifest.name} {self.manifest.version}".strip()
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether its file is, to the byte, one that came with the package."""
+        return self.sha256 in shipped().values()
 
 
 def shipped() -> dict[str, str]:
@@ -60,7 +70,22 @@ def load(model: str | os.PathLike[str] = DEFAULT, manifest: Manifest | None = No
     name = os.fspath(model)
     pinned = shipped().get(name)
     path = SHIPPED / f"{name}.tflite" if pinned else Path(name)
-    return verify(_read(path, name), path, manifest, pinned)
+    found = verify(_read(path, name), path, manifest, pinned)
+    return replace(
+        found, signed=signed(found) if manifest is None else Signed(objection="is used with another manifest")
+    )
+
+
+def signed(model: Model, anew: bool = False) -> Signed:
+    """Who signed a network. A copy of a shipped one is known by its hash, unless all is to be checked ``anew``.
+
+    Raises:
+        ModelError: a trusted key cannot be read.
+    """
+    ours = next((name for name, digest in shipped().items() if digest == model.sha256), None)
+    if ours and not anew:
+        return Signed(signature.OURS, "")
+    return signature.check(model.data, SHIPPED / f"{ours}.tflite" if ours else model.path)
 
 
 def verify(data: bytes, path: Path, manifest: Manifest | None = None, pinned: str | None = None) -> Model:
@@ -80,7 +105,10 @@ def _read(path: Path, name: str) -> bytes:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ModelError(f"{name}: is no regular file")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > LARGEST:
+                raise ModelError(f"{name}: is larger than any TFLite file; give one made by convert/quantize.py")
+            return file.read()
     except ValueError:  # a NUL byte
         raise ModelError(f"{name!r}: is no path") from None
     except FileNotFoundError:

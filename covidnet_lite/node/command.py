@@ -26,6 +26,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--ae-title", metavar="AE", help="our own AE title (default: COVIDNET)")
     parser.add_argument("--host", metavar="ADDRESS", help="the address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, metavar="N", help="the port to listen on (default: 11112; 0: any)")
+    parser.add_argument("--allow-unsigned", action="store_true", help="run a network that no trusted key has signed")
     parser.add_argument(
         "--site",
         type=Path,
@@ -64,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         tables["queue"] = str(args.queue.absolute())
     if args.site:
         tables["network"] = {**tables.get("network", {}), "site": str(args.site.absolute())}
+    if args.allow_unsigned:
+        tables["network"] = {**tables.get("network", {}), "allow_unsigned": True}
     if args.pacs:
         tables["pacs"] = {**tables.get("pacs", {}), **settings.pacs(args.pacs)}
     told = settings.build(tables, args.settings.absolute().parent if args.settings else Path.cwd())

@@ -34,7 +34,12 @@ class Node:
         self._settings, self._stop = settings, threading.Event()
         self._readers = Readers()
         self._classifier = Classifier(
-            network.model, network.runtime or None, network.threads or None, read=self._readers.read, site=network.site
+            network.model,
+            network.runtime or None,
+            network.threads or None,
+            read=self._readers.read,
+            site=network.site,
+            unsigned="allow" if network.allow_unsigned else "refuse",
         )
         if drift := following(self._classifier.site, _log_drift):
             self._classifier.heard = drift.add

@@ -114,13 +114,16 @@ class Limits:
 class Net:
     """The network that classifies, as for ``covidnet_lite.Classifier``; no runtime, no threads: its own choice.
 
-    ``site`` is the file of the hospital by whose thresholds it answers.
+    Attributes:
+        site: the file of the hospital by whose thresholds it answers.
+        allow_unsigned: take one that no trusted key has signed.
     """
 
     model: str = DEFAULT
     runtime: str = ""
     threads: CountOrNone = 0
     site: File | None = None
+    allow_unsigned: bool = False
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def add(commands: Any) -> None:
     options.threads(watch)
     options.network(watch)
     options.site(watch)
+    options.unsigned(watch)
     watch.set_defaults(run=run)
 
 
@@ -114,7 +115,13 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
         err = stack.enter_context(silent_runtime())
         reading = stack.enter_context(Readers())
         classifier = Classifier(
-            args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read, site=args.site
+            args.model,
+            args.runtime,
+            args.threads,
+            edgetpu=args.edgetpu,
+            read=reading.read,
+            site=args.site,
+            unsigned="allow" if args.allow_unsigned else "refuse",
         )
 
         def say(text: str) -> None:

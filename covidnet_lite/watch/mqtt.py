@@ -30,19 +30,8 @@ USER, PASSWORD = "COVIDNET_LITE_MQTT_USER", "COVIDNET_LITE_MQTT_PASSWORD"  # env
 TOPIC = "covidnet-lite"
 PUBLISHED = (
     *("name", "status", "label", "labels", "code", "reason", "reference", "probabilities", "extent", "extent_error"),
-    *(
-        "place",
-        "track_record",
-        "distance",
-        "view",
-        "timings_ms",
-        "model",
-        "sha256",
-        "site",
-        "notes",
-        "note_codes",
-        "note",
-    ),
+    *("place", "track_record", "distance", "view", "timings_ms", "model", "sha256", "signed_by", "site", "notes"),
+    *("note_codes", "note"),
 )
 NUMBERS = ("probabilities", "extent", "extent_error", "place")
 ONLINE, OFFLINE = "online", "offline"

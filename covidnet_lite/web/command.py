@@ -70,6 +70,7 @@ def add(commands: Any) -> None:
     options.threads(serve)
     options.network(serve)
     options.site(serve)
+    options.unsigned(serve)
     serve.set_defaults(run=run)
 
 
@@ -99,7 +100,13 @@ def run(args: argparse.Namespace) -> int:
     with Readers(within=settings.seconds) as reading:
         with silent_runtime():
             classifier = Classifier(
-                args.model, args.runtime, args.threads, edgetpu=args.edgetpu, read=reading.read, site=args.site
+                args.model,
+                args.runtime,
+                args.threads,
+                edgetpu=args.edgetpu,
+                read=reading.read,
+                site=args.site,
+                unsigned="allow" if args.allow_unsigned else "refuse",
             )
             reading.start()
             _warm_up(classifier)

@@ -17,7 +17,7 @@ from tflites import as_compiled
 from convert.tflite_file.flatbuffer import portable
 from covidnet_lite import Classifier
 from covidnet_lite.errors import BackendError
-from covidnet_lite.network import edgetpu, model
+from covidnet_lite.network import edgetpu, model, signature
 from covidnet_lite.network.input_spec import InputSpec
 from covidnet_lite.network.interpreter import Interpreter, installed_runtimes
 from covidnet_lite.network.manifest import Manifest, seal
@@ -26,11 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compiled(key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped network, as the compiler would leave it."""
     base = model.load("base")
     path = tmp_path_factory.mktemp("compiled") / "base_edgetpu.tflite"
     path.write_bytes(seal(as_compiled(base.data), base.manifest))
+    signature.sign(path.read_bytes(), path, key)
     return path
 
 

@@ -1,0 +1,151 @@
+"""Fuzzing led by coverage: python benchmarks/fuzz_coverage.py TARGET [FOLDER] [options of libFuzzer].
+
+    python benchmarks/fuzz_coverage.py manifest build/fuzz/manifest -max_total_time=60
+
+Targets: ``picture``, ``dicom``, ``manifest``, ``sealed``, ``settings``, ``queue``, ``multipart``. The seeds are the
+made-up radiographs of ``benchmarks/fuzz.py`` and what this program writes; FOLDER keeps what opened new paths. An error
+of another family than the package's own ends it, and libFuzzer writes the input to a file: it belongs into
+``tests/fuzzed/TARGET``. Needs the extra ``fuzz`` (atheris: Linux and macOS).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["covidnet_lite", "pydicom", "python_multipart"]):
+    from benchmarks import fuzz
+    from covidnet_lite import radiograph
+    from covidnet_lite.errors import CovidNetLiteError
+    from covidnet_lite.network import manifest
+    from covidnet_lite.network.guard import fit_guard
+    from covidnet_lite.network.input_spec import InputSpec
+    from covidnet_lite.node import settings
+    from covidnet_lite.node.queue import Queue
+
+AT_LEAST = (240, 240)
+Target = Callable[[bytes], object]
+
+
+def read_radiograph(data: bytes) -> None:
+    """As ``classify`` reads a file."""
+    radiograph.read(data, AT_LEAST, "fuzzed")
+
+
+def read_manifest(data: bytes) -> None:
+    """A manifest in JSON."""
+    manifest.Manifest.from_json(data)
+
+
+def read_sealed(data: bytes) -> None:
+    """The archive at the end of a network whose seal fits."""
+    manifest.unseal(data, "fuzzed", known=True)
+
+
+def read_settings(data: bytes) -> None:
+    """A node's TOML file."""
+    with tempfile.NamedTemporaryFile(suffix=".toml") as file:
+        file.write(data)
+        file.flush()
+        settings.build(settings.read(Path(file.name)), Path("/"))
+
+
+def read_queue(data: bytes) -> None:
+    """A queue in which a kill or a stranger left files of any name."""
+    with tempfile.TemporaryDirectory() as folder:
+        parts = "received", "outgoing", "sent", "failed"
+        for i, name in enumerate(data.split(b"\n")[:8]):
+            with suppress(OSError, ValueError):
+                path = Path(folder) / parts[i % 4] / name.decode("utf-8", "replace").replace("/", "_")
+                path.parent.mkdir(exist_ok=True)
+                path.mkdir() if i % 3 == 1 else path.write_bytes(name)
+        queue = Queue(Path(folder), settings.Limits(free_mb=0))
+        try:
+            film = queue.next()
+            if film is not None:
+                queue.finish(queue.begin(film), {}, [b"x"])
+            for parcel in queue.parcels():
+                _ = parcel.story, [queue.mark_sent(path) for path in parcel.objects]
+                queue.close_parcel(parcel) if (parcel.folder / "film.json").is_file() else queue.reject(parcel, "no")
+            queue.forget()
+        finally:
+            queue.close()
+
+
+def read_multipart(data: bytes) -> None:
+    """The body of an upload, as ``serve`` takes it apart."""
+    from starlette.formparsers import MultiPartException, MultiPartParser
+
+    async def stream() -> object:
+        for at in range(0, len(data), 97):
+            yield data[at : at + 97]
+
+    from starlette.datastructures import Headers
+
+    head = Headers({"content-type": "multipart/form-data; boundary=b"})
+    with suppress(MultiPartException):
+        asyncio.run(MultiPartParser(head, stream(), max_files=4, max_fields=8).parse())  # type: ignore[arg-type]
+
+
+TARGETS: dict[str, Target] = {
+    "picture": read_radiograph,
+    "dicom": read_radiograph,
+    "manifest": read_manifest,
+    "sealed": read_sealed,
+    "settings": read_settings,
+    "queue": read_queue,
+    "multipart": read_multipart,
+}
+
+
+def seeds(target: str) -> dict[str, bytes]:
+    """Name -> a sound input."""
+    if target in ("picture", "dicom"):
+        return {n: d for n, d in fuzz.seeds().items() if n.startswith("DICOM") == (target == "dicom")}
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    guard = fit_guard(rng.normal(size=(30, 8)), rng.normal(size=(30, 8)))
+    own = manifest.Manifest("n", ("a", "b"), InputSpec(8, 8), {"logits": 0, "embedding": 1}, guard=guard)
+    toml = b'queue = "q"\nport = 0\n[pacs]\nae_title = "X"\nhost = "h"\nport = 1\n[limits]\nfilms = 3\n'
+    name = b"0123456789abcdef0123456789abcdef"
+    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.png"\r\n\r\n\x89PNG\r\n--b--\r\n'
+    return {
+        "manifest": {"json": own.to_json().encode()},
+        "sealed": {"sealed": manifest.seal(b"x" * 99, own)},
+        "settings": {"toml": toml},
+        "queue": {"names": name + b".0.dcm\n" + name + b"\n" + name + b".json\n.covidnet-lite-1\n"},
+        "multipart": {"body": body},
+    }[target]
+
+
+def main() -> None:
+    """Fuzzes one target."""
+    if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
+        sys.exit(f"{__doc__}\nname one of {', '.join(TARGETS)}")
+    target, options = sys.argv[1], sys.argv[2:]
+    run = TARGETS[target]
+    logging.disable()
+    warnings.simplefilter("ignore")
+
+    def once(data: bytes) -> None:
+        with suppress(CovidNetLiteError):
+            run(data)
+
+    folder = Path(tempfile.mkdtemp(prefix="seeds-"))
+    for i, data in enumerate(seeds(target).values()):
+        (folder / str(i)).write_bytes(data)
+    atheris.Setup([sys.argv[0], *options, str(folder)], once)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
