@@ -115,6 +115,7 @@ def _try() -> None:
         if spec.lungs:
             from PIL import Image
 
+            lungs.load_finder(spec, network.runtime, str(model.path))
             lungs.find(Image.fromarray(grain), spec.lungs, network.runtime)
     except CovidNetLiteError as error:
         answer = (type(error).__name__, str(error))

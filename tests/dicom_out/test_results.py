@@ -142,8 +142,8 @@ def test_every_report_tells_the_source_the_algorithm_and_the_purpose(
 def test_a_report_names_the_site_and_another_site_gives_other_instances(answered: Prediction, film: Path) -> None:
     made = [dicom_results.make(replace(answered, site=at), film)[0] for at in (None, site(), site(positive_from=0.9))]
     parameters = [said(report)["Algorithm Parameters"] for report in made]
-    assert parameters[0] == [f"network SHA-256 {answered.sha256}"]
-    assert parameters[1][1] == f"thresholds of site St. Elsewhere, fitted 2026-11-30, SHA-256 {site().digest}"
+    assert parameters[0] == [f"network SHA-256 {answered.sha256}", "network signed by covidnet-lite"]
+    assert parameters[1][2] == f"thresholds of site St. Elsewhere, fitted 2026-11-30, SHA-256 {site().digest}"
     assert len({report.SOPInstanceUID for report in made}) == 3
 
 
