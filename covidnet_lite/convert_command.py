@@ -13,7 +13,17 @@ NAME = "convert"
 def add(commands: Any) -> None:
     """Adds the command to the list; its options stand in the converter's own parser, see :func:`main`."""
     text = "Turns a trained network into an int8 .tflite."
-    commands.add_parser(NAME, help="turn a trained network into an int8 .tflite", description=text, add_help=False)
+    examples = (
+        "covidnet-lite convert mine.keras --calibration IMAGES --labels a,b,c --input-range -1 1",
+        "covidnet-lite convert --help",
+    )
+    commands.add_parser(
+        NAME,
+        help="turn a trained network into an int8 .tflite",
+        description=text,
+        examples=examples,
+        add_help=False,
+    )
 
 
 def main(argv: Sequence[str]) -> int:
