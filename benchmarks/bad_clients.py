@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -187,9 +188,8 @@ def serve(seconds: float) -> Outcome:
 
 def node(seconds: float) -> Outcome:
     """The DICOM node: a good client sends one film after the other, each in an association of its own."""
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
     from pynetdicom import AE
-    from pynetdicom.sop_class import ComputedRadiographyImageStorage
 
     from benchmarks.node import NodeProcess
     from benchmarks.orthanc import free_port
@@ -207,7 +207,7 @@ def node(seconds: float) -> Outcome:
                 return False
             status = association.send_c_store(film).get("Status")
             association.release()
-            return status == 0
+            return bool(status == 0)
 
         try:
             process.start()
@@ -217,12 +217,13 @@ def node(seconds: float) -> Outcome:
             process.terminate()
 
 
-def _film() -> np.ndarray:
+def _film() -> np.ndarray[Any, Any]:
     x, y = np.mgrid[0:1:512j, 0:1:512j]
-    return (128 + 60 * np.cos(7 * y) * np.sin(9 * x) + np.random.default_rng(0).normal(0, 6, x.shape)).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0, 6, x.shape)
+    return np.asarray(128 + 60 * np.cos(7 * y) * np.sin(9 * x) + noise, np.uint8)
 
 
-def _dicom():
+def _dicom() -> Any:
     import pydicom
 
     pixels, data = _film(), pydicom.Dataset()
@@ -231,7 +232,8 @@ def _dicom():
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = pydicom.uid.ComputedRadiographyImageStorage
     data.Modality, data.BodyPartExamined, data.ViewPosition = "CR", "CHEST", "PA"
     data.StudyInstanceUID = data.SeriesInstanceUID = "1.2.3"
-    data.Rows, data.Columns, data.SamplesPerPixel, data.PhotometricInterpretation = *pixels.shape, 1, "MONOCHROME2"
+    data.Rows, data.Columns = pixels.shape
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.BitsAllocated = data.BitsStored = 8
     data.HighBit, data.PixelRepresentation, data.PixelData = 7, 0, pixels.tobytes()
     return data

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def measure(name: str, member: Member, folder: Path) -> dict[str, Any]:
     for key, make in (("TFLiteConverter", of_tensorflow), ("litert-quantizer", of_litert)):
         began = time.monotonic()
         with quiet():
-            told[key] = agreement(lambda make=make: make(model, samples), seen, expected)
+            told[key] = agreement(partial(make, model, samples), seen, expected)
         told[f"{key} seconds"] = round(time.monotonic() - began, 1)
     return told
 
@@ -90,7 +91,7 @@ def trained(name: str, member: Member, folder: Path) -> tuple[Any, Path]:
     if member.keras == 2:
         import tf_keras as keras
     else:
-        import keras  # type: ignore[no-redef]
+        import keras
     keras.utils.set_random_seed(2020)
     network = folder / f"{slug(name)}{member.suffix}"
     model = member.build(keras, member.shape, len(member.labels))
@@ -177,7 +178,8 @@ def ours(
     command = [str(network), "--labels", ",".join(member.labels), "--calibration", str(folder / f"calibration-{size}")]
     command += ["--data", str(folder / f"judged-{size}"), "--schemes", "int8,float32", "--write-best", "--force"]
     command += ["--preset", member.preset] if member.said else []
-    began, said = time.monotonic(), []
+    began = time.monotonic()
+    said: list[str] = []
     try:
         done = convert(quantize.options(quantize.build_parser().parse_args([*command, "-o", str(out)])), said.append)
     except Exception as error:  # whatever it is, the table tells it
@@ -255,12 +257,12 @@ def _stored(values: Array, details: Any) -> Array:
     if details["dtype"] == np.float32:
         return values
     scale, zero = details["quantization"]
-    return np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
+    return np.asarray(np.clip(np.rint(values / scale) + zero, -128, 127), np.int8)
 
 
 def _real(values: Array, details: Any) -> Array:
     if details["dtype"] == np.float32:
-        return values.copy()
+        return np.array(values)
     scale, zero = details["quantization"]
     return np.asarray((values.astype(np.float64) - zero) * scale)
 

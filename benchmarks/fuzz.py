@@ -39,7 +39,7 @@ def film(side: int = 160) -> np.ndarray[Any, np.dtype[np.uint8]]:
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     body = 200 - 150 * sum(np.exp(-(((x - c) / 0.25) ** 2 + (y / 0.6) ** 2)) for c in (-0.4, 0.4))
     grain = np.random.default_rng(0).normal(0, 4, (side, side))
-    return np.clip(body + grain, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(body + grain, 0, 255), np.uint8)
 
 
 def seeds() -> dict[str, bytes]:
@@ -98,15 +98,16 @@ def dicom_seeds(gray: np.ndarray[Any, Any], deep: np.ndarray[Any, Any]) -> dict[
         import imagecodecs
         import pydicom
         from pydicom.encaps import encapsulate
+        from pydicom.uid import UID
     except ImportError:
         return {}
 
-    def made(pixels: np.ndarray[Any, Any], syntax: str, frame: bytes | None, **fields: Any) -> bytes:
+    def made(pixels: np.ndarray[Any, Any], syntax: str, frame: bytes | bytearray | None, **fields: Any) -> bytes:
         data = pydicom.Dataset()
         data.file_meta = pydicom.dataset.FileMetaDataset()
-        data.file_meta.TransferSyntaxUID = syntax
-        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = "1.2.3"
+        data.file_meta.TransferSyntaxUID = UID(syntax)
+        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1")
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = UID("1.2.3")
         data.Modality, data.BodyPartExamined, data.ViewPosition = "CR", "CHEST", "PA"
         data.Rows, data.Columns = pixels.shape[:2]
         data.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
@@ -118,7 +119,7 @@ def dicom_seeds(gray: np.ndarray[Any, Any], deep: np.ndarray[Any, Any]) -> dict[
         data.WindowCenter, data.WindowWidth = 20000, 40000
         for name, value in fields.items():
             setattr(data, name, value)
-        data.PixelData = pixels.tobytes() if frame is None else encapsulate([frame])
+        data.PixelData = pixels.tobytes() if frame is None else encapsulate([bytes(frame)])
         if frame is not None:
             data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
         buffer = io.BytesIO()
@@ -127,7 +128,7 @@ def dicom_seeds(gray: np.ndarray[Any, Any], deep: np.ndarray[Any, Any]) -> dict[
 
     colour, prefix = np.stack([gray] * 3, -1), "1.2.840.10008.1.2"
     item = pydicom.Dataset()
-    item.LUTDescriptor, item.LUTData = [256, 0, 16], np.arange(0, 65536, 256, np.uint16).tobytes()
+    item.LUTDescriptor, item.LUTData = [256, 0, 16], np.arange(0, 65536, 256, dtype=np.uint16).tobytes()
     item["LUTData"].VR = "OW"
     coded = pydicom.Dataset()
     coded.CodeValue, coded.CodingSchemeDesignator, coded.CodeMeaning = "51185008", "SCT", "Chest"
@@ -146,7 +147,7 @@ def dicom_seeds(gray: np.ndarray[Any, Any], deep: np.ndarray[Any, Any]) -> dict[
         ),
     }
     plain = pydicom.dcmread(io.BytesIO(found["DICOM 8"]))
-    plain.file_meta.TransferSyntaxUID = f"{prefix}.1.99"
+    plain.file_meta.TransferSyntaxUID = UID(f"{prefix}.1.99")
     buffer = io.BytesIO()
     plain.save_as(buffer, enforce_file_format=True)
     found["DICOM deflated"] = buffer.getvalue()

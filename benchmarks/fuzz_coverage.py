@@ -23,10 +23,10 @@ import atheris
 
 with atheris.instrument_imports(include=["covidnet_lite", "pydicom", "python_multipart"]):
     from benchmarks import fuzz
+    from convert.judge.guard import fit_guard
     from covidnet_lite import radiograph
     from covidnet_lite.errors import CovidNetLiteError
     from covidnet_lite.network import manifest
-    from covidnet_lite.network.guard import fit_guard
     from covidnet_lite.network.input_spec import InputSpec
     from covidnet_lite.node import settings
     from covidnet_lite.node.queue import Queue
@@ -73,7 +73,9 @@ def read_queue(data: bytes) -> None:
             if film is not None:
                 queue.finish(queue.begin(film), {}, [b"x"])
             for parcel in queue.parcels():
-                _ = parcel.story, [queue.mark_sent(path) for path in parcel.objects]
+                _ = parcel.story
+                for path in parcel.objects:
+                    queue.mark_sent(path)
                 queue.close_parcel(parcel) if (parcel.folder / "film.json").is_file() else queue.reject(parcel, "no")
             queue.forget()
         finally:

@@ -20,6 +20,9 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 import covidnet_lite
 from covidnet_lite.errors import ModelError
 from covidnet_lite.network import model, trial
@@ -104,11 +107,8 @@ def main() -> int:
     return 1 if taken else 0
 
 
-def noise() -> object:
-    """A picture of noise."""
-    import numpy as np
-    from PIL import Image
-
+def noise() -> Image.Image:
+    """An image of noise."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256), np.uint8))
 
 

@@ -10,14 +10,14 @@ import pydicom
 from pydicom.uid import generate_uid
 
 from benchmarks.orthanc import program
-from covidnet_lite.dicom_in import pixels
+from covidnet_lite.image_in.reduction import reduce
 
 
 def films(source: Path, folder: Path, count: int, side: int = 300) -> dict[Path, str]:
     """Copies of a film, ``side`` pixels at least, each of a study of its own: path -> SOP Instance UID."""
     folder.mkdir(parents=True, exist_ok=True)
     data = pydicom.dcmread(source)
-    small = pixels.reduce(data.pixel_array, (side, side))
+    small = reduce(data.pixel_array, (side, side))
     data.Rows, data.Columns = small.shape
     data.PixelData = small.tobytes()
     made = {}

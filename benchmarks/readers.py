@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def dicom(path: Path, side: int) -> Path:
     data.file_meta = pydicom.dataset.FileMetaDataset()
     data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = pydicom.uid.ComputedRadiographyImageStorage
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = "1.2.3"
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = pydicom.uid.UID("1.2.3")
     data.Modality, data.BodyPartExamined, data.ViewPosition = "CR", "CHEST", "PA"
     data.Rows, data.Columns, data.SamplesPerPixel, data.PhotometricInterpretation = side, side, 1, "MONOCHROME2"
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 13, 12, 0
@@ -58,11 +59,12 @@ def in_pairs(
     readers: Readers, source: Source, at_least: tuple[int, int], rounds: int
 ) -> tuple[list[float], list[float]]:
     """Milliseconds of each round: in a reader, and here; who comes first changes."""
-    there, here = [], []
+    there: list[float] = []
+    here: list[float] = []
     for number in range(WARM_UP + rounds):
         runs = [(there, readers.read), (here, radiograph.read)]
         for times, read in runs if number % 2 else reversed(runs):
-            times.append(milliseconds(lambda read=read: read(source, at_least)))
+            times.append(milliseconds(partial(read, source, at_least)))
     return there[WARM_UP:], here[WARM_UP:]
 
 

@@ -61,7 +61,7 @@ def on_screen(url: str, film: Path, rounds: int) -> float:
         for _ in range(rounds):
             page.set_input_files("#files", str(film))
             told = page.wait_for_selector("#fact-list dd:has-text('after it was opened')")
-            taken.append(float(re.sub(r"\D.*", "", told.inner_text())))
+            taken.append(float(re.sub(r"\D.*", "", told.inner_text() if told else "")))
             page.click("#clear")
         browser.close()
     return statistics.median(taken)

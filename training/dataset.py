@@ -129,7 +129,7 @@ def case_weights(cases: Sequence[Case], balance: float, source_weights: dict[str
     for cell, n in cells.items():
         total[cell[0]] += raw[cell] * n
     weights = np.array([raw[c.label, c.source] / total[c.label] for c in cases], np.float64)
-    return (weights / weights.mean()).astype(np.float32)
+    return np.asarray(weights / weights.mean(), np.float32)
 
 
 def single_source_labels(cases: Sequence[Case], labels: Sequence[str]) -> dict[str, str]:
@@ -226,7 +226,8 @@ def network_inputs(
     images: Sequence[Image.Image], spec: InputSpec, views: Sequence[Box] | None = None
 ) -> npt.NDArray[np.float32]:
     """``(n, height, width, channels)`` float32, unchanged by chance; ``views``, where they are known already."""
-    pixels = [fit(image, spec, view) for image, view in zip(images, views or [None] * len(images))]
+    known: Sequence[Box | None] = views or [None] * len(images)
+    pixels = [fit(image, spec, view) for image, view in zip(images, known)]
     return normalise(np.stack(pixels), spec)
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -102,7 +102,7 @@ def run(
     mark = fingerprint(cases, recipe)
     files.write_all({folder / f"{recipe.name}.made_from": mark, folder / f"{recipe.name}.toml": text})
     write_manifest(folder / "manifest.csv", cases)  # so that what was held out stays held out
-    say = (lambda _: None) if quiet else (lambda line: print(line, flush=True))
+    say: Callable[[str], None] = (lambda _: None) if quiet else (lambda line: print(line, flush=True))
     begin, *more = (checkpoint.load(Path(p), start[0], recipe.labels) if p else None for p in _networks(recipe))
     trained = [_float_stage(recipe, recipe.seed + i, splits, spec, folder, say) for i in range(recipe.seeds)]
     teachers = [*trained, *more]

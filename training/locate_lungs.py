@@ -164,7 +164,7 @@ def show(films: Sequence[Pixels], boxes: Boxes, count: int, rng: np.random.Gener
         ``(count, height, width)`` uint8 as the network sees them, and ``(count, 4)``.
     """
     pixels, where = [], []
-    for i in np.resize(rng.permutation(len(films)), count):
+    for i in np.resize(rng.permutation(len(films)), count).tolist():
         strength = replace(STRENGTH, scale=rng.uniform(*SCALE))
         window = anywhere(boxes[i], rng) if rng.random() < ANYWHERE else WHOLE
         view, matrix = variant(films[i], window, VIEW, rng, strength, equalised=False)

@@ -98,7 +98,7 @@ def movement(versions: Sequence[Films], finder: bytes) -> dict[str, npt.NDArray[
     sizes = np.array([films["as read"].size * 2 for films in versions])
     boxes["mirrored"] = boxes["mirrored"][:, [2, 1, 0, 3]]
     boxes["mirrored"][:, [0, 2]] = 1 - boxes["mirrored"][:, [0, 2]]
-    boxes["a third of a pixel on"] = boxes["a third of a pixel on"] + THIRD / sizes
+    boxes["a third of a pixel on"] = np.asarray(boxes["a third of a pixel on"] + THIRD / sizes, start.dtype)
     return {way: 100 * np.abs(found - start).max(axis=1) for way, found in boxes.items()}
 
 

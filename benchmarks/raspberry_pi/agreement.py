@@ -79,7 +79,9 @@ def compare(ours: Answers, theirs: Answers, slack: float = 0.0) -> Agreement:
     Args:
         slack: how far confidences may be apart for an answer on the other side of the threshold to be borderline.
     """
-    apart, borderline, drifts = [], [], [0.0]
+    apart: list[str] = []
+    borderline: list[str] = []
+    drifts = [0.0]
     for key in sorted({*ours.told, *theirs.told}):
         a, b = ours.told.get(key), theirs.told.get(key)
         if a is None or b is None:

@@ -83,4 +83,5 @@ def _soft(inside: Plane, steepness: float) -> Plane:
 def _grain(rng: np.random.Generator, height: int, width: int) -> Plane:
     """Quantum noise over vessels: fine and coarse."""
     coarse = Image.fromarray(rng.normal(0, 9, (height // 24, width // 24)).astype(np.float32))
-    return rng.normal(0, 3, (height, width)) + np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    return np.asarray(rng.normal(0, 3, (height, width)) + smooth)

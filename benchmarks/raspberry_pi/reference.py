@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from .systems import ROOT, EmulationError
 
@@ -52,7 +53,8 @@ def read(path: Path = PATH) -> list[Row]:
         return []
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return [Row(**{**row, "instructions": int(row["instructions"])}) for row in csv.DictReader(file)]
+            rows: list[dict[str, Any]] = list(csv.DictReader(file))
+            return [Row(**{**row, "instructions": int(row["instructions"])}) for row in rows]
     except (KeyError, TypeError, ValueError) as error:
         raise EmulationError(f"{path}: is no table of counts ({error}); check it out again") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 from .. import limits
 from ..codes import Code
@@ -33,7 +33,7 @@ def inflated(file: IO[bytes], name: str) -> IO[bytes]:
         if end <= len(head):
             return file
     file.seek(BEGINNING)
-    group = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
+    group = read_dataset(cast(BinaryIO, file), False, True, stop_when=lambda tag, *_: tag.group != 2)
     start = file.tell()
     if str(group.get("TransferSyntaxUID")) != SYNTAX.decode():
         file.seek(0)

@@ -227,7 +227,7 @@ def _by_pydicom(data: Dataset) -> Values:
     from pydicom.pixels import get_decoder
 
     decoder = get_decoder(data.file_meta.TransferSyntaxUID)
-    return np.asarray(decoder.as_array(data, index=0, correct_unused_bits=False)[0])
+    return np.asarray(decoder.as_array(data, index=0, correct_unused_bits=False)[0])  # type: ignore[arg-type]
 
 
 def _taken(words: Values, layout: Bits) -> Values:

@@ -50,7 +50,7 @@ class _Visitor:
         return str(self.address[0])
 
 
-class DoorServer(AssociationServer):  # type: ignore[misc]
+class DoorServer(AssociationServer):
     """Talks to known addresses only; no slow handshake and no flood of connections holds up others."""
 
     request_queue_size = 64  # connections not yet looked at
@@ -67,9 +67,9 @@ class DoorServer(AssociationServer):  # type: ignore[misc]
         while not self._over.is_set():
             silent = [visitor.client for visitor in self._visitors if not visitor.begun]
             wait = poll_interval if len(silent) == len(self._visitors) else GLANCE
-            ready, _, _ = select.select([self.socket, *silent], [], [], wait)
+            ready, _, _ = select.select([self.socket, *silent], [], [], wait)  # type: ignore[type-var]
             if self.socket in ready:
-                self._handle_request_noblock()
+                self._handle_request_noblock()  # type: ignore[attr-defined]  # of socketserver
             for visitor in list(self._visitors):
                 try:
                     self._look_at(visitor)
@@ -89,7 +89,7 @@ class DoorServer(AssociationServer):  # type: ignore[misc]
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accepts, without any handshake."""
-        client, address = self.socket.accept()
+        client, address = self.socket.accept()  # type: ignore[union-attr]
         client.setblocking(False)  # with a time-out, even a glance would wait for it
         return client, address
 

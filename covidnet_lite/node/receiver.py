@@ -14,7 +14,7 @@ from pydicom import uid
 from pydicom.filewriter import write_file_meta_info
 from pydicom.pixels import get_decoder
 from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import (
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     SecondaryCaptureImageStorage,
@@ -79,7 +79,7 @@ class Receiver:
             entity.add_supported_context(kind, transfer_syntaxes())
         context = tls.receiving(settings.tls) if settings.tls else None
         try:
-            self._server = entity.make_server(
+            self._server: Any = entity.make_server(
                 (settings.host, settings.port),
                 ssl_context=context,
                 evt_handlers=[
@@ -135,7 +135,7 @@ class Receiver:
         meta.SourceApplicationEntityTitle = event.assoc.requestor.ae_title
         head = BytesIO()
         head.write(b"\0" * 128 + b"DICM")
-        write_file_meta_info(head, meta)
+        write_file_meta_info(head, meta)  # type: ignore[arg-type]  # takes any file
         data = head.getvalue() + event.encoded_dataset(include_meta=False)  # as it came: damage is found later
         try:
             new = self._queue.add(str(request.AffectedSOPInstanceUID), data)
@@ -148,7 +148,7 @@ class Receiver:
         return SUCCESS
 
 
-class _Entity(AE):  # type: ignore[misc]
+class _Entity(AE):
     """Counts associations that take a place, and not connections that have not asked for one."""
 
     @property

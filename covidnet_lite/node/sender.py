@@ -11,7 +11,10 @@ from typing import Any
 
 from pydicom import uid
 from pynetdicom import AE, build_context
-from pynetdicom.sop_class import ComprehensiveSRStorage, SecondaryCaptureImageStorage
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
+    ComprehensiveSRStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from ..errors import OutputError
 from ..output import printable
@@ -23,7 +26,7 @@ from .settings import Settings
 log = logging.getLogger(__name__)
 
 RESULTS = (ComprehensiveSRStorage, SecondaryCaptureImageStorage)
-SYNTAXES = [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian]
+SYNTAXES: list[str | uid.UID] = [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian]
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # seconds
 LINGER = 2.0  # seconds an association is kept with nothing to send
 

@@ -68,7 +68,7 @@ def whole(cases: Sequence[Case], labels: Sequence[str], batch_size: int) -> dict
     """For data of which the recipe says nothing: each label is a class, and batches hold as many of each."""
     each = max(1, batch_size // len(labels))
     sources = {case.source: None for case in cases}
-    means = {label: (label,) for label in labels}
+    means: dict[str, tuple[str, ...]] = {label: (label,) for label in labels}
     shared = Source(means, dict.fromkeys(labels, each), hospital="all")
     return dict.fromkeys(sources, shared)
 

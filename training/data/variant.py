@@ -57,12 +57,12 @@ def variant(
         ``(side, side)`` uint8, and the matrix from its places to those of the radiograph.
     """
     matrix = place(image.shape, box, side, rng, strength)
-    fill = int(rng.choice([0, 0, rng.integers(256)]))
+    fill = int(rng.choice([0, 0, int(rng.integers(256))]))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     step = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))  # pixels of the radiograph for one of the variant
     if step > 1.5:  # a bilinear look-up would skip pixels
-        image = cv2.GaussianBlur(image, (0, 0), 0.4 * step)
-    pixels = cv2.warpAffine(image, matrix, (side, side), flags=flags, borderValue=fill)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 * step), np.uint8)
+    pixels = np.asarray(cv2.warpAffine(image, matrix, (side, side), flags=flags, borderValue=fill), np.uint8)
     for name, change in CHANGES.items():
         if rng.random() < getattr(strength, name):
             pixels = change(pixels, rng, strength.scale)
@@ -106,7 +106,7 @@ def coverage(
     inside = np.zeros((n, n), bool)
     for left, top, right, bottom in boxes:
         inside |= (x >= left) & (x < right) & (y >= top) & (y < bottom)
-    return inside.reshape(cells, points, cells, points).mean((1, 3), dtype=np.float32)
+    return np.asarray(inside.reshape(cells, points, cells, points).mean((1, 3), dtype=np.float32))
 
 
 def equalise(pixels: Pixels) -> Pixels:
@@ -157,7 +157,7 @@ def illumination(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
     """A smooth field over the picture, as scatter and grids leave; a table cannot undo it."""
     side = pixels.shape[0]
     field = cv2.resize(rng.normal(0, rng.uniform(4, 22) * scale, (3, 3)), (side, side), interpolation=cv2.INTER_CUBIC)
-    return np.clip(pixels + field, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(pixels + field, 0, 255), np.uint8)
 
 
 def noise(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
@@ -168,7 +168,7 @@ def noise(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
     specks = cv2.resize(specks, (side, side), interpolation=cv2.INTER_NEAREST)
     if rng.random() < 0.5:
         specks = specks * (pixels / np.float32(128))
-    return np.clip(pixels + specks, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(pixels + specks, 0, 255), np.uint8)
 
 
 def compression(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
@@ -179,8 +179,9 @@ def compression(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
 
 def border(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
     """A frame of one grey level on some sides, as collimators and scanners leave."""
-    out, side = pixels.copy(), pixels.shape[0]
-    fill = int(rng.choice([0, 0, 255, rng.integers(256)]))
+    out: Pixels = pixels.copy()
+    side = pixels.shape[0]
+    fill = int(rng.choice([0, 0, 255, int(rng.integers(256))]))
     left, top, right, bottom = np.rint(rng.uniform(0, 0.08, 4) * (rng.random(4) < 0.6) * scale * side).astype(int)
     out[:top], out[side - bottom :], out[:, :left], out[:, side - right :] = fill, fill, fill, fill
     return out
@@ -188,14 +189,15 @@ def border(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
 
 def corners(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
     """Blots out places where letters sit, or writes other letters there."""
-    out, side = pixels.copy(), pixels.shape[0]
+    out: Pixels = pixels.copy()
+    side = pixels.shape[0]
     for x, y in ((0, 0), (1, 0), (0, 1), (1, 1)):
         if rng.random() > 0.4:
             continue
         w, h = np.rint(rng.uniform(0.06, 0.22, 2) * side * scale).astype(int)
         left, top = x * (side - w), y * (side - h)
         if rng.random() < 0.6:
-            out[top : top + h, left : left + w] = int(rng.choice([0, 255, rng.integers(256)]))
+            out[top : top + h, left : left + w] = int(rng.choice([0, 255, int(rng.integers(256))]))
         else:
             word = "".join(rng.choice(list("LRDIAPBC0123456789 -:"), rng.integers(1, 8)))
             size, level = float(rng.uniform(0.3, 0.9)), int(rng.integers(160, 256))

@@ -22,7 +22,7 @@ from covidnet_lite.errors import MissingExtraError, ModelError
 Weights = dict[str, npt.NDArray[Any]]
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization's legacy format
-_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
 def efficientnet_lite_weights(variant: int) -> Weights:
@@ -90,7 +90,7 @@ class _TensorUnpickler(pickle.Unpickler):
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _rebuild_tensor
         if module == "torch" and name in _DTYPES:
-            return name
+            return str(name)
         raise pickle.UnpicklingError(f"refuses {module}.{name}, which no state dict needs")
 
     def persistent_load(self, pid: Any) -> _Storage:
@@ -102,6 +102,6 @@ def _rebuild_tensor(storage: _Storage, offset: int, size: tuple[int, ...], strid
     # A closure, since the bytes are read only after the pickle.
     def tensor() -> npt.NDArray[Any]:
         strides = tuple(s * storage.dtype.itemsize for s in stride)
-        return np.lib.stride_tricks.as_strided(storage.data[offset:], size, strides).copy()
+        return np.array(np.lib.stride_tricks.as_strided(storage.data[offset:], size, strides))
 
     return tensor

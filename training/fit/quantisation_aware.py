@@ -75,7 +75,7 @@ def _fold(conv: layers.Layer, norm: layers.BatchNormalization) -> list[npt.NDArr
     return [kernel * (factor[:, None] if depthwise else factor), (bias - mean) * factor + beta]
 
 
-class Rounded(layers.Layer):
+class Rounded(layers.Layer):  # type: ignore[misc]  # Keras ships no types
     """Rounds activations to 256 levels between two learned ends."""
 
     # Ends move by factors, and faster than weights: exp(20 x) turns a step that is right for a
@@ -96,7 +96,7 @@ class Rounded(layers.Layer):
         return tf.quantization.fake_quant_with_min_max_vars(x, low, high)
 
 
-class RoundedConvolution(layers.Layer):
+class RoundedConvolution(layers.Layer):  # type: ignore[misc]
     """A convolution of another model with its kernel rounded to int8; the variables stay those of the other."""
 
     def __init__(self, conv: layers.Layer, **kwargs: Any) -> None:

@@ -70,7 +70,7 @@ def train(stage: Stage, folder: Path, log: Path, say: Callable[[str], Any] = pri
     if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint).assert_consumed()
 
-    @tf.function(jit_compile=False)  # XLA's convolutions on a CPU take ten times as long
+    @tf.function(jit_compile=False)  # type: ignore[untyped-decorator]  # XLA's convolutions on a CPU: ten times as long
     def step(*tensors: Any) -> dict[str, Any]:
         with tf.GradientTape() as tape:
             losses = stage.loss(*tensors)

@@ -28,9 +28,11 @@ def agreement(int8: Reading, floating: Reading, contrast: Contrast) -> dict[str,
         part, positive, scores = sides(int8, contrast)
         _, _, others = sides(floating, contrast)
         row["AUROC, int8 less float"] = auroc_less(positive, scores, others, part.patients)
-    if int8.local is not None and floating.local is not None and int8.local.shape == floating.local.shape:
-        row["map moves by"] = mean(np.abs(int8.local - floating.local).mean(axis=(1, 2)), patients)
+    maps = int8.local, floating.local
+    if maps[0] is not None and maps[1] is not None and maps[0].shape == maps[1].shape:
+        row["map moves by"] = mean(np.abs(maps[0] - maps[1]).mean(axis=(1, 2)), patients)
         if (boxed := has_boxes(int8)).any():
-            ours, theirs = (hits(one.of(boxed), one.local[boxed])[0].astype(float) for one in (int8, floating))
+            ours = hits(int8.of(boxed), maps[0][boxed])[0].astype(float)
+            theirs = hits(floating.of(boxed), maps[1][boxed])[0].astype(float)
             row["pointing, int8 less float"] = mean(ours - theirs, patients[boxed])
     return row

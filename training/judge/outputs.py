@@ -53,7 +53,7 @@ def kept(path: Path, make: Callable[[], Arrays]) -> Arrays:
             return {name: archive[name] for name in archive.files}
     made = make()
     buffer = io.BytesIO()
-    np.savez(buffer, **made)
+    np.savez(buffer, **made)  # type: ignore[arg-type]  # no output is called allow_pickle
     files.write(path, buffer.getvalue())
     return made
 

@@ -51,6 +51,5 @@ def covered(boxes: tuple[Box, ...], view: npt.NDArray[np.float32], height: int, 
     left, top, right, bottom = (float(side) for side in view)
     across = (left + (right - left) * (np.arange(width) + 0.5) / width)[None, :]
     down = (top + (bottom - top) * (np.arange(height) + 0.5) / height)[:, None]
-    return np.logical_or.reduce(
-        [(x0 <= across) & (across < x1) & (y0 <= down) & (down < y1) for x0, y0, x1, y1 in boxes]
-    )
+    covered = [(x0 <= across) & (across < x1) & (y0 <= down) & (down < y1) for x0, y0, x1, y1 in boxes]
+    return np.asarray(np.logical_or.reduce(covered))

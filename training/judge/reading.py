@@ -76,7 +76,7 @@ class Reading:
         """``(n, classes)``: the answer at the operating point; of a network without one, the likeliest class."""
         if self.manifest.operating_point is not None:
             return self.named
-        return np.eye(self.probabilities.shape[1], dtype=bool)[self.probabilities.argmax(axis=1)]
+        return np.asarray(np.eye(self.probabilities.shape[1], dtype=bool)[self.probabilities.argmax(axis=1)])
 
     @property
     def called_normal(self) -> Bools:
@@ -111,7 +111,7 @@ class Reading:
 
     def of(self, chosen: Bools) -> Reading:
         """The same for some of the films."""
-        parts = {
+        parts: dict[str, Any] = {
             field.name: value[chosen]
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), np.ndarray)
@@ -134,9 +134,8 @@ def read(manifest: Manifest, cases: Sequence[Case], outputs: Arrays) -> Reading:
     offset = scale.offset if scale else 0.0
     verdicts = []
     for i, numbers in enumerate(logits):
-        embedding = outputs["embedding"][i] if guard else None
-        distance = float(guard.distance(embedding)) if guard else None
-        wrongly = guard.shown_wrongly(embedding) if guard else None
+        distance = float(guard.distance(outputs["embedding"][i])) if guard else None
+        wrongly = guard.shown_wrongly(outputs["embedding"][i]) if guard else None
         place = None
         if point is not None and evidence is not None:
             place = locate(evidence[i], index, boxes[i], offset, point.inside_from)

@@ -72,7 +72,7 @@ def by_score(reading: Reading, extent: npt.NDArray[np.float64]) -> list[dict[str
 def rank_correlation(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     """Spearman's; NaN where either does not vary."""
     ranks = [_ranks(values) for values in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1]) if min(np.ptp(r) for r in ranks) > 0 else float("nan")
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) if min(np.ptp(r) for r in ranks) > 0 else float("nan")
 
 
 def _ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -27,7 +27,7 @@ def called(reading: Reading) -> dict[str, Figure]:
 def statuses(reading: Reading) -> dict[str, Figure]:
     """The share of each status, and of right ones among the answers: of all, and of each status."""
     patients = reading.patients
-    row = {name: rate(reading.statuses == name, patients) for name in STATUSES if name != "failed"}
+    row: dict[str, Figure] = {name: rate(reading.statuses == name, patients) for name in STATUSES if name != "failed"}
     row["answered or narrowed"] = rate(reading.answered, patients)
     for title, chosen in (
         ("right when answered or narrowed", reading.answered),

@@ -351,6 +351,7 @@ def test_further_graphs_are_told() -> None:
     assert "1 more are in the file" in edgetpu.lint(net.bytes([x], [y])).advice[0]
 
 
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
 def test_a_network_converted_as_tutorials_do_is_told_what_to_change() -> None:
     import keras
     import tensorflow as tf

@@ -51,7 +51,7 @@ def test_channels_are_those_that_keras_computes(
         ("pool", "pool"),
         ("head", "logits"),
     ):
-        expected = np.asarray(keras.Model(model.inputs, model.get_layer(layer).output)(values))
+        expected = np.asarray(keras.Model(model.inputs[0], model.get_layer(layer).output)(values))
         channels = expected.reshape(-1, expected.shape[-1])
         a, size = recorded[name], float(np.abs(expected).max())
         for found, wanted in ((a.lows, channels.min(0)), (a.highs, channels.max(0)), (a.means, channels.mean(0))):

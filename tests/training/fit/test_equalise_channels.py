@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
+from convert.float_input import normalise
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.network.preprocess import normalise
 from training.fit.equalise_channels import equalise_channels
 
 SPEC = InputSpec(16, 16)
