@@ -265,7 +265,7 @@ class _Reader:
 
 def _let_stall(pipe: Connection) -> None:
     """Has reads from a pipe fail where nothing comes for some seconds, once something has."""
-    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=os.dup(pipe.fileno())) as end:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(STALLED), 0))
 
 

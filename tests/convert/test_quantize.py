@@ -350,7 +350,7 @@ NETWORKS = {
     "a Lambda in .h5": (lambda d: saved(with_layer(layers.Lambda(lambda x: 2 * x)), "own.h5")(d), "it has a Lambda layer"),
     "an operation that TFLite lacks": (lambda d: saved(with_layer(keras.ops.erfinv))(d), "replace by layers that TFLite has, in float32: Erfinv ("),
     "never built": (never_built, "does not say what it takes"),
-    "NaN weights": (lambda d: saved(not_finite())(d), "conv2d/kernel hold NaN"),
+    "NaN weights": (lambda d: saved(not_finite())(d), "/kernel hold NaN"),
     "float64": (in_policy("float64"), "computes in float64"),
     "mixed float16": (in_policy("mixed_float16"), "computes in float16"),
     "two sigmoid units": (lambda d: saved(classifier("sigmoid"))(d), "ends in 2 sigmoids"),
