@@ -27,8 +27,8 @@ from PIL import Image
 from covidnet_lite import formats, limits, radiograph
 from covidnet_lite.errors import CovidNetLiteError, UnforeseenError
 from covidnet_lite.machine import board
-from covidnet_lite.readers.answers import ReaderDiedError
 from covidnet_lite.readers.pool import Readers
+from covidnet_lite.readers.replies import ReaderDiedError
 
 AT_LEAST = (240, 240)
 LARGE = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 9999, 65500)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import cells, files
-from .cells import cell, text_of
+from . import csv_cells, files
+from .csv_cells import cell, text_of
 from .errors import DatasetError
 from .formats import SUFFIXES
 
@@ -79,7 +79,7 @@ def manifest_text(cases: Sequence[Case]) -> str:
     What a spreadsheet would take for a formula is marked as text, and :func:`read_cases` takes that off.
     """
     text = io.StringIO()
-    rows = cells.writer(text)
+    rows = csv_cells.writer(text)
     rows.writerow(("file", "label", "patient_id", "source", "split"))
     told = ((str(c.path.resolve()), c.label, c.patient, c.source, c.split) for c in cases)
     rows.writerows([cell(text) for text in row] for row in told)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import IO, Protocol, TypeGuard
 
-from . import cells
-from .cells import cell
+from . import csv_cells
+from .csv_cells import cell
 from .percent import percent
 from .prediction import DISCLAIMER, STATUSES, Failure, Prediction, Status
 
@@ -168,7 +168,7 @@ class _Json:
 class _Csv:
     def __init__(self, out: IO[str], labels: Sequence[str]) -> None:
         self.out, self.labels = out, labels
-        self.rows = cells.writer(out)
+        self.rows = csv_cells.writer(out)
         self.rows.writerow(
             [
                 *("name", "status", "label", *labels, "labels", "extent", "extent_error", "place", "inside"),

@@ -25,7 +25,7 @@ from .errors import InputError
 from .image_in import costs, metadata, picture
 from .image_in.picture import DAMAGED, LUMINANCE
 from .image_in.reduction import Size, reduction
-from .image_in.stretch import stretch
+from .image_in.to_8_bits import stretch
 
 
 class Readable(Protocol):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import covidnet_lite
-from covidnet_lite.cells import cell
+from covidnet_lite.csv_cells import cell
 
 if len(sys.argv) != 3:
     sys.exit(__doc__)

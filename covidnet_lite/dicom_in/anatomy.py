@@ -122,9 +122,14 @@ VIEW_CODES = {
 }  # fmt: skip
 
 
+# Letters with a stroke, and ligatures, which Unicode does not take apart.
+WHOLE = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
+
+
 def folded(text: str) -> list[str]:
     """The words of a text in capitals, without accents and anything that is neither letter nor digit."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    apart = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(c for c in apart if not unicodedata.combining(c)).translate(WHOLE)
     return re.sub(r"[\W_]+", " ", plain).upper().split()
 
 

@@ -19,7 +19,7 @@ from ..errors import InputError, NotAChestRadiograph
 from ..formats import DICOM
 from ..image_in.picture import LUMINANCE
 from ..image_in.reduction import Size, reduce, reduction
-from ..image_in.stretch import sample, stretch
+from ..image_in.to_8_bits import sample, stretch
 from . import examination, grays, pixels
 from .deflated import inflated
 from .elements import Elements, damaged

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..codes import Code, Note
-from ..image_in.stretch import limits
+from ..image_in.to_8_bits import limits
 from .elements import Elements, values
 
 if TYPE_CHECKING:

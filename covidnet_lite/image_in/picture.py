@@ -16,7 +16,7 @@ from ..codes import Code
 from ..errors import InputError
 from ..formats import HEIC, PILLOW
 from . import costs, jpeg
-from .stretch import LINES, stretch
+from .to_8_bits import LINES, stretch
 
 PHONES = ("MPO", "HEIF")  # the picture comes first; behind it are a preview, a gain map, a depth map
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow has it

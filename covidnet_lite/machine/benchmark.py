@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .. import __version__, cells
-from ..cells import cell
+from .. import __version__, csv_cells
 from ..classifier import Classifier
+from ..csv_cells import cell
 from ..errors import BackendError, BenchmarkError, InputError, MissingExtraError
 from ..network.interpreter import available_cores
 from ..prediction import Failure
@@ -274,7 +274,7 @@ def table(benchmark: Benchmark) -> str:
 def row(benchmark: Benchmark) -> str:
     """The header and the row of ``benchmarks/reference/BOARD.csv``, as CSV."""
     out = io.StringIO()
-    rows = cells.writer(out)
+    rows = csv_cells.writer(out)
     rows.writerow(COLUMNS)
     rows.writerow([cell(str("" if (value := tell(benchmark)) is None else value)) for tell in COLUMNS.values()])
     return out.getvalue().rstrip()

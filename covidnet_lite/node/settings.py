@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
-from .. import tables
+from .. import toml_file
 from ..errors import SettingsError
 from ..network.model import DEFAULT
 
@@ -130,7 +130,7 @@ class Net:
 class Settings:
     """All of it."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = tables.STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = toml_file.STRICT
 
     pacs: Pacs
     queue: File
@@ -154,7 +154,7 @@ def read(path: Path) -> dict[str, Any]:
         SettingsError: it cannot be read, or is no TOML.
     """
     try:
-        return tables.read(path)
+        return toml_file.read(path)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise SettingsError(f"{path}: cannot be read as settings ({why}); see docs/node.md") from error
@@ -167,7 +167,7 @@ def build(table: dict[str, Any], folder: Path) -> Settings:
         SettingsError: something is missing, unknown, of the wrong kind or impossible; the message names it.
     """
     try:
-        return tables.build(Settings, table, {"folder": folder})
+        return toml_file.build(Settings, table, {"folder": folder})
     except ValueError as error:
         raise SettingsError(f"{error}; docs/node.md has an example") from None
 

@@ -35,8 +35,8 @@ from ..machine import board
 from ..network.interpreter import available_cores
 from ..radiograph import Radiograph, Source
 from ..unforeseen import log
-from . import answers
-from .answers import ReaderDiedError
+from . import replies
+from .replies import ReaderDiedError
 
 WITHIN = 60.0  # seconds until a reader has to answer, whatever it waits for
 SLACK = 96 * limits.MB  # beside the budget: what a reader holds of the file, and decoders that it loads
@@ -238,7 +238,7 @@ class _Reader:
         if not self._pipe.poll(max(deadline - time.monotonic(), 0.0)):
             return None
         name = how[1]
-        answer = answers.decoded(self._pipe.recv_bytes(answers.MOST), name, self._pixels)
+        answer = replies.decoded(self._pipe.recv_bytes(replies.MOST), name, self._pixels)
         self.fit = not isinstance(answer, ReaderDiedError)  # it ends itself
         if self._memory is not None and os.fstat(self._memory.fileno()).st_size > KEPT:
             self._memory.truncate(0)
@@ -321,12 +321,12 @@ def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
         try:
             source = f"/proc/self/fd/{memory_file}" if source is None else source
             film = radiograph.read(source, at_least, name, exact, colour, display)
-            answer, pixels = answers.encoded(film), answers.pixels_of(film)
+            answer, pixels = replies.encoded(film), replies.pixels_of(film)
             if memory_file is not None:
                 _write(memory_file, pixels)
         except Exception as raised:
-            error = answers.reported(raised, name)
-            answer = answers.encoded_error(error)
+            error = replies.reported(raised, name)
+            answer = replies.encoded_error(error)
         try:
             pipe.send_bytes(answer)
             if memory_file is None and error is None:

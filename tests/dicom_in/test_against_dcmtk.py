@@ -18,7 +18,7 @@ from PIL import Image
 
 from covidnet_lite import radiograph
 from covidnet_lite.errors import InputError
-from covidnet_lite.image_in.stretch import limits
+from covidnet_lite.image_in.to_8_bits import limits
 
 pydicom = pytest.importorskip("pydicom")
 

@@ -23,8 +23,8 @@ from PIL import Image
 from covidnet_lite import limits, radiograph
 from covidnet_lite.errors import InputError, NotAChestRadiograph, UnforeseenError
 from covidnet_lite.readers import pool as readers
-from covidnet_lite.readers.answers import ReaderDiedError
 from covidnet_lite.readers.pool import Readers
+from covidnet_lite.readers.replies import ReaderDiedError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
 

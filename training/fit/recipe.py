@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from covidnet_lite import tables
+from covidnet_lite import toml_file
 from covidnet_lite.errors import DatasetError
 from training.data.supervision import Source
 from training.data.variant import Strength
@@ -30,7 +30,7 @@ class QuantisationAware:
 class Recipe:
     """See ``training/recipes/`` for examples; every key of the TOML file is a field here."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = tables.STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = toml_file.STRICT
 
     name: str
     backbone: str
@@ -74,7 +74,7 @@ def read_recipe(path: Path) -> Recipe:
         DatasetError: the file is missing, is no TOML, or has a key that is unknown, missing or of the wrong type.
     """
     try:
-        return tables.build(Recipe, {"name": path.stem, **tables.read(path)})
+        return toml_file.build(Recipe, {"name": path.stem, **toml_file.read(path)})
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such recipe; those that come along are in training/recipes") from None
     except (OSError, ValueError) as error:

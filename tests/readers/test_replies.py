@@ -19,10 +19,10 @@ from covidnet_lite.codes import Code, Note
 from covidnet_lite.dicom_in.examination import Examination
 from covidnet_lite.errors import InputError, MissingExtraError, NotAChestRadiograph, UnforeseenError
 from covidnet_lite.radiograph import Radiograph
-from covidnet_lite.readers import answers
 from covidnet_lite.readers import pool as readers
-from covidnet_lite.readers.answers import ReaderDiedError
+from covidnet_lite.readers import replies
 from covidnet_lite.readers.pool import Readers
+from covidnet_lite.readers.replies import ReaderDiedError
 
 EXAMINATION = Examination("CR", "CHEST", "PA", "", "", None, (Note(Code.VIEW_NOT_NAMED),), "L\\F")
 SOUND = {"mode": "L", "shown": [64, 64], "size": [128, 128], "examination": None, "notes": [], "display": None}
@@ -38,7 +38,7 @@ def test_a_radiograph_comes_back_as_it_was() -> None:
     larger = Image.effect_noise((128, 130), 50)
     notes = (Note(Code.ELEMENT_LEFT_ASIDE, "Rows is odd"),)
     sent = Radiograph(image, "x\udcff.dcm", 128, 130, EXAMINATION, notes, larger)
-    found = answers.decoded(answers.encoded(sent), sent.name, lambda count: answers.pixels_of(sent)[:count])
+    found = replies.decoded(replies.encoded(sent), sent.name, lambda count: replies.pixels_of(sent)[:count])
     assert isinstance(found, Radiograph)
     assert found.image.tobytes() == image.tobytes()
     assert found.display is not None
@@ -61,7 +61,7 @@ def test_a_radiograph_comes_back_as_it_was() -> None:
 )
 def test_an_error_comes_back_as_it_was(error: Any) -> None:
     error.__cause__ = OSError(13, "Permission denied")
-    found = answers.decoded(answers.encoded_error(error), "x", pixels)
+    found = replies.decoded(replies.encoded_error(error), "x", pixels)
     assert (type(found), str(found), found.code) == (type(error), str(error), error.code)
     assert (found.__cause__.errno, found.__cause__.strerror) == (13, "Permission denied")
     assert vars(found).get("trace") == vars(error).get("trace")
@@ -96,13 +96,13 @@ LIES: dict[str, Any] = {
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_what_is_no_answer_is_an_error(lie: Any) -> None:
     with pytest.raises(ValueError, match="the answer is no radiograph"):
-        answers.decoded(json.dumps(lie).encode(), "x", pixels)
+        replies.decoded(json.dumps(lie).encode(), "x", pixels)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"[" * 100_000, pickle.dumps(SOUND), b"{"])
 def test_what_is_no_json_is_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="the answer is no radiograph"):
-        answers.decoded(data, "x", pixels)
+        replies.decoded(data, "x", pixels)
 
 
 def taken_over(pipe: Any, memory: int, seconds: int, shared: bool) -> None:
@@ -130,7 +130,7 @@ def stall(pipe: Any, film: int) -> None:
 
 
 def flood(pipe: Any, film: int) -> None:
-    os.write(pipe.fileno(), (answers.MOST + 1).to_bytes(4, "big") + b"x" * 1000)
+    os.write(pipe.fileno(), (replies.MOST + 1).to_bytes(4, "big") + b"x" * 1000)
     time.sleep(60)
 
 
@@ -164,6 +164,6 @@ def test_a_reader_that_was_taken_over_costs_its_film_and_is_replaced(
 
 
 def test_out_of_memory_is_the_radiograph_s_fault() -> None:
-    error = answers.reported(MemoryError(), "x.png")
+    error = replies.reported(MemoryError(), "x.png")
     assert isinstance(error, ReaderDiedError)
     assert limits.MEMORY in str(error)

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from covidnet_lite.cells import cell, text_of, writer
+from covidnet_lite.csv_cells import cell, text_of, writer
 
 
 @pytest.mark.parametrize("text", ["=2+5", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "-", "-nan", "+1 "])
