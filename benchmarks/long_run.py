@@ -1,6 +1,6 @@
 """Many radiographs through ``serve``, ``watch`` and ``node`` at once: does anything grow, get lost, or change?
 
-    python benchmarks/long_run.py --films 5000        # of each service; --hours N ends sooner
+    python -m benchmarks.long_run --films 5000        # of each service; --hours N ends sooner
 
 Films are sent in batches. In every fourth batch the PACS is away, and in every fourth the MQTT broker; both come back.
 After each batch a line tells memory, descriptors and threads of each service with its processes, and the bytes of the
@@ -27,9 +27,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 import httpx
 
 from benchmarks import modality, pictures
@@ -37,6 +34,7 @@ from benchmarks.node import NodeProcess
 from benchmarks.orthanc import Orthanc, free_port, missing
 from covidnet_lite import Classifier
 
+ROOT = Path(__file__).resolve().parent.parent
 MODEL = "nano"
 GROWTH = {"memory": 1.25, "descriptors": 1.1, "threads": 1.1}  # at most, from the second batch to the last
 
@@ -72,15 +70,14 @@ class Broker:
     """Mosquitto, which comes and goes."""
 
     def __init__(self, folder: Path) -> None:
-        self.port, self._process = free_port(), None
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
         self._settings = folder / "mosquitto.conf"
         self._settings.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
 
     def start(self) -> None:
         """Starts it."""
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-            ["mosquitto", "-c", self._settings], stderr=subprocess.DEVNULL
-        )
+        self._process = subprocess.Popen(["mosquitto", "-c", self._settings], stderr=subprocess.DEVNULL)
 
     def stop(self) -> None:
         """Ends it, if it runs."""
