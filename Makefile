@@ -20,7 +20,7 @@ EXTRAS ?= dicom,watch
 ARM64 := $(addprefix --platform manylinux_2_,28_aarch64 27_aarch64 17_aarch64) --platform manylinux2014_aarch64
 PIP := .venv/wheelhouse/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast test-slow test-oldest fuzz lock release lint docs bench bench-check bench-peers wheelhouse-arm64 pi clean
+.PHONY: demo test test-fast test-slow test-oldest fuzz mutants lock release lint docs bench bench-check bench-peers wheelhouse-arm64 pi clean
 
 demo: $(DEMO)/.done
 	$(DEMO)/bin/python examples/demo.py demo
@@ -43,6 +43,12 @@ fuzz: $(TEST)/.done
 	for target in picture dicom manifest sealed settings queue multipart; do mkdir -p build/fuzz/$$target && \
 	    $(TEST)/bin/python benchmarks/fuzz_coverage.py $$target build/fuzz/$$target -max_total_time=$(SECONDS) \
 	    -artifact_prefix=build/fuzz/$$target- -print_final_stats=0 -verbosity=0 || exit 1; done
+
+# Mutation testing of the rules and the arithmetic (pyproject.toml, tool.mutmut); hours. ARGS='covidnet_lite.network.guard*'
+mutants: $(TEST)/.done
+	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[mutants]'
+	$(TEST)/bin/mutmut run --max-children 1 $(ARGS)
+	$(TEST)/bin/mutmut results
 
 # The library and the node's queue with the lowest versions that setup.py allows; PYTHON must be 3.10.
 test-oldest: $(OLDEST)/.done

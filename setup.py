@@ -77,6 +77,7 @@ COMPLETION = ["argcomplete>=3.5"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
 NODE = [*DICOM_OUT, *SIGN, "pynetdicom>=3.0,<4", *WATCH, *TABLES]
 FUZZ = ["atheris>=3.0"]
+MUTANTS = ["mutmut>=3.8"]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.
 BROWSER = [
     "playwright>=1.49",
@@ -144,6 +145,7 @@ setup(
         "training": TRAINING,
         "bench": BENCH,
         "fuzz": FUZZ,
+        "mutants": MUTANTS,
         "peers": PEERS,
         "watch": WATCH,
         "mqtt": MQTT,

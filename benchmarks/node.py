@@ -95,6 +95,12 @@ class NodeProcess:
         return self._process.wait(60)
 
     @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process
+        return self._process.pid
+
+    @property
     def waiting(self) -> int:
         """Films in the queue."""
         return sum(len(os.listdir(self.queue / part)) for part in ("received", "outgoing"))

@@ -9,7 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covidnet_lite.errors import CovidNetLiteError, InputError
+from covidnet_lite.codes import Code, Note
+from covidnet_lite.dicom_in.examination import Examination
+from covidnet_lite.errors import CovidNetLiteError, InputError, UnforeseenError
+from covidnet_lite.evidence import heatmap
 from covidnet_lite.evidence.place import OUTSIDE, Place
 from covidnet_lite.network.guard import Guard
 from covidnet_lite.network.input_spec import InputSpec
@@ -180,10 +183,66 @@ def test_a_prediction_is_json_with_plain_rounded_numbers():
     }
 
 
+def test_json_has_what_the_header_says_and_the_notes_and_rounds_what_is_measured():
+    told = prediction(
+        probabilities={"normal": 0.12345678, "covid": 0.87654322}, extent=0.123456, extent_error=0.09, distance=None,
+        view=(0.123456, 0.0, 0.987654, 1.0), examination=Examination("DX", "CHEST", "PA"),
+        notes=(Note(Code.VIEW_NOT_NAMED, "in words"),), signed_by="somebody",
+    ).to_dict()  # fmt: skip
+    assert told["probabilities"] == {"normal": 0.123457, "covid": 0.876543}
+    assert (told["extent"], told["extent_error"], told["distance"]) == (0.1235, 0.09, None)
+    assert told["view"] == [0.1235, 0.0, 0.9877, 1.0]
+    assert told["examination"] == Examination("DX", "CHEST", "PA").to_dict()
+    assert (told["notes"], told["note_codes"]) == (["in words"], [Code.VIEW_NOT_NAMED])
+    assert told["signed_by"] == "somebody"
+
+
 def test_json_is_one_line_and_keeps_accents():
-    line = prediction(name="é\n.png").to_json()
-    assert "\n" not in line
-    assert "é" in line
+    for result in (prediction(name="é\n.png"), Failure("é\n.png", InputError("x"))):
+        assert "\n" not in result.to_json()
+        assert "é" in result.to_json()
+
+
+def test_a_failure_nobody_foresaw_names_the_reference_of_the_log():
+    assert Failure("x", UnforeseenError("failed", "abc123")).to_dict()["reference"] == "abc123"
+    assert "reference" not in Failure("x", InputError("y")).to_dict()
+
+
+@pytest.mark.parametrize("opacity", [-0.01, 1.01, 2, "1", None])
+def test_an_opacity_out_of_range_is_named(opacity):
+    with pytest.raises(CovidNetLiteError, match=r"opacity must be between 0 and 1, not "):
+        prediction(evidence=evidence()).heatmap(image=radiograph(), opacity=opacity)
+
+
+@pytest.mark.parametrize("opacity", [0, 1])
+def test_an_opacity_at_either_end_is_taken(opacity):
+    assert prediction(evidence=evidence()).heatmap(image=radiograph(), opacity=opacity)
+
+
+@pytest.mark.parametrize(
+    ("fields", "title"),
+    [
+        ({}, "evidence for covid"),
+        ({"labels": ("pneumonia", "covid"), "status": "narrowed", "negative": "normal"}, "evidence for not normal"),
+        ({"labels": (), "status": "unsure"}, "evidence for covid (no answer)"),
+    ],
+)
+def test_the_legend_says_whose_evidence_it_is_and_where_there_is_no_answer(monkeypatch, fields, title):
+    titles, legend = [], heatmap.with_legend
+    monkeypatch.setattr(
+        heatmap, "with_legend", lambda image, words, most: titles.append(words) or legend(image, words, most)
+    )
+    prediction(evidence=evidence(), **fields).heatmap(image=radiograph())
+    assert titles == [title]
+
+
+def test_a_heat_map_lies_over_the_part_that_the_network_saw():
+    whole, part = (
+        np.asarray(prediction(evidence=evidence(), view=view).heatmap(image=radiograph(), legend=False))
+        for view in ((0.0, 0.0, 1.0, 1.0), (0.5, 0.5, 1.0, 1.0))
+    )
+    assert np.any(whole[:40, :40, 0] != whole[:40, :40, 2])
+    assert np.all(part[:40, :40, 0] == part[:40, :40, 2])
 
 
 def test_the_most_likely_label_is_known_also_when_unsure_but_not_when_refused():

@@ -75,3 +75,19 @@ def test_a_wrong_way_that_cannot_be_told_is_left_out():
         right, embeddings(300, 1), components=WITHIN, wrong={"alike": embeddings(400, 8), "turned": moved(right, 0)}
     )
     assert fitted.wrong == ("turned",)
+
+
+def test_a_plane_is_fishers_of_the_shrunk_covariance_within_both():
+    """By another way to the same: whitened, the normal is the difference of the means."""
+    right, wrong = embeddings(300, 0), embeddings(200, 1) + np.linspace(-2, 2, FEATURES)
+    guard = fit_guard(right, right, 0.5, WITHIN, {"so": wrong})
+    one, other = shape_of(right).astype(float), shape_of(wrong).astype(float)
+    pooled = (300 * np.cov(one.T, bias=True) + 200 * np.cov(other.T, bias=True)) / 500
+    values, vectors = np.linalg.eigh(pooled)
+    values = values + 0.3 * values.mean()
+    difference = other.mean(axis=0) - one.mean(axis=0)
+    expected = vectors @ (vectors.T @ difference / values)
+    expected /= np.linalg.norm(expected)
+    np.testing.assert_allclose(guard.normals[0], expected, atol=5e-4)
+    assert np.linalg.norm(guard.normals[0]) == pytest.approx(1, abs=1e-3)
+    assert guard.offsets[0] == pytest.approx(expected @ (one.mean(axis=0) + other.mean(axis=0)) / 2, abs=1e-3)
