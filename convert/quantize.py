@@ -40,7 +40,7 @@ CHECKPOINT = ROOT / "training/checkpoints/base.keras"  # others beside it are sh
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Quantise a classifier of Keras, TensorFlow, PyTorch or ONNX to a full-integer int8 .tflite.",
+        description="Quantises a classifier of Keras, TensorFlow, PyTorch or ONNX to a full-integer int8 .tflite.",
         epilog="Research use only; not a medical device.",
     )
     parser.add_argument(
@@ -48,31 +48,31 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="?" if CHECKPOINT.is_file() else None,  # only a checkout has it
         type=_path,
         default=CHECKPOINT,
-        help=".keras, .h5, SavedModel, .onnx, .pt2 of PyTorch or float .tflite "
+        help="the network to convert: .keras, .h5, SavedModel, .onnx, PyTorch's .pt2 or a float .tflite "
         "(default in a checkout: the shipped network)",
     )
     parser.add_argument(
         "-o",
         "--out",
         type=Path,
-        help="the .tflite to write (default: beside the network; the package for the shipped one)",
+        help="the .tflite to write (default: beside the network; for the shipped network, into the package)",
     )
     parser.add_argument(
         "--schemes",
         type=_schemes,
         default=("int8",),
         metavar="A,B,...",
-        help=f"one or more of {', '.join(SCHEMES)}, compared in one table; with several, _SCHEME is added to the name "
-        "(default: int8)",
+        help=f"one or more of {', '.join(SCHEMES)}, compared in one table; with several, each file's name ends in "
+        "_SCHEME (default: int8)",
     )
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--calibration",
         type=Path,
         metavar="FOLDER|MANIFEST|NPZ|synthetic",
-        help="representative images, from which activation ranges are recorded; 'synthetic' makes pictures from "
-        "the network itself, for those who may show it none",
+        help="representative images, on which the activation ranges are measured; 'synthetic' makes images from "
+        "the network itself, if no real image may be used",
     )
     source.add_argument(
         "--ranges", type=Path, metavar="FILE", help="activation ranges recorded earlier (default: NETWORK.ranges.json)"
@@ -80,26 +80,28 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--count",
         type=_count,
-        help=f"how many representative images to take (default: {COUNT}; {SYNTHETIC_COUNT} synthetic ones)",
+        help=f"number of representative images (default: {COUNT}; {SYNTHETIC_COUNT} synthetic ones)",
     )
     parser.add_argument(
         "--data",
         type=Path,
         metavar="FOLDER|MANIFEST",
-        help="labelled images: val fits the answers, test judges them (default: as --calibration)",
+        help="labelled images: the split val fits temperature, threshold and guard, the split test judges the result "
+        "(default: those of --calibration)",
     )
     parser.add_argument(
         "--min-agreement",
         type=_share,
         default=0.99,
         metavar="SHARE",
-        help="top-1 agreement with float on held-out images below which finer ways to quantise are tried, and in the "
-        "end nothing is written (default: 0.99)",
+        help="least top-1 agreement with float on held-out images; below it the converter tries finer ways to "
+        "quantise, and if none reaches it, writes nothing (default: 0.99)",
     )
     parser.add_argument(
         "--write-best",
         action="store_true",
-        help="where none agrees well enough, write the best there is; its manifest and the report say so",
+        help="if no way of quantising reaches --min-agreement, write the best; its manifest and the "
+        "report state the shortfall",
     )
     for kind, what in (("float", "float"), ("int16", "16 bits, slower than float on a CPU")):
         parser.add_argument(
@@ -107,20 +109,24 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="LAYER",
-            help=f"keep a layer in {what}, by its name in the report or a pattern such as 'block_1*'; may be repeated",
+            help=f"keep layers in {what}: a name from the report, or a pattern such as 'block_1*' (repeatable)",
         )
     parser.add_argument(
         "--allow-int16",
         action="store_true",
-        help="in the end also try to keep the noisiest layers in 16 bits, which is slower than float on a CPU",
+        help="as a last resort, keep the noisiest layers in 16 bits, which is slower than float on a CPU",
     )
     parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="write what was done and what it cost: JSON, Markdown and plots"
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write a report of the conversion and its cost in accuracy to DIR: JSON, Markdown and plots",
     )
     parser.add_argument(
         "--record",
         action="store_true",
-        help="keep the ranges and what was fitted beside the network, so that no image is needed next time",
+        help="store the activation ranges and the fitted values beside the network; the next conversion then needs "
+        "no image",
     )
     parser.add_argument("--labels", help="names of the classes, comma-separated, in the order of the outputs")
     parser.add_argument(
@@ -128,37 +134,42 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs=2,
         type=float,
         metavar=("BLACK", "WHITE"),
-        help="what black and white are to the network, e.g. -1 1",
+        help="the values that the network takes for black and white, e.g. -1 1",
     )
     parser.add_argument(
         "--preset",
         choices=PRESETS,
-        help="instead of --input-range: how keras.applications or torchvision scaled the pictures",
+        help="instead of --input-range: the scaling of images in keras.applications or torchvision",
     )
-    for name, what in (("mean", "mean taken off"), ("std", "standard deviation they are then divided by")):
+    for name, what in (("mean", "mean to subtract"), ("std", "standard deviation to divide by afterwards")):
         parser.add_argument(
             f"--{name}",
             nargs="+",
             type=float,
             metavar="LEVEL",
-            help=f"instead of --input-range: the {what}, in levels of 0 to 255, one or one a channel",
+            help=f"instead of --input-range: the {what}, in levels of 0 to 255; one value, or one per channel",
         )
     parser.add_argument(
         "--colour",
         choices=COLOURS,
         default="",
-        help="what a network of three channels sees: colours in this order, or a gray picture three times (default: "
-        "what the network or --preset says, else rgb; gray with --equalise)",
+        help="input of a network with three channels: colours in this order, or gray three times (default: as the "
+        "network or --preset states, else rgb; gray with --equalise)",
     )
-    parser.add_argument("--equalise", action="store_true", default=None, help="equalise gray levels before the network")
-    parser.add_argument("--name", help="name in the manifest (default: the network's)")
-    parser.add_argument("--model-version", dest="version", default="", help="version in the manifest")
+    parser.add_argument(
+        "--equalise",
+        action="store_true",
+        default=None,
+        help="equalise the gray levels of each image before the network",
+    )
+    parser.add_argument("--name", help="name for the manifest (default: the network's name)")
+    parser.add_argument("--model-version", dest="version", default="", help="version for the manifest")
     parser.add_argument("--licence", default="", help="licence of the weights, for the manifest")
     parser.add_argument(
         "--target-error",
         type=_share,
         default=0.05,
-        help="share of wrong answers to allow before abstaining (default: 0.05)",
+        help="share of wrong answers to allow; the network abstains rather than exceed it (default: 0.05)",
     )
     parser.add_argument(
         "--format",
@@ -171,12 +182,14 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         type=_count,
         default=1,
         metavar="N",
-        help="also write NAME_batchN.tflite, the same graph for N images at a time, for other runtimes: ours takes one",
+        help="also write NAME_batchN.tflite, the same graph for N images at a time, for other runtimes "
+        "(covidnet-lite takes one image)",
     )
     parser.add_argument(
         "--edgetpu",
         action="store_true",
-        help="say what the Edge TPU will run, and write NAME_edgetpu.tflite too where edgetpu_compiler is installed",
+        help="report which parts a Coral Edge TPU will run; if edgetpu_compiler is installed, also write "
+        "NAME_edgetpu.tflite",
     )
     return parser
 

@@ -38,21 +38,24 @@ def add(commands: Any, epilog: str) -> None:
         epilog=epilog,
     )
     classify.add_argument(
-        "paths", nargs="+", metavar="PATH", help="files, folders (searched through), or - for standard input"
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="files, folders (subfolders included), zip archives, or - for standard input",
     )
     classify.add_argument(
         "-f",
         "--format",
         choices=("table", "json", "jsonl", "csv"),
         default="table",
-        help="how to print results (default: table)",
+        help="output format (default: table)",
     )
     classify.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help="write results to FILE, whole or not at all, and print a summary",
+        help="write the results to FILE, completely or not at all, and print a line of counts",
     )
     classify.add_argument(
         "--heatmap",
@@ -69,13 +72,13 @@ def add(commands: Any, epilog: str) -> None:
     classify.add_argument(
         "--timings",
         action="store_true",
-        help="also print the time of each stage in the table (other formats always have it)",
+        help="also print the time of each stage in the table (the other formats always include it)",
     )
-    classify.add_argument("--exact", action="store_true", help="decode JPEG files in full before they are reduced")
+    classify.add_argument("--exact", action="store_true", help="decode JPEG at full scale before reducing it")
     classify.add_argument(
-        "--exit-zero", action="store_true", help="exit with 0 also where images got no answer or could not be read"
+        "--exit-zero", action="store_true", help="exit with 0 even if images got no answer or could not be read"
     )
-    classify.add_argument("-q", "--quiet", action="store_true", help="no progress on the terminal")
+    classify.add_argument("-q", "--quiet", action="store_true", help="print no progress")
     options.memory(classify)
     options.threads(classify)
     options.network(classify)

@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser, with every command and option."""
     parser = Parser(
         prog="covidnet-lite",
-        description="Classifies frontal chest X-rays as normal, pneumonia or covid, offline.",
+        description="Classifies frontal chest radiographs as normal, pneumonia or covid, without a connection.",
         examples=EXAMPLES,
         epilog=f"{exit_codes.MEANINGS}\n\n{NOTICE}",
     )
@@ -90,24 +90,29 @@ def build_parser() -> argparse.ArgumentParser:
 
     benchmark = commands.add_parser(
         "benchmark",
-        help="how fast it is on this machine",
-        description="Times each stage, throughput and a whole process, and says whether the machine was slowed down.",
+        help="measure the speed on this machine",
+        description="Measures the time of each stage and of a whole process, and the throughput; reports whether the "
+        "machine was slowed down meanwhile.",
         examples=("covidnet-lite benchmark", "covidnet-lite benchmark --images ward/ --rounds 20 --json speed.json"),
     )
     benchmark.add_argument(
-        "--images", metavar="DIR", help="time it on these radiographs (default: on a made-up 2048 x 2048 JPEG)"
+        "--images", metavar="DIR", help="measure on these radiographs (default: a synthetic 2048 x 2048 JPEG)"
     )
     benchmark.add_argument(
         "--threads",
         type=_counts,
         default=(),
         metavar="N,N",
-        help="threads for one inference, one after the other (default: 1,2,4 as far as there are cores)",
+        help="numbers of threads for one inference, measured in turn (default: 1,2,4, up to the number of cores)",
     )
     benchmark.add_argument(
-        "--rounds", type=int, default=100, metavar="N", help="radiographs to time for each (default: 100)"
+        "--rounds",
+        type=int,
+        default=100,
+        metavar="N",
+        help="radiographs to classify for each number of threads (default: 100)",
     )
-    benchmark.add_argument("--json", type=Path, metavar="FILE", help="also write everything to FILE")
+    benchmark.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to FILE")
     benchmark.add_argument(
         "--submit", action="store_true", help="print one row of figures to paste into an issue, instead of the table"
     )
@@ -118,8 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser(
         "doctor",
-        help="one report for a bug report",
-        description="Prints board, CPU, Python, runtimes and model hashes, to paste into a bug report.",
+        help="print a report for a bug report",
+        description="Prints board, CPU, Python, runtimes and network hashes, to paste into a bug report.",
         examples=("covidnet-lite doctor", "covidnet-lite doctor --json"),
     )
     options.site(doctor)

@@ -11,9 +11,9 @@ OK, BAD_FILE, USAGE, NO_ANSWER = 0, 1, 2, 3
 
 MEANINGS = """exit codes:
   0  every image was answered, with one label or narrowed to several
-  1  at least one image could not be read (the others were answered all the same)
-  2  the command could not run: wrong usage, no model, nowhere to write
-  3  every image was read, but at least one got no answer: unsure, or no frontal chest radiograph"""
+  1  at least one image could not be read (the others were still classified)
+  2  the command could not run: wrong usage, no network, or the output cannot be written
+  3  every image was read, but at least one got no answer: the network abstained, or the image was refused"""
 
 
 def after(code: int, result: Prediction | Failure) -> int:

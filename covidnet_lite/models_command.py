@@ -14,9 +14,9 @@ def add(commands: Any) -> None:
     """Adds the command to the subparsers of ``covidnet-lite``."""
     models = commands.add_parser(
         "models",
-        help="list the networks that come along; verify, sign and trust networks",
-        description="Lists the networks that come with the package; with a further word: who signed a network, and "
-        "whose keys are trusted here. All of it offline.",
+        help="list the networks in the package; verify and sign networks, and choose whose signatures to trust",
+        description="Lists the networks in the package. With one of the words below: reports who signed a network, "
+        "signs one, or manages the keys that this account trusts. Works without a connection.",
         examples=("covidnet-lite models", "covidnet-lite models --json", "covidnet-lite models verify mine.tflite"),
     )
     models.add_argument("--json", action="store_true", help="print JSON instead")
@@ -25,8 +25,8 @@ def add(commands: Any) -> None:
 
     verify = words.add_parser(
         "verify",
-        help="say who signed networks",
-        description="Says who signed networks; the exit code is 1 where nobody trusted did.",
+        help="report who signed networks",
+        description="Reports who signed each network; exits with code 1 if no trusted key signed one of them.",
         examples=("covidnet-lite models verify base mine.tflite",),
     )
     verify.add_argument("models", nargs="+", metavar="MODEL", help="a network's name or a .tflite file")
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
     sign = words.add_parser(
         "sign",
         help="sign networks",
-        description="Writes FILE.sig beside each file.",
+        description="Signs each file: writes the signature to FILE.sig beside it.",
         examples=("covidnet-lite models sign mine.tflite --key me.pem",),
     )
     sign.add_argument("models", nargs="+", type=Path, metavar="FILE", help="a .tflite file")
@@ -45,16 +45,16 @@ def add(commands: Any) -> None:
     key = words.add_parser(
         "key",
         help="make a key to sign with",
-        description="Makes a private key (NAME.pem) and a public one (NAME.pub).",
+        description="Makes a private key (NAME.pem), which signs, and its public key (NAME.pub), which verifies.",
         examples=("covidnet-lite models key me.pem",),
     )
-    key.add_argument("path", type=Path, metavar="NAME.pem", help="where the private key goes")
+    key.add_argument("path", type=Path, metavar="NAME.pem", help="the file to write the private key to")
     key.set_defaults(run=_key)
 
     trust = words.add_parser(
         "trust",
-        help="trust a signer's key, or list who is trusted",
-        description="Trusts what is signed with a key, on this account; without a key, lists who is trusted.",
+        help="trust a signer's key, or list the trusted signers",
+        description="Makes this account trust networks signed with a key; without a key, lists the trusted signers.",
         examples=("covidnet-lite models trust colleague.pub", "covidnet-lite models trust"),
     )
     trust.add_argument("path", nargs="?", type=Path, metavar="NAME.pub", help="the signer's public key, PEM")

@@ -23,7 +23,8 @@ def network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--edgetpu",
         metavar="DEVICE",
-        help="which Edge TPU runs a network compiled for it: usb, pci, usb:N, pci:N or :N (default: the first found)",
+        help="the Edge TPU to use, for a network compiled for one: usb, pci, usb:N, pci:N or :N (default: the first "
+        "found)",
     )
 
 
@@ -42,14 +43,15 @@ def memory(parser: argparse.ArgumentParser) -> None:
         "--memory",
         type=int,
         metavar="MB",
-        help="memory that decoding one radiograph may take (default: a quarter of the machine's, 128 to 384)",
+        help="memory that decoding one radiograph may take (default: a quarter of the machine's, but "
+        "at least 128 and at most 384)",
     )
 
 
 def threads(parser: argparse.ArgumentParser) -> None:
     """How many for one inference."""
     parser.add_argument(
-        "-t", "--threads", type=int, metavar="N", help="threads for one inference (default: one a core, four at most)"
+        "-t", "--threads", type=int, metavar="N", help="threads for one inference (default: one per core, four at most)"
     )
 
 
@@ -58,5 +60,6 @@ def site(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--site",
         metavar="FILE",
-        help="answer by the thresholds of this hospital (see: covidnet-lite site fit; default: the network's own)",
+        help="use the thresholds of the hospital in this file (see: covidnet-lite site fit; default: the "
+        "network's own)",
     )

@@ -32,15 +32,16 @@ WATCH_EXAMPLES = """examples:
 
 exit codes:
   0  no day differs from the fit beyond chance
-  4  at least one does"""
+  4  at least one day does"""
 
 
 def add(commands: Any) -> None:
     """Adds the command to those of the command line."""
     site = commands.add_parser(
         "site",
-        help="fit a network to a hospital, and see whether the fit still holds",
-        description="A score moves with the hospital: fits thresholds on a site's own radiographs, on this machine.",
+        help="fit thresholds to a hospital, and check whether the fit still holds",
+        description="A network's scores differ between hospitals. Fits the thresholds to a hospital on "
+        "its own radiographs, on this machine, and checks later days against the fit.",
         examples=("covidnet-lite site fit --normal normals/", "covidnet-lite site watch inbox/ --site site.json"),
     )
     actions = site.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -51,43 +52,47 @@ def add(commands: Any) -> None:
 def _add_fit(actions: Any) -> None:
     fit = actions.add_parser(
         "fit",
-        help="write a site's file",
-        description="Fits the thresholds of a site on 30 to 200 of its own normal radiographs, and writes them to a "
-        "file for --site. Says how far they may be off with so few. Research use only; not a medical device.",
+        help="write a file with a hospital's thresholds",
+        description="Fits the thresholds of a hospital on 30 to 200 of its own normal radiographs, and writes them "
+        "to a file for --site.\nReports how far the error rates may be off with so few radiographs.\n"
+        "Research use only; not a medical device.",
         epilog=FIT_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     fit.add_argument(
-        "--normal", type=Path, required=True, metavar="DIR", help="radiographs that the site's readers call normal"
+        "--normal", type=Path, required=True, metavar="DIR", help="radiographs that the hospital's readers call normal"
     )
     fit.add_argument(
         "--labelled",
         type=Path,
         metavar="MANIFEST",
-        help="radiographs with labels: a CSV with file and label, or a folder",
+        help="radiographs with labels: a CSV file with the columns file and label, or one folder for each label",
     )
     fit.add_argument(
-        "--usual", type=Path, metavar="DIR", help="all radiographs of ordinary days, ill and well, to compare days with"
+        "--usual",
+        type=Path,
+        metavar="DIR",
+        help="all radiographs of some ordinary days, ill and normal, with which later days are compared",
     )
-    fit.add_argument("--name", default="unnamed", help="of the site; stands in its results (default: unnamed)")
+    fit.add_argument("--name", default="unnamed", help="name of the hospital, for its results (default: unnamed)")
     fit.add_argument(
         "-o",
         "--output",
         type=Path,
         default=Path("site.json"),
         metavar="FILE",
-        help="where to write (default: site.json)",
+        help="the file to write (default: site.json)",
     )
     for name, meaning in (
-        ("normal-called-ill", "of the site's normals (default: what the network was fitted for)"),
-        ("normal-called-normal", "of the site's normals, at most (default: 0.6)"),
-        ("ill-called-normal", "of the ill, where they are labelled (default: what the network was fitted for)"),
+        ("normal-called-ill", "of the hospital's normals that may be called ill (default: the network's own)"),
+        ("normal-called-normal", "of the hospital's normals to call normal, at most (default: 0.6)"),
+        ("ill-called-normal", "of the ill that may be called normal; needs --labelled (default: the network's own)"),
     ):
-        fit.add_argument(f"--{name}", type=float, metavar="SHARE", help=f"{name.replace('-', ' ')}: share {meaning}")
+        fit.add_argument(f"--{name}", type=float, metavar="SHARE", help=f"share {meaning}")
     fit.add_argument(
         "--fewer-alarms",
         action="store_true",
-        help="without labels, also call fewer ill than the network alone; misses more of the ill",
+        help="without labels, also call fewer radiographs ill than the network alone does; misses more of the ill",
     )
     options.memory(fit)
     options.threads(fit)
@@ -99,14 +104,14 @@ def _add_watch(actions: Any) -> None:
     watch = actions.add_parser(
         "watch",
         help="compare each day's results with the fit",
-        description="Compares the results of each day, as covidnet-lite watch keeps them, with those of the fit: "
+        description="Compares each day's results, as covidnet-lite watch keeps them, with the results of the fit:\n"
         "refusals, answers and distances. Reports what differs beyond chance, and changes nothing.",
         epilog=WATCH_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    watch.add_argument("folder", type=Path, metavar="DIR", help="where covidnet-lite watch keeps its results")
-    watch.add_argument("--site", type=Path, required=True, metavar="FILE", help="the site's file")
-    watch.add_argument("--json", action="store_true", help="print a line of JSON for each day")
+    watch.add_argument("folder", type=Path, metavar="DIR", help="the folder of covidnet-lite watch's results")
+    watch.add_argument("--site", type=Path, required=True, metavar="FILE", help="the file that site fit wrote")
+    watch.add_argument("--json", action="store_true", help="print one line of JSON for each day")
     watch.set_defaults(run=run_watch)
 
 

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import IO, Any
 
-DESCRIPTION = """Takes chest X-rays from a modality or PACS (DICOM C-STORE), classifies them, and sends a Structured
-Report and a Secondary Capture to a PACS. What it has acknowledged is on disk and survives kills and power cuts.
-Everything can be set in a TOML file; see docs/node.md. Research use only; not a medical device."""
+DESCRIPTION = """Receives chest radiographs from a modality or PACS (DICOM C-STORE), classifies them, and sends a
+Structured Report and a Secondary Capture to a PACS. A radiograph that the node has acknowledged is on disk and
+survives kills and power cuts. A TOML file can hold every setting; see docs/node.md.
+Research use only; not a medical device."""
 EXAMPLES = (
     "covidnet-lite node --settings node.toml",
     "covidnet-lite node --pacs ORTHANC@pacs:4242 --queue /var/lib/queue --check",
@@ -18,23 +19,32 @@ EXAMPLES = (
 def add(commands: Any) -> None:
     """Adds the command to the subparsers of ``covidnet-lite``."""
     parser = commands.add_parser(
-        "node", help="a DICOM node: X-rays in, results to a PACS", description=DESCRIPTION, examples=EXAMPLES
+        "node",
+        help="run a DICOM node: receive radiographs, send results to a PACS",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
     )
-    parser.add_argument("--settings", type=Path, metavar="FILE", help="a TOML file; the options below go before it")
-    parser.add_argument("--pacs", metavar="AE@HOST:PORT", help="where results go")
-    parser.add_argument("--queue", type=Path, metavar="DIR", help="where films wait, on a disk of this machine")
-    parser.add_argument("--ae-title", metavar="AE", help="our own AE title (default: COVIDNET)")
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE", help="a TOML file of settings; the options below override it"
+    )
+    parser.add_argument("--pacs", metavar="AE@HOST:PORT", help="the PACS that receives the results")
+    parser.add_argument(
+        "--queue", type=Path, metavar="DIR", help="the folder in which radiographs wait, on a disk of this machine"
+    )
+    parser.add_argument("--ae-title", metavar="AE", help="the AE title of this node (default: COVIDNET)")
     parser.add_argument("--host", metavar="ADDRESS", help="the address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, metavar="N", help="the port to listen on (default: 11112; 0: any)")
+    parser.add_argument(
+        "--port", type=int, metavar="N", help="the port to listen on (default: 11112; 0: any free port)"
+    )
     parser.add_argument("--allow-unsigned", action="store_true", help="run a network that no trusted key has signed")
     parser.add_argument(
         "--site",
         type=Path,
         metavar="FILE",
-        help="answer by the thresholds of this hospital (see: covidnet-lite site fit)",
+        help="use the thresholds of the hospital in this file (see: covidnet-lite site fit)",
     )
     parser.add_argument(
-        "--check", action="store_true", help="try settings, queue, neural network, port and PACS, and stop"
+        "--check", action="store_true", help="test settings, queue, neural network, port and PACS, then exit"
     )
     parser.set_defaults(run=run)
 

@@ -25,9 +25,9 @@ def add(commands: Any) -> None:
     watch = commands.add_parser(
         "watch",
         help="classify radiographs as they arrive in a folder",
-        description="Watches a folder and those in it, and writes a result beside each radiograph that arrives, also "
-        "in a zip archive, as JSON; with --mqtt also tells a broker. What was answered by the same network is not done "
-        "again. Research use only; not a medical device.",
+        description="Watches a folder and its subfolders. Writes a JSON result beside each radiograph that arrives, "
+        "and for each radiograph in a zip archive; with --mqtt, also publishes the result. Does not classify "
+        "again what the same network has already classified. Research use only; not a medical device.",
         examples=(
             "covidnet-lite watch /srv/radiographs",
             "covidnet-lite watch /media/stick --out /srv/results --once",
@@ -38,28 +38,31 @@ def add(commands: Any) -> None:
     watch.add_argument(
         "--heatmap", action="store_true", help="also write each answered radiograph with its evidence map"
     )
-    watch.add_argument("--once", action="store_true", help="do what is there, then end")
+    watch.add_argument("--once", action="store_true", help="process the files that are there, then exit")
     watch.add_argument(
-        "--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks (default: 1)"
+        "--interval", type=_seconds, default=1.0, metavar="SECONDS", help="time between two scans (default: 1)"
     )
     watch.add_argument(
         "--settle",
         type=_seconds,
         default=2.0,
         metavar="SECONDS",
-        help="a file that has not changed for so long is whole (default: 2)",
+        help="a file that has not changed for this long is complete (default: 2)",
     )
     watch.add_argument(
         "--mqtt",
         metavar="HOST[:PORT]",
-        help="also tell this broker; user and password are taken from COVIDNET_LITE_MQTT_USER and _PASSWORD",
+        help="also publish results at this broker; the environment variables COVIDNET_LITE_MQTT_USER and "
+        "COVIDNET_LITE_MQTT_PASSWORD hold user and password",
     )
     watch.add_argument(
         "--topic",
-        help="results go to TOPIC/result, who is there to TOPIC/status (default: covidnet-lite)",
+        help="publish results to TOPIC/result, and online or offline to TOPIC/status (default: covidnet-lite)",
     )
-    watch.add_argument("--tls", action="store_true", help="encrypt; trust what the system trusts")
-    watch.add_argument("--ca", type=Path, metavar="FILE", help="encrypt; trust this certificate (PEM) alone")
+    watch.add_argument("--tls", action="store_true", help="encrypt the connection; trust the system's CAs")
+    watch.add_argument(
+        "--ca", type=Path, metavar="FILE", help="encrypt the connection; trust only this certificate (PEM)"
+    )
     options.memory(watch)
     options.threads(watch)
     options.network(watch)

@@ -26,9 +26,10 @@ def add(commands: Any) -> None:
     """Adds the command to those of the command line."""
     serve = commands.add_parser(
         "serve",
-        help="a page and a JSON API, on this machine",
-        description="Serves a page for the browser and a JSON API. Only this machine can reach it unless --host says "
-        "otherwise; nothing is kept on disk unless --reviews or --keep say so. Research use only; no medical device.",
+        help="serve a web page and a JSON API on this machine",
+        description="Serves a page for the browser and a JSON API. Only this machine can connect, unless --host names "
+        "another address. The server stores nothing on disk without --reviews or --keep. Research use only; not a "
+        "medical device.",
         examples=(
             "covidnet-lite serve",
             "covidnet-lite serve --reviews reviews.sqlite --keep reviewed/",
@@ -38,33 +39,42 @@ def add(commands: Any) -> None:
     serve.add_argument("--host", default=HOST, help=f"address to listen on (default: {HOST}, this machine only)")
     serve.add_argument("--port", type=int, default=PORT, help=f"port to listen on; 0 for any (default: {PORT})")
     serve.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="a token that clients must show; a must with another --host"
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="a file with the token that clients must send; required with any other --host",
     )
     serve.add_argument(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="a name this machine is called by (repeatable)",
+        help="a name under which clients reach this machine (repeatable)",
     )
-    serve.add_argument("--certificate", type=Path, metavar="FILE", help="TLS certificate (chain), PEM")
-    serve.add_argument("--key", type=Path, metavar="FILE", help="its private key, PEM")
-    serve.add_argument("--reviews", type=Path, metavar="FILE", help="keep reviews in this SQLite file")
+    serve.add_argument("--certificate", type=Path, metavar="FILE", help="TLS certificate or chain of certificates, PEM")
+    serve.add_argument("--key", type=Path, metavar="FILE", help="private key of the certificate, PEM")
+    serve.add_argument("--reviews", type=Path, metavar="FILE", help="store reviews in this SQLite file")
     serve.add_argument(
-        "--keep", type=Path, metavar="DIR", help="keep the pictures of reviewed cases here, without header"
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="store the images of reviewed radiographs in this folder, without header",
     )
     serve.add_argument(
-        "--source", default="reviewed", metavar="NAME", help="source in the exported manifest (default: reviewed)"
+        "--source",
+        default="reviewed",
+        metavar="NAME",
+        help="the source that the exported manifest names (default: reviewed)",
     )
     serve.add_argument("--max-upload", type=int, default=64, metavar="MB", help="largest upload (default: 64)")
-    serve.add_argument("--max-files", type=int, default=16, metavar="N", help="most files of one upload (default: 16)")
+    serve.add_argument("--max-files", type=int, default=16, metavar="N", help="most files in one upload (default: 16)")
     serve.add_argument("--waiting", type=int, default=100, metavar="N", help="uploads that may wait (default: 100)")
     serve.add_argument(
         "--timeout",
         type=float,
         default=60,
         metavar="SECONDS",
-        help="for waiting and for an answer (default: 60)",
+        help="longest time to wait for a turn, and then for an answer (default: 60)",
     )
     options.memory(serve)
     options.threads(serve)
