@@ -358,6 +358,7 @@ NETWORKS = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
 @pytest.mark.parametrize("what", NETWORKS)
 def test_what_is_no_keras_classifier_is_said_in_one_line_and_nothing_is_written(
     what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

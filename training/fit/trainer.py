@@ -77,7 +77,9 @@ def train(stage: Stage, folder: Path, log: Path, say: Callable[[str], Any] = pri
             total = next(iter(losses.values()))
         gradients = iter(tape.gradient(total, [getattr(v, "value", v) for v in variables]))
         for group, optimizer in stage.groups:
-            optimizer.apply_gradients([(next(gradients), v) for v in group])
+            pairs = [(next(gradients), v) for v in group]
+            # The ends of the embedding's range are in no loss.
+            optimizer.apply_gradients([(gradient, v) for gradient, v in pairs if gradient is not None])
         seen.assign_add(1)
         if averages:
             # At first the mean of all so far, so that the random start is soon forgotten.

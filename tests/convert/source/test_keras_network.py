@@ -102,7 +102,7 @@ def test_named_outputs_stay(tmp_path: Path) -> None:
 def test_an_only_output_may_come_in_a_list(tmp_path: Path) -> None:
     image, x = features()
     network = keras.Model([image], [steep(3, "softmax")(x)])
-    expected = np.asarray(only(network(pictures())))
+    expected = np.asarray(only(network([pictures()])))
     np.testing.assert_allclose(softmax(logits(reload(network, tmp_path))), expected, atol=1e-5)
 
 
