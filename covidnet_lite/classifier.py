@@ -22,7 +22,6 @@ from .errors import CovidNetLiteError, ModelError, NotAChestRadiograph, Unsigned
 from .evidence import heatmap
 from .evidence.place import Place, locate
 from .network import model as models
-from .network import trial
 from .network.guard import is_blank
 from .network.interpreter import Interpreter, available_cores
 from .network.lungs import inside, load_finder, view
@@ -121,6 +120,8 @@ class Classifier:
         self.heard: Callable[[Prediction], None] | None = None  # is told each prediction
         if self.model.signed.by is None and not self.model.is_shipped:  # else only its manifest is another
             _object_to(self.model, unsigned)
+            from .network import trial  # its imports would cost every start some milliseconds
+
             trial.survive(self.model, runtime, threads, edgetpu)
         self._runtime, self._threads, self._edgetpu = runtime, threads, edgetpu
         self._orphans: list[Interpreter] = []

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from ..box import WHOLE, Box
 
@@ -69,6 +69,8 @@ def with_legend(picture: Image.Image, title: str, most: float) -> Image.Image:
     Args:
         most: logits above the mean of the classes, of the brightest colour.
     """
+    from PIL import ImageDraw, ImageFont  # not needed to classify
+
     width = picture.width
     size = max(8, min(18, width // 40))
     font = ImageFont.load_default(size)
