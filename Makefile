@@ -28,7 +28,7 @@ demo: $(DEMO)/.done
 test: $(TEST)/.done
 	$(TEST)/bin/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 
-# What needs no TensorFlow, no Ray, no browser and no server: under a minute on two cores.
+# What needs no TensorFlow, no Ray, no browser and no server: about a minute on two cores.
 test-fast: $(TEST)/.done
 	$(TEST)/bin/python -m pytest -m "not (slow or external or browser or training)" --numprocesses auto --dist loadfile
 

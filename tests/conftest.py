@@ -32,6 +32,11 @@ PLACES = {
     "test_systemd_units.py": "external",
     "test_raspberry_pi_install.py": "external",
     "test_screen_archive.py": "external",  # Ray
+    "test_no_header_text_leaves.py": "external",
+    "benchmarks/test_raspberry_pi.py": "external",
+    "machine/test_benchmark.py": "external",
+    "readers": "external",
+    "watch/test_command.py": "external",
     "node/test_node.py": "external",
     "node/test_receiver.py": "external",
     "node/test_sender.py": "external",

@@ -324,6 +324,7 @@ def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
         assert answer.read_text().split("\n") == [expected]
 
 
+@pytest.mark.training  # doctor tries TensorFlow too
 def test_models_and_doctor_can_be_read_by_programs() -> None:
     models = json.loads(run("models", "--json").stdout)
     assert [m["name"] for m in models] == ["base", "nano"]
@@ -367,6 +368,7 @@ def test_a_benchmark_to_submit_is_one_row(film_png: Path) -> None:
     assert None not in row.values()
 
 
+@pytest.mark.training  # doctor tries TensorFlow too
 def test_doctor_reports_what_matters() -> None:
     done = run("doctor")
     out = done.stdout.decode()
