@@ -18,7 +18,7 @@ PLATFORMS = {
     "arm64": ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"),
     "armhf": ("manylinux_2_34_armv7l",),
 }
-PACKAGED = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "covidnet_lite")
+PACKAGED = ("setup.py", "pyproject.toml", "README.md", "MODEL_CARD.md", "LICENSE", "convert", "covidnet_lite")
 
 
 def pip(*arguments: object, what: str) -> None:
