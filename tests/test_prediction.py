@@ -384,3 +384,44 @@ def test_softmax_of_known_logits():
 
 def test_softmax_of_huge_logits_does_not_overflow():
     np.testing.assert_allclose(softmax([[1e4, 0.0], [-1e4, -1e4]]), [[1, 0], [0.5, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("shares", "more", "fields", "status", "code", "reason"),
+    [
+        ((np.nan, 1, 1), {}, {}, "refused", Code.NO_NUMBERS, "the network gave no finite numbers for it"),
+        ((1, 1, 8), {"distance": 3.0}, {}, "refused", Code.UNLIKE_TRAINING, "(distance 3"),
+        ((1, 1, 8), {"shown_wrongly": "upside down"}, {}, "refused", Code.SHOWN_WRONGLY, "upside down; show it upright"),
+        ((3, 3, 4), {}, {"threshold": 0.5}, "unsure", Code.UNSURE, "40.0%, is below the 50.0% from which"),
+        ((3, 3, 4), {}, {"threshold": 1.0}, "unsure", Code.UNSURE, "40.0%, is below the 100.0% from which"),
+        ((3, 3, 4), {}, {"threshold": 1.01}, "unsure", Code.UNSURE, "40.0%, is too little: none was found at which the "),
+        ((1, 1, 8), {}, {}, "answered", None, None),
+        ((8, 1, 1), {}, {"operating_point": POINT}, "answered", None, None),
+        ((1, 1, 8), {}, {"operating_point": POINT}, "answered", None, None),
+        ((1, 5, 5), {}, {"operating_point": POINT}, "narrowed", Code.NARROWED, "pneumonia or covid: which of them is not"),
+        ((5, 3, 2), {}, {"operating_point": POINT}, "unsure", Code.UNSURE, "normal is answered from 80.0%, not normal up to"),
+        (
+            (5, 3, 2), {}, {"operating_point": replace(POINT, negative_from=1.0, positive_from=1.0)}, "unsure", Code.UNSURE,
+            "normal is answered from 100.0%, not normal up to 0.0%",
+        ),
+        (
+            (1, 1, 8), {"place": Place(0.25, {}, OUTSIDE)}, {"operating_point": POINT}, "unsure", Code.OUTSIDE_LUNGS,
+            "unsure: 75% of the evidence lies outside the lungs",
+        ),
+    ],
+)  # fmt: skip
+def test_every_verdict_has_its_status_its_code_its_reason_and_its_probabilities(
+    shares, more, fields, status, code, reason
+):
+    verdict = judge(logits(*shares), manifest=manifest(guard=GUARD, **fields), **{"distance": None, **more})
+    assert (verdict.status, verdict.code) == (status, code)
+    assert verdict.reason is None if reason is None else reason in verdict.reason
+    expected = {} if status == "refused" else dict(zip(LABELS, np.array(shares) / sum(shares)))
+    assert verdict.probabilities == pytest.approx(expected)
+    assert bool(verdict.labels) == (status in ANSWERS)
+
+
+def test_the_correction_is_added_to_the_logits():
+    told = judge(np.zeros(3, np.float32), None, manifest(correction=(0.0, float(np.log(2)), float(np.log(5)))))
+    assert tuple(told.probabilities.values()) == pytest.approx((1 / 8, 2 / 8, 5 / 8))
+    assert told.labels == ("covid",)
