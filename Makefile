@@ -36,12 +36,13 @@ test-fast: $(TEST)/.done
 test-slow: $(TEST)/.done
 	$(TEST)/bin/python -m pytest -m slow --numprocesses auto --dist load
 
-# Fuzzing led by coverage, so many seconds a target (Linux); what breaks a reader is left in build/fuzz.
+# Fuzzing led by coverage, so many seconds a target (Linux; SEED 0: another way each time); what breaks a reader is left in build/fuzz.
 SECONDS ?= 60
+SEED ?= 0
 fuzz: $(TEST)/.done
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	for target in picture dicom manifest sealed settings queue multipart; do mkdir -p build/fuzz/$$target && \
-	    $(TEST)/bin/python benchmarks/fuzz_coverage.py $$target build/fuzz/$$target -max_total_time=$(SECONDS) \
+	    $(TEST)/bin/python benchmarks/fuzz_coverage.py $$target build/fuzz/$$target -max_total_time=$(SECONDS) -seed=$(SEED) \
 	    -artifact_prefix=build/fuzz/$$target- -print_final_stats=0 -verbosity=0 || exit 1; done
 
 # Mutation testing of the rules and the arithmetic (pyproject.toml, tool.mutmut); hours. ARGS='covidnet_lite.network.guard*'
