@@ -103,9 +103,9 @@ def sign(data: bytes, path: Path, key: Path) -> Path:
         MissingExtraError: the extra ``sign`` is not installed.
         OutputError: the signature cannot be written.
     """
+    private = _loaded(key, lambda serialization, pem: serialization.load_pem_private_key(pem, None))
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    private = _loaded(key, lambda serialization, pem: serialization.load_pem_private_key(pem, None))
     if not isinstance(private, Ed25519PrivateKey):
         raise ModelError(f"{key}: is no Ed25519 private key; make one: covidnet-lite models key NAME.pem")
     return files.write(f"{path}{SUFFIX}", private.sign(data))
@@ -155,9 +155,9 @@ def trust(key: Path, signer: str = "") -> Path:
 
 
 def _public(path: Path) -> Any:
+    key = _loaded(path, lambda serialization, pem: serialization.load_pem_public_key(pem))
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    key = _loaded(path, lambda serialization, pem: serialization.load_pem_public_key(pem))
     if not isinstance(key, Ed25519PublicKey):
         raise ModelError(f"{path}: is no Ed25519 public key")
     return key

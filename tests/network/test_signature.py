@@ -12,7 +12,7 @@ from conftest import with_rules
 
 import covidnet_lite
 from covidnet_lite import cli
-from covidnet_lite.errors import ModelError, UnsignedNetworkWarning
+from covidnet_lite.errors import MissingExtraError, ModelError, UnsignedNetworkWarning
 from covidnet_lite.network import model, signature
 
 TRUSTED = "a-test"  # what the tests' key is called
@@ -237,3 +237,19 @@ def test_the_node_refuses_an_unsigned_network(
     assert cli.main(["node", "--check", "--settings", str(settings)]) == 2
     assert "is not signed" in capsys.readouterr().err
     assert cli.main(["node", "--check", "--settings", str(settings), "--allow-unsigned"]) == 0
+
+
+def test_signing_and_trusting_without_the_extra_name_it(
+    unsigned: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cryptography"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    for action in (
+        lambda: signature.sign(unsigned.read_bytes(), unsigned, key),
+        lambda: signature.trust(key.with_suffix(".pub"), "somebody"),
+        lambda: signature.make_key(tmp_path / "new.pem"),
+    ):
+        with pytest.raises(MissingExtraError, match=r"covidnet-lite\[sign\]"):
+            action()
+    assert not sig(unsigned).exists()
