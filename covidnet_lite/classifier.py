@@ -8,7 +8,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -220,7 +220,7 @@ class Classifier:
 
     def _one(self, img: Source, keep_image: bool, wait: bool) -> Prediction:
         try:
-            result = replace(self._judge(self._prepare(img, keep_image), wait), site=self.site)
+            result = self._judge(self._prepare(img, keep_image), wait)
             if self.heard:
                 self.heard(result)
             return result
@@ -331,6 +331,7 @@ class Classifier:
             track_record=point.track_record(verdict.labels) if point and verdict.labels else None,
             notes=film.notes if film else (),
             code=verdict.code,
+            site=self.site,
             image=film.display if film else None,
             signed_by=self.model.signed.by,
         )

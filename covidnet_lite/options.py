@@ -32,7 +32,10 @@ def unsigned(parser: argparse.ArgumentParser) -> None:
     """Whether a service takes a network that nobody trusted has signed."""
     parser.add_argument(
         "--allow-unsigned",
-        action="store_true",
+        dest="unsigned",
+        action="store_const",
+        const="allow",
+        default="refuse",
         help="run a network that no trusted key has signed (see: covidnet-lite models)",
     )
 

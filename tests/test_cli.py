@@ -133,20 +133,24 @@ def test_a_folder_is_searched_for_dicom_without_a_suffix_too(film: Path, film_pn
     assert found == ["1.2.840.17", "IM000001", "a.png"]
 
 
+def on_a_terminal(command: list[str], env: dict[str, str], errors: bool = True) -> bytes:
+    """What a command shows on a terminal; with its standard error, or without."""
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen(command, stdout=theirs, stderr=theirs if errors else subprocess.DEVNULL, cwd=ROOT, env=env)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # what Linux says at the end of a terminal
+        while got := os.read(ours, 4096):
+            shown += got
+    done.wait(60)
+    os.close(ours)
+    return shown
+
+
 def test_progress_is_shown_on_a_terminal_alone_and_leaves_no_trace_in_the_table(film_png: Path) -> None:
     for terminal, more in ((True, []), (False, []), (True, ["--quiet"])):
-        ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "covidnet_lite", "classify", str(film_png), str(film_png), *more]
-        done = subprocess.Popen(
-            command, stdout=theirs, stderr=theirs if terminal else subprocess.DEVNULL, cwd=ROOT, env=PLAIN
-        )
-        os.close(theirs)
-        shown = b""
-        with suppress(OSError):  # what Linux says at the end of a terminal
-            while got := os.read(ours, 4096):
-                shown += got
-        done.wait(60)
-        os.close(ours)
+        shown = on_a_terminal(command, PLAIN, errors=terminal)
         assert (b"2/2" in shown) is (terminal and not more)
         rows = [line.rsplit(classify_command.CLEAR.encode(), 1)[-1] for line in shown.split(b"\n")]
         assert [row.split()[0] for row in rows if b"film" in row] == [b"unsure"] * 2, shown
@@ -290,15 +294,7 @@ def test_colours_are_for_terminals_that_want_them(
 ) -> None:
     command = [sys.executable, "-m", "covidnet_lite", "classify", str(film_png), "-m", str(abstaining)]
     plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    ours, theirs = pty.openpty()
-    done = subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=ROOT, env={**plain, "TERM": "xterm", **setting})
-    os.close(theirs)
-    shown = b""
-    with suppress(OSError):  # what Linux says at the end of a terminal
-        while got := os.read(ours, 4096):
-            shown += got
-    done.wait(60)
-    os.close(ours)
+    shown = on_a_terminal(command, {**plain, "TERM": "xterm", **setting})
     assert b"unsure" in shown
     assert (b"\x1b[33munsure" in shown) is coloured
     assert b"\x1b" not in run("classify", film_png, "-m", abstaining).stdout

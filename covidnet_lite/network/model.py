@@ -107,7 +107,7 @@ def _read(path: Path, name: str) -> bytes:
             raise ModelError(f"{name}: is no regular file")
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size > LARGEST:
-                raise ModelError(f"{name}: is larger than any TFLite file; give one made by convert/quantize.py")
+                raise ModelError(f"{name}: is larger than any TFLite file; give one made by: covidnet-lite convert")
             return file.read()
     except ValueError:  # a NUL byte
         raise ModelError(f"{name!r}: is no path") from None

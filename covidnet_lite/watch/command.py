@@ -124,7 +124,7 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
             edgetpu=args.edgetpu,
             read=reading.read,
             site=args.site,
-            unsigned="allow" if args.allow_unsigned else "refuse",
+            unsigned=args.unsigned,
         )
 
         def say(text: str) -> None:

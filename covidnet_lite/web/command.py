@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
                 edgetpu=args.edgetpu,
                 read=reading.read,
                 site=args.site,
-                unsigned="allow" if args.allow_unsigned else "refuse",
+                unsigned=args.unsigned,
             )
             reading.start()
             _warm_up(classifier)
