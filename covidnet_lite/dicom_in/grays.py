@@ -51,7 +51,8 @@ def table(
     """``(n,)`` stored values and how often each occurs -> ``(n,)`` gray levels, bright is dense.
 
     Where the header has a window or a VOI table, black and white are those of the window or the table; else the darkest
-    and the brightest of the picture, above 8 bits those of the film itself (:func:`.stretch.limits`).
+    and the brightest of the picture, above 8 bits those of the film itself
+    (:func:`covidnet_lite.image_in.to_8_bits.limits`).
     """
     padding = _padding(levels, bits, header)
     seen = (counts > 0) & ~padding

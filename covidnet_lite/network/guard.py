@@ -28,6 +28,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from . import plain_zip
+
 Array = npt.NDArray[Any]
 
 
@@ -139,19 +141,18 @@ def _arrays(data: bytes) -> dict[str, Array]:
     """
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for info in archive.infolist():
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                raise ValueError(f"{info.filename} is packed, or claims to be longer than it is")
-            entry = io.BytesIO(archive.read(info))
-            if np.lib.format.read_magic(entry) != (1, 0):
-                raise ValueError(f"{info.filename} is of another format")
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(entry)
-            values = entry.read()
-            if dtype.hasobject or fortran or min(shape, default=0) < 0:
-                raise ValueError(f"{info.filename} holds no plain numbers")
-            if math.prod(shape) * dtype.itemsize != len(values):
-                raise ValueError(f"{info.filename} is not as long as its shape {shape} says")
-            arrays[info.filename.removesuffix(".npy")] = np.frombuffer(values, dtype).reshape(shape)
+        entries = plain_zip.read(archive)
+    for name, data in entries.items():
+        entry = io.BytesIO(data)
+        if np.lib.format.read_magic(entry) != (1, 0):
+            raise ValueError(f"{name} is of another format")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(entry)
+        values = entry.read()
+        if dtype.hasobject or fortran or min(shape, default=0) < 0:
+            raise ValueError(f"{name} holds no plain numbers")
+        if math.prod(shape) * dtype.itemsize != len(values):
+            raise ValueError(f"{name} is not as long as its shape {shape} says")
+        arrays[name.removesuffix(".npy")] = np.frombuffer(values, dtype).reshape(shape)
     return arrays
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..evidence.extent import ExtentScale
+from . import plain_zip
 from .guard import Guard
 from .input_spec import InputSpec
 from .operating_point import OperatingPoint
@@ -220,10 +221,7 @@ def _entries(data: bytes) -> dict[str, bytes]:
     if directory > DIRECTORY or data[-SEAL - 42 : -SEAL - 38] == b"PK\x06\x07":  # of more than 4 GB
         raise ValueError("its list of entries is too long")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        found = {info.filename: info for info in archive.infolist() if info.filename in READ}
-        for info in found.values():
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                raise ValueError(f"{info.filename} is packed, or claims to be longer than it is")
-        if "manifest.json" not in found:
-            raise ValueError("there is no manifest.json")
-        return {name: archive.read(info) for name, info in found.items()}
+        entries = plain_zip.read(archive, READ)
+    if "manifest.json" not in entries:
+        raise ValueError("there is no manifest.json")
+    return entries

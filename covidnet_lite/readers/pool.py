@@ -2,7 +2,7 @@
 
 The kernel holds each to so much memory and, for each radiograph, so many seconds of processor; a process that dies is
 replaced. What it read comes back as gray levels, so the service itself decodes nothing that a stranger sent; and what
-it says is checked (:mod:`.answers`), for a file may have taken it over.
+it says is checked (:mod:`.replies`), for a file may have taken it over.
 
 The processes are forked from one that has loaded the decoders and does nothing else (``multiprocessing``'s fork
 server), so another is there in some milliseconds, and they share its memory.
