@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from covidnet_lite import formats, limits, radiograph
+from covidnet_lite import formats, radiograph, resource_limits
 from covidnet_lite.errors import CovidNetLiteError, UnforeseenError
 from covidnet_lite.machine import board
 from covidnet_lite.readers.pool import Readers
@@ -230,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
             except ReaderDiedError as error:
                 told["its reader was stopped"] += 1
                 print(f"{number} {name}: {error}")
-                why = "" if limits.SECONDS in str(error) else str(error)
+                why = "" if resource_limits.SECONDS in str(error) else str(error)
             except CovidNetLiteError:
                 told["refused"] += 1
             except Exception as error:  # of another family

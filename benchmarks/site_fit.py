@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.classifier import Classifier
+from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import SiteError
 from covidnet_lite.network.manifest import Manifest
 from covidnet_lite.network.model import Model

@@ -28,7 +28,7 @@ from convert.source import network
 from convert.source.network import FloatNetwork
 from convert.source.scaling import PRESETS
 from covidnet_lite import files
-from covidnet_lite.cases import read_cases
+from covidnet_lite.dataset import read_cases
 from covidnet_lite.network.manifest import Manifest, seal
 from covidnet_lite.network.model import verify
 

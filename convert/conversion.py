@@ -30,7 +30,7 @@ from convert.source import network
 from convert.source.network import FloatNetwork
 from convert.tflite_file import batch, c_array, metadata
 from covidnet_lite import files
-from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.network import model as models
 from covidnet_lite.network.interpreter import Interpreter

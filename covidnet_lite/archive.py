@@ -10,10 +10,9 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from . import cases
+from . import formats
 from .codes import Code
 from .errors import InputError
-from .formats import SUFFIXES
 
 SUFFIX = ".zip"
 HEADS = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
@@ -154,9 +153,9 @@ def _radiographs(archive: zipfile.ZipFile, source: str | bytes, name: str) -> It
             continue
         fault = _fault(info)
         if not base.lower().endswith(SUFFIX):
-            if not cases.may_be_radiograph(base):
+            if not formats.may_be_radiograph(base):
                 continue
-            named = os.path.splitext(base)[1].lower() in SUFFIXES
+            named = os.path.splitext(base)[1].lower() in formats.SUFFIXES
             if not named and not fault and not _is_dicom(archive, info):
                 continue
         yield Member(f"{name}/{info.filename}", fault, info.file_size, source, info)

@@ -16,9 +16,9 @@ from . import (
     convert_command,
     exit_codes,
     inputs,
-    limits,
     models_command,
     options,
+    resource_limits,
     site_command,
 )
 from .errors import BenchmarkError, CovidNetLiteError, OutputError
@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
         if getattr(args, "memory", None) is not None:
-            os.environ[limits.MEMORY] = str(args.memory)
-            limits.memory()
+            os.environ[resource_limits.MEMORY] = str(args.memory)
+            resource_limits.memory()
         code: int = args.run(args)
         sys.stdout.flush()
         return code

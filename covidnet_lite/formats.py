@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -67,6 +68,8 @@ FORMATS = (
 )
 SUFFIXES = frozenset(suffix for form in FORMATS for suffix in form.suffixes)
 PILLOW = tuple(form.pillow for form in FORMATS if form.pillow)
+DICOMDIR = "DICOMDIR"  # the table of contents of a disk with DICOM files
+APPLE = "._"  # starts the names of the files in which macOS keeps attributes on foreign file systems
 NAMES = ", ".join(form.name for form in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
 
 
@@ -78,3 +81,29 @@ def recognised(head: bytes) -> Format | None:
 def of_pillow(name: str | None) -> Format | None:
     """The format of an image that Pillow opened."""
     return next((form for form in FORMATS if name and name in (form.pillow, *form.variants)), None)
+
+
+def has_suffix(name: str) -> bool:
+    """Whether a file's name ends like that of an image format."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(APPLE)
+
+
+def may_be_radiograph(name: str) -> bool:
+    """Whether a file's name has an image format's suffix, or none, as on a disk of DICOM files: ``IM000001``, a UID."""
+    if name.startswith(APPLE):
+        return False
+    return has_suffix(name) or not (os.path.splitext(name)[1].strip(".0123456789") or name.upper() == DICOMDIR)
+
+
+def is_radiograph(path: str) -> bool:
+    """Whether a file has an image format's suffix or the head of a DICOM file; also when it cannot be opened, so that
+    reading it reports why."""
+    if has_suffix(os.path.basename(path)):
+        return True
+    if not (may_be_radiograph(os.path.basename(path)) and os.path.isfile(path)):  # to open a pipe would block
+        return False
+    try:
+        with open(path, "rb") as file:
+            return _is_dicom(file.read(132))
+    except OSError:
+        return True

@@ -23,7 +23,7 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
     Raises:
         InputError: a folder holds no radiograph, or part of it cannot be searched.
     """
-    from . import archive, cases
+    from . import archive
     from .output import OURS
 
     def unreadable(error: OSError) -> None:
@@ -39,7 +39,7 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
             yield from archive.members(given.read(), "<stdin>") if packed else [given]
         elif os.path.isdir(path):
             files = [os.path.join(folder, n) for folder, _, names in os.walk(path, onerror=unreadable) for n in names]
-            found = sorted(f for f in files if not f.endswith(OURS) and (_is_zip(f) or cases.is_radiograph(f)))
+            found = sorted(f for f in files if not f.endswith(OURS) and (_is_zip(f) or formats.is_radiograph(f)))
             if not found:
                 raise InputError(
                     f"{path}: holds no radiograph ({', '.join(sorted(formats.SUFFIXES))}, DICOM without a suffix)",
@@ -73,10 +73,10 @@ def _below(base: str, name: str) -> str:
 
 
 def _is_zip(path: str) -> bool:
-    from . import archive, cases
+    from . import archive
 
     name = os.path.basename(path)
-    return name.lower().endswith(archive.SUFFIX) and not name.startswith(cases.APPLE) and archive.is_archive(path)
+    return name.lower().endswith(archive.SUFFIX) and not name.startswith(formats.APPLE) and archive.is_archive(path)
 
 
 def _standard_input() -> IO[bytes]:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from . import formats, limits
+from . import formats, resource_limits
 from .codes import Code, Note
 from .dicom_in.examination import Examination
 from .errors import InputError
@@ -134,7 +134,7 @@ def _read(img: Source, at_least: Size | None, name: str, exact: bool, colour: bo
         return _upright(img, name, colour)
     with opened(img, name) as file:
         try:
-            data = limits.bounded(file)
+            data = resource_limits.bounded(file)
             head = data.read(132)
             data.seek(0)
         except OSError as error:
@@ -224,13 +224,15 @@ def _from_picture(data: IO[bytes], name: str, how: _How) -> Radiograph:
     try:
         return _decoded(data, name, at_least, colour)
     except _Damaged as error:
-        limits.lift(data)
+        resource_limits.lift(data)
         data.seek(0)
         bare = metadata.without(data.read())
         if bare is None:
             raise InputError(str(error), error.code) from error.__cause__
         try:
-            return replace(_decoded(limits.bounded(io.BytesIO(bare)), name, at_least, colour), notes=(METADATA,))
+            return replace(
+                _decoded(resource_limits.bounded(io.BytesIO(bare)), name, at_least, colour), notes=(METADATA,)
+            )
         except _Damaged:
             raise InputError(str(error), error.code) from error.__cause__
 
@@ -359,13 +361,13 @@ def _check_size(size: tuple[int, int], name: str, colour: bool = False) -> None:
             f"{name}: {size[0]} x {size[1]} pixels is too small; at least {MIN_SIDE} x {MIN_SIDE} are needed",
             Code.TOO_SMALL,
         )
-    if size[0] * size[1] > limits.PIXELS:
+    if size[0] * size[1] > resource_limits.PIXELS:
         raise _bomb(name)
 
 
 def _bomb(name: str) -> InputError:
     return InputError(
-        f"{name}: claims more than {limits.PIXELS // 10**6} million pixels; "
+        f"{name}: claims more than {resource_limits.PIXELS // 10**6} million pixels; "
         "no radiograph does, so it is not decoded. Reduce it first if it is real",
         Code.TOO_LARGE,
     )

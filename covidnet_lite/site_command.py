@@ -126,7 +126,7 @@ def run_fit(args: argparse.Namespace) -> int:
     """
     import datetime
 
-    from . import cases, files
+    from . import dataset, files
     from .classifier import Classifier
     from .quiet import silent_runtime
     from .site import site as sites
@@ -138,7 +138,7 @@ def run_fit(args: argparse.Namespace) -> int:
     with silent_runtime() as err:
         classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, unsigned="allow")
         folders = {where: _radiographs(where) for where in (args.normal, args.usual) if where}
-        labelled = cases.read_cases(args.labelled) if args.labelled else []
+        labelled = dataset.read_cases(args.labelled) if args.labelled else []
         print(f"looking at {sum(map(len, folders.values())) + len(labelled)} radiographs ...", file=err, flush=True)
         fitted = fit(
             classifier.model,
@@ -160,13 +160,13 @@ def _radiographs(where: Path) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    from . import cases
+    from . import formats
     from .codes import Code
     from .errors import InputError
     from .output import OURS
 
     found = sorted(
-        p for p in where.rglob("*") if not p.name.endswith(OURS) and p.is_file() and cases.is_radiograph(str(p))
+        p for p in where.rglob("*") if not p.name.endswith(OURS) and p.is_file() and formats.is_radiograph(str(p))
     )
     if not found:
         raise InputError(f"{where}: holds no radiograph; name the folder that they lie in", Code.NO_PICTURE)

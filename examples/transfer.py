@@ -16,7 +16,7 @@ import numpy as np
 
 import covidnet_lite
 from convert import quantize
-from covidnet_lite.cases import Case, read_cases, write_manifest
+from covidnet_lite.dataset import Case, read_cases, write_manifest
 from covidnet_lite.network.input_spec import InputSpec
 from training import dataset
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.network.input_spec import InputSpec
 from covidnet_lite.network.manifest import Manifest
 from covidnet_lite.network.operating_point import OperatingPoint

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from convert.judge.guard import fit_guard
-from covidnet_lite import cases, files, prediction, radiograph
+from covidnet_lite import dataset, files, prediction, radiograph
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError, MissingExtraError, ModelError
 from covidnet_lite.network import guard, manifest
 from covidnet_lite.network.input_spec import InputSpec
@@ -293,7 +293,7 @@ def test_a_long_but_legal_name(tmp_path):
 def test_empty_file_cell(tmp_path):
     (tmp_path / "m.csv").write_text("file,label\n,covid\na.png,covid\n")
     try:
-        found = cases.read_cases(tmp_path / "m.csv")
+        found = dataset.read_cases(tmp_path / "m.csv")
     except DatasetError:
         return
     assert tmp_path not in [c.path for c in found]

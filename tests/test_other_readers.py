@@ -21,7 +21,7 @@ import pytest
 from conftest import drawn_chest
 
 from convert.tflite_file import flatbuffer, metadata
-from covidnet_lite.cases import read_cases
+from covidnet_lite.dataset import read_cases
 from covidnet_lite.fit import fit
 from covidnet_lite.network import model
 from covidnet_lite.network.input_spec import InputSpec

@@ -57,7 +57,13 @@ HOOKS = [
         "covidnet_lite/web/uploads.py keeps uploads off the disk",
         "self.spool_max_size",
     ),
-    Hook("pydicom", "pydicom.dataset", "Dataset", "covidnet_lite/limits.py looks at what is not parsed", "self._dict"),
+    Hook(
+        "pydicom",
+        "pydicom.dataset",
+        "Dataset",
+        "covidnet_lite/resource_limits.py looks at what is not parsed",
+        "self._dict",
+    ),
 ]
 OF_PYTHON = [
     Hook("", "socketserver", "BaseServer._handle_request_noblock", f"{DOOR} takes one connection"),

@@ -14,7 +14,7 @@ from convert.judge import judgement
 from convert.judge.network_outputs import outputs
 from convert.quantisation.calibration import pixels
 from convert.source import network
-from covidnet_lite.cases import Case, read_cases, write_manifest
+from covidnet_lite.dataset import Case, read_cases, write_manifest
 from covidnet_lite.network import model
 from covidnet_lite.network.manifest import seal
 from covidnet_lite.prediction import calibrated, softmax

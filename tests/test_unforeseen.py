@@ -179,7 +179,7 @@ def test_dicom_results_that_fail_cost_one_film(
         (files, "write_png"),
         (watch.ResultFiles, "keep"),
         (watch.ResultFiles, "is_answered"),
-        (watch.cases, "is_radiograph"),
+        (watch.formats, "is_radiograph"),
         (watch.archive, "is_archive"),
         (result_files, "_write"),
     ],

@@ -33,7 +33,7 @@ from convert.judge.network_outputs import outputs
 from convert.quantisation.calibration import choose, pixels
 from convert.source import network
 from covidnet_lite import files, radiograph
-from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.evidence.extent import ExtentScale, raw_extent
 from covidnet_lite.network import lungs

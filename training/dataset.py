@@ -27,7 +27,7 @@ from PIL import Image
 from convert.float_input import normalise
 from covidnet_lite import files, radiograph
 from covidnet_lite.box import Box
-from covidnet_lite.cases import Case, read_cases, write_manifest
+from covidnet_lite.dataset import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, MissingExtraError
 from covidnet_lite.fit import fit
 from covidnet_lite.network.input_spec import InputSpec

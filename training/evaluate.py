@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from convert import metrics
 from covidnet_lite import files
-from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from training.data.pictures import pictures
 from training.judge import network

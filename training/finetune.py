@@ -26,7 +26,7 @@ from convert import metrics
 from convert.float_input import normalise
 from convert.quantisation import synthetic
 from covidnet_lite import files
-from covidnet_lite.cases import Case, read_cases, write_manifest
+from covidnet_lite.dataset import Case, read_cases, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.network import lungs
 from covidnet_lite.network.input_spec import InputSpec

@@ -32,7 +32,7 @@ from convert.float_input import normalise
 from convert.options import Options
 from covidnet_lite import files
 from covidnet_lite.box import WHOLE, Box
-from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import fit
 from covidnet_lite.network import lungs

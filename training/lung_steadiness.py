@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from convert.judge.network_outputs import outputs
 from covidnet_lite import radiograph
-from covidnet_lite.cases import read_cases
+from covidnet_lite.dataset import read_cases
 from covidnet_lite.errors import CovidNetLiteError
 from covidnet_lite.fit import fit
 from covidnet_lite.network import lungs, model

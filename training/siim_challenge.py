@@ -28,8 +28,8 @@ from PIL import Image
 
 from covidnet_lite import files, radiograph
 from covidnet_lite.box import Box
-from covidnet_lite.cases import Case, read_cases
 from covidnet_lite.csv_cells import cell
+from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.dicom_in import dicom_file
 from covidnet_lite.dicom_in.elements import damaged
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError

@@ -22,7 +22,7 @@ from PIL import Image, ImageFilter
 
 from convert.judge.guard import WRONG
 from covidnet_lite import Classifier, radiograph
-from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from training.judge.figure import share, told
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.quantisation.calibration import choose, pixels
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.network.input_spec import InputSpec
 
 MOST = 1000  # of images without a split; more say no more

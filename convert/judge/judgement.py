@@ -19,7 +19,7 @@ from convert import metrics
 from convert.judge.guard import WRONG, fit_guard
 from convert.judge.network_outputs import outputs
 from convert.quantisation.calibration import choose, pixels
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.evidence.extent import ExtentScale
 from covidnet_lite.network.guard import Guard

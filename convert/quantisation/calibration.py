@@ -18,7 +18,7 @@ from PIL import Image
 
 from convert.progress import track
 from covidnet_lite import radiograph
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import fit
 from covidnet_lite.network.input_spec import InputSpec

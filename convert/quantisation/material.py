@@ -14,7 +14,7 @@ import numpy.typing as npt
 from convert.quantisation import activations, calibration, synthetic
 from convert.quantisation.activations import Activations
 from convert.source.network import FloatNetwork
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.errors import ConversionError
 
 SYNTHETIC = "synthetic"  # in place of a folder

@@ -6,7 +6,7 @@ import io
 import zlib
 from typing import IO, BinaryIO, cast
 
-from .. import limits
+from .. import resource_limits
 from ..codes import Code
 from ..errors import InputError
 
@@ -38,13 +38,13 @@ def inflated(file: IO[bytes], name: str) -> IO[bytes]:
     if str(group.get("TransferSyntaxUID")) != SYNTAX.decode():
         file.seek(0)
         return file
-    most = limits.memory() // 3  # it is there twice for a moment
+    most = resource_limits.memory() // 3  # it is there twice for a moment
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     data = inflater.decompress(file.read(), most)
     if inflater.unconsumed_tail:
         raise InputError(
-            f"{name}: is deflated, and larger than {most // limits.MB} MB without; export it with another transfer "
-            f"syntax, or allow more ({limits.MEMORY})",
+            f"{name}: is deflated, and larger than {most // resource_limits.MB} MB without; export it with another "
+            f"transfer syntax, or allow more ({resource_limits.MEMORY})",
             Code.TOO_COSTLY,
         )
     if not inflater.eof:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .. import limits
+from .. import resource_limits
 from ..codes import Code, Note
 from ..errors import InputError, NotAChestRadiograph
 from ..formats import DICOM
@@ -145,11 +145,13 @@ def _begun(file: IO[bytes], name: str) -> tuple[Dataset, IO[bytes]]:
             f"{name}: hides another file type in its DICOM preamble (CVE-2019-11687); it is not read", Code.HIDDEN_FILE
         )
     try:
-        file = limits.bounded(inflated(limits.bounded(file, limits.ELEMENTS), name), limits.ELEMENTS)
+        file = resource_limits.bounded(
+            inflated(resource_limits.bounded(file, resource_limits.ELEMENTS), name), resource_limits.ELEMENTS
+        )
         data = pydicom.dcmread(file, stop_before_pixels=True)
     except damaged() as error:
         raise _unreadable(name, error) from error
-    limits.check_sequences(data, name)
+    resource_limits.check_sequences(data, name)
     return data, file
 
 
@@ -177,7 +179,7 @@ def _check_picture(elements: Elements, file: IO[bytes], name: str) -> tuple[int,
             f"{name}: its pixels are {known}, not gray levels; export it as MONOCHROME2", Code.UNKNOWN_PIXELS
         )
     width, height = elements.needed("Columns", name), elements.needed("Rows", name)
-    if width * height > limits.PIXELS:
+    if width * height > resource_limits.PIXELS:
         raise InputError(
             f"{name}: claims {width * height // 10**6} million pixels; no radiograph has so many", Code.TOO_LARGE
         )

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import limits
+from .. import resource_limits
 from ..codes import Code
 from ..errors import InputError, MissingExtraError
 from ..image_in import costs, jpeg
@@ -125,7 +125,7 @@ def read(file: IO[bytes], header: Dataset, name: str, sizes: Sequence[Size | Non
     import pydicom
 
     file.seek(0)
-    data = pydicom.dcmread(limits.bounded(file, limits.ELEMENTS))
+    data = pydicom.dcmread(resource_limits.bounded(file, resource_limits.ELEMENTS))
     earlier = [data.get_item(tag) for tag in data.keys() if 0 < tag.group < PIXEL_GROUP]
     if any(getattr(e, "value_tell", getattr(e, "file_tell", 0)) > start for e in earlier):
         raise ValueError(LATE)

@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from .. import limits
+from .. import resource_limits
 from ..codes import Code
 from ..errors import InputError
 from ..formats import of_pillow
@@ -55,9 +55,9 @@ def check_picture(image: Image.Image, size: tuple[int, int], file: IO[bytes], na
     form = of_pillow(image.format)
     if form:
         needed += BESIDE[form.costs](image, size, file, name)
-    limits.check(needed, name)
+    resource_limits.check(needed, name)
     tame(image)
-    limits.lift(file)
+    resource_limits.lift(file)
 
 
 def _of_jpeg(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
@@ -98,7 +98,7 @@ def check_heic(size: tuple[int, int], bytes_a_pixel: int, name: str) -> None:
     Raises:
         InputError: it takes too much memory.
     """
-    limits.check(size[0] * size[1] * bytes_a_pixel * HEIC, name)
+    resource_limits.check(size[0] * size[1] * bytes_a_pixel * HEIC, name)
 
 
 def frames(image: Image.Image) -> int:
@@ -139,7 +139,7 @@ def check_frame(header: Dataset, frame: bytes, factors: Sequence[int], name: str
         needed += _jpeg(frame, pixels, name)
     else:
         needed += _jpeg2000(frame, pixels * samples, name)
-    limits.check(needed, name)
+    resource_limits.check(needed, name)
 
 
 def check_pixels(header: Dataset, factors: Sequence[int], name: str) -> int:
@@ -155,7 +155,7 @@ def check_pixels(header: Dataset, factors: Sequence[int], name: str) -> int:
         kind = str(header.get("PhotometricInterpretation", ""))
         each = max(each, DEEP_COLOUR if stored > 1 else YBR if kind.startswith("YBR") else SAMPLE)
     needed = pixels * samples * each + sum(LEVELS * pixels // factor**2 for factor in factors)
-    limits.check(needed, name)
+    resource_limits.check(needed, name)
     return needed
 
 
@@ -166,7 +166,7 @@ def check_lines(header: Dataset, factors: Sequence[int], name: str) -> None:
         InputError: it takes too much memory.
     """
     each = LEVELS + -(-int(header.BitsAllocated) // 8)
-    limits.check(sum(each * int(header.Rows) * int(header.Columns) // factor**2 for factor in factors), name)
+    resource_limits.check(sum(each * int(header.Rows) * int(header.Columns) // factor**2 for factor in factors), name)
 
 
 def check_fragments(data: Any, syntax: str, name: str) -> None:

@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import Any
 
-from .. import limits, radiograph
+from .. import radiograph, resource_limits
 from ..codes import Code
 from ..errors import CovidNetLiteError, UnforeseenError
 from ..image_in.reduction import Size
@@ -39,7 +39,7 @@ from . import replies
 from .replies import ReaderDiedError
 
 WITHIN = 60.0  # seconds until a reader has to answer, whatever it waits for
-SLACK = 96 * limits.MB  # beside the budget: what a reader holds of the file, and decoders that it loads
+SLACK = 96 * resource_limits.MB  # beside the budget: what a reader holds of the file, and decoders that it loads
 STALLED = 5.0  # seconds for which an answer may stop half-way
 KEPT = 16 << 20  # bytes of shared memory that a reader keeps for its next radiograph
 SHARED = hasattr(os, "memfd_create")  # whether there is memory that both processes see; else all goes through a pipe
@@ -47,7 +47,7 @@ SHARED = hasattr(os, "memfd_create")  # whether there is memory that both proces
 
 def count() -> int:
     """How many may read at a time: one a core, as far as half the memory goes round."""
-    return max(1, min(available_cores(), limits.installed() // (2 * limits.memory())))
+    return max(1, min(available_cores(), resource_limits.installed() // (2 * resource_limits.memory())))
 
 
 class Readers:
@@ -201,7 +201,7 @@ class _Reader:
     def __init__(self, context: Any) -> None:
         self._pipe, theirs = context.Pipe()
         self._memory = open(os.memfd_create("covidnet-lite radiograph"), "r+b", buffering=0) if SHARED else None
-        budget = limits.memory() // limits.MB, limits.cpu_seconds()
+        budget = resource_limits.memory() // resource_limits.MB, resource_limits.cpu_seconds()
         self.process = context.Process(
             target=_serve, args=(theirs, *budget, SHARED), daemon=True, name="covidnet-lite reader"
         )
@@ -288,7 +288,10 @@ def _why(reader: _Reader | None) -> tuple[str, Code]:
         reader.process.join(5)
         code = reader.process.exitcode
         if code is not None and code == -getattr(signal, "SIGXCPU", 0):
-            return f"took more than {limits.cpu_seconds()} s to decode ({limits.SECONDS})", Code.TOO_COSTLY
+            return (
+                f"took more than {resource_limits.cpu_seconds()} s to decode ({resource_limits.SECONDS})",
+                Code.TOO_COSTLY,
+            )
         if code is not None and code < 0:
             return f"its decoder died of signal {-code}", Code.DECODER_DIED
     return "its decoder died", Code.DECODER_DIED
@@ -303,7 +306,9 @@ def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
         seconds: of processor, for each radiograph.
         shared: whether memory that both see comes first.
     """
-    os.environ.update({limits.MEMORY: str(memory), limits.SECONDS: str(seconds)})  # the host's may be older
+    os.environ.update(
+        {resource_limits.MEMORY: str(memory), resource_limits.SECONDS: str(seconds)}
+    )  # the host's may be older
     for name in ("SIGINT", "SIGTERM"):  # the service ends us
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     warnings.simplefilter("ignore")  # pydicom's quote the header, and end in the service's log
@@ -351,7 +356,7 @@ def _limit_memory() -> None:
         return
     kind, field = (resource.RLIMIT_DATA, "VmData") if sys.platform == "linux" else (resource.RLIMIT_AS, "VmSize")
     with suppress(OSError, ValueError):  # a sandbox forbids it
-        most = int((board.held(field) or 1024.0) * 2**20) + limits.memory() + SLACK
+        most = int((board.held(field) or 1024.0) * 2**20) + resource_limits.memory() + SLACK
         resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -363,5 +368,5 @@ def _limit_seconds() -> None:
     except ImportError:  # Windows
         return
     with suppress(OSError, ValueError):
-        most = math.ceil(time.process_time()) + limits.cpu_seconds()
+        most = math.ceil(time.process_time()) + resource_limits.cpu_seconds()
         resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))

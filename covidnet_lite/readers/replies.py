@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any
 
-from .. import limits
+from .. import resource_limits
 from ..codes import Code, Note
 from ..dicom_in.examination import Examination
 from ..errors import (
@@ -66,8 +66,10 @@ def pixels_of(radiograph: Radiograph) -> bytes:
 def reported(error: Exception, name: str) -> CovidNetLiteError:
     """What to report of an exception from the work on ``name``."""
     if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
-        allowed = f"{limits.memory() // limits.MB} MB are allowed"
-        return ReaderDiedError(f"{name}: takes too much memory to decode; {allowed} ({limits.MEMORY})", Code.TOO_COSTLY)
+        allowed = f"{resource_limits.memory() // resource_limits.MB} MB are allowed"
+        return ReaderDiedError(
+            f"{name}: takes too much memory to decode; {allowed} ({resource_limits.MEMORY})", Code.TOO_COSTLY
+        )
     return error if isinstance(error, CovidNetLiteError) else unforeseen(name, error)
 
 
@@ -125,7 +127,7 @@ def _radiograph(content: dict[str, Any], name: str, pixels: Callable[[int], byte
     display = _size(content["display"]) if content["display"] is not None else None
     first = shown[0] * shown[1] * CHANNELS[mode]
     count = first + (display[0] * display[1] if display else 0)  # in gray
-    if count > limits.memory():
+    if count > resource_limits.memory():
         raise ValueError("more than it may have decoded")
     data = pixels(count)
     if len(data) != count:
@@ -164,7 +166,7 @@ def _notes(content: list[Any]) -> tuple[Note, ...]:
 
 def _size(content: list[Any]) -> tuple[int, int]:
     width, height = map(_whole, content)
-    if min(width, height) < 1 or width * height > limits.PIXELS:
+    if min(width, height) < 1 or width * height > resource_limits.PIXELS:
         raise ValueError("no size of a radiograph")
     return width, height
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import archive, cases, files
+from .. import archive, files, formats
 from ..codes import Code
 from ..errors import BackendError, InputError, MissingExtraError, OutputError, SettingsError
 from ..output import EVIDENCE, OURS, printable
@@ -69,7 +69,7 @@ class Folder:
             for name in sorted(names):
                 if name.startswith(".") or name.endswith(OURS):
                     continue
-                if cases.may_be_radiograph(name) or name.lower().endswith(archive.SUFFIX):
+                if formats.may_be_radiograph(name) or name.lower().endswith(archive.SUFFIX):
                     path = os.path.join(folder, name)
                     stamp = stamp_of(path)
                     if stamp:
@@ -273,7 +273,7 @@ class Watch:
 
 def _is_radiograph(path: str) -> bool:
     try:
-        return path.lower().endswith(archive.SUFFIX) or cases.is_radiograph(path)
+        return path.lower().endswith(archive.SUFFIX) or formats.is_radiograph(path)
     except Exception as error:
         unforeseen(path, error)
         return True  # it is opened, and then told of

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from .. import files, radiograph
-from ..cases import Case
+from ..dataset import Case
 from ..errors import OutputError, ReviewError
 from ..radiograph import Radiograph
 

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ..cases import manifest_text
+from ..dataset import manifest_text
 from ..errors import InputError
 from .api import Api, only_file
 from .review import Export, Review, ReviewStore, check, export, keep_picture

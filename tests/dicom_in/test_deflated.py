@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from dicoms import dataset, made, stored, written
 
-from covidnet_lite import limits, radiograph
+from covidnet_lite import radiograph, resource_limits
 from covidnet_lite.codes import Code
 from covidnet_lite.dicom_in import dicom_file
 from covidnet_lite.errors import CovidNetLiteError, InputError
@@ -48,8 +48,8 @@ def test_a_deflated_film_is_the_same_as_one_that_is_not() -> None:
 
 @pytest.mark.parametrize("before", [b"", struct.pack("<HH2s2xI", 2, 1, b"OB", 5000) + bytes(5000)])
 def test_a_bomb_is_refused_before_it_is_inflated(before: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limits.MEMORY, "128")
-    data = bomb(3 * limits.memory(), before)
+    monkeypatch.setenv(resource_limits.MEMORY, "128")
+    data = bomb(3 * resource_limits.memory(), before)
     assert len(data) < 2 << 20
     tracemalloc.start()
     with pytest.raises(InputError, match="is deflated, and larger than") as caught:
@@ -57,7 +57,7 @@ def test_a_bomb_is_refused_before_it_is_inflated(before: bytes, monkeypatch: pyt
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert caught.value.code is Code.TOO_COSTLY
-    assert peak < limits.memory()
+    assert peak < resource_limits.memory()
 
 
 def test_a_second_syntax_beside_the_first_makes_no_bomb() -> None:

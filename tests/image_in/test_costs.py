@@ -14,17 +14,17 @@ import pytest
 from dicoms import compressed, made
 from PIL import Image
 
-from covidnet_lite import limits, radiograph
+from covidnet_lite import radiograph, resource_limits
 from covidnet_lite.errors import InputError, SettingsError
 from covidnet_lite.image_in import costs, jpeg, jpeg2000, rle
 
-SIDE = 9900  # within limits.PIXELS
+SIDE = 9900  # within resource_limits.PIXELS
 SMALL = Image.fromarray(np.arange(96 * 96, dtype=np.uint16).reshape(96, 96).astype(np.uint8))
 
 
 @pytest.fixture(autouse=True)
 def budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limits.MEMORY, "256")
+    monkeypatch.setenv(resource_limits.MEMORY, "256")
 
 
 def written(image: Image.Image, form: str, **options: Any) -> bytes:
@@ -224,21 +224,21 @@ def test_ordinary_exif_stays() -> None:
 
 def test_more_memory_may_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     data = written(Image.new("L", (4500, 4500)), "WEBP", lossless=True, method=0)  # 16 bytes a pixel
-    with pytest.raises(InputError, match=limits.MEMORY):
+    with pytest.raises(InputError, match=resource_limits.MEMORY):
         radiograph.read(data, (200, 200))
-    monkeypatch.setenv(limits.MEMORY, "400")
+    monkeypatch.setenv(resource_limits.MEMORY, "400")
     assert radiograph.read(data, (200, 200)).width == 4500
 
 
-@pytest.mark.parametrize(("installed", "allowed"), [(1 << 29, 128), (1024 * limits.MB, 256), (1 << 36, 384)])
+@pytest.mark.parametrize(("installed", "allowed"), [(1 << 29, 128), (1024 * resource_limits.MB, 256), (1 << 36, 384)])
 def test_the_budget_is_a_quarter_of_the_memory(installed: int, allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(limits.MEMORY)
-    monkeypatch.setattr(limits, "installed", lambda: installed)
-    assert abs(limits.memory() // limits.MB - allowed) < 8
+    monkeypatch.delenv(resource_limits.MEMORY)
+    monkeypatch.setattr(resource_limits, "installed", lambda: installed)
+    assert abs(resource_limits.memory() // resource_limits.MB - allowed) < 8
 
 
 @pytest.mark.parametrize("value", ["much", "0", "-1", "²"])
 def test_a_budget_that_is_none_is_told(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limits.MEMORY, value)
-    with pytest.raises(SettingsError, match=limits.MEMORY):
-        limits.memory()
+    monkeypatch.setenv(resource_limits.MEMORY, value)
+    with pytest.raises(SettingsError, match=resource_limits.MEMORY):
+        resource_limits.memory()

@@ -20,7 +20,7 @@ import pytest
 from dicoms import made, stored
 from PIL import Image
 
-from covidnet_lite import limits, radiograph
+from covidnet_lite import radiograph, resource_limits
 from covidnet_lite.errors import InputError, NotAChestRadiograph, UnforeseenError
 from covidnet_lite.readers import pool as readers
 from covidnet_lite.readers.pool import Readers
@@ -61,7 +61,7 @@ def misread(source: Any, *how: Any) -> Any:
     if told == b"sleep":
         time.sleep(60)
     if told == b"eat":
-        np.ones(8 * limits.memory(), np.uint8)
+        np.ones(8 * resource_limits.memory(), np.uint8)
     if told.startswith(b"err"):
         raise KeyError(told)
     return read_well(source, *how)
@@ -141,13 +141,13 @@ def test_a_large_radiograph_does_not_keep_its_memory(one: Readers, film_png: Pat
 
 @pytest.mark.parametrize(
     ("deed", "words"),
-    [("die", "signal 11"), ("think", limits.SECONDS), ("eat", "too much memory"), ("sleep", "within 3 s")],
+    [("die", "signal 11"), ("think", resource_limits.SECONDS), ("eat", "too much memory"), ("sleep", "within 3 s")],
 )
 def test_a_film_that_breaks_its_reader_costs_itself_alone(
     hostile: None, film_png: Path, monkeypatch: pytest.MonkeyPatch, deed: str, words: str
 ) -> None:
-    monkeypatch.setenv(limits.SECONDS, "1")
-    monkeypatch.setenv(limits.MEMORY, "128")
+    monkeypatch.setenv(resource_limits.SECONDS, "1")
+    monkeypatch.setenv(resource_limits.MEMORY, "128")
     with Readers(1, within=3 if deed == "sleep" else 60) as made:
         with pytest.raises(InputError, match=words):
             made.read(deed.encode(), None, "bad.png")

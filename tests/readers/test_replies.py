@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from covidnet_lite import limits
+from covidnet_lite import resource_limits
 from covidnet_lite.codes import Code, Note
 from covidnet_lite.dicom_in.examination import Examination
 from covidnet_lite.errors import InputError, MissingExtraError, NotAChestRadiograph, UnforeseenError
@@ -166,4 +166,4 @@ def test_a_reader_that_was_taken_over_costs_its_film_and_is_replaced(
 def test_out_of_memory_is_the_radiograph_s_fault() -> None:
     error = replies.reported(MemoryError(), "x.png")
     assert isinstance(error, ReaderDiedError)
-    assert limits.MEMORY in str(error)
+    assert resource_limits.MEMORY in str(error)

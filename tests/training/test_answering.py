@@ -9,7 +9,7 @@ import pytest
 from convert import metrics, quantize
 from convert.judge.judgement import Judgement
 from convert.source import network
-from covidnet_lite.cases import read_cases
+from covidnet_lite.dataset import read_cases
 from covidnet_lite.network import model
 from covidnet_lite.network.operating_point import NEVER
 from covidnet_lite.prediction import softmax

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import DatasetError
 from training import dataset
 

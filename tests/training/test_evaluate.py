@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from convert import metrics
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from training import evaluate
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.network import lungs
 from training import locate_lungs

@@ -14,7 +14,7 @@ from dicoms import made
 from PIL import Image
 
 from covidnet_lite import files
-from covidnet_lite.cases import read_cases
+from covidnet_lite.dataset import read_cases
 from training import dataset, siim_challenge
 
 pytest.importorskip("pydicom")

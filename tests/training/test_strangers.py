@@ -9,7 +9,7 @@ from PIL import Image
 
 from convert.judge.guard import WRONG
 from covidnet_lite import radiograph
-from covidnet_lite.cases import read_cases
+from covidnet_lite.dataset import read_cases
 from training import strangers
 
 

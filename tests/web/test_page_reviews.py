@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from covidnet_lite.cases import read_cases
+from covidnet_lite.dataset import read_cases
 
 from .conftest import Server, serving
 from .pages import copies, load

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from covidnet_lite import cli, files
-from covidnet_lite.cases import Case, manifest_text, read_cases
+from covidnet_lite.dataset import Case, manifest_text, read_cases
 from covidnet_lite.errors import OutputError, ReviewError
 from covidnet_lite.web.review import COLUMNS, Review, ReviewStore, check, export, keep_picture
 

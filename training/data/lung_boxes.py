@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from covidnet_lite.box import Box
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.errors import DatasetError
 
 

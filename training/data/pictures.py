@@ -11,7 +11,7 @@ from PIL import Image
 from convert.quantisation.calibration import gather
 from covidnet_lite import radiograph
 from covidnet_lite.box import WHOLE, Box
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.fit import fit
 from covidnet_lite.network import lungs
 from covidnet_lite.network.input_spec import InputSpec

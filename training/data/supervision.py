@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covidnet_lite.box import Box
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.errors import DatasetError
 
 

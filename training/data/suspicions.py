@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 
 Array = npt.NDArray[np.float32]
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 
 SIDE = 112  # pixels of a thumbnail's longer side
 QUALITY = 60  # of its JPEG

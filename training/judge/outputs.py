@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covidnet_lite import files
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from training.data.pictures import Prepare, fitted, pictures
 from training.judge.network import Network
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covidnet_lite.box import Box
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from training.data.supervision import read_boxes
 from training.judge.figure import Figure, mean, missing, rate
 from training.judge.reading import Reading

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.evidence.extent import raw_extent
 from covidnet_lite.evidence.maps import against
 from covidnet_lite.evidence.place import locate

@@ -13,7 +13,7 @@ from PIL import Image
 
 from convert.quantisation.calibration import gather
 from covidnet_lite import radiograph
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.errors import MissingExtraError
 from training.judge.contrasts import Contrast
 from training.judge.figure import Figure, auroc, missing

@@ -8,7 +8,7 @@ import pytest
 
 from convert.judge import held_out
 from convert.quantisation.calibration import choose
-from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.network.input_spec import InputSpec
 
 SPEC = InputSpec(32, 32)

@@ -8,7 +8,7 @@ import pytest
 from convert.judge import judgement
 from convert.judge.guard import fit_guard
 from covidnet_lite import files
-from covidnet_lite.cases import read_cases
+from covidnet_lite.dataset import read_cases
 from covidnet_lite.errors import ConversionError, CovidNetLiteError
 from covidnet_lite.network import model
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from convert.quantisation import calibration
-from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.network.input_spec import InputSpec
 

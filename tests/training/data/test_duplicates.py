@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from covidnet_lite.cases import read_cases
+from covidnet_lite.dataset import read_cases
 from training import dataset
 from training.data.duplicates import groups, near_duplicates, trim
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.errors import DatasetError
 from training.data.lung_boxes import lung_boxes
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from covidnet_lite.box import WHOLE
-from covidnet_lite.cases import read_cases
+from covidnet_lite.dataset import read_cases
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.network.input_spec import InputSpec
 from training.data import pictures

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from covidnet_lite.errors import DatasetError
 from training.data import supervision
 from training.data.supervision import Source

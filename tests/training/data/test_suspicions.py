@@ -6,7 +6,7 @@ import pytest
 from conftest import drawn_chest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.dataset import Case, read_cases
 from training import dataset
 from training.data.suspicions import burnt_in, laterals, orientation, strokes
 

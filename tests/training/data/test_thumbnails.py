@@ -9,7 +9,7 @@ from pathlib import Path
 from conftest import drawn_chest
 from PIL import Image
 
-from covidnet_lite.cases import Case
+from covidnet_lite.dataset import Case
 from training.data.thumbnails import SIDE, page
 
 

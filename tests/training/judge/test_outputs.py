@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from judged import sided_network
 
-from covidnet_lite.cases import read_cases
+from covidnet_lite.dataset import read_cases
 from training.data.pictures import frame
 from training.judge import outputs
 

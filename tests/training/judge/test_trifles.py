@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite.cases import Case, read_cases
+from covidnet_lite.dataset import Case, read_cases
 from training.judge import trifles
 from training.judge.contrasts import TYPICAL
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,7 @@ from pathlib import Path
 from . import csv_cells, files
 from .csv_cells import cell, text_of
 from .errors import DatasetError
-from .formats import SUFFIXES
-
-DICOMDIR = "DICOMDIR"  # the table of contents of a disk with DICOM files
-APPLE = "._"  # how the names begin under which macOS keeps what other disks have no place for, beside the files
+from .formats import SUFFIXES, has_suffix
 
 
 @dataclass(frozen=True)
@@ -111,32 +107,8 @@ def _from_row(folder: Path, row: dict[str, str]) -> Case:
 
 def _from_folder(folder: Path) -> list[Case]:
     cases = []
-    for path in sorted(p for p in folder.rglob("*") if _is_named_so(p.name) and p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if has_suffix(p.name) and p.is_file()):
         parts = path.relative_to(folder).parts[:-1]
         split = parts[0] if len(parts) > 1 and parts[0] in ("train", "val", "test") else ""
         cases.append(Case(path, label=parts[-1] if parts else "", split=split))
     return cases
-
-
-def may_be_radiograph(name: str) -> bool:
-    """Whether a file is one by its name, or has no suffix, as on a disk with DICOM files: ``IM000001``, a UID."""
-    if name.startswith(APPLE):
-        return False
-    return _is_named_so(name) or not (os.path.splitext(name)[1].strip(".0123456789") or name.upper() == DICOMDIR)
-
-
-def is_radiograph(path: str) -> bool:
-    """Whether a file is one by its name, or DICOM by its head; one that cannot be opened is to be told of."""
-    if _is_named_so(os.path.basename(path)):
-        return True
-    if not (may_be_radiograph(os.path.basename(path)) and os.path.isfile(path)):  # to open a pipe would block
-        return False
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return True
-
-
-def _is_named_so(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(APPLE)
