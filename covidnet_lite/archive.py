@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from . import formats
 from .codes import Code
 from .errors import InputError
+from .network import plain_zip
 
 SUFFIX = ".zip"
 HEADS = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
@@ -21,16 +22,7 @@ DIRECTORY = 4 << 20  # bytes of the list of members
 LARGEST = 256 << 20  # bytes of a member
 RATIO, SPARE = 200, 4 << 20  # what a member, or all of them, may be larger than the bytes they come from
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others cannot be unpacked by small parts
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    NotImplementedError,
-)
+DAMAGED = (*plain_zip.DAMAGED, zlib.error)
 _HEAD = 30  # bytes of a member's own head
 _END = struct.Struct("<4s4H2LH")  # the record at an archive's end
 

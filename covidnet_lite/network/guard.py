@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import zipfile
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,10 +124,7 @@ class Guard:
             if "wrong" in arrays:
                 names = tuple(str(name) for name in arrays["wrong"])
                 planes = (names, arrays["normals"].astype(np.float32), arrays["offsets"].astype(np.float32))
-        except (
-            *(EOFError, KeyError, TypeError, AttributeError, NotImplementedError, RuntimeError),
-            *(SyntaxError, OSError, OverflowError, struct.error, zipfile.BadZipFile),
-        ) as error:
+        except (*plain_zip.DAMAGED, TypeError, AttributeError, SyntaxError) as error:
             raise ValueError(f"no guard: {error}") from error
         return cls(mean, directions, variance, residual, limit, *planes)
 
@@ -137,7 +133,7 @@ def _arrays(data: bytes) -> dict[str, Array]:
     """The arrays of an ``.npz`` that packs nothing; each is as long as its header says before memory is taken for it.
 
     Raises:
-        ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError: it is none.
+        One of ``plain_zip.DAMAGED``: it is none.
     """
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:

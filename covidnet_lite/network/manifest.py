@@ -31,8 +31,6 @@ FORMAT, FORMAT_WITH_RULES = 1, 2
 SEAL = 64  # hex digits of a SHA-256
 DIRECTORY, LONGEST = 1 << 16, 1 << 20  # bytes of the archive's list of entries, and of manifest.json
 READ = ("manifest.json", "guard.npz", "lungs.tflite")  # the rest is for people and other programs
-# What zipfile and numpy raise about bytes that are not theirs.
-DAMAGED = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, KeyError, RuntimeError, OverflowError)
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes on every day
 
 
@@ -207,7 +205,7 @@ def unseal(data: bytes, name: str, known: bool = False) -> Manifest:
             raise ValueError(f"manifest.json has more than {LONGEST >> 20} MB")
         guard = Guard.from_npz(entries["guard.npz"]) if "guard.npz" in entries else None
         return Manifest.from_json(entries["manifest.json"], guard, entries.get("lungs.tflite", b""))
-    except (*DAMAGED, ModelError) as error:
+    except (*plain_zip.DAMAGED, ModelError) as error:
         raise ModelError(f"{name}: its manifest cannot be read ({error}); convert it again") from error
 
 
@@ -215,7 +213,7 @@ def _entries(data: bytes) -> dict[str, bytes]:
     """What is read of the archive. :func:`seal` packs nothing, so no entry is longer than the file.
 
     Raises:
-        One of ``DAMAGED``: the archive is none of ours.
+        One of ``plain_zip.DAMAGED``: the archive is none of ours.
     """
     (directory,) = struct.unpack_from("<L", data, len(data) - SEAL - 10)
     if directory > DIRECTORY or data[-SEAL - 42 : -SEAL - 38] == b"PK\x06\x07":  # of more than 4 GB

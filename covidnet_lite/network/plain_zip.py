@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections.abc import Container
+
+# What zipfile and numpy raise about bytes that are not theirs; NotImplementedError is a RuntimeError.
+DAMAGED = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, KeyError, RuntimeError, OverflowError)
 
 
 def read(archive: zipfile.ZipFile, wanted: Container[str] | None = None) -> dict[str, bytes]:
@@ -11,7 +15,7 @@ def read(archive: zipfile.ZipFile, wanted: Container[str] | None = None) -> dict
 
     Raises:
         ValueError: one is packed, or claims to be longer than it is; none has been read then.
-        zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError: one is damaged.
+        One of ``DAMAGED``: one is damaged.
     """
     found = [info for info in archive.infolist() if wanted is None or info.filename in wanted]
     for info in found:
