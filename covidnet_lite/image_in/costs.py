@@ -30,6 +30,7 @@ AVIF = 6  # besides the picture
 HEIC = 5  # of each byte of a pixel
 SAMPLE_JPEG_2000 = 6  # of each sample besides the picture: 32 bits, twice over
 COEFFICIENT = 2  # of each sample of a JPEG in several scans
+HEAD = 1 << 16  # bytes, in which a JPEG nearly always says in how many scans it is
 # Of each sample of a DICOM frame: decoded, copied, put in order; YBR and deep colours are converted as floats.
 SAMPLE, YBR, DEEP_COLOUR = 3, 9, 13
 LEVELS = 9  # of each pixel of the reduced frame: its index among the gray levels
@@ -61,11 +62,13 @@ def check_picture(image: Image.Image, size: tuple[int, int], file: IO[bytes], na
 
 
 def _of_jpeg(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
-    return _jpeg(_whole(file), size[0] * size[1], name)
+    if jpeg.is_in_one_scan(_beginning(file, HEAD)):  # as nearly always: to read all of it would take a millisecond
+        return 0
+    return _jpeg(_beginning(file), size[0] * size[1], name)
 
 
 def _of_jpeg2000(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
-    return _jpeg2000(_whole(file), size[0] * size[1], name)
+    return _jpeg2000(_beginning(file), size[0] * size[1], name)
 
 
 def _of_bmp(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
@@ -246,8 +249,9 @@ def _entries(exif: bytes) -> int:
         return 0
 
 
-def _whole(file: IO[bytes]) -> bytes:
+def _beginning(file: IO[bytes], length: int = -1) -> bytes:
+    """So many bytes of a file, or all of it."""
     file.seek(0)
-    data = file.read()
+    data = file.read(length)
     file.seek(0)
     return data

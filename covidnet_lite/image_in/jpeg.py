@@ -71,6 +71,28 @@ def scans(data: bytes) -> tuple[int, int]:
     coefficients until the last; there may be thousands, of a few bytes each. A picture of arithmetic coding counts
     eightfold: its scans need no bytes at all.
     """
+    kind, components, alone = _first_scan(data)
+    if alone is None:
+        return 1, components
+    # Behind the head, these two bytes can only be the marker: 0xFF of a scan is followed by 0.
+    return (1 if alone else data.count(b"\xff\xda")) * (8 if _is_arithmetic(kind) else 1), components
+
+
+def is_in_one_scan(head: bytes) -> bool:
+    """Whether the beginning of a JPEG is enough to know that :func:`scans` of all of it counts one."""
+    kind, _, alone = _first_scan(head)
+    return bool(alone) and not _is_arithmetic(kind)
+
+
+def _is_arithmetic(kind: int) -> bool:
+    return 0xC8 < kind < 0xD0
+
+
+def _first_scan(data: bytes) -> tuple[int, int, bool | None]:
+    """The start of frame, the number of components, and whether the first scan is the only one.
+
+    The last is ``None`` where the data end before that scan.
+    """
     at = 2
     kind, components = 0, 1
     try:
@@ -83,14 +105,10 @@ def scans(data: bytes) -> tuple[int, int]:
             if marker in _START_OF_FRAME:
                 kind, components = marker, data[at + 9]
             elif marker == _START_OF_SCAN:
-                break
+                return kind, components, data[at + 4] == components and kind not in _PROGRESSIVE
             at += 2 + length
-        alone = data[at + 4] == components and kind not in _PROGRESSIVE
     except (IndexError, struct.error):
-        return 1, components
-    arithmetic = 8 if 0xC8 < kind < 0xD0 else 1
-    # Behind the head, these two bytes can only be the marker: 0xFF of a scan is followed by 0.
-    return (1 if alone else data.count(b"\xff\xda")) * arithmetic, components
+        return kind, components, None
 
 
 def codestream(frame: bytes) -> int:

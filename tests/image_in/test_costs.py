@@ -120,6 +120,33 @@ def test_scans_are_counted_only_where_they_cost_something() -> None:
     assert jpeg.scans(b"\xff\xd8\xff") == (1, 1)
 
 
+class Counted(io.BytesIO):
+    """A file that counts the bytes read from it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_of_a_jpeg_in_one_scan_only_the_beginning_is_read(several: bool) -> None:
+    noise = Image.effect_noise((600, 600), 90)
+    file = Counted(written(noise, "JPEG", progressive=several))
+    image = Image.open(file)
+    length, file.count = len(file.getvalue()), 0
+    costs.check_picture(image, image.size, file, "noise.jpg")
+    assert file.count - (length if several else 0) == costs.HEAD < length
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, 100, 10**6])
+@pytest.mark.parametrize("data", [written(SMALL, "JPEG"), progressive(3)], ids=["one scan", "three scans"])
+def test_the_beginning_says_that_a_jpeg_is_in_one_scan_only_where_it_is(data: bytes, cut: int) -> None:
+    assert jpeg.is_in_one_scan(data[:cut]) == (cut == 10**6 and jpeg.scans(data)[0] == 1)
+
+
 # DICOM
 
 pydicom = pytest.importorskip("pydicom")
