@@ -20,6 +20,7 @@ from .box import WHOLE, Box
 from .codes import Code
 from .errors import CovidNetLiteError, ModelError, NotAChestRadiograph, UnsignedNetworkWarning
 from .evidence import heatmap
+from .evidence.maps import against
 from .evidence.place import Place, locate
 from .network import model as models
 from .network.guard import is_blank
@@ -241,10 +242,10 @@ class Classifier:
             return _Request(name, img, {"read": _ms(start)}, refusal)
         timings, start = {"read": _ms(start)}, time.perf_counter()
         # A radiograph without contrast shows nothing; another picture may be of one colour and say much.
-        if self.manifest.is_of_radiographs and is_blank(film.image):
+        if self.manifest.is_of_radiographs and is_blank(film.image.histogram()):
             return _Request(name, img, {**timings, "fit": _ms(start)}, _blank(Code.BLANK), film)
         shown = prepare(film.image, spec, view(film.image, spec, self._interpreter.runtime))
-        if shown.view != WHOLE and is_blank(shown.image):
+        if shown.view != WHOLE and is_blank(shown.histogram):
             values: npt.NDArray[Any] | Verdict = _blank(Code.BLANK_LUNGS)
         else:
             values = shown.values(self._interpreter.tables)
@@ -296,10 +297,11 @@ class Classifier:
         negative, box = self.manifest.labels.index(point.negative), inside(request.view)
         examined = request.film.examination if request.film else None
         orientation = examined.orientation if examined else ""
-        place = locate(evidence, negative, box, scale.offset if scale else 0.0, point.inside_from, orientation)
+        local = against(evidence, negative, scale.offset if scale else 0.0)
+        place = locate(local, box, point.inside_from, orientation)
         if scale is None:
             return _Survey(evidence, place)
-        return _Survey(evidence, place, scale(evidence, negative, box), scale.error)
+        return _Survey(evidence, place, scale(local, box), scale.error)
 
     def _prediction(
         self,

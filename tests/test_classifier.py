@@ -284,6 +284,15 @@ def test_a_network_with_an_operating_point_narrows_measures_and_places(film: Pat
     assert prediction.track_record == "such an answer was right on 90% of films"
 
 
+def test_the_offset_of_the_extent_scale_counts(film: Path) -> None:
+    manifest = with_rules(1.01, 1e-6).manifest
+    assert manifest.extent is not None
+    scales = [replace(manifest.extent, offset=offset) for offset in (-1.0, 0.0, 1.0)]
+    ours = [covidnet_lite.Classifier("nano", manifest=replace(manifest, extent=scale)) for scale in scales]
+    less, plain, more = (classifier.classify(film).extent or 0.0 for classifier in ours)
+    assert less < plain < more
+
+
 def test_evidence_outside_the_lungs_withholds_a_positive_answer_but_not_a_negative_one(film: Path) -> None:
     withheld = with_rules(1.01, 1e-6, inside_from=1.0).classify(film)
     assert withheld.place is not None

@@ -7,25 +7,22 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..box import Box
-from .maps import against, cover
+from .maps import Array, cover
 
 
-def raw_extent(evidence: npt.NDArray[Any], negative: int, offset: float, box: Box) -> float:
+def raw_extent(local: Array, box: Box) -> float:
     """The mean local probability of "not negative" over the box around the lungs, 0 to 1, not yet calibrated.
 
     Args:
-        evidence: ``(h, w, labels)`` logits by place, within what the network saw.
-        negative: index of the label that means no finding.
-        offset: added to the local logits, see :func:`covidnet_lite.evidence.maps.against`.
+        local: ``(h, w)``, from :func:`covidnet_lite.evidence.maps.against`.
         box: around the lungs, in fractions of what the network saw; a cell counts by how much of it lies in there.
     """
     left, top, right, bottom = box
-    height, width = evidence.shape[:2]
+    height, width = local.shape
     (rows,), (columns,) = cover(height, (top, bottom)), cover(width, (left, right))
-    return float(rows @ against(evidence, negative, offset) @ columns / (rows.sum() * columns.sum()))
+    return float(rows @ local @ columns / (rows.sum() * columns.sum()))
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class ExtentScale:
         raw, extent: knots, equally many, 0 to 1; ``raw`` rises, ``extent`` never falls. Straight lines lie between
             them, and what is beyond the first or the last gets their extent.
         error: mean absolute error of the extent, 0 to 1, on patients that the scale was not fitted on.
-        offset: added to the local logits of "not negative".
+        offset: added to the local logits, see :func:`covidnet_lite.evidence.maps.against`.
     """
 
     raw: tuple[float, ...]
@@ -58,9 +55,9 @@ class ExtentScale:
         if not (isinstance(self.offset, (int, float)) and abs(self.offset) < 100):
             raise ValueError(f"offset must be a small number, not {self.offset!r}")
 
-    def __call__(self, evidence: npt.NDArray[Any], negative: int, box: Box) -> float:
+    def __call__(self, local: Array, box: Box) -> float:
         """The extent, 0 to 1; the arguments are those of :func:`raw_extent`."""
-        return float(np.interp(raw_extent(evidence, negative, self.offset, box), self.raw, self.extent))
+        return float(np.interp(raw_extent(local, box), self.raw, self.extent))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""

@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..box import Box
-from .maps import against, cover
+from .maps import Array, cover
 
 SIDES = ("right", "left")  # of the patient
 LEVELS = ("upper", "middle", "lower")  # thirds of the height of the box around the lungs
@@ -57,25 +56,21 @@ class Place:
 
 
 def locate(
-    evidence: npt.NDArray[Any],
-    negative: int,
+    local: Array,
     box: Box,
-    offset: float = 0.0,
     inside_from: float = INSIDE_FROM,
     orientation: str = "",
 ) -> Place | None:
     r"""Where the positive evidence lies; ``None`` where there is none at all.
 
     Args:
-        evidence: ``(h, w, labels)`` logits by place, within what the network saw.
-        negative: index of the label that means no finding.
+        local: ``(h, w)``, from :func:`covidnet_lite.evidence.maps.against`.
         box: around the lungs, in fractions of what the network saw.
-        offset: added to the local logits, see :func:`covidnet_lite.evidence.maps.against`.
         inside_from: share inside the box below which the evidence lies "mostly outside the lungs".
         orientation: the header's PatientOrientation, as ``L\F``: to which side of the patient the rows run, and the
             columns; ``""`` where it does not say, which is taken for ``L\F``.
     """
-    excess = np.maximum(against(evidence, negative, offset) - 0.5, 0)
+    excess = np.maximum(local - 0.5, 0)
     whole = float(excess.sum())
     if not whole > 0:
         return None

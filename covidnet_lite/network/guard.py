@@ -20,12 +20,14 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from . import plain_zip
 
@@ -158,8 +160,9 @@ def shape_of(embedding: Array) -> npt.NDArray[np.float32]:
     return np.asarray(roots / np.maximum(np.linalg.norm(roots, axis=-1, keepdims=True), 1e-12), np.float32)
 
 
-def is_blank(image: Image.Image) -> bool:
-    """Whether a gray image holds next to nothing: fewer than 8 gray levels between its 1st and 99th percentile."""
-    counts = np.cumsum(image.histogram())
-    low, high = np.searchsorted(counts, (0.01 * counts[-1], 0.99 * counts[-1]))
-    return bool(high - low < 8)
+def is_blank(histogram: Sequence[int]) -> bool:
+    """Whether a gray image with this histogram (256 counts) holds next to nothing: fewer than 8 gray levels between
+    its 1st and 99th percentile."""
+    counts = list(accumulate(histogram))
+    low, high = (bisect_left(counts, share * counts[-1]) for share in (0.01, 0.99))
+    return high - low < 8

@@ -9,6 +9,7 @@ input are three functions of one gray byte, so they are folded into one table of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Prepared:
         levels = self._levels()
         if self.spec.in_colour:
             return levels if levels.ndim == 3 else np.repeat(levels[..., None], 3, axis=2)
-        return np.asarray(self._equalisation()[levels]) if self.spec.equalise else levels
+        return np.take(self._equalisation(), levels) if self.spec.equalise else levels
 
     def values(self, tables: Table) -> Table:
         """``(1, height, width, channels)``, contiguous: what an interpreter takes.
@@ -53,9 +54,14 @@ class Prepared:
         # Equalisation, normalisation and quantisation in one look-up: (channels, 256)[:, (h, w)].
         return look_up(tables[:, self._equalisation()] if self.spec.equalise else tables, self._levels())
 
+    @cached_property
+    def histogram(self) -> list[int]:
+        """256 counts: how many pixels of a gray image have each level."""
+        return self.image.histogram()
+
     def _equalisation(self) -> Table:
         """Gray byte -> gray byte: the part of the table that depends on the image, uint8."""
-        return equalisation(np.asarray(self.image.histogram(), dtype=np.int64))
+        return equalisation(np.asarray(self.histogram, dtype=np.int64))
 
     def _levels(self) -> npt.NDArray[np.uint8]:
         """``(height, width)`` uint8 where the image is gray, else ``(height, width, 3)`` in the network's order.
@@ -127,5 +133,5 @@ def look_up(tables: Table, pixels: npt.NDArray[np.uint8]) -> Table:
     if pixels.ndim == 3:
         return np.stack([table[pixels[..., i]] for i, table in enumerate(tables)], axis=-1)[None]
     if len(tables) == 1:
-        return np.asarray(tables[0][pixels][None, ..., None])
+        return np.take(tables[0], pixels)[None, ..., None]  # a third of the time of an index
     return np.ascontiguousarray(np.moveaxis(tables[:, pixels], 0, -1)[None])

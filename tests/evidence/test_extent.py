@@ -13,41 +13,29 @@ SCALE = ExtentScale((0.2, 0.5, 0.9), (0.0, 0.4, 1.0), 0.08, 0.5)
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
-def evidence(opaque):
-    """``(h, w)`` booleans -> ``(h, w, 3)`` logits that are as sure as can be."""
-    opaque = np.asarray(opaque, bool)
-    return np.stack([np.where(opaque, -50, 50), np.zeros(opaque.shape), np.zeros(opaque.shape)], axis=-1)
-
-
 def test_raw_is_the_share_of_the_box_that_is_opaque():
-    left_half = np.tile([1, 1, 0, 0], (4, 1))
-    assert raw_extent(evidence(left_half), 0, 0.0, WHOLE) == pytest.approx(0.5)
-    assert raw_extent(evidence(left_half), 0, 0.0, (0.0, 0.0, 0.5, 1.0)) == pytest.approx(1)
-    assert raw_extent(evidence(left_half), 0, 0.0, (0.5, 0.2, 1.0, 0.7)) == pytest.approx(0)
+    left_half = np.tile([1.0, 1.0, 0.0, 0.0], (4, 1))
+    assert raw_extent(left_half, WHOLE) == pytest.approx(0.5)
+    assert raw_extent(left_half, (0.0, 0.0, 0.5, 1.0)) == pytest.approx(1)
+    assert raw_extent(left_half, (0.5, 0.2, 1.0, 0.7)) == pytest.approx(0)
 
 
 def test_a_cell_counts_by_how_much_of_it_lies_in_the_box():
     one = np.zeros((2, 2))
     one[0, 0] = 1
     # Half of the column and all of the row of the opaque cell: 0.5 of 1.5 x 2 cells.
-    assert raw_extent(evidence(one), 0, 0.0, (0.25, 0.0, 1.0, 1.0)) == pytest.approx(0.5 / 3)
+    assert raw_extent(one, (0.25, 0.0, 1.0, 1.0)) == pytest.approx(0.5 / 3)
 
 
 def test_the_extent_is_read_from_straight_lines_between_the_knots():
     def extent(share):
         cells = np.zeros(100)
         cells[: round(100 * share)] = 1
-        return SCALE(evidence(cells.reshape(10, 10)), 0, WHOLE)
+        return SCALE(cells.reshape(10, 10), WHOLE)
 
     assert extent(0.35) == pytest.approx(0.2)
     assert extent(0.7) == pytest.approx(0.7)
     assert (extent(0.0), extent(1.0)) == (0.0, 1.0)  # beyond the knots
-
-
-def test_the_offset_counts():
-    nothing = np.zeros((3, 3, 3))
-    assert replace(SCALE, offset=0.0)(nothing, 0, WHOLE) == pytest.approx(0.4)
-    assert SCALE(nothing, 0, WHOLE) > 0.4
 
 
 @pytest.mark.parametrize(

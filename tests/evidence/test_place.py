@@ -10,14 +10,13 @@ from covidnet_lite.evidence.place import DIFFUSE, OUTSIDE, ZONES, locate
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
-def evidence(shares):
-    """Rows of cells with this much positive evidence (up to 0.5) -> ``(h, w, 3)`` logits."""
-    p = 0.5 + np.asarray(shares, float)
-    return np.stack([-np.log(p / (1 - p)), np.zeros_like(p), np.zeros_like(p)], axis=-1)
+def local(shares):
+    """Rows of cells with this much positive evidence (up to 0.5) -> ``(h, w)`` local probabilities."""
+    return 0.5 + np.asarray(shares, float)
 
 
 def placed(shares, box=WHOLE, **options):
-    found = locate(evidence(shares), 0, box, **options)
+    found = locate(local(shares), box, **options)
     assert found is not None
     return found
 
@@ -74,9 +73,8 @@ def test_the_zones_that_are_named_are_those_of_the_words():
 
 
 def test_without_positive_evidence_there_is_no_place():
-    assert locate(np.zeros((4, 4, 3)), 0, WHOLE) is None
-    assert locate(evidence([[-0.3, 0], [-0.1, 0]]), 0, WHOLE) is None
-    assert locate(np.zeros((4, 4, 3)), 0, WHOLE, offset=1.0) is not None
+    assert locate(local([[0, 0], [0, 0]]), WHOLE) is None
+    assert locate(local([[-0.3, 0], [-0.1, 0]]), WHOLE) is None
 
 
 def test_in_json_its_numbers_are_rounded():

@@ -131,20 +131,18 @@ def read(manifest: Manifest, cases: Sequence[Case], outputs: Arrays) -> Reading:
     logits, evidence, index = outputs["logits"], outputs.get("evidence"), negative(manifest)
     point, scale, guard = manifest.operating_point, manifest.extent, manifest.guard
     boxes = [inside(_box(view)) for view in outputs["views"]]
-    offset = scale.offset if scale else 0.0
+    local = extents = None
+    if evidence is not None:
+        local = np.stack([against(e, index, scale.offset if scale else 0.0) for e in evidence])
+        extents = np.array([(scale or raw_extent)(*each) for each in zip(local, boxes)])
     verdicts = []
     for i, numbers in enumerate(logits):
         distance = float(guard.distance(outputs["embedding"][i])) if guard else None
         wrongly = guard.shown_wrongly(outputs["embedding"][i]) if guard else None
         place = None
-        if point is not None and evidence is not None:
-            place = locate(evidence[i], index, boxes[i], offset, point.inside_from)
+        if point is not None and local is not None:
+            place = locate(local[i], boxes[i], point.inside_from)
         verdicts.append(judge(numbers, distance, manifest, wrongly, place))
-    local = extents = None
-    if evidence is not None:
-        local = np.stack([against(e, index, offset) for e in evidence])
-        grade: Any = scale or (lambda e, k, box: raw_extent(e, k, offset, box))
-        extents = np.array([grade(e, index, box) for e, box in zip(evidence, boxes)])
     allowed = [means(case.label, manifest.labels) for case in cases]
     return Reading(
         manifest,
