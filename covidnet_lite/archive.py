@@ -17,10 +17,10 @@ from .network import plain_zip
 
 SUFFIX = ".zip"
 HEADS = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
-MOST = 5000  # members
-DIRECTORY = 4 << 20  # bytes of the list of members
-LARGEST = 256 << 20  # bytes of a member
-RATIO, SPARE = 200, 4 << 20  # what a member, or all of them, may be larger than the bytes they come from
+MAX_MEMBERS = 5000  # members
+MAX_DIRECTORY = 4 << 20  # bytes of the list of members
+MAX_SIZE = 256 << 20  # bytes of a member
+MAX_RATIO, SPARE = 200, 4 << 20  # what a member, or all of them, may be larger than the bytes they come from
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others cannot be unpacked by small parts
 DAMAGED = (*plain_zip.DAMAGED, zlib.error)
 _HEAD = 30  # bytes of a member's own head
@@ -29,12 +29,12 @@ _END = struct.Struct("<4s4H2LH")  # the record at an archive's end
 
 @dataclass(frozen=True)
 class Member:
-    """One file in an archive, unpacked when it is read; a binary file to whoever reads it.
+    """One file in an archive, unpacked when it is read; it behaves like a binary file.
 
     Attributes:
         name: ``archive.zip/member``.
         fault: why it cannot be read, or ``""``.
-        size: bytes, as the archive says; it is never read to more than that.
+        size: bytes, as the archive says; reading never yields more.
     """
 
     name: str
@@ -43,8 +43,8 @@ class Member:
     _archive: str | bytes = field(default=b"", repr=False)
     _info: zipfile.ZipInfo | None = field(default=None, repr=False)
 
-    def read(self, most: int = LARGEST) -> bytes:
-        """Its bytes, ``most`` of them at most.
+    def read(self, limit: int = MAX_SIZE) -> bytes:
+        """The member's bytes, ``limit`` at most.
 
         Raises:
             InputError: it is damaged, encrypted, larger, or an archive itself.
@@ -52,8 +52,8 @@ class Member:
         if self.fault or self._info is None:
             raise InputError(f"{self.name}: {self.fault or 'is in no archive'}", Code.ARCHIVE)
         try:
-            if self.size > most:
-                raise ValueError(f"it has more than {most >> 20} MB")
+            if self.size > limit:
+                raise ValueError(f"it has more than {limit >> 20} MB")
             return _unpacked(self._archive, self._info)
         except DAMAGED as error:
             raise InputError(f"{self.name}: cannot be unpacked ({error}); pack it again", Code.ARCHIVE) from error
@@ -89,28 +89,30 @@ def is_archive(source: str | os.PathLike[str] | bytes) -> bool:
 
 
 def members(source: str | os.PathLike[str] | bytes, name: str | None = None) -> Iterator[Member]:
-    """The radiographs of an archive, given by path or as bytes, in its order; what else is in it is left alone.
+    """The radiographs of an archive, a path or its bytes, in the archive's order; other members are skipped.
 
-    An archive that cannot be opened is one member that cannot be read: it costs only itself.
+    An archive that cannot be opened counts as one member that cannot be read, so it stops nothing else.
     """
     source = source if isinstance(source, bytes) else os.fspath(source)
     name = name or (source if isinstance(source, str) else "<bytes>")
     try:
-        with _opened(source) as archive:
+        with _open_zip(source) as archive:
             size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
-            if sum(info.file_size for info in archive.infolist() if not _fault(info)) > RATIO * size + 2 * SPARE:
+            if sum(info.file_size for info in archive.infolist() if not _fault(info)) > MAX_RATIO * size + 2 * SPARE:
                 raise ValueError("it claims to hold far more than fits into it")
-            found = list(_radiographs(archive, source, name))
+            radiographs = list(_radiographs(archive, source, name))
     except DAMAGED as error:
-        found = [Member(name, f"cannot be opened as a zip archive ({error}); pack it again")]
-    yield from found or [Member(name, "is a zip archive without a radiograph; put PNG, JPEG or DICOM files into it")]
+        radiographs = [Member(name, f"cannot be opened as a zip archive ({error}); pack it again")]
+    yield from radiographs or [
+        Member(name, "is a zip archive without a radiograph; put PNG, JPEG or DICOM files into it")
+    ]
 
 
 def _file(source: str | bytes) -> io.BufferedIOBase:
     return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
 
 
-def _opened(source: str | bytes) -> zipfile.ZipFile:
+def _open_zip(source: str | bytes) -> zipfile.ZipFile:
     file = _file(source)
     try:
         _check_end(file)
@@ -123,7 +125,7 @@ def _opened(source: str | bytes) -> zipfile.ZipFile:
 
 
 def _check_end(file: io.BufferedIOBase) -> None:
-    """Looks at how long the list of members is, before it is read as a whole."""
+    """Checks how long the list of members is, before all of it is read."""
     end = file.seek(0, os.SEEK_END)
     file.seek(max(0, end - _END.size - 0xFFFF))
     tail = file.read()
@@ -132,8 +134,8 @@ def _check_end(file: io.BufferedIOBase) -> None:
         raise zipfile.BadZipFile("its end is missing")
     _, _, _, _, count, size, _, _ = _END.unpack_from(tail, at)
     file.seek(0)
-    if count > MOST or size > DIRECTORY:
-        raise ValueError(f"it has more than {MOST} members")
+    if count > MAX_MEMBERS or size > MAX_DIRECTORY:
+        raise ValueError(f"it has more than {MAX_MEMBERS} members")
 
 
 def _radiographs(archive: zipfile.ZipFile, source: str | bytes, name: str) -> Iterator[Member]:
@@ -147,8 +149,7 @@ def _radiographs(archive: zipfile.ZipFile, source: str | bytes, name: str) -> It
         if not base.lower().endswith(SUFFIX):
             if not formats.may_be_radiograph(base):
                 continue
-            named = os.path.splitext(base)[1].lower() in formats.SUFFIXES
-            if not named and not fault and not _is_dicom(archive, info):
+            if not formats.has_suffix(base) and not fault and not _is_dicom(archive, info):
                 continue
         yield Member(f"{name}/{info.filename}", fault, info.file_size, source, info)
 
@@ -160,7 +161,7 @@ def _fault(info: zipfile.ZipInfo) -> str:
         return "is encrypted; unpack it first"
     if info.compress_type not in METHODS:
         return "is packed in a way that is not read; pack it again as an ordinary zip"
-    if info.file_size > min(LARGEST, RATIO * info.compress_size + SPARE) or info.compress_size > LARGEST:
+    if info.file_size > min(MAX_SIZE, MAX_RATIO * info.compress_size + SPARE) or info.compress_size > MAX_SIZE:
         return f"claims to be {info.file_size >> 20} MB; no radiograph is so large"
     return ""
 
@@ -170,4 +171,4 @@ def _is_dicom(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
         with archive.open(info) as file:
             return file.read(132)[128:] == b"DICM"
     except DAMAGED:
-        return True  # to be told of
+        return True  # so that reading it reports why

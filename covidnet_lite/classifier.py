@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from . import radiograph
+from . import radiograph as radiographs
 from .box import WHOLE, Box
 from .codes import Code
 from .errors import CovidNetLiteError, ModelError, NotAChestRadiograph, UnsignedNetworkWarning
@@ -48,22 +48,22 @@ class _Request:
         name: what to call it.
         source: where it was read from.
         timings: milliseconds of each stage so far.
-        values: what the network takes; or a verdict, where it is not asked.
-        film: the radiograph as it was read; ``None`` where its header rules it out.
-        view: the part of it that the network sees.
+        values: the network's input; or a verdict, where the network is not run.
+        radiograph: as it was read; ``None`` where its header rules it out.
+        view: the part of the radiograph that the network sees.
     """
 
     name: str
     source: Source
     timings: dict[str, float]
     values: npt.NDArray[Any] | Verdict
-    film: Radiograph | None = None
+    radiograph: Radiograph | None = None
     view: Box = WHOLE
 
 
 @dataclass(frozen=True, eq=False)
-class _Survey:
-    """What the network's numbers say beside the verdict; the attributes are those of :class:`Prediction`."""
+class _Localisation:
+    """What the evidence map shows; the attributes are those of :class:`Prediction`."""
 
     evidence: npt.NDArray[np.float32] | None = None
     place: Place | None = None
@@ -71,7 +71,7 @@ class _Survey:
     extent_error: float | None = None
 
 
-_NOTHING = _Survey()
+_NO_LOCALISATION = _Localisation()
 Outputs = list[npt.NDArray[Any]]  # as stored
 _RELOADING = threading.Lock()
 
@@ -103,10 +103,9 @@ class Classifier:
                 ``pci:N`` or ``:N``; ``None`` for the first found.
             read: reads a radiograph in place of :func:`covidnet_lite.radiograph.read`, as
                 :meth:`covidnet_lite.readers.pool.Readers.read` does in a process of its own.
-            site: the hospital, or the path of its file, by whose thresholds it answers (docs/site.md).
-
-            unsigned: what becomes of a network that no trusted key has signed: it is used with a warning, refused, or
-                used. It is run once in a process of its own before it is loaded into this one.
+            site: the hospital whose thresholds apply, or the path of its file (docs/site.md).
+            unsigned: whether a network that no trusted key has signed is used with a warning, refused, or used. It is
+                run once in a process of its own before it is loaded into this one.
 
         Raises:
             SiteError: the site's file cannot be used, or was fitted for another network.
@@ -118,9 +117,9 @@ class Classifier:
         self.site = sites.read(site) if isinstance(site, (str, os.PathLike)) else site
         manifest = self.model.manifest
         self.manifest = self.site.applied(manifest, self.model.sha256) if self.site else manifest
-        self.heard: Callable[[Prediction], None] | None = None  # is told each prediction
+        self.heard: Callable[[Prediction], None] | None = None  # called with each prediction
         if self.model.signed.by is None and not self.model.is_shipped:  # else only its manifest is another
-            _object_to(self.model, unsigned)
+            _check_signature(self.model, unsigned)
             from .network import trial  # its imports would cost every start some milliseconds
 
             trial.survive(self.model, runtime, threads, edgetpu)
@@ -140,7 +139,7 @@ class Classifier:
     @property
     def read(self) -> Callable[..., Radiograph]:
         """What reads radiographs: here, or in a process of its own."""
-        return self._reader or radiograph.read
+        return self._reader or radiographs.read
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -149,7 +148,7 @@ class Classifier:
 
     @property
     def identity(self) -> str:
-        """What tells its answers from those of another: the network's SHA-256, and the site's if there is one."""
+        """Identifies what answers: the network's SHA-256, and the site's if there is one."""
         return self.model.sha256 + (f"+{self.site.digest}" if self.site else "")
 
     @property
@@ -176,15 +175,15 @@ class Classifier:
             MissingExtraError: a DICOM file, and pydicom is not installed.
             UnforeseenError: anything else went wrong; the log has its traceback.
         """
-        return self._one(img, keep_image, wait=True)
+        return self._classify(img, keep_image, wait=True)
 
     def classify_many(self, images: Iterable[Source], keep_images: bool = False) -> Iterator[Prediction | Failure]:
-        """Classifies many, lazily and in order; one that cannot be read becomes a :class:`Failure`.
+        """Classifies many radiographs, lazily and in order; one that cannot be read becomes a :class:`Failure`.
 
-        As many at a time as there are cores: one is read while another is in the network, and where the network is
-        taken a spare with one thread is made. An Edge TPU takes one after the other. An error that ``images`` itself
-        raises ends the iteration. ``keep_images`` is as for :meth:`classify`; then let go of each prediction before the
-        next but a few, or memory holds all of their images.
+        Works on as many at a time as there are cores: one is read while another is in the network, and while the
+        network is busy, another thread uses a spare one. An Edge TPU takes one after the other. An error that
+        ``images`` itself raises ends the iteration. ``keep_images`` is as for :meth:`classify`; do not hold on to the
+        predictions then, or memory holds all of their images.
         """
         from concurrent.futures import ThreadPoolExecutor  # one radiograph alone does without
 
@@ -193,7 +192,7 @@ class Classifier:
             waiting: deque[Future[Prediction | Failure]] = deque()
             try:
                 for img in images:
-                    waiting.append(pool.submit(self._one_of_many, img, keep_images))
+                    waiting.append(pool.submit(self._classify_or_fail, img, keep_images))
                     if len(waiting) > 2 * workers:
                         yield waiting.popleft().result()
                 while waiting:
@@ -203,23 +202,23 @@ class Classifier:
                     future.cancel()
 
     def image_of(self, prediction: Prediction) -> Image.Image:
-        """The radiograph of a prediction, reduced for a screen: the one that was kept, or else it is read again.
+        """The radiograph of a prediction, reduced for a screen: as kept in the prediction, or else read again.
 
         Raises:
-            InputError: it cannot be read any more.
+            InputError: the radiograph cannot be read any more.
         """
         if prediction.image is not None:
             return prediction.image
-        assert prediction.source is not None, "only a prediction of another program has none"
+        assert prediction.source is not None, "only another program's prediction has no source"
         return self.read(prediction.source, heatmap.SIZE).image
 
-    def _one_of_many(self, img: Source, keep_image: bool) -> Prediction | Failure:
+    def _classify_or_fail(self, img: Source, keep_image: bool) -> Prediction | Failure:
         try:
-            return self._one(img, keep_image, wait=False)
+            return self._classify(img, keep_image, wait=False)
         except CovidNetLiteError as error:
-            return Failure(radiograph.name_of(img), error)
+            return Failure(radiographs.name_of(img), error)
 
-    def _one(self, img: Source, keep_image: bool, wait: bool) -> Prediction:
+    def _classify(self, img: Source, keep_image: bool, wait: bool) -> Prediction:
         try:
             result = self._judge(self._prepare(img, keep_image), wait)
             if self.heard:
@@ -228,31 +227,31 @@ class Classifier:
         except CovidNetLiteError:
             raise
         except Exception as error:
-            raise unforeseen(radiograph.name_of(img), error) from error
+            raise unforeseen(radiographs.name_of(img), error) from error
 
     def _prepare(self, img: Source, keep_image: bool) -> _Request:
-        name, start = radiograph.name_of(img), time.perf_counter()
+        name, start = radiographs.name_of(img), time.perf_counter()
         if hasattr(img, "read") and not isinstance(img, os.PathLike):
-            img = radiograph.read_all(img, name)  # a stream is read once, but may be needed for the heat map
-        spec, also = self.manifest.input, {"display": heatmap.SIZE} if keep_image else {}
+            img = radiographs.read_all(img, name)  # a stream is read once, but may be needed for the heat map
+        spec, options = self.manifest.input, {"display": heatmap.SIZE} if keep_image else {}
         try:
-            film = self.read(img, spec.at_least, name, self._exact, spec.in_colour, **also)
+            radiograph = self.read(img, spec.at_least, name, self._exact, spec.in_colour, **options)
         except NotAChestRadiograph as objection:
             refusal = Verdict("refused", reason=str(objection).removeprefix(f"{name}: "), code=objection.code)
             return _Request(name, img, {"read": _ms(start)}, refusal)
         timings, start = {"read": _ms(start)}, time.perf_counter()
-        # A radiograph without contrast shows nothing; another picture may be of one colour and say much.
-        if self.manifest.is_of_radiographs and is_blank(film.image.histogram()):
-            return _Request(name, img, {**timings, "fit": _ms(start)}, _blank(Code.BLANK), film)
-        shown = prepare(film.image, spec, view(film.image, spec, self._interpreter.runtime))
-        if shown.view != WHOLE and is_blank(shown.histogram):
+        # A radiograph without contrast shows nothing; another kind of image may be of one colour and still valid.
+        if self.manifest.is_of_radiographs and is_blank(radiograph.image.histogram()):
+            return _Request(name, img, {**timings, "fit": _ms(start)}, _blank(Code.BLANK), radiograph)
+        prepared = prepare(radiograph.image, spec, view(radiograph.image, spec, self._interpreter.runtime))
+        if prepared.view != WHOLE and is_blank(prepared.histogram):
             values: npt.NDArray[Any] | Verdict = _blank(Code.BLANK_LUNGS)
         else:
-            values = shown.values(self._interpreter.tables)
-        return _Request(name, img, {**timings, "fit": _ms(start)}, values, film, shown.view)
+            values = prepared.values(self._interpreter.tables)
+        return _Request(name, img, {**timings, "fit": _ms(start)}, values, radiograph, prepared.view)
 
     def _run(self, values: npt.NDArray[Any], wait: bool = True) -> Outputs:
-        """The network's outputs; while another thread has it, waits, or runs a spare one with one thread."""
+        """The network's outputs; while another thread uses it, waits, or runs a spare one with one thread."""
         if self._pid != os.getpid():
             # Forked: the runtime's threads stayed behind, and freeing the interpreter would wait for them.
             with _RELOADING:
@@ -281,27 +280,27 @@ class Classifier:
         real = {name: self._interpreter.dequantise(i, outputs[i])[0] for name, i in self.manifest.outputs.items()}
         guard = self.manifest.guard
         distance = float(guard.distance(real["embedding"])) if guard else None
-        wrongly = guard.shown_wrongly(real["embedding"]) if guard else None
-        survey = self._survey(real.get("evidence"), request)
-        verdict = judge(real["logits"], distance, self.manifest, wrongly, survey.place)
+        fault = guard.shown_wrongly(real["embedding"]) if guard else None
+        localisation = self._localise(real.get("evidence"), request)
+        verdict = judge(real["logits"], distance, self.manifest, fault, localisation.place)
         timings["judge"] = _ms(start)
         if verdict.status == "refused":
-            survey = _NOTHING
-        return self._prediction(request, verdict, timings, distance, survey)
+            localisation = _NO_LOCALISATION
+        return self._prediction(request, verdict, timings, distance, localisation)
 
-    def _survey(self, evidence: npt.NDArray[np.float32] | None, request: _Request) -> _Survey:
-        """Where the positive evidence lies, and how much of the lungs is opaque, as far as the manifest tells how."""
+    def _localise(self, evidence: npt.NDArray[np.float32] | None, request: _Request) -> _Localisation:
+        """Where the positive evidence lies, and how much of the lungs is opaque, if the manifest defines these."""
         point, scale = self.manifest.operating_point, self.manifest.extent
         if point is None or evidence is None or not np.isfinite(evidence).all():
-            return _Survey(evidence)
+            return _Localisation(evidence)
         negative, box = self.manifest.labels.index(point.negative), inside(request.view)
-        examined = request.film.examination if request.film else None
-        orientation = examined.orientation if examined else ""
+        examination = request.radiograph.examination if request.radiograph else None
+        orientation = examination.orientation if examination else ""
         local = against(evidence, negative, scale.offset if scale else 0.0)
         place = locate(local, box, point.inside_from, orientation)
         if scale is None:
-            return _Survey(evidence, place)
-        return _Survey(evidence, place, scale(local, box), scale.error)
+            return _Localisation(evidence, place)
+        return _Localisation(evidence, place, scale(local, box), scale.error)
 
     def _prediction(
         self,
@@ -309,9 +308,9 @@ class Classifier:
         verdict: Verdict,
         timings: dict[str, float],
         distance: float | None = None,
-        survey: _Survey = _NOTHING,
+        localisation: _Localisation = _NO_LOCALISATION,
     ) -> Prediction:
-        point, film = self.manifest.operating_point, request.film
+        point, radiograph = self.manifest.operating_point, request.radiograph
         return Prediction(
             name=request.name,
             status=verdict.status,
@@ -321,25 +320,25 @@ class Classifier:
             timings=timings,
             model=self.model.name,
             sha256=self.model.sha256,
-            evidence=survey.evidence,
+            evidence=localisation.evidence,
             distance=distance,
             source=request.source,
             view=request.view,
-            examination=film.examination if film else None,
+            examination=radiograph.examination if radiograph else None,
             negative=self.manifest.negative,
-            extent=survey.extent,
-            extent_error=survey.extent_error,
-            place=survey.place,
+            extent=localisation.extent,
+            extent_error=localisation.extent_error,
+            place=localisation.place,
             track_record=point.track_record(verdict.labels) if point and verdict.labels else None,
-            notes=film.notes if film else (),
+            notes=radiograph.notes if radiograph else (),
             code=verdict.code,
             site=self.site,
-            image=film.display if film else None,
+            image=radiograph.display if radiograph else None,
             signed_by=self.model.signed.by,
         )
 
 
-def _object_to(model: models.Model, unsigned: str) -> None:
+def _check_signature(model: models.Model, unsigned: str) -> None:
     objection = f"{model.path}: {model.signed.objection}"
     if unsigned == "refuse":
         raise ModelError(
@@ -373,5 +372,6 @@ def classify(
 
     See :class:`Classifier` for the arguments and the errors.
     """
-    at = sites.read(site) if isinstance(site, (str, os.PathLike)) else site
-    return _cached(os.fspath(model), runtime, threads, at).classify(img)
+    if isinstance(site, (str, os.PathLike)):
+        site = sites.read(site)
+    return _cached(os.fspath(model), runtime, threads, site).classify(img)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .output import Writer
     from .prediction import Failure, Prediction
 
-CLEAR = "\r\033[K"  # the line that tells the progress
+CLEAR = "\r\033[K"  # clears the line with the progress
 EXAMPLES = (
     "covidnet-lite classify xray.png",
     "covidnet-lite classify ward/ -f csv -o ward.csv",
@@ -79,19 +79,17 @@ def add(commands: Any, epilog: str) -> None:
         "--exit-zero", action="store_true", help="exit with 0 even if images got no answer or could not be read"
     )
     classify.add_argument("-q", "--quiet", action="store_true", help="print no progress")
-    options.memory(classify)
-    options.threads(classify)
-    options.network(classify)
+    options.classifier(classify)
     options.site(classify)
     classify.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Classifies what is named and prints it; returns the exit code.
+    """Classifies the radiographs on the command line and prints the results; returns the exit code.
 
     Raises:
-        InputError: a folder that is named holds no radiograph or cannot be searched.
-        OutputError: results cannot be written where they should.
+        InputError: a folder holds no radiograph or cannot be searched.
+        OutputError: results cannot be written to the chosen place.
         ModelError, BackendError, MissingExtraError: the network, or an option, cannot be used.
     """
     from . import files, output
@@ -100,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
     paths = list(inputs.find(args.paths))
     names = [path if isinstance(path, str) else path.name for path in paths]
-    maps = output.unique_names(inputs.places(names, args.paths)) if args.heatmap else []
+    maps = output.unique_names(inputs.relative_paths(names, args.paths)) if args.heatmap else []
     if args.dicom_out:
         from .dicom_out import results as dicom_results
 
@@ -121,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
             exact=args.exact,
             edgetpu=args.edgetpu,
             site=args.site,
-            unsigned="allow",  # said below, in the words of a command
+            unsigned="allow",  # the command prints its own warning below
         )
         if classifier.model.signed.by is None:
             print(f"covidnet-lite: warning: {classifier.model.path}: {classifier.model.signed.objection}", file=err)
@@ -132,12 +130,12 @@ def run(args: argparse.Namespace) -> int:
                 if progress:
                     print(CLEAR, end="", file=err, flush=True)
                 heatmap = args.heatmap / maps[i] if args.heatmap and _has_map(result) else None
-                trouble = _write_besides(result, args.dicom_out, heatmap) if isinstance(result, Prediction) else {}
-                result = _print(writer, result, None if "heatmap" in trouble else heatmap)
+                errors = _write_extra_files(result, args.dicom_out, heatmap) if isinstance(result, Prediction) else {}
+                result = _print(writer, result, None if "heatmap" in errors else heatmap)
                 tally.add(result)
-                for why in trouble.values():
-                    print(f"covidnet-lite: error: {why}", file=err)
-                code = exit_codes.after(BAD_FILE if trouble else code, result)
+                for message in errors.values():
+                    print(f"covidnet-lite: error: {message}", file=err)
+                code = exit_codes.after(BAD_FILE if errors else code, result)
                 if progress:
                     print(f"{i + 1}/{len(paths)}", end="", file=err, flush=True)
             if progress:
@@ -152,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _destination(path: Path | None) -> Iterator[IO[str]]:
-    """Where results go: a file, which is there only when it is whole, or standard output."""
+    """Where results go: standard output, or a file that appears only when it is complete."""
     from . import files
 
     if path is None:
@@ -163,7 +161,7 @@ def _destination(path: Path | None) -> Iterator[IO[str]]:
 
 
 def _has_map(result: Prediction | Failure) -> bool:
-    """Whether there is an answer to show the evidence of; that of an abstention would be read as a finding."""
+    """Whether there is an answer whose evidence can be shown; the map of an abstention would be read as a finding."""
     return bool(result.labels) and getattr(result, "evidence", None) is not None
 
 
@@ -173,7 +171,7 @@ def _print(writer: Writer, result: Prediction | Failure, heatmap: Path | None) -
 
     try:
         writer.add(result, heatmap)
-    except OSError:  # standard output is closed or full: no fault of this radiograph
+    except OSError:  # standard output is closed or full, which has nothing to do with this radiograph
         raise
     except Exception as error:
         result = Failure(result.name, unforeseen(result.name, error))
@@ -181,8 +179,8 @@ def _print(writer: Writer, result: Prediction | Failure, heatmap: Path | None) -
     return result
 
 
-def _write_besides(result: Prediction, dicom_out: Path | None, heatmap: Path | None) -> dict[str, str]:
-    """Writes the files that are asked for besides; which could not be, and why. The other radiographs go on."""
+def _write_extra_files(result: Prediction, dicom_out: Path | None, heatmap: Path | None) -> dict[str, str]:
+    """Writes DICOM results and heat map; returns an error message for each kind of file that cannot be written."""
     from . import files
     from .dicom_out import results as dicom_results
 
@@ -193,12 +191,12 @@ def _write_besides(result: Prediction, dicom_out: Path | None, heatmap: Path | N
     if heatmap:
         path = heatmap
         jobs["heatmap"] = lambda: files.write_png(path, result.heatmap())
-    trouble = {}
+    errors = {}
     for kind, job in jobs.items():
         try:
             job()
         except CovidNetLiteError as error:
-            trouble[kind] = str(error)
+            errors[kind] = str(error)
         except Exception as error:
-            trouble[kind] = str(unforeseen(result.name, error))
-    return trouble
+            errors[kind] = str(unforeseen(result.name, error))
+    return errors

@@ -1,4 +1,4 @@
-"""The command ``covidnet-lite``; what its exit codes mean stands in :mod:`covidnet_lite.exit_codes`."""
+"""The command ``covidnet-lite``; :mod:`covidnet_lite.exit_codes` explains its exit codes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[:1] == [convert_command.NAME]:
         return convert_command.main(argv[1:])
     parser = build_parser()
-    if "_ARGCOMPLETE" in os.environ:  # the shell asks what could follow
+    if "_ARGCOMPLETE" in os.environ:  # the shell wants completions
         import argcomplete
 
         argcomplete.autocomplete(parser)
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CovidNetLiteError as error:
         print(f"covidnet-lite: error: {error}", file=sys.stderr)
         return USAGE
-    except BrokenPipeError:  # `covidnet-lite ... | head`: whoever reads has seen enough
+    except BrokenPipeError:  # `covidnet-lite ... | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return OK
     except OSError as error:  # standard output on a full disk
@@ -156,15 +156,15 @@ def _benchmark(args: argparse.Namespace) -> int:
     if args.json:
         files.check_folder(args.json.parent)
     with silent_runtime() as err:
-        found = benchmark.measure(
+        result = benchmark.measure(
             args.model, args.runtime, args.threads, paths, args.edgetpu, args.rounds, lambda t: print(t, file=err)
         )
     if args.json:
-        files.write(args.json, found.to_json())
+        files.write(args.json, result.to_json())
     if args.submit:
-        for text in benchmark.warnings(found):
+        for text in benchmark.warnings(result):
             print(f"covidnet-lite: warning: {text}", file=sys.stderr)
-    print(benchmark.row(found) if args.submit else benchmark.table(found))
+    print(benchmark.row(result) if args.submit else benchmark.table(result))
     return OK
 
 

@@ -1,7 +1,7 @@
 """Why something was refused, failed or left aside: a stable code for programs, and words that anybody may read.
 
-A message for the person at the screen may quote the file it speaks of. A header may hold a name in any field, so what
-leaves the machine (MQTT, logs, DICOM results) is told the public words here, which quote nothing.
+A message for the person at the screen may quote the file. A header may hold a name in any field, so what leaves the
+machine (MQTT, logs, DICOM results) uses the public words here, which quote nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Code(str, Enum):
     OTHER_MODALITY = "other-modality", "its header says that it is no projection radiograph (CR, DX)"
     OTHER_BODY_PART = "other-body-part", "its header names another part of the body than the chest"
     OTHER_VIEW = "other-view", "its header names another view than a frontal one (PA or AP)"
-    # Refused, by the picture.
+    # Refused, by the pixels.
     BLANK = "blank", "the image is blank: it has next to no contrast"
     BLANK_LUNGS = "blank-lungs", "what was taken for the lungs is blank: next to no contrast"
     UNLIKE_TRAINING = (
@@ -94,12 +94,12 @@ class Code(str, Enum):
 
 
 class Note(str):
-    """What is told beside a result, in words, with its code."""
+    """A remark on a result, in words, with its code."""
 
     code: Code
 
     def __new__(cls, code: Code, detail: str = "") -> Note:
-        """``detail`` for the screen, where the public words do not say it all."""
+        """``detail`` is for the screen, where it replaces the public words."""
         self = super().__new__(cls, detail or code.public)
         self.code = code
         return self
@@ -110,7 +110,7 @@ class Note(str):
 
 def public(code: object) -> str | None:
     """The public words of a code as JSON has it; ``None`` where it is none of ours."""
-    return next((known.public for known in Code if known.value == code), None)
+    return next((member.public for member in Code if member.value == code), None)
 
 
 def table() -> str:

@@ -28,6 +28,6 @@ def add(commands: Any) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the converter with its own options; returns its exit code."""
-    packed = find_spec("._convert", __package__) is not None
-    quantize = import_module("._convert.quantize" if packed else "convert.quantize", __package__)
+    in_wheel = find_spec("._convert", __package__) is not None
+    quantize = import_module("._convert.quantize" if in_wheel else "convert.quantize", __package__)
     return int(quantize.main(argv, f"covidnet-lite {NAME}"))

@@ -11,14 +11,14 @@ QUOTE = "'"  # what a spreadsheet takes for the beginning of text
 
 
 def cell(text: str) -> str:
-    """Text as it is to stand in a cell; a number stays one."""
+    """Text as it is written into a cell; a number stays one."""
     return QUOTE + text if text.startswith(FORMULA) and not _is_number(text) else text
 
 
 def writer(out: IO[str]) -> Any:
-    """A ``csv.writer`` of rows that end in a line feed, and in which text with a carriage return is quoted, too.
+    """A ``csv.writer`` whose rows end in a line feed, and which also quotes text with a carriage return.
 
-    Python's own, before 3.13, quotes only what is in its line end: a name with the other would begin a row.
+    Python's own, before 3.13, quotes only the characters of its line end: a name with the other would begin a row.
     """
     return csv.writer(_Lines(out), lineterminator="\r\n")
 
@@ -33,8 +33,8 @@ class _Lines:
 
 def text_of(cell: str) -> str:
     """The reverse of :func:`cell`."""
-    bare = cell.removeprefix(QUOTE)
-    return bare if cell != bare and bare.startswith(FORMULA) and not _is_number(bare) else cell
+    text = cell.removeprefix(QUOTE)
+    return text if cell != text and text.startswith(FORMULA) and not _is_number(text) else cell
 
 
 def _is_number(text: str) -> bool:

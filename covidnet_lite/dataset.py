@@ -16,7 +16,7 @@ from .formats import SUFFIXES, has_suffix
 
 @dataclass(frozen=True)
 class Case:
-    """One radiograph and what is known of it.
+    """One radiograph of a data set, and what is known about it.
 
     Attributes:
         path: the file.
@@ -61,24 +61,24 @@ def read_cases(where: str | Path) -> list[Case]:
 
 
 def write_manifest(path: str | Path, cases: Sequence[Case]) -> Path:
-    """A manifest for :func:`read_cases`, which keeps who is in which split.
+    """Writes a manifest for :func:`read_cases`, with each radiograph's split.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     return files.write(path, manifest_text(cases))
 
 
 def manifest_text(cases: Sequence[Case]) -> str:
-    """What :func:`write_manifest` writes; files with their whole path, so that it may lie anywhere.
+    """What :func:`write_manifest` writes: files with their absolute path, so that the manifest may lie anywhere.
 
-    What a spreadsheet would take for a formula is marked as text, and :func:`read_cases` takes that off.
+    What a spreadsheet would take for a formula is marked as text; :func:`read_cases` removes the mark.
     """
     text = io.StringIO()
     rows = csv_cells.writer(text)
     rows.writerow(("file", "label", "patient_id", "source", "split"))
-    told = ((str(c.path.resolve()), c.label, c.patient, c.source, c.split) for c in cases)
-    rows.writerows([cell(text) for text in row] for row in told)
+    records = ((str(c.path.resolve()), c.label, c.patient, c.source, c.split) for c in cases)
+    rows.writerows([cell(text) for text in row] for row in records)
     return text.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""What the commands tell the shell, and what of a result counts as answered."""
+"""The exit codes of the commands, and which results count as answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEANINGS = """exit codes:
 
 
 def after(code: int, result: Prediction | Failure) -> int:
-    """The code of a run that stood at ``code`` before this result: what is worse stays."""
+    """The exit code of a run after one more result: the worse of ``code`` and the result's."""
     from .prediction import ANSWERS  # brings numpy, which `--help` does without
 
     if result.status == "failed":

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
     from PIL import Image
 
-TEMPORARY = ".covidnet-lite-"  # how a name begins that a file has until it is whole
+TEMPORARY = ".covidnet-lite-"  # starts the name of a file that is not complete yet
 LOCK = ".covidnet-lite.lock"  # in a folder that one process has for itself
-LEFTOVER = 3600.0  # seconds after which a file half written is nobody's, whoever began it
+LEFTOVER = 3600.0  # seconds after which an incomplete file is removed, whichever process wrote it
 OWN_FILE, OWN_FOLDER = 0o600, 0o700  # rights for the user alone
 
 
@@ -57,8 +57,8 @@ def write_all(contents: Mapping[Path, bytes | str], mode: int = 0o666) -> None:
         for path in contents:
             os.replace(temporary[path], path)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        why = getattr(error, "strerror", None) or error
-        raise OutputError(f"{path}: cannot be written ({why}); choose another folder") from error
+        cause = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot be written ({cause}); choose another folder") from error
     finally:
         for leftover in temporary.values():
             with contextlib.suppress(OSError, ValueError):
@@ -67,7 +67,7 @@ def write_all(contents: Mapping[Path, bytes | str], mode: int = 0o666) -> None:
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[IO[str]]:
-    """A text file that is written bit by bit under a temporary name, and renamed when all of it is there.
+    """A text file that is written bit by bit under a temporary name, and renamed when it is complete.
 
     Raises:
         OutputError: as for :func:`write`.
@@ -81,22 +81,22 @@ def writing(path: str | Path) -> Iterator[IO[str]]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise OutputError(f"{path}: cannot be written ({why}); choose another file") from error
+        cause = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot be written ({cause}); choose another file") from error
     finally:
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink()
 
 
 def own(variable: str, folder: str) -> Path:
-    """Our folder of this user's: in the one that an environment variable names, or in ``folder`` at home."""
+    """This user's folder for covidnet-lite: in the one that an environment variable names, or in ``folder`` at home."""
     home = os.path.expanduser("~")
     base = os.environ.get(variable) or os.path.join(home if os.path.isabs(home) else os.sep, folder)
     return Path(base) / "covidnet-lite"
 
 
 def _temporary() -> str:
-    """A name that tells which process of which machine writes under it."""
+    """A name with the machine and the process that write under it."""
     return f"{TEMPORARY}{_machine()}-{os.getpid()}-{secrets.token_hex(8)}"
 
 
@@ -105,9 +105,10 @@ def _machine() -> str:
 
 
 def tidy(folder: str | Path, below: bool = False) -> None:
-    """Removes files half written that a kill or a power cut left in a folder, and ``below`` it.
+    """Removes incomplete files that a kill or a power cut left in a folder, and ``below`` it.
 
-    Those of a process of this machine that is gone, and what is older than an hour: others may write here too.
+    Removes those of processes of this machine that have ended, and any older than an hour: other machines may write
+    here too.
     """
     pattern = f"{TEMPORARY}*"
     for path in Path(folder).rglob(pattern) if below else Path(folder).glob(pattern):
@@ -117,8 +118,8 @@ def tidy(folder: str | Path, below: bool = False) -> None:
 
 
 def _is_orphan(name: str) -> bool:
-    machine, _, rest = name.removeprefix(TEMPORARY).partition("-")
-    number = rest.partition("-")[0]
+    machine, _, process = name.removeprefix(TEMPORARY).partition("-")
+    number = process.partition("-")[0]
     if os.name != "posix" or machine != _machine() or not (number.isascii() and number.isdigit()):
         return False
     try:
@@ -131,17 +132,17 @@ def _is_orphan(name: str) -> bool:
 
 
 def make_private(path: str | Path) -> None:
-    """Takes away what rights others have to a file, or to a folder and the files in it, that is ours.
+    """Takes away other users' rights to our file, or to our folder and the files in it.
 
     Raises:
-        OutputError: it cannot be done: it is another user's.
+        OutputError: the rights cannot be changed: another user owns it.
     """
     path = Path(path)
     try:
-        for one in (path, *(path.iterdir() if path.is_dir() else ())):
-            rights = (one.stat() if one == path else one.lstat()).st_mode
-            if not stat.S_ISLNK(rights) and rights & 0o077:
-                one.chmod(stat.S_IMODE(rights) & OWN_FOLDER)
+        for entry in (path, *(path.iterdir() if path.is_dir() else ())):
+            mode = (entry.stat() if entry == path else entry.lstat()).st_mode
+            if not stat.S_ISLNK(mode) and mode & 0o077:
+                entry.chmod(stat.S_IMODE(mode) & OWN_FOLDER)
     except OSError as error:
         raise OutputError(
             f"{path}: others may read it, and that cannot be changed ({error.strerror or error}); name another"
@@ -155,11 +156,11 @@ def sync(folder: str | Path) -> None:
         OutputError: the folder is gone, or the disk fails.
     """
     try:
-        opened = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(opened)
+            os.fsync(descriptor)
         finally:
-            os.close(opened)
+            os.close(descriptor)
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot be made safe on disk ({error.strerror or error}); check the disk"
@@ -181,7 +182,7 @@ def check_folder(folder: str | Path) -> None:
     """Makes a folder, tidies it, and makes sure that it can be written to, before long work begins.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: it cannot be written to.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -194,13 +195,13 @@ def check_folder(folder: str | Path) -> None:
     tidy(folder)
 
 
-def claim(folder: str | Path, taken: str) -> BaseFileLock:
-    """Has a folder for this process alone, among those of this machine that ask, until it is released.
+def claim(folder: str | Path, message: str) -> BaseFileLock:
+    """Locks a folder against other processes of this machine that claim it, until the lock is released.
 
-    The lock is gone with the process, however that ends; its empty file ``LOCK`` stays.
+    The lock ends with the process, however that ends; its empty file ``LOCK`` stays.
 
     Raises:
-        OutputError: another process has it, as ``taken`` says.
+        OutputError: another process has it; ``message`` is the error's.
         MissingExtraError: filelock is not installed.
         OSError: it cannot be locked, as on some network shares.
     """
@@ -212,5 +213,5 @@ def claim(folder: str | Path, taken: str) -> BaseFileLock:
     try:
         lock.acquire()
     except Timeout:
-        raise OutputError(taken) from None
+        raise OutputError(message) from None
     return lock

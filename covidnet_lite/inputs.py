@@ -1,4 +1,4 @@
-"""What is named on the command line -> the radiographs there, and where each lies below it."""
+"""The paths on the command line -> the radiographs there, and the relative path of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
-    """Files as they are given, folders and zip archives searched through, ``-`` as standard input.
+    """Yields files as they are, the contents of folders and zip archives, and standard input for ``-``.
 
     Raises:
         InputError: a folder holds no radiograph, or part of it cannot be searched.
@@ -33,19 +33,19 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
 
     for path in paths:
         if path == "-":
-            given = _standard_input()
-            packed = given.read(4) in archive.HEADS
-            given.seek(0)
-            yield from archive.members(given.read(), "<stdin>") if packed else [given]
+            stream = _standard_input()
+            zipped = stream.read(4) in archive.HEADS
+            stream.seek(0)
+            yield from archive.members(stream.read(), "<stdin>") if zipped else [stream]
         elif os.path.isdir(path):
             files = [os.path.join(folder, n) for folder, _, names in os.walk(path, onerror=unreadable) for n in names]
-            found = sorted(f for f in files if not f.endswith(OURS) and (_is_zip(f) or formats.is_radiograph(f)))
-            if not found:
+            radiographs = sorted(f for f in files if not f.endswith(OURS) and (_is_zip(f) or formats.is_radiograph(f)))
+            if not radiographs:
                 raise InputError(
                     f"{path}: holds no radiograph ({', '.join(sorted(formats.SUFFIXES))}, DICOM without a suffix)",
                     Code.NO_PICTURE,
                 )
-            for file in found:
+            for file in radiographs:
                 yield from archive.members(file) if _is_zip(file) else [file]
         elif archive.is_archive(path):
             yield from archive.members(path)
@@ -53,23 +53,23 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
             yield path
 
 
-def places(names: Sequence[str], paths: Sequence[str]) -> list[str]:
+def relative_paths(names: Sequence[str], paths: Sequence[str]) -> list[str]:
     """Where each of ``names`` lies below the folder that all of ``paths`` lie in; an archive counts as a folder.
 
     ``ward/A/IM1`` lies at ``A/IM1`` in ``ward``; ``A/IM1`` and ``B/IM1``, named one by one, lie at just that.
-    No place leads out of the folder, whatever an archive calls its members.
+    No path leads out of the folder, whatever an archive calls its members.
     """
     roots = [os.path.abspath(path if os.path.isdir(path) else os.path.dirname(path)) for path in paths if path != "-"]
     try:
         base = os.path.commonpath(roots)
     except ValueError:  # standard input alone, or several disks
         return [os.path.basename(name) for name in names]
-    return [_below(base, name) for name in names]
+    return [_relative_to(base, name) for name in names]
 
 
-def _below(base: str, name: str) -> str:
-    place = os.path.relpath(os.path.abspath(name), base)
-    return os.path.basename(name) if ".." in PurePath(place).parts else place
+def _relative_to(base: str, name: str) -> str:
+    relative = os.path.relpath(os.path.abspath(name), base)
+    return os.path.basename(name) if ".." in PurePath(relative).parts else relative
 
 
 def _is_zip(path: str) -> bool:

@@ -21,9 +21,9 @@ def add(commands: Any) -> None:
     )
     models.add_argument("--json", action="store_true", help="print JSON instead")
     models.set_defaults(run=_list)
-    words = models.add_subparsers(metavar="WORD")
+    actions = models.add_subparsers(metavar="WORD")
 
-    verify = words.add_parser(
+    verify = actions.add_parser(
         "verify",
         help="report who signed networks",
         description="Reports who signed each network; exits with code 1 if no trusted key signed one of them.",
@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
     verify.add_argument("models", nargs="+", metavar="MODEL", help="a network's name or a .tflite file")
     verify.set_defaults(run=_verify)
 
-    sign = words.add_parser(
+    sign = actions.add_parser(
         "sign",
         help="sign networks",
         description="Signs each file: writes the signature to FILE.sig beside it.",
@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
     sign.add_argument("--key", type=Path, required=True, metavar="NAME.pem", help="an Ed25519 private key, PEM")
     sign.set_defaults(run=_sign)
 
-    key = words.add_parser(
+    key = actions.add_parser(
         "key",
         help="make a key to sign with",
         description="Makes a private key (NAME.pem), which signs, and its public key (NAME.pub), which verifies.",
@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
     key.add_argument("path", type=Path, metavar="NAME.pem", help="the file to write the private key to")
     key.set_defaults(run=_key)
 
-    trust = words.add_parser(
+    trust = actions.add_parser(
         "trust",
         help="trust a signer's key, or list the trusted signers",
         description="Makes this account trust networks signed with a key; without a key, lists the trusted signers.",
@@ -99,9 +99,9 @@ def _verify(args: argparse.Namespace) -> int:
 
     code = OK
     for name in args.models:
-        found = model.signed(model.load(name), anew=True)
-        print(f"{name}: {f'signed by {found.by}' if found.by else found.objection}")
-        code = code if found.by else BAD_FILE
+        signature = model.signed(model.load(name), anew=True)
+        print(f"{name}: {f'signed by {signature.by}' if signature.by else signature.objection}")
+        code = code if signature.by else BAD_FILE
     return code
 
 

@@ -7,8 +7,22 @@ import argparse
 from .runtimes import RUNTIMES
 
 
+def service(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the commands that run as services."""
+    classifier(parser)
+    site(parser)
+    _unsigned(parser)
+
+
+def classifier(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of all commands that classify: memory, threads and network."""
+    _memory(parser)
+    _threads(parser)
+    network(parser)
+
+
 def network(parser: argparse.ArgumentParser) -> None:
-    """Which network, and what runs it."""
+    """Adds the options on which network to use, and what runs it."""
     parser.add_argument(
         "-m",
         "--model",
@@ -28,8 +42,8 @@ def network(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def unsigned(parser: argparse.ArgumentParser) -> None:
-    """Whether a service takes a network that nobody trusted has signed."""
+def _unsigned(parser: argparse.ArgumentParser) -> None:
+    """Adds the option for a service to run an unsigned network."""
     parser.add_argument(
         "--allow-unsigned",
         dest="unsigned",
@@ -40,8 +54,8 @@ def unsigned(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def memory(parser: argparse.ArgumentParser) -> None:
-    """How much reading one radiograph may take."""
+def _memory(parser: argparse.ArgumentParser) -> None:
+    """Adds the option on the memory for reading one radiograph."""
     parser.add_argument(
         "--memory",
         type=int,
@@ -51,15 +65,15 @@ def memory(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def threads(parser: argparse.ArgumentParser) -> None:
-    """How many for one inference."""
+def _threads(parser: argparse.ArgumentParser) -> None:
+    """Adds the option on the threads for one inference."""
     parser.add_argument(
         "-t", "--threads", type=int, metavar="N", help="threads for one inference (default: one per core, four at most)"
     )
 
 
 def site(parser: argparse.ArgumentParser) -> None:
-    """By whose thresholds it answers."""
+    """Adds the option on the hospital whose thresholds apply."""
     parser.add_argument(
         "--site",
         metavar="FILE",

@@ -16,22 +16,22 @@ from .prediction import DISCLAIMER, STATUSES, Failure, Prediction, Status
 
 Result = Prediction | Failure
 
-LONGEST = 255  # bytes of a file's name
+MAX_NAME = 255  # bytes of a file's name
 
-EVIDENCE = ".evidence.png"  # ends the name of every picture with an evidence map
+EVIDENCE = ".evidence.png"  # ends the name of every image with an evidence map
 DICOM_RESULTS = (".sr.dcm", ".sc.dcm")  # end the names of reports and captures
 COLOURS = {"answered": 1, "narrowed": 1, "unsure": 33, "refused": 33, "failed": 31}  # bold, yellow, red (ECMA-48)
-OURS = (EVIDENCE, *DICOM_RESULTS)  # what is named so is a result, and no radiograph
+OURS = (EVIDENCE, *DICOM_RESULTS)  # files with these endings are results, not radiographs
 
 
 class Writer(Protocol):
-    """Takes results one by one, so that a long run shows what it has."""
+    """Writes results one by one, so that a long run shows them as they come."""
 
     def add(self, result: Result, heatmap: Path | None = None) -> None:
-        """Writes one result, and where its evidence map is, if there is a file of it."""
+        """Writes one result, and the path of its evidence map, if there is one."""
 
     def close(self) -> None:
-        """Writes what comes last."""
+        """Writes the end of the output."""
 
 
 def writer(form: str, out: IO[str], labels: Sequence[str], timings: bool = False) -> Writer:
@@ -48,20 +48,20 @@ class Tally:
 
     def __init__(self) -> None:
         self._answers: Counter[str] = Counter()
-        self._silent: Counter[Status] = Counter()
+        self._unanswered: Counter[Status] = Counter()
 
     def add(self, result: Result) -> None:
         """Counts one result."""
         if result.labels:
             self._answers[" or ".join(result.labels)] += 1
         else:
-            self._silent[result.status] += 1
+            self._unanswered[result.status] += 1
 
     def __str__(self) -> str:
-        told = [(word, n) for word, n in self._answers.most_common()]
-        told += [(status, self._silent[status]) for status in STATUSES if self._silent[status]]
-        total = sum(n for _, n in told)
-        return f"{total} radiograph{'s'[: total != 1]}: " + (", ".join(f"{n} {word}" for word, n in told) or "none")
+        counts = [(word, n) for word, n in self._answers.most_common()]
+        counts += [(status, self._unanswered[status]) for status in STATUSES if self._unanswered[status]]
+        total = sum(n for _, n in counts)
+        return f"{total} radiograph{'s'[: total != 1]}: " + (", ".join(f"{n} {word}" for word, n in counts) or "none")
 
 
 def is_colourful(out: IO[str]) -> bool:
@@ -69,24 +69,24 @@ def is_colourful(out: IO[str]) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def unique_names(places: Sequence[str]) -> list[str]:
-    """``a/x.png``, ``a/x.dcm`` -> ``a/x.evidence.png``, ``a/x-2.evidence.png``: names for pictures in one folder."""
-    taken: set[str] = set()
+def unique_names(paths: Sequence[str]) -> list[str]:
+    """``a/x.png``, ``a/x.dcm`` -> ``a/x.evidence.png``, ``a/x-2.evidence.png``: unique names for images."""
+    used: set[str] = set()
     names = []
-    for place in map(PurePath, places):
-        stem = place.stem.strip("<>") or "image"
-        name, n = place.parent / shortened(stem, EVIDENCE), 2
-        while str(name).casefold() in taken:  # some disks do not tell X from x
-            name, n = place.parent / shortened(stem, f"-{n}{EVIDENCE}"), n + 1
-        taken.add(str(name).casefold())
+    for path in map(PurePath, paths):
+        stem = path.stem.strip("<>") or "image"
+        name, n = path.parent / shortened(stem, EVIDENCE), 2
+        while str(name).casefold() in used:  # some disks do not tell X from x
+            name, n = path.parent / shortened(stem, f"-{n}{EVIDENCE}"), n + 1
+        used.add(str(name).casefold())
         names.append(str(name))
     return names
 
 
 def shortened(stem: str, suffix: str) -> str:
-    """A name that disks take (255 bytes): of one too long the end of the stem is left out."""
-    room = LONGEST - len(suffix.encode())
-    return stem.encode("utf-8", "surrogateescape")[:room].decode("utf-8", "ignore") + suffix
+    """A file name of at most 255 bytes, as disks require: the end of a longer stem is cut off."""
+    limit = MAX_NAME - len(suffix.encode())
+    return stem.encode("utf-8", "surrogateescape")[:limit].decode("utf-8", "ignore") + suffix
 
 
 def printable(text: str) -> str:
@@ -95,7 +95,7 @@ def printable(text: str) -> str:
 
 
 def capitalised(text: str) -> str:
-    """The beginning of a sentence; what follows keeps its capitals."""
+    """The text with its first letter as a capital; the rest stays as it is."""
     return text[:1].upper() + text[1:]
 
 
@@ -113,10 +113,10 @@ class _Table:
             print(f"{'answer':<12}" + "".join(f"{label:>12}" for label in self.labels) + "  file", file=self.out)
             self.started = True
         shares = getattr(result, "probabilities", {}) if result.labels else {}
-        told = "".join(f"{percent(shares[label]) if shares else '-':>12}" for label in self.labels)
+        columns = "".join(f"{percent(shares[label]) if shares else '-':>12}" for label in self.labels)
         answer = result.label or (f"not {result.negative}" if _is_narrowed(result) else result.status)
-        print(f"{self._coloured(f'{answer:<11}', result)} {told}  {printable(result.name)}", file=self.out)
-        for line in (*_remarks(result), *([f"evidence map: {heatmap}"] if heatmap else [])):
+        print(f"{self._coloured(f'{answer:<11}', result)} {columns}  {printable(result.name)}", file=self.out)
+        for line in (*_details(result), *([f"evidence map: {heatmap}"] if heatmap else [])):
             print(f"{'':<12}  {printable(line)}", file=self.out)
         if isinstance(result, Prediction):
             if result.answer and result.track_record:
@@ -139,8 +139,8 @@ def _is_narrowed(result: Result) -> TypeGuard[Prediction]:
     return result.status == "narrowed"
 
 
-def _remarks(result: Result) -> list[str]:
-    """What stands below the row of a result: the answer in full, why there is none, how much, where, and notes."""
+def _details(result: Result) -> list[str]:
+    """The lines below the row of a result: the answer in full or why there is none, extent and place, and notes."""
     first = result.answer if _is_narrowed(result) else result.reason
     findings = "; ".join(result.findings) if isinstance(result, Prediction) else ""
     notes = [f"note: {note}" for note in getattr(result, "notes", ())]
@@ -155,8 +155,8 @@ class _Json:
     def add(self, result: Result, heatmap: Path | None = None) -> None:
         if not self.lines:
             self.out.write("[\n" if self.first else ",\n")
-        told = {**result.to_dict(), **({"heatmap": str(heatmap)} if heatmap else {})}
-        self.out.write(json.dumps(told) + ("\n" if self.lines else ""))
+        fields = {**result.to_dict(), **({"heatmap": str(heatmap)} if heatmap else {})}
+        self.out.write(json.dumps(fields) + ("\n" if self.lines else ""))
         self.first = False
         self.out.flush()
 

@@ -1,4 +1,4 @@
-"""The parser of every command: its help ends in examples, and its errors name what was probably meant."""
+"""The parser of every command: its help ends in examples, and its errors suggest the word that was probably meant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from .spelling import suggestion
 
-WRONG = re.compile(r"invalid choice: '([^']+)'|unrecognized arguments: (--?[^\s=]+)")  # as argparse has it
+MISTYPED = re.compile(r"invalid choice: '([^']+)'|unrecognized arguments: (--?[^\s=]+)")  # as argparse has it
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,18 +17,18 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **options: Any) -> None:
         """``examples`` are command lines, shown at the end of the help, before the ``epilog``."""
-        shown = "examples:\n" + "\n".join(f"  {line}" for line in examples) if examples else None
-        options["epilog"] = "\n\n".join(filter(None, (shown, options.get("epilog")))) or None
+        example_text = "examples:\n" + "\n".join(f"  {line}" for line in examples) if examples else None
+        options["epilog"] = "\n\n".join(filter(None, (example_text, options.get("epilog")))) or None
         super().__init__(*args, **{"formatter_class": _Help, **options})
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with usage and message, and with the closest word where one was mistyped."""
-        wrong = WRONG.search(message)
-        closest = suggestion(wrong[1] or wrong[2], self.words()) if wrong else None
+        mistake = MISTYPED.search(message)
+        closest = suggestion(mistake[1] or mistake[2], self.words()) if mistake else None
         super().error(f"{message}; did you mean {closest}?" if closest else message)
 
     def words(self) -> Iterator[str]:
-        """What may stand on the command line: options, choices, and those of the commands."""
+        """The words that the command line knows: options, choices, and those of the commands."""
         for action in self._actions:
             yield from action.option_strings
             yield from (str(choice) for choice in action.choices or ())

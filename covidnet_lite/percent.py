@@ -1,12 +1,12 @@
-"""Shares in words, with enough digits that two different numbers do not read alike."""
+"""Shares and numbers as text, with enough digits that two different ones do not look equal."""
 
 from __future__ import annotations
 
-MOST_DIGITS = 6  # of a percentage, behind the point
+MAX_DIGITS = 6  # of a percentage, behind the point
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """0.847 -> ``84.7%``; what is not quite nothing or everything is not rounded to it: ``<0.1%``, ``>99.9%``."""
+    """0.847 -> ``84.7%``; a share that is not exactly 0 or 1 is not rounded to it: ``<0.1%``, ``>99.9%``."""
     text, step = f"{share:.{digits}%}", 10.0**-digits
     if share > 0 and float(text[:-1]) == 0:
         return f"<{step:.{digits}f}%"
@@ -15,21 +15,20 @@ def percent(share: float, digits: int = 1) -> str:
     return text
 
 
-def beside(value: float, limit: float) -> tuple[str, str]:
-    """A number and the limit it is compared with, in as many digits as tell them apart: 2.504, 2.5 -> ``2.504``,
-    ``2.500``."""
-    for digits in range(2, MOST_DIGITS + 1):
-        told = f"{value:.{digits}f}", f"{limit:.{digits}f}"
-        if told[0] != told[1] or value == limit:
+def distinct_numbers(value: float, limit: float) -> tuple[str, str]:
+    """A number and the limit it is compared with, in enough digits to differ: 2.504, 2.5 -> ``2.504``, ``2.500``."""
+    for digits in range(2, MAX_DIGITS + 1):
+        texts = f"{value:.{digits}f}", f"{limit:.{digits}f}"
+        if texts[0] != texts[1] or value == limit:
             break
-    return told
+    return texts
 
 
-def apart(share: float, *thresholds: float) -> tuple[str, ...]:
-    """A share and the thresholds it is compared with, in as many digits as tell it from each: 0.8496, 0.85 ->
-    ``84.96%``, ``85.00%``."""
-    for digits in range(1, MOST_DIGITS + 1):
-        told, *limits = (percent(value, digits) for value in (share, *thresholds))
-        if all(limit != told or share == threshold for limit, threshold in zip(limits, thresholds)):
+def distinct_percents(share: float, *thresholds: float) -> tuple[str, ...]:
+    """A share and the thresholds it is compared with, in enough digits to differ: 0.8496, 0.85 -> ``84.96%``,
+    ``85.00%``."""
+    for digits in range(1, MAX_DIGITS + 1):
+        text, *limits = (percent(value, digits) for value in (share, *thresholds))
+        if all(limit != text or share == threshold for limit, threshold in zip(limits, thresholds)):
             break
-    return told, *limits
+    return text, *limits

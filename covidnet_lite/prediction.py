@@ -1,4 +1,4 @@
-"""The network's numbers -> what is told to a person or a program."""
+"""The network's numbers -> the result that a person or a program gets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .evidence.maps import merged
 from .evidence.place import OUTSIDE, Place
 from .network.manifest import Manifest
 from .network.operating_point import OperatingPoint
-from .percent import apart, beside, percent
+from .percent import distinct_numbers, distinct_percents, percent
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,7 +34,7 @@ ANSWERS: tuple[Status, ...] = ("answered", "narrowed")  # the rest is no answer
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the network makes of one image.
+    """The result for one radiograph.
 
     Attributes:
         name: the image's name.
@@ -47,7 +47,7 @@ class Prediction:
         distance: how far the image is from the training radiographs (about 1 is ordinary), or ``None``.
         view: the part of the image that the network saw, ``(left, top, right, bottom)`` in fractions of its sides.
         timings: milliseconds for ``read``, ``fit``, ``run`` and ``judge``.
-        model, sha256: which network said so.
+        model, sha256: which network answered.
         examination: what a DICOM header says of modality, body part, view and laterality, else ``None``.
         negative: the label that means "no finding", where the network says which that is.
         extent: share of the box around the lungs that the evidence calls opaque, 0 to 1, as radiologists would grade
@@ -57,12 +57,12 @@ class Prediction:
             say what "negative" is. Of an abstention it is no finding.
         track_record: how often such an answer was right, and how often there is none, in one line; ``None`` where it
             abstains or the network does not say.
-        notes: what was left aside in reading the file, or its header does not say, in words.
+        notes: what was ignored in reading the file, or is missing in its header, in words.
         code: of the reason; ``None`` where there is none.
-        site: the hospital by whose thresholds it was answered, or ``None`` for the network's own.
-        image: the radiograph in gray, reduced for a screen, where it was to be kept and came of the same decoding; not
+        site: the hospital whose thresholds applied, or ``None`` for the network's own.
+        image: the radiograph in gray, reduced for a screen, if it was to be kept and the same decoding yielded it; not
             in JSON, and not in a pickle.
-        signed_by: whose trusted key signed the network, or ``None``.
+        signed_by: name of the trusted key that signed the network, or ``None``.
     """
 
     name: str
@@ -114,7 +114,7 @@ class Prediction:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """What is told beside a positive answer, in words: how much of the lungs, and where. Else nothing."""
+        """Extent and place of the opacity in words, for a positive answer; empty for any other."""
         if not self.is_positive:
             return ()
         extent = f"opacity in about {percent(self.extent or 0, 0)} of the lungs" if self.extent is not None else ""
@@ -142,11 +142,11 @@ class Prediction:
         """The radiograph with the evidence for a label laid over it, RGB, the longer side 1024 pixels at most.
 
         Args:
-            label: whose evidence; ``None`` for the answer's: where several labels are left, what speaks against
-                ``negative``; where it abstains, the most likely one's, which is no finding.
+            label: whose evidence; ``None`` for the answer's: where several labels are left, the evidence against
+                ``negative``; where the network abstains, the most likely label's, which is no finding.
             image: the radiograph, if it is no longer where it was read from.
             opacity: 0 to 1, of the strongest evidence.
-            legend: add a band below that says whose evidence is shown and what the colours mean.
+            legend: add a band below that names the label and explains the colours.
 
         Raises:
             CovidNetLiteError: there is no evidence map (refused, or the network has none), no such label,
@@ -169,17 +169,17 @@ class Prediction:
         source = next((s for s in (image, self.image, self.source) if s is not None), None)
         if source is None:
             raise CovidNetLiteError(f"{self.name}: pass the radiograph as image=")
-        picture = radiograph.read(source, at_least=heatmap.SIZE).image
+        gray = radiograph.read(source, at_least=heatmap.SIZE).image
         names, evidence = list(self.probabilities), self.evidence
         if label is None:
             evidence, index = np.asarray(merged(evidence, names.index(str(self.negative))), np.float32), 1
         else:
             index = names.index(label)
-        shown = heatmap.overlay(picture, evidence, index, opacity, self.view)
+        overlay = heatmap.overlay(gray, evidence, index, opacity, self.view)
         if not legend:
-            return shown
+            return overlay
         title = f"evidence for {label or f'not {self.negative}'}" + ("" if self.labels else " (no answer)")
-        return heatmap.with_legend(shown, title, heatmap.strongest(evidence))
+        return heatmap.with_legend(overlay, title, heatmap.strongest(evidence))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, without the map."""
@@ -275,14 +275,14 @@ def softmax(logits: npt.NDArray[Any], temperature: float = 1.0) -> npt.NDArray[n
 
 
 def calibrated(logits: npt.NDArray[np.float32], manifest: Manifest) -> npt.NDArray[np.float64]:
-    """``(..., classes)`` logits -> the probabilities that are told, float64."""
+    """``(..., classes)`` logits -> the calibrated probabilities, float64."""
     shift = np.array(manifest.correction) if manifest.correction else 0.0
     return softmax(logits + shift, manifest.temperature)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What :func:`judge` makes of a network's numbers; the attributes are those of :class:`Prediction`."""
+    """The result of :func:`judge`; the attributes are those of :class:`Prediction`."""
 
     status: Status
     labels: tuple[str, ...] = ()
@@ -310,8 +310,8 @@ def judge(
     if not np.isfinite(shares).all():
         return Verdict("refused", reason=Code.NO_NUMBERS.public, code=Code.NO_NUMBERS)
     if distance is not None and not distance <= limit:  # NaN is refused too
-        far, most = beside(distance, limit)
-        reason = f"{Code.UNLIKE_TRAINING.public} (distance {far}, limit {most})"
+        distance_text, limit_text = distinct_numbers(distance, limit)
+        reason = f"{Code.UNLIKE_TRAINING.public} (distance {distance_text}, limit {limit_text})"
         return Verdict("refused", reason=reason, code=Code.UNLIKE_TRAINING)
     if shown_wrongly:
         reason = f"looks like a radiograph {shown_wrongly}; show it upright, with white bones"
@@ -322,24 +322,24 @@ def judge(
     best = max(probabilities, key=probabilities.__getitem__)
     if probabilities[best] >= manifest.threshold:
         return Verdict("answered", (best,), None, probabilities)
-    share, threshold = apart(probabilities[best], manifest.threshold)
-    why = (
+    share, threshold = distinct_percents(probabilities[best], manifest.threshold)
+    cause = (
         f"is below the {threshold} from which the network answers"
         if manifest.threshold <= 1
-        else "is too little: none was found at which the network errs little enough to answer"
+        else "is too low: no threshold was found at which the network errs rarely enough to answer"
     )
-    return Verdict("unsure", (), f"unsure: the highest probability, {share}, {why}", probabilities, Code.UNSURE)
+    return Verdict("unsure", (), f"unsure: the highest probability, {share}, {cause}", probabilities, Code.UNSURE)
 
 
 def _by_operating_point(probabilities: dict[str, float], point: OperatingPoint, place: Place | None) -> Verdict:
     labels, negative = point.answer(probabilities), point.negative
     if not labels:
         up_to = 1 - point.positive_from
-        share, least, most = apart(probabilities[negative], point.negative_from, up_to)
+        share, lower, upper = distinct_percents(probabilities[negative], point.negative_from, up_to)
         reason = (
             f"unsure: the probability of {negative} is {share}; "
-            + (f"{negative} is answered from {least}" if point.negative_from <= 1 else f"{negative} is never answered")
-            + (f", not {negative} up to {most}" if up_to >= 0 else f", not {negative} never")
+            + (f"{negative} is answered from {lower}" if point.negative_from <= 1 else f"{negative} is never answered")
+            + (f", not {negative} up to {upper}" if up_to >= 0 else f", not {negative} never")
         )
         return Verdict("unsure", (), reason, probabilities, Code.UNSURE)
     if labels == (negative,):

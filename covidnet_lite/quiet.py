@@ -10,32 +10,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from typing import IO
 
-_TURNS = threading.Lock()  # of those that lead descriptor 2 elsewhere: who comes second must not take that for ours
+_LOCK = threading.Lock()  # one thread redirects descriptor 2 at a time: another would save the redirected one
 
 
 @contextmanager
 def silent_creation() -> Iterator[None]:
-    """Keeps what native code says when an interpreter is made ("Created XNNPACK delegate") off descriptor 2.
+    """Keeps what native code logs when an interpreter is made ("Created XNNPACK delegate") off descriptor 2.
 
-    What Python itself writes to standard error meanwhile, warnings above all, goes there as ever.
+    What Python itself writes to standard error meanwhile, above all warnings, still appears.
     """
-    with _TURNS:
+    with _LOCK:
         try:
-            kept = os.dup(2)
+            stderr = os.dup(2)
         except OSError:  # closed: nothing to keep clean
             yield
             return
         own = sys.stderr
         try:
-            with open(os.devnull, "wb") as nowhere, os.fdopen(os.dup(kept), "w", errors="backslashreplace") as told:
+            with (
+                open(os.devnull, "wb") as devnull,
+                os.fdopen(os.dup(stderr), "w", errors="backslashreplace") as python_stderr,
+            ):
                 if own is not None:
                     own.flush()
-                os.dup2(nowhere.fileno(), 2)
-                with redirect_stderr(told) if _writes_to_2(own) else nullcontext():
+                os.dup2(devnull.fileno(), 2)
+                with redirect_stderr(python_stderr) if _writes_to_2(own) else nullcontext():
                     yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _writes_to_2(stream: IO[str] | None) -> bool:
@@ -47,17 +50,17 @@ def _writes_to_2(stream: IO[str] | None) -> bool:
 
 @contextmanager
 def silent_runtime() -> Iterator[IO[str]]:
-    """Keeps what native code logs ("Created XNNPACK delegate") off standard error; Python's own goes there."""
+    """Keeps what native code logs ("Created XNNPACK delegate") off standard error; Python's own output appears."""
     if sys.stderr is None:  # closed: nothing to keep clean
         yield io.StringIO()
         return
     sys.stderr.flush()
-    kept = os.fdopen(os.dup(2), "w")
+    stderr = os.fdopen(os.dup(2), "w")
     try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        with redirect_stderr(kept):
-            yield kept
+        with open(os.devnull, "wb") as devnull:
+            os.dup2(devnull.fileno(), 2)
+        with redirect_stderr(stderr):
+            yield stderr
     finally:
-        os.dup2(kept.fileno(), 2)
-        kept.close()
+        os.dup2(stderr.fileno(), 2)
+        stderr.close()

@@ -1,8 +1,8 @@
-"""How much one radiograph may cost, in bytes of memory, seconds of processor and reads of its file.
+"""Limits on what reading one radiograph may take: memory, processor seconds and reads of its file.
 
-A file of a few bytes may claim whatever it likes; a decoder believes it. So what decoding will take is estimated first
-(:mod:`covidnet_lite.image_in.costs`) and compared with a budget. Services hold their decoders to it by the kernel as
-well (:mod:`covidnet_lite.readers.pool`).
+A file of a few bytes may claim any size, and a decoder believes it. So the cost of decoding is estimated first
+(:mod:`covidnet_lite.image_in.costs`) and compared with a limit. In services, the kernel enforces the limits on the
+decoders as well (:mod:`covidnet_lite.readers.pool`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 MB = 10**6
 PIXELS = 100_000_000  # about twice the largest detector; a 50,000 x 50,000 header stops here
-MEMORY = "COVIDNET_LITE_MEMORY_MB"  # environment variables that say otherwise
+MEMORY = "COVIDNET_LITE_MEMORY_MB"  # environment variables that set other limits
 SECONDS = "COVIDNET_LITE_CPU_SECONDS"
-LEAST, MOST = 128 * MB, 384 * MB  # a quarter of the machine's memory, within these; 256 MB of a gigabyte
+MIN_MEMORY, MAX_MEMORY = 128 * MB, 384 * MB  # a quarter of the machine's memory, within these; 256 MB of a gigabyte
 FAST, SLOW = 5, 20  # seconds of processor; a Raspberry Pi takes several times as long as a PC
-READS = 300_000  # of a picture's head: one made of millions of empty parts takes minutes to walk through
+READS = 300_000  # of an image file's head: one made of millions of empty parts takes minutes to walk through
 ELEMENTS = 100_000  # reads of a DICOM header, two or so for each element; real ones have some hundred elements
 SEQUENCE = MB  # bytes of one in a DICOM header
 SPARE = 64 * MB  # read at most: the file twice, and this
@@ -36,8 +36,8 @@ def memory() -> int:
     Raises:
         SettingsError: the environment variable is no whole number of megabytes.
     """
-    told = _whole(MEMORY)
-    return told * MB if told else min(max(installed() // 4, LEAST), MOST)
+    megabytes = _positive_integer(MEMORY)
+    return megabytes * MB if megabytes else min(max(installed() // 4, MIN_MEMORY), MAX_MEMORY)
 
 
 def cpu_seconds() -> int:
@@ -46,10 +46,10 @@ def cpu_seconds() -> int:
     Raises:
         SettingsError: the environment variable is no whole number of seconds.
     """
-    return _whole(SECONDS) or (SLOW if platform.machine().startswith(("arm", "aarch64")) else FAST)
+    return _positive_integer(SECONDS) or (SLOW if platform.machine().startswith(("arm", "aarch64")) else FAST)
 
 
-def _whole(variable: str) -> int:
+def _positive_integer(variable: str) -> int:
     text = os.environ.get(variable, "")
     if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
         raise SettingsError(f"{variable} is {text!r}; give a whole number, 1 or more")
@@ -65,19 +65,19 @@ def installed() -> int:
         return 1 << 30
 
 
-def check(needed: int, name: str) -> None:
+def check(estimate: int, name: str) -> None:
     """Refuses what takes more memory than there is.
 
     Args:
-        needed: bytes, estimated.
+        estimate: bytes, estimated.
         name: of the radiograph.
 
     Raises:
         InputError: it takes more.
     """
-    if needed > memory():
+    if estimate > memory():
         raise InputError(
-            f"{name}: would take {-(-needed // MB)} MB of memory to decode, and {memory() // MB} MB are allowed; "
+            f"{name}: would take {-(-estimate // MB)} MB of memory to decode, and {memory() // MB} MB are allowed; "
             f"reduce it, or allow more ({MEMORY})",
             Code.TOO_COSTLY,
         )
@@ -98,7 +98,7 @@ def check_sequences(header: Dataset, name: str) -> None:
         if not tag.is_private and isinstance(value, bytes) and len(value) > SEQUENCE:
             try:
                 sequence = "SQ" in (getattr(element, "VR", None), dictionary_VR(tag))
-            except KeyError:  # not in the standard: nobody asks for it
+            except KeyError:  # not in the standard: never read
                 continue
             if sequence:
                 raise InputError(
@@ -107,38 +107,38 @@ def check_sequences(header: Dataset, name: str) -> None:
 
 
 def bounded(file: IO[bytes], reads: int = READS) -> IO[bytes]:
-    """A file whose head is not read more often, or more of it, than a real one needs.
+    """A file that allows no more reads, and no more bytes, than parsing a real file's head takes.
 
-    One that is bounded already is not wrapped again: it is bounded anew.
+    A file that is bounded already is not wrapped again; its limits are reset.
     """
-    if isinstance(file, Bounded):
+    if isinstance(file, BoundedFile):
         file.allow(reads)
         return file
-    return cast("IO[bytes]", Bounded(file, reads))
+    return cast("IO[bytes]", BoundedFile(file, reads))
 
 
 def lift(file: IO[bytes]) -> None:
-    """Lifts the limits of such a file, once its head has been read and what is left is bounded otherwise."""
-    if isinstance(file, Bounded):
+    """Lifts the limits of a bounded file, once its head has been read and other limits apply."""
+    if isinstance(file, BoundedFile):
         file.unlimited()
 
 
-class Bounded:
-    """A binary file that may be read so often and so much, and no more; everything else is the file's own.
+class BoundedFile:
+    """A binary file with a limit on the number of reads and bytes; everything else is the file's own.
 
-    It stands between a file and the parser of its head: tags that all point at one large value, or millions of empty
-    parts, would be read without end.
+    It stands between a file and the parser of its head, which would read tags that all point at one large value, or
+    millions of empty parts, without end.
     """
 
     def __init__(self, file: IO[bytes], reads: int) -> None:
         self._file = file
-        here = file.tell()
+        position = file.tell()
         self._end = file.seek(0, os.SEEK_END)
-        file.seek(here)
+        file.seek(position)
         self.allow(reads)
 
     def allow(self, reads: int) -> None:
-        """Lets it be read so often from now on."""
+        """Allows so many reads from now on."""
         self._reads, self._bytes = reads, 2 * self._end + SPARE
 
     def read(self, size: int = -1) -> bytes:
@@ -160,7 +160,7 @@ class Bounded:
         """Lifts the limits."""
         self._reads = self._bytes = 1 << 62
 
-    def __enter__(self) -> Bounded:
+    def __enter__(self) -> BoundedFile:
         return self
 
     def __exit__(self, *_: object) -> None:

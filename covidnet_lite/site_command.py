@@ -1,4 +1,4 @@
-"""``covidnet-lite site``: fits a network to a hospital, and looks whether that still holds."""
+"""``covidnet-lite site``: fits a network to a hospital, and checks whether the fit still holds."""
 
 from __future__ import annotations
 
@@ -94,9 +94,7 @@ def _add_fit(actions: Any) -> None:
         action="store_true",
         help="without labels, also call fewer radiographs ill than the network alone does; misses more of the ill",
     )
-    options.memory(fit)
-    options.threads(fit)
-    options.network(fit)
+    options.classifier(fit)
     fit.set_defaults(run=run_fit)
 
 
@@ -165,12 +163,12 @@ def _radiographs(where: Path) -> list[Path]:
     from .errors import InputError
     from .output import OURS
 
-    found = sorted(
+    radiographs = sorted(
         p for p in where.rglob("*") if not p.name.endswith(OURS) and p.is_file() and formats.is_radiograph(str(p))
     )
-    if not found:
+    if not radiographs:
         raise InputError(f"{where}: holds no radiograph; name the folder that they lie in", Code.NO_PICTURE)
-    return found
+    return radiographs
 
 
 def _asked(args: argparse.Namespace, classifier: Classifier) -> Asked:
@@ -179,20 +177,20 @@ def _asked(args: argparse.Namespace, classifier: Classifier) -> Asked:
     from .site.fit import asked_by
 
     names = ("normal_called_ill", "normal_called_normal", "ill_called_normal", "fewer_alarms")
-    wanted = {name: getattr(args, name) for name in names}
+    options = {name: getattr(args, name) for name in names}
     return replace(
-        asked_by(classifier.manifest), **{name: share for name, share in wanted.items() if share is not None}
+        asked_by(classifier.manifest), **{name: share for name, share in options.items() if share is not None}
     )
 
 
 def look(classifier: Classifier, paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Seen]:
-    """What a network, without a site, makes of radiographs; ``labels`` one each, if there are any."""
+    """A network's results for radiographs, without a site; ``labels``: one each, if there are any."""
     results = classifier.classify_many([str(path) for path in paths])
     return [seen(result, label) for result, label in zip(results, labels or [""] * len(paths))]
 
 
 def seen(result: Prediction | Failure, label: str = "") -> Seen:
-    """What a site is fitted on, of one result."""
+    """The part of a result that a site is fitted on."""
     import hashlib
 
     from .prediction import Failure
@@ -201,7 +199,7 @@ def seen(result: Prediction | Failure, label: str = "") -> Seen:
 
     if isinstance(result, Failure):
         return Seen(result.name, result.name, "failed", label=label)
-    # Two files with one picture, re-encoded or not, give the same numbers down to the last digit; two pictures do not.
+    # Two files with the same image, re-encoded or not, give exactly the same numbers; two different images do not.
     shares = tuple(result.probabilities.values())
     evidence = b"" if result.evidence is None else result.evidence.tobytes()
     numbers = repr((shares, result.distance)).encode() + evidence
@@ -230,7 +228,7 @@ def summary(fitted: Fit, classifier: Classifier) -> Iterator[str]:
     if not site.ill:
         yield "  how many of the ill are called normal takes labels to know; no more than by the network alone"
     if site.reference.of == "normals":
-        yield "  days will be compared by what is refused alone; give the films of ordinary days with --usual for more"
+        yield "  days will be compared by refusals alone; give the radiographs of ordinary days with --usual for more"
     if not site.ill and site.rates[NORMAL_CALLED_ILL][0] > asked_by(classifier.manifest).normal_called_ill + 0.01:
         yield "  that many normals are called ill by the network alone; fewer take --labelled, or --fewer-alarms"
     for remark in fitted.remarks:
@@ -263,27 +261,32 @@ def run_watch(args: argparse.Namespace) -> int:
 
 
 def days(folder: Path, site: Site) -> list[Report]:
-    """The report on each day, by the dates of the radiographs' files, of which results of this site are kept."""
+    """The report on each day, by the dates of the radiographs' files, from this site's results in ``folder``."""
     import datetime
 
     from .site.drift import Drift
     from .watch import result_files
 
-    kept = []
+    results = []
     for path in folder.rglob("*" + result_files.SUFFIX):
-        told = result_files.load(path)
-        if told and told["file"] and isinstance(told.get("site"), dict) and told["site"].get("sha256") == site.digest:
-            date = datetime.date.fromtimestamp(told["file"]["changed_ns"] / 1e9)
-            kept.append((date, _kind(told, site.negative), told.get("distance")))
+        result = result_files.load(path)
+        if (
+            result
+            and result["file"]
+            and isinstance(result.get("site"), dict)
+            and result["site"].get("sha256") == site.digest
+        ):
+            date = datetime.date.fromtimestamp(result["file"]["changed_ns"] / 1e9)
+            results.append((date, _kind(result, site.negative), result.get("distance")))
     reports: list[Report] = []
     drift = Drift(site.reference, site.negative, reports.append)
-    for date, kind, distance in sorted(kept, key=lambda one: one[0]):
+    for date, kind, distance in sorted(results, key=lambda entry: entry[0]):
         drift.count(kind, distance, date)
     drift.end()
     return reports
 
 
-def _kind(told: dict[str, Any], negative: str) -> str:
-    """As :func:`covidnet_lite.site.drift.kind_of`, of a result that was kept."""
-    labels = told.get("labels")
-    return str(told.get("status")) if not labels else "negative" if labels == [negative] else "positive"
+def _kind(result: dict[str, Any], negative: str) -> str:
+    """As :func:`covidnet_lite.site.drift.kind_of`, for a result read from its file."""
+    labels = result.get("labels")
+    return str(result.get("status")) if not labels else "negative" if labels == [negative] else "positive"

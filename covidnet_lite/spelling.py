@@ -1,12 +1,12 @@
-"""What was meant by a mistyped word."""
+"""Suggestions for mistyped words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 
-def suggestion(word: str, known: Iterable[str]) -> str | None:
+def suggestion(word: str, words: Iterable[str]) -> str | None:
     """The known word that is closest to a mistyped one, or ``None`` where none is close."""
     import difflib
 
-    return next(iter(difflib.get_close_matches(word, sorted(set(known)), 1)), None)
+    return next(iter(difflib.get_close_matches(word, sorted(set(words)), 1)), None)

@@ -40,7 +40,7 @@ def build(kind: type[T], table: dict[str, Any], context: dict[str, Any] | None =
 
     Args:
         kind: with ``STRICT`` as its ``__pydantic_config__``; nothing is turned into another type.
-        table: as TOML has it: its arrays become tuples, its strings paths where the fields want that.
+        table: as TOML has it: arrays become tuples, and strings become paths where a field is a path.
         context: for validators of fields.
 
     Raises:
@@ -51,22 +51,24 @@ def build(kind: type[T], table: dict[str, Any], context: dict[str, Any] | None =
     except ValidationError as error:
         errors = error.errors(include_url=False)
         worst = next((e for e in errors if e["type"] == UNKNOWN), errors[0])  # a slip also leaves a key missing
-        raise ValueError(_told(kind, worst)) from None
+        raise ValueError(_message(kind, worst)) from None
 
 
-def _told(kind: Any, error: Any) -> str:
+def _message(kind: Any, error: Any) -> str:
     path = error["loc"]
     key = ".".join(map(str, path))
     if error["type"] == "missing":
         return f"{key}: is missing"
     if error["type"] == UNKNOWN:
-        known = _keys(kind, path[:-1])
-        near = difflib.get_close_matches(str(path[-1]), known, 1)
-        return f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}")
+        fields = _keys(kind, path[:-1])
+        matches = difflib.get_close_matches(str(path[-1]), fields, 1)
+        return f"{key}: no such key; " + (
+            f"did you mean {matches[0]}?" if matches else f"there are: {', '.join(fields)}"
+        )
     if error["type"] == "value_error":
         return f"{key}: {error['ctx']['error']}".removeprefix(": ")
-    wanted = error["msg"].removeprefix("Input should be ").replace("an object", f"a table, [{key}]")
-    return f"{key}: {error['input']!r} must be {wanted}"
+    expected = error["msg"].removeprefix("Input should be ").replace("an object", f"a table, [{key}]")
+    return f"{key}: {error['input']!r} must be {expected}"
 
 
 def _keys(kind: Any, path: Sequence[int | str]) -> list[str]:
@@ -74,5 +76,5 @@ def _keys(kind: Any, path: Sequence[int | str]) -> list[str]:
     for part in path:
         kind = get_type_hints(kind)[str(part)] if dataclasses.is_dataclass(kind) else get_args(kind)[-1]
         if isinstance(kind, types.UnionType):
-            kind = next(one for one in get_args(kind) if one is not type(None))
+            kind = next(member for member in get_args(kind) if member is not type(None))
     return [field.name for field in dataclasses.fields(kind)]

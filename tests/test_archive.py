@@ -79,7 +79,7 @@ def test_an_archive_without_films_is_one_film_that_cannot_be_read(data: bytes) -
 
 
 def test_many_members_are_not_even_listed() -> None:
-    (only,) = archive.members(packed(**{f"{i}.png": b"" for i in range(archive.MOST + 1)}), "x.zip")
+    (only,) = archive.members(packed(**{f"{i}.png": b"" for i in range(archive.MAX_MEMBERS + 1)}), "x.zip")
     assert "more than 5000 members" in only.fault
 
 

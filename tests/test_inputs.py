@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from covidnet_lite.inputs import places
+from covidnet_lite.inputs import relative_paths
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ def test_folders_are_kept_and_never_left(
     monkeypatch.chdir(tmp_path)
     for folder in ("ward/A", "ward/B", "A", "B"):
         os.makedirs(folder, exist_ok=True)
-    assert places(names, paths) == expected
+    assert relative_paths(names, paths) == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from covidnet_lite.percent import apart, beside, percent
+from covidnet_lite.percent import distinct_numbers, distinct_percents, percent
 
 
 @pytest.mark.parametrize(
@@ -30,11 +30,11 @@ def test_whole_percent_too():
     ],
 )
 def test_a_share_and_its_threshold_read_alike_only_when_they_are(share, threshold, words):
-    assert apart(share, threshold) == words
+    assert distinct_percents(share, threshold) == words
 
 
 def test_a_share_is_told_from_each_of_its_thresholds():
-    assert apart(0.29999, 0.8, 0.3) == ("29.999%", "80.000%", "30.000%")
+    assert distinct_percents(0.29999, 0.8, 0.3) == ("29.999%", "80.000%", "30.000%")
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_a_share_is_told_from_each_of_its_thresholds():
     ],
 )
 def test_a_number_does_not_read_like_the_limit_beyond_which_it_is(value, limit, words):
-    assert beside(value, limit) == words
+    assert distinct_numbers(value, limit) == words

@@ -394,7 +394,7 @@ def test_softmax_of_huge_logits_does_not_overflow():
         ((1, 1, 8), {"shown_wrongly": "upside down"}, {}, "refused", Code.SHOWN_WRONGLY, "upside down; show it upright"),
         ((3, 3, 4), {}, {"threshold": 0.5}, "unsure", Code.UNSURE, "40.0%, is below the 50.0% from which"),
         ((3, 3, 4), {}, {"threshold": 1.0}, "unsure", Code.UNSURE, "40.0%, is below the 100.0% from which"),
-        ((3, 3, 4), {}, {"threshold": 1.01}, "unsure", Code.UNSURE, "40.0%, is too little: none was found at which the "),
+        ((3, 3, 4), {}, {"threshold": 1.01}, "unsure", Code.UNSURE, "40.0%, is too low: no threshold was found at which the "),
         ((1, 1, 8), {}, {}, "answered", None, None),
         ((8, 1, 1), {}, {"operating_point": POINT}, "answered", None, None),
         ((1, 1, 8), {}, {"operating_point": POINT}, "answered", None, None),

@@ -48,7 +48,7 @@ def test_a_fit_is_written_and_says_how_far_it_may_be_off(normals: Path, tmp_path
     told = capsys.readouterr().out
     assert "normal called ill: 5.4% expected; 0.7% to 14.5% with 36 radiographs (95 %)" in told
     assert "takes labels to know" in told
-    assert "give the films of ordinary days with --usual" in told
+    assert "give the radiographs of ordinary days with --usual" in told
     fitted = sites.read(path)
     assert (fitted.radiographs, fitted.name, fitted.network) == (36, "unnamed", "nano 3")
     assert fitted.positive_from != Classifier("nano").manifest.operating_point.positive_from  # type: ignore[union-attr]

@@ -31,7 +31,7 @@ class Surprise(Exception):
 
 SECRET = "DOE JANE"
 STAGES = [
-    (classifiers.radiograph, "read"),
+    (classifiers.radiographs, "read"),
     (classifiers, "is_blank"),
     (classifiers, "view"),
     (classifiers, "prepare"),

@@ -63,11 +63,7 @@ def add(commands: Any) -> None:
     watch.add_argument(
         "--ca", type=Path, metavar="FILE", help="encrypt the connection; trust only this certificate (PEM)"
     )
-    options.memory(watch)
-    options.threads(watch)
-    options.network(watch)
-    options.site(watch)
-    options.unsigned(watch)
+    options.service(watch)
     watch.set_defaults(run=run)
 
 

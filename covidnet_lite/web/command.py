@@ -76,11 +76,7 @@ def add(commands: Any) -> None:
         metavar="SECONDS",
         help="longest time to wait for a turn, and then for an answer (default: 60)",
     )
-    options.memory(serve)
-    options.threads(serve)
-    options.network(serve)
-    options.site(serve)
-    options.unsigned(serve)
+    options.service(serve)
     serve.set_defaults(run=run)
 
 
