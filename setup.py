@@ -65,17 +65,18 @@ MQTT = [*WATCH, "aiomqtt>=2.3"]
 # (tests/test_private_hooks.py).
 # Starlette 1.6: an upload that is refused half-way is let go at once.
 SIGN = ["cryptography>=42"]  # who signed a network; the shipped ones are known without
+METRICS = ["prometheus-client>=0.22"]
 WEB = [
     *SIGN,
+    *METRICS,
     "starlette>=1.6,<2",
     "uvicorn>=0.34,<1",
     "python-multipart>=0.0.20",
-    "prometheus-client>=0.22",
     "markdown-it-py>=3.0",
 ]
 COMPLETION = ["argcomplete>=3.5"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
-NODE = [*DICOM_OUT, *SIGN, "pynetdicom>=3.0,<4", *WATCH, *TABLES]
+NODE = [*DICOM_OUT, *SIGN, *METRICS, "pynetdicom>=3.0,<4", *WATCH, *TABLES]
 FUZZ = ["atheris>=3.0"]
 MUTANTS = ["mutmut>=3.8"]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.

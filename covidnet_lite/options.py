@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from . import logs
 from .runtimes import RUNTIMES
 
 
@@ -79,4 +80,14 @@ def site(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="use the thresholds of the hospital in this file (see: covidnet-lite site fit; default: the "
         "network's own)",
+    )
+
+
+def log_format(parser: argparse.ArgumentParser) -> None:
+    """Adds the option on the form of the log."""
+    parser.add_argument(
+        "--log-format",
+        choices=logs.FORMATS,
+        default="text",
+        help="write the log as lines of text, or as one JSON object a line (default: text)",
     )

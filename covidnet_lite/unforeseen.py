@@ -11,7 +11,9 @@ import logging
 import os
 import traceback
 
+from .codes import Code
 from .errors import UnforeseenError
+from .logs import coded
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,8 @@ def unforeseen(name: str, error: BaseException) -> UnforeseenError:
 
 def log(error: UnforeseenError) -> None:
     """Writes the traceback of an error to the log."""
-    logger.error("unforeseen, reference %s: %s", error.reference, error.trace)
+    text = "unforeseen, reference %s: %s"
+    logger.error(text, error.reference, error.trace, **coded(Code.UNFORESEEN, reference=error.reference))
 
 
 def reference(chain: list[BaseException]) -> str:

@@ -264,8 +264,8 @@ def web_stages() -> Iterator[tuple[Any, str]]:
     yield from STAGES
     yield Prediction, "to_dict"
     pytest.importorskip("starlette")
+    from covidnet_lite.metrics import Metrics
     from covidnet_lite.web import api
-    from covidnet_lite.web.metrics import Metrics
 
     yield api, "strengths"
     yield Metrics, "image"

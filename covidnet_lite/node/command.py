@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from .. import options
 
 DESCRIPTION = """Receives chest radiographs from a modality or PACS (DICOM C-STORE), classifies them, and sends a
 Structured Report and a Secondary Capture to a PACS. A radiograph that the node has acknowledged is on disk and
@@ -46,6 +48,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--check", action="store_true", help="test settings, queue, neural network, port and PACS, then exit"
     )
+    options.log_format(parser)
     parser.set_defaults(run=run)
 
 
@@ -59,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     import threading
     import warnings
 
+    from .. import logs
     from ..errors import MissingExtraError
     from ..exit_codes import OK
     from ..quiet import silent_runtime
@@ -69,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise MissingExtraError(f"a node needs the extra: pip install 'covidnet-lite[node]' ({error})") from error
     tables = settings.read(args.settings) if args.settings else {}
-    options = ("queue", "ae_title", "host", "port")
-    tables |= {name: getattr(args, name) for name in options if getattr(args, name) is not None}
+    named = ("queue", "ae_title", "host", "port")
+    tables |= {name: getattr(args, name) for name in named if getattr(args, name) is not None}
     if args.queue:
         tables["queue"] = str(args.queue.absolute())
     if args.site:
@@ -82,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     told = settings.build(tables, args.settings.absolute().parent if args.settings else Path.cwd())
     with silent_runtime() as err, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # pydicom's quote the header, and names have no place in a log
-        _log_to(err)
+        logs.start(args.log_format, err)
         node = Node(told)
         if args.check:
             node.close()
@@ -95,14 +99,3 @@ def run(args: argparse.Namespace) -> int:
             signal.signal(number, lambda *_: stop.set())
         node.run(stop)
     return OK
-
-
-def _log_to(err: IO[str]) -> None:
-    import logging
-
-    log = logging.getLogger("covidnet_lite")
-    handler = logging.StreamHandler(err)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False

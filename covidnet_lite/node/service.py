@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from .. import __version__
 from ..classifier import Classifier
 from ..dicom_out import results as dicom_results
+from ..logs import coded
 from ..readers.pool import Readers
 from ..site.drift import Report, following
 from .queue import Queue
@@ -80,7 +81,9 @@ class Node:
             for part in parts:
                 part.add_done_callback(lambda _: stop.set())  # neither ends by itself, but by an error
             self._receiver.start()
-            log.info("%s", self.description)
+            log.info(
+                "%s", self.description, **coded("started", ae_title=self._settings.ae_title, port=self._receiver.port)
+            )
             while not stop.wait(1.0):
                 pass  # a signal that comes just as the wait begins is heard only when it ends
         finally:
@@ -94,7 +97,8 @@ class Node:
         for part in parts:
             part.result()
         counts = self._queue.counts
-        log.info("stopped; %d films to classify and %d to send wait", counts["received"], counts["outgoing"])
+        text = "stopped; %d films to classify and %d to send wait"
+        log.info(text, counts["received"], counts["outgoing"], **coded("stopped", queue=counts))
 
     def close(self) -> None:
         """Lets go of port and queue, without having run."""
@@ -105,4 +109,4 @@ class Node:
 
 def _log_drift(report: Report) -> None:
     if report.drifted:
-        log.warning("drift: %s", report)
+        log.warning("drift: %s", report, **coded("drift", **report.to_dict()))

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from .. import __version__, radiograph
+from .. import __version__, metrics, radiograph
 from ..classifier import Classifier
 from ..errors import BackendError, CovidNetLiteError
 from ..evidence import heatmap
@@ -25,7 +25,7 @@ from ..network.interpreter import available_cores
 from ..prediction import DISCLAIMER, Failure, Prediction
 from ..site.drift import Report, following
 from ..unforeseen import unforeseen
-from . import card, metrics
+from . import card
 from .recent import Recent
 from .settings import Settings
 from .turnstile import Turnstile

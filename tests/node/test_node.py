@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -150,6 +151,18 @@ def test_sigterm_ends_it_cleanly_with_a_client_in_the_line(node: Any) -> None:
         assert time.monotonic() - start < 10
     assert "stopped; 0 films to classify and 0 to send wait" in running.log.read_text()
     assert "Traceback" not in running.log.read_text()
+
+
+def test_the_log_may_be_json(tmp_path: Path) -> None:
+    options = ("--pacs", "PACS@127.0.0.1:1", "--queue", tmp_path / "q", "--port", 0, "--log-format", "json")
+    process = subprocess.Popen(command(*options), stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stderr
+    first = json.loads(process.stderr.readline())
+    process.terminate()
+    records = [first, *map(json.loads, process.communicate(timeout=60)[1].splitlines())]
+    assert [(one["level"], one["code"]) for one in records] == [("info", "started"), ("info", "stopped")]
+    assert first["fields"]["port"] > 0
+    assert f"port {first['fields']['port']}" in first["message"]
 
 
 def test_an_interrupt_ends_it_cleanly_too(node: Any) -> None:

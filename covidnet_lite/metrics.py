@@ -11,22 +11,24 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from ..machine import board
-from ..prediction import STATUSES
+from .machine import board
+from .prediction import STATUSES
 
 BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds
+Value = float | Mapping[tuple[str, str], float]  # or one for each (label, its value), all of the same label
+Gauges = Mapping[str, tuple[str, Value]]  # name -> meaning and value
 TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
 class Metrics:
-    """Counts what a server does; for many threads."""
+    """Counts what a service does; for many threads."""
 
-    def __init__(self, model: Mapping[str, str], gauges: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
+    def __init__(self, model: Mapping[str, str], gauges: Callable[[], Gauges]) -> None:
         """Starts at nought.
 
         Args:
             model: labels that say which network is in use.
-            gauges: gives name -> (help, value) of what others know, at each scrape.
+            gauges: gives what others know, at each scrape.
         """
         self._registry = CollectorRegistry()
         of_ours: Any = {"namespace": "covidnet_lite", "registry": self._registry}
@@ -60,12 +62,15 @@ class Metrics:
 class _Asked(Collector):
     """What others know, asked at each scrape."""
 
-    def __init__(self, gauges: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
+    def __init__(self, gauges: Callable[[], Gauges]) -> None:
         self._gauges = gauges
 
     def collect(self) -> Iterator[Metric]:
         for name, (meaning, value) in self._gauges().items():
-            yield GaugeMetricFamily(f"covidnet_lite_{name}", meaning, value)
+            family = GaugeMetricFamily(f"covidnet_lite_{name}", meaning)
+            for (label, word), number in value.items() if isinstance(value, Mapping) else [(("", ""), value)]:
+                family.add_sample(family.name, {label: word} if label else {}, number)
+            yield family
 
     def describe(self) -> Iterator[Metric]:
         return iter(())  # or they would be asked for their names before the first scrape

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from covidnet_lite.web.metrics import BUCKETS, Metrics, resident_bytes
+from covidnet_lite.metrics import BUCKETS, Metrics, resident_bytes
 
 MODEL = {"name": "nano 2", "sha256": "f0"}
 
@@ -54,6 +54,12 @@ def test_gauges_of_others_are_asked_at_each_scrape() -> None:
     waiting = iter((3.0, 4.0))
     metrics = Metrics(MODEL, lambda: {"uploads_waiting": ("Uploads that wait.", next(waiting))})
     assert [samples(metrics)["uploads_waiting",] for _ in range(2)] == [3, 4]
+
+
+def test_a_gauge_may_have_a_value_for_each_label() -> None:
+    queue = {("place", "received"): 3.0, ("place", "failed"): 1.0}
+    told = samples(Metrics(MODEL, lambda: {"queue": ("Radiographs.", queue)}))
+    assert (told["queue", "received"], told["queue", "failed"]) == (3, 1)
 
 
 def test_the_memory_of_this_process_is_told() -> None:

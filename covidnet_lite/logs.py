@@ -1,0 +1,64 @@
+"""The log of a service: lines of text for a person, or one JSON object a line for a program."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import datetime, timezone
+from typing import IO, Any
+
+FORMATS = ("text", "json")
+PACKAGE = "covidnet_lite"
+TEXT = "%(asctime)s %(levelname)s %(message)s"
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as JSON: ``time`` (UTC, ISO 8601), ``level``, ``code``, ``message`` and ``fields``.
+
+    Tracebacks are left out: the words of an exception may hold what a file holds.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        return json.dumps(
+            {
+                "time": utc(record.created),
+                "level": record.levelname.lower(),
+                "code": getattr(record, "code", None),
+                "message": record.getMessage(),
+                "fields": getattr(record, "fields", {}),
+            },
+            default=str,
+        )
+
+
+def coded(code: str, **fields: Any) -> dict[str, Any]:
+    """What a program reads of a line, as keywords of a logger's methods: ``log.info("stopped", **coded("stopped"))``.
+
+    Args:
+        code: the kind of the line, kebab-case and never changed; ``docs/codes.md`` lists them.
+        fields: values that JSON knows; those that are ``None`` are left out.
+    """
+    return {"extra": {"code": code, "fields": {name: value for name, value in fields.items() if value is not None}}}
+
+
+def start(form: str, stream: IO[str], text: str = TEXT, *others: str) -> None:
+    """Writes the log of this package, and of ``others``, to a stream.
+
+    Args:
+        form: one of :data:`FORMATS`.
+        stream: of text.
+        text: the format of lines of text, as :mod:`logging` has it.
+        others: names of loggers.
+    """
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(text))
+    for name in (PACKAGE, *others):
+        log = logging.getLogger(name)
+        log.handlers, log.propagate = [handler], False
+        log.setLevel(logging.INFO if name == PACKAGE else logging.WARNING)
+
+
+def utc(seconds: float) -> str:
+    """Unix time as ISO 8601 with milliseconds: ``2026-03-01T09:14:35.216Z``."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
