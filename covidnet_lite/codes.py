@@ -52,8 +52,8 @@ class Code(str, Enum):
     DAMAGED = "damaged", "the file is damaged or breaks its format"
     HIDDEN_FILE = "hidden-file", "hides another file type in its preamble"
     # Failed: what is in it.
-    NO_PICTURE = "no-picture", "holds no picture"
-    SEVERAL_PICTURES = "several-pictures", "holds several pictures or frames"
+    NO_PICTURE = "no-picture", "holds no image"
+    SEVERAL_PICTURES = "several-pictures", "holds several images or frames"
     RAW_DATA = "raw-data", "holds the detector's raw data; give the image for presentation"
     UNKNOWN_PIXELS = "unknown-pixels", "its pixels are stored in a way that is not read"
     CONTRADICTION = "contradiction", "its header contradicts itself or its pixels"
@@ -82,7 +82,7 @@ class Code(str, Enum):
     VIEW_NOT_NAMED = "view-not-named", "its header does not name a frontal view (PA or AP)"
     MODALITY_NOT_NAMED = "modality-not-named", "its header does not name a radiograph (modality CR or DX)"
     ELEMENT_LEFT_ASIDE = "element-left-aside", "an element of its header cannot be used and is left aside"
-    WINDOW_LEFT_ASIDE = "window-left-aside", "its header's window hides the film and is left aside"
+    WINDOW_LEFT_ASIDE = "window-left-aside", "the window in its header hides the radiograph and is ignored"
     POLARITY = (
         "polarity",
         "PhotometricInterpretation and PresentationLUTShape contradict each other; the latter holds",

@@ -1,4 +1,4 @@
-"""A radiograph of any size -> gray levels as a network sees them: for training, calibration and other runtimes."""
+"""A radiograph of any size -> the gray levels that a network sees: for training, calibration and other runtimes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .network.preprocess import prepare
 
 
 def fit(image: Image.Image, spec: InputSpec, view: Box | None = None) -> npt.NDArray[np.uint8]:
-    """An 8-bit image -> ``(height, width)`` uint8 as the network will see it, ``(height, width, 3)`` in colour.
+    """An 8-bit image -> ``(height, width)`` uint8 as the network sees it, ``(height, width, 3)`` in colour.
 
     Args:
         image: gray, or in colour for a network in colour.
-        spec: of the network.
-        view: the part of the image that the network sees, where it is known already.
+        spec: the network's input.
+        view: the part of the image that the network sees, if it has been computed already.
 
     Raises:
         ModelError, BackendError: the network in ``spec`` that finds the lungs cannot be used.

@@ -1,5 +1,6 @@
-"""The image formats that are read: one row each. Readers are in :mod:`covidnet_lite.radiograph`, costs in
-:mod:`covidnet_lite.image_in.costs`.
+"""The image formats that are read, one row each, and file names that may be radiographs.
+
+Readers are in :mod:`covidnet_lite.radiograph`, costs in :mod:`covidnet_lite.image_in.costs`.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ class Format:
         suffixes: of file names, in lower case.
         pillow: Pillow's name for it; ``""`` where Pillow does not decode it.
         variants: further names that Pillow gives to images in such files.
-        begins: whether a file's first 132 bytes are of this format, where Pillow is not to say so.
+        begins: whether a file's first 132 bytes are of this format; ``None`` where Pillow identifies it.
         reader: a key of ``radiograph.READERS``.
-        costs: a key of ``costs.BESIDE``, what decoding takes beside the image, where Pillow decodes it; the readers of
-            other formats estimate theirs themselves.
-        extra: that has its decoder; ``""`` for none.
+        costs: a key of ``costs.DECODER_BYTES``, the estimate of what decoding takes beside the image, where Pillow
+            decodes it; the readers of other formats estimate their own.
+        extra: with its decoder; ``""`` for none.
     """
 
     name: str
@@ -44,12 +45,12 @@ class Format:
     pillow: str = ""
     variants: tuple[str, ...] = ()
     begins: Callable[[bytes], bool] | None = None
-    reader: str = "picture"
+    reader: str = "pillow"
     costs: str = "nothing"
     extra: str = ""
 
     def missing(self, name: str) -> MissingExtraError:
-        """What to raise of the radiograph ``name`` where the extra is not installed."""
+        """The error to raise for the radiograph ``name`` where the extra is not installed."""
         return MissingExtraError(f"{name}: {self.name} needs the extra: pip install 'covidnet-lite[{self.extra}]'")
 
 
@@ -74,7 +75,7 @@ NAMES = ", ".join(form.name for form in FORMATS[:-1]) + f" or {FORMATS[-1].name}
 
 
 def recognised(head: bytes) -> Format | None:
-    """The format of a file by its first 132 bytes; ``None`` where Pillow is to say."""
+    """The format of a file by its first 132 bytes; ``None`` where Pillow identifies it."""
     return next((form for form in FORMATS if form.begins and form.begins(head)), None)
 
 

@@ -1,8 +1,7 @@
-"""Anything a person has -> one 8-bit gray radiograph, or a colour picture for a network of colours.
+"""A path, bytes, a binary file, a PIL image, an array or a DICOM file -> a :class:`Radiograph`.
 
-A path, bytes, a binary file, a PIL image, an array or a DICOM file comes in; a
-:class:`Radiograph` goes out. Training, calibration and the device all read
-through here, so a pixel means the same everywhere.
+Its image is 8-bit gray, or in colour for a network in colour. Training, calibration and the device all read
+radiographs with :func:`read`, so a pixel means the same everywhere.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from . import formats, resource_limits
 from .codes import Code, Note
 from .dicom_in.examination import Examination
 from .errors import InputError
-from .image_in import costs, metadata, picture
-from .image_in.picture import DAMAGED, LUMINANCE
+from .image_in import costs, image_file, metadata
+from .image_in.image_file import DAMAGED, LUMINANCE
 from .image_in.reduction import Size, reduction
 from .image_in.to_8_bits import stretch
 
 
 class Readable(Protocol):
-    """A binary file as far as it is one here: it has a name, and all of its bytes."""
+    """The part of a binary file's interface that is used here."""
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """Its name, for messages and results."""
 
     def read(self) -> bytes:
         """All of its bytes."""
@@ -50,13 +49,13 @@ class Radiograph:
     """One radiograph, ready to be fitted to a network.
 
     Attributes:
-        image: 8-bit gray (PIL mode ``L``), bright is dense; maybe already reduced. Mode ``RGB`` where colour was asked
-            for and there is any.
-        display: the same in gray for a screen, less reduced, where it was asked for and the same decoding gave it.
-        name: what the user would call it (a file name, ``<bytes>``, ``<array>``).
+        image: 8-bit gray (PIL mode ``L``), bright is dense; may be reduced. Mode ``RGB`` where colour was requested and
+            the image has any.
+        display: the same in gray for a screen, less reduced, if it was requested and the same decoding yielded it.
+        name: for messages and results: a file name, ``<bytes>``, ``<array>``.
         width, height: pixels of the original.
-        examination: what a DICOM header says was examined, else ``None``.
-        notes: what was left aside in reading it, in words.
+        examination: what was examined according to a DICOM header, else ``None``.
+        notes: what was ignored in reading it, in words.
     """
 
     image: Image.Image
@@ -69,7 +68,7 @@ class Radiograph:
 
 
 def name_of(img: Source) -> str:
-    """What to call an input in messages and results."""
+    """The name of an input in messages and results."""
     if isinstance(img, (str, os.PathLike)):
         return os.fspath(img)
     if isinstance(img, (bytes, bytearray, memoryview)):
@@ -96,31 +95,30 @@ def read(
             ``(height, width, 3)`` or ``(height, width, 4)``. uint8 is taken as
             it is; wider integers and floats are stretched from their own
             darkest to their own brightest value.
-        at_least: ``(width, height)`` in pixels. A larger picture is reduced by a power of two, as long as
-            neither side falls below this. ``None`` leaves it as large as it is.
-        name: what to call it; ``None`` for :func:`name_of`.
-        exact: decode a JPEG in full before it is reduced, which takes longer and is hardly another picture.
-        colour: keep the colours of a colour picture, which may then be as small as it likes.
+        at_least: ``(width, height)`` in pixels. A larger image is reduced by a power of two, as long as neither side
+            falls below this. ``None`` keeps the full size.
+        name: for messages and results; ``None`` for :func:`name_of`.
+        exact: decode a JPEG in full before it is reduced, which takes longer and changes the pixels very little.
+        colour: keep the colours of a colour image, which may then be of any size.
         display: ``(width, height)`` below which a second image, for a screen, is not reduced; ``None`` for no such
-            image. There is none either of a JPEG that was reduced while it was decoded: each size of it is a decoding
-            of its own.
+            image. A JPEG that was reduced while it was decoded has none either: each size takes a decoding of its own.
 
     Raises:
         InputError: there is no readable radiograph in ``img``.
-        NotAChestRadiograph: a DICOM file that says it is something else.
+        NotAChestRadiograph: a DICOM file whose header says that it is something else.
         MissingExtraError: a DICOM file, and pydicom is not installed.
     """
     radiograph = _read(img, at_least, name or name_of(img), exact, colour, display)
     image, larger = radiograph.image, radiograph.display
     if display and larger is None and image.mode == "L" and image.size == (radiograph.width, radiograph.height):
         larger = image
-    # All that follows costs a fraction: the search for the lungs, the crop, the look at whether there is anything.
+    # A reduced image makes all that follows cheaper: finding the lungs, cropping, the check for a blank image.
     return replace(
-        radiograph, image=_reduced(image, at_least), display=_reduced(larger, display) if larger and display else None
+        radiograph, image=_reduce(image, at_least), display=_reduce(larger, display) if larger and display else None
     )
 
 
-def _reduced(image: Image.Image, at_least: Size | None) -> Image.Image:
+def _reduce(image: Image.Image, at_least: Size | None) -> Image.Image:
     factor = reduction(image.size, at_least)
     return image.reduce(factor) if factor > 1 else image
 
@@ -131,7 +129,7 @@ def _read(img: Source, at_least: Size | None, name: str, exact: bool, colour: bo
         return _checked(image, name, image.size, colour)
     if isinstance(img, Image.Image):
         _check_size(img.size, name, colour)
-        return _upright(img, name, colour)
+        return _load_upright(img, name, colour)
     with opened(img, name) as file:
         try:
             data = resource_limits.bounded(file)
@@ -143,7 +141,7 @@ def _read(img: Source, at_least: Size | None, name: str, exact: bool, colour: bo
             raise InputError(f"{name}: the file is empty; copy it again from where it came", Code.EMPTY)
         form = formats.recognised(head)
         if form:
-            return READERS[form.reader](data, name, _How(at_least, exact, colour, display))
+            return READERS[form.reader](data, name, _Options(at_least, exact, colour, display))
         if head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08"):  # the group of the first element, in either byte order
             raise InputError(
                 f"{name}: begins like DICOM, but without a file's head (DICM); export it as a DICOM file",
@@ -151,16 +149,16 @@ def _read(img: Source, at_least: Size | None, name: str, exact: bool, colour: bo
             )
         if head.startswith(b"PK"):
             raise InputError(
-                f"{name}: is a zip archive, or cannot be unpacked from one; give the films themselves", Code.ARCHIVE
+                f"{name}: is a zip archive, or cannot be unpacked from one; give the radiographs in it", Code.ARCHIVE
             )
-        return READERS["picture"](data, name, _How(at_least, exact, colour, display))
+        return READERS["pillow"](data, name, _Options(at_least, exact, colour, display))
 
 
 def read_all(file: Any, name: str) -> bytes:
     """The bytes of an open binary file.
 
     Raises:
-        InputError: it is open as text, or cannot be read.
+        InputError: the file is open as text, or cannot be read.
     """
     try:
         data = file.read()
@@ -174,10 +172,10 @@ def read_all(file: Any, name: str) -> bytes:
 
 
 def opened(img: Any, name: str) -> IO[bytes]:
-    """The file behind a path, bytes or a binary file, to be closed by the caller.
+    """A path, bytes or a binary file as an open binary file, which the caller closes.
 
     Raises:
-        InputError: there is none, or it is none of these.
+        InputError: the file is missing or cannot be opened, or ``img`` is none of these.
     """
     if isinstance(img, (bytes, bytearray, memoryview)):
         return io.BytesIO(img.tobytes() if isinstance(img, memoryview) else img)
@@ -204,13 +202,13 @@ def opened(img: Any, name: str) -> IO[bytes]:
 
 
 class _Damaged(InputError):
-    """A picture that cannot be decoded; perhaps it can without its metadata."""
+    """An image that cannot be decoded, though perhaps without its metadata."""
 
     code = Code.DAMAGED
 
 
 @dataclass(frozen=True)
-class _How:
+class _Options:
     """How to read; the attributes are the arguments of :func:`read`."""
 
     at_least: Size | None
@@ -219,112 +217,112 @@ class _How:
     display: Size | None
 
 
-def _from_picture(data: IO[bytes], name: str, how: _How) -> Radiograph:
-    at_least, colour = None if how.exact else how.at_least, how.colour
+def _from_pillow(data: IO[bytes], name: str, options: _Options) -> Radiograph:
+    at_least, colour = None if options.exact else options.at_least, options.colour
     try:
-        return _decoded(data, name, at_least, colour)
+        return _decode(data, name, at_least, colour)
     except _Damaged as error:
         resource_limits.lift(data)
         data.seek(0)
-        bare = metadata.without(data.read())
-        if bare is None:
+        stripped = metadata.without(data.read())
+        if stripped is None:
             raise InputError(str(error), error.code) from error.__cause__
         try:
             return replace(
-                _decoded(resource_limits.bounded(io.BytesIO(bare)), name, at_least, colour), notes=(METADATA,)
+                _decode(resource_limits.bounded(io.BytesIO(stripped)), name, at_least, colour), notes=(METADATA,)
             )
         except _Damaged:
             raise InputError(str(error), error.code) from error.__cause__
 
 
-def _decoded(data: IO[bytes], name: str, at_least: Size | None, colour: bool) -> Radiograph:
+def _decode(data: IO[bytes], name: str, at_least: Size | None, colour: bool) -> Radiograph:
     try:
-        image = picture.open_picture(data)
-        picture.choose_page(image, costs.frames(image), name)
+        image = image_file.open_image(data)
+        image_file.choose_page(image, costs.frames(image), name)
         size = image.size
         _check_size(size, name, colour)
         if at_least is not None and image.format in ("JPEG", "MPO"):
             # libjpeg decodes at 1/2, 1/4 or 1/8 scale, and luminance only, when asked before loading.
-            image.draft(None if colour else "L", at_least[::-1] if picture.orientation(image) >= 5 else at_least)
-        picture.mend_order(image)
-        deep = None if colour else picture.deep_colours(image, data)
-        costs.check_picture(image, size, data, name, deep is not None)
+            image.draft(None if colour else "L", at_least[::-1] if image_file.orientation(image) >= 5 else at_least)
+        image_file.fix_byte_order(image)
+        deep = None if colour else image_file.deep_colours(image, data)
+        costs.check_image(image, size, data, name, deep is not None)
         if deep:
-            image = _all_bits(image, deep, data, name)
+            image = _from_16_bits(image, deep, data, name)
     except UnidentifiedImageError as error:
-        unknown = f"{name}: not a picture this package reads; convert it to {formats.NAMES}"
+        unknown = f"{name}: not an image format this package reads; convert it to {formats.NAMES}"
         raise _Damaged(unknown, Code.UNKNOWN_FORMAT) from error
     except Image.DecompressionBombError:
-        raise _bomb(name) from None
+        raise _too_large(name) from None
     except DAMAGED as error:
         raise _damaged(name, error) from error
-    return _upright(image, name, colour, size)
+    return _load_upright(image, name, colour, size)
 
 
-def _all_bits(image: Image.Image, deep: tuple[str, str], data: IO[bytes], name: str) -> Image.Image:
-    """A picture with 16 bits a channel as 8-bit gray, decoded twice: the upper bytes, and the lower."""
+def _from_16_bits(image: Image.Image, deep: tuple[str, str], data: IO[bytes], name: str) -> Image.Image:
+    """An image with 16 bits a channel as 8-bit gray, decoded twice: for the upper bytes, and for the lower."""
     mode, raw = deep
     if not mode:
         raise InputError(
-            f"{name}: its colours have 16 bits in a way that is not read; save it as gray", Code.UNKNOWN_PIXELS
+            f"{name}: its colours have 16 bits in a form that is not read; save it as gray", Code.UNKNOWN_PIXELS
         )
     image.load()
-    turn = picture.orientation(image) if image.format == "PNG" else 1  # Pillow has turned a TIFF already
+    orientation = image_file.orientation(image) if image.format == "PNG" else 1  # Pillow has turned a TIFF already
     data.seek(0)
-    low = picture.open_picture(data)
-    low.seek(image.tell())
-    picture.read_as(low, raw)
-    low.load()
-    gray = stretch(picture.join_colours(image, low, raw), name)
-    if turn != 1:
-        gray.getexif()[0x0112] = turn
+    lower = image_file.open_image(data)
+    lower.seek(image.tell())
+    image_file.read_as(lower, raw)
+    lower.load()
+    gray = stretch(image_file.join_colours(image, lower, raw), name)
+    if orientation != 1:
+        gray.getexif()[0x0112] = orientation
     return gray
 
 
-def _from_dicom(data: IO[bytes], name: str, how: _How) -> Radiograph:
+def _from_dicom(data: IO[bytes], name: str, options: _Options) -> Radiograph:
     from .dicom_in import dicom_file
 
-    film = dicom_file.read(data, name, how.at_least, how.display)
+    dicom = dicom_file.read(data, name, options.at_least, options.display)
     return replace(
-        _checked(film.image, name, film.size), examination=film.examination, notes=film.notes, display=film.display
+        _checked(dicom.image, name, dicom.size), examination=dicom.examination, notes=dicom.notes, display=dicom.display
     )
 
 
-def _from_heic(data: IO[bytes], name: str, how: _How) -> Radiograph:
-    """A HEIC file, which libheif turns upright."""
+def _from_heic(data: IO[bytes], name: str, options: _Options) -> Radiograph:
+    """Reads a HEIC file, which libheif turns upright."""
     try:
-        opened_file = picture.open_heic(data, name)
-        _check_size(opened_file.size, name, how.colour)
-        costs.check_heic(opened_file.size, len(opened_file.mode), name)
-        array = np.asarray(opened_file)
+        heic = image_file.open_heic(data, name)
+        _check_size(heic.size, name, options.colour)
+        costs.check_heic(heic.size, len(heic.mode), name)
+        array = np.asarray(heic)
     except DAMAGED as error:
         raise _damaged(name, error) from error
-    image = _from_array(array, name, how.colour)
-    return _checked(image, name, image.size, how.colour)
+    image = _from_array(array, name, options.colour)
+    return _checked(image, name, image.size, options.colour)
 
 
-READERS: dict[str, Callable[[IO[bytes], str, _How], Radiograph]] = {
-    "picture": _from_picture,
+READERS: dict[str, Callable[[IO[bytes], str, _Options], Radiograph]] = {
+    "pillow": _from_pillow,
     "heic": _from_heic,
     "dicom": _from_dicom,
 }
 
 
-def _upright(image: Image.Image, name: str, colour: bool, size: tuple[int, int] | None = None) -> Radiograph:
-    """Loads a picture, turned as its EXIF tag says; ``size`` is that of the original, before turning."""
+def _load_upright(image: Image.Image, name: str, colour: bool, size: tuple[int, int] | None = None) -> Radiograph:
+    """Loads an image and turns it as its EXIF tag says; ``size`` is that of the original, before turning."""
     size = size or image.size
     try:
         image.load()
-        turn = picture.orientation(image)
+        orientation = image_file.orientation(image)
     except DAMAGED as error:
         raise _damaged(name, error) from error
-    shown = picture.to_8_bits(image, name, colour)
-    return _checked(picture.turned(shown, turn), name, size[::-1] if turn >= 5 else size, colour)
+    gray = image_file.to_8_bits(image, name, colour)
+    return _checked(image_file.upright(gray, orientation), name, size[::-1] if orientation >= 5 else size, colour)
 
 
 def _damaged(name: str, error: Exception) -> _Damaged:
-    words = " ".join(str(error).split())  # some decoders end a line
-    return _Damaged(f"{name}: damaged or cut short ({words}); copy it again from where it came")
+    message = " ".join(str(error).split())  # some decoders end a line
+    return _Damaged(f"{name}: damaged or cut short ({message}); copy it again from where it came")
 
 
 def _from_array(array: npt.NDArray[Any], name: str, colour: bool) -> Image.Image:
@@ -342,7 +340,7 @@ def _from_array(array: npt.NDArray[Any], name: str, colour: bool) -> Image.Image
         array = array[:, :, :3].astype(np.float32) @ LUMINANCE
     if array.ndim != 2:
         raise InputError(
-            f"{name}: shape {array.shape} is no picture; give (height, width) or (height, width, 1|3|4)",
+            f"{name}: shape {array.shape} is no image; give (height, width) or (height, width, 1|3|4)",
             Code.UNKNOWN_PIXELS,
         )
     if array.dtype == np.uint8:
@@ -362,10 +360,10 @@ def _check_size(size: tuple[int, int], name: str, colour: bool = False) -> None:
             Code.TOO_SMALL,
         )
     if size[0] * size[1] > resource_limits.PIXELS:
-        raise _bomb(name)
+        raise _too_large(name)
 
 
-def _bomb(name: str) -> InputError:
+def _too_large(name: str) -> InputError:
     return InputError(
         f"{name}: claims more than {resource_limits.PIXELS // 10**6} million pixels; "
         "no radiograph does, so it is not decoded. Reduce it first if it is real",

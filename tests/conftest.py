@@ -184,24 +184,24 @@ def narrowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The decodings in this process, as they happen: ``DICOM``, or the format of a picture file."""
+    """The decodings in this process, as they happen: ``DICOM``, or the format of an image file."""
     from covidnet_lite.dicom_in import pixels
-    from covidnet_lite.image_in import picture
+    from covidnet_lite.image_in import image_file
 
     seen: list[str] = []
-    values, opened = pixels.read, picture.open_picture
+    read_pixels, open_image = pixels.read, image_file.open_image
 
     def counted_values(*args: Any) -> Any:
         seen.append("DICOM")
-        return values(*args)
+        return read_pixels(*args)
 
-    def counted_picture(data: Any) -> Image.Image:
-        image = opened(data)
+    def counted_image(data: Any) -> Image.Image:
+        image = open_image(data)
         seen.append(str(image.format))
         return image
 
     monkeypatch.setattr(pixels, "read", counted_values)
-    monkeypatch.setattr(picture, "open_picture", counted_picture)
+    monkeypatch.setattr(image_file, "open_image", counted_image)
     return seen
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 def test_each_format_has_a_reader_an_estimate_and_an_extra_that_setup_knows(form: Format) -> None:
     assert form.reader in radiograph.READERS
-    assert form.costs in costs.BESIDE
+    assert form.costs in costs.DECODER_BYTES
     assert bool(form.pillow) != bool(form.begins)
     assert not form.extra or f'"{form.extra}":' in (ROOT / "setup.py").read_text()
 

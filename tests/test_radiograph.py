@@ -253,15 +253,15 @@ DAMAGED = {
     "truncated JPEG": (encode(noise(), "JPEG")[:5000], "damaged or cut short"),
     "truncated PNG": (encode(noise())[:5000], "damaged or cut short"),
     "truncated TIFF": (encode(gray(), "TIFF")[:5000], "damaged or cut short"),
-    "text": (b"patient,age\n1,62\n" * 20, "not a picture this package reads; convert it to PNG"),
+    "text": (b"patient,age\n1,62\n" * 20, "not an image format this package reads; convert it to PNG"),
     "bomb": (png_that_claims(50_000, 50_000), "more than 100 million pixels"),
     "GIF": (
         encode(gray(), "GIF", save_all=True, append_images=[Image.fromarray(255 - gray())]),
-        "not a picture this package reads; convert it to PNG",
+        "not an image format this package reads; convert it to PNG",
     ),
     "two pages": (
         encode(gray(), "TIFF", save_all=True, append_images=[Image.fromarray(gray())]),
-        "holds 2 pictures; save the one to be read",
+        "holds 2 images; save the one to be read",
     ),
     "NaN TIFF": (encode(np.full((64, 64), np.nan, np.float32), "TIFF"), "NaN or infinite"),
     "1 x 1": (encode(np.zeros((1, 1), np.uint8)), "1 x 1 pixels is too small; at least 64 x 64"),
@@ -289,10 +289,10 @@ ARRAYS = {
     "complex": (gray().astype(complex), "complex128 holds no gray levels; give numbers"),
     "object": (gray().astype(object), "object holds no gray levels"),
     "text": (np.full((64, 64), "x"), "holds no gray levels"),
-    "two channels": (np.zeros((64, 64, 2), np.uint8), "shape (64, 64, 2) is no picture; give (height, width)"),
-    "one axis": (np.zeros(4096, np.uint8), "shape (4096,) is no picture"),
-    "a batch": (np.zeros((1, 64, 64, 1), np.uint8), "shape (1, 64, 64, 1) is no picture"),
-    "a number": (np.array(7.0), "shape () is no picture"),
+    "two channels": (np.zeros((64, 64, 2), np.uint8), "shape (64, 64, 2) is no image; give (height, width)"),
+    "one axis": (np.zeros(4096, np.uint8), "shape (4096,) is no image"),
+    "a batch": (np.zeros((1, 64, 64, 1), np.uint8), "shape (1, 64, 64, 1) is no image"),
+    "a number": (np.array(7.0), "shape () is no image"),
     "1 x 1": (np.zeros((1, 1), np.uint8), "1 x 1 pixels is too small"),
 }
 

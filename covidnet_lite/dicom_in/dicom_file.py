@@ -17,7 +17,7 @@ from .. import resource_limits
 from ..codes import Code, Note
 from ..errors import InputError, NotAChestRadiograph
 from ..formats import DICOM
-from ..image_in.picture import LUMINANCE
+from ..image_in.image_file import LUMINANCE
 from ..image_in.reduction import Size, reduce, reduction
 from ..image_in.to_8_bits import sample, stretch
 from . import examination, grays, pixels
@@ -161,7 +161,7 @@ def _check_picture(elements: Elements, file: IO[bytes], name: str) -> tuple[int,
     tag = file.read(4)
     file.seek(start)
     if tag not in PIXEL_DATA or "Rows" not in data or "Columns" not in data:
-        raise InputError(f"{name}: holds no picture; give the image file of the study", Code.NO_PICTURE)
+        raise InputError(f"{name}: holds no image; give the image file of the study", Code.NO_PICTURE)
     frames = elements.whole("NumberOfFrames") or 1
     if frames > 1 or "SharedFunctionalGroupsSequence" in data or "PerFrameFunctionalGroupsSequence" in data:
         kind = "frame" if frames == 1 else "frames"

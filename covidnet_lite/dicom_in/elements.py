@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..codes import Code, Note
 from ..errors import InputError
-from ..image_in.picture import DAMAGED
+from ..image_in.image_file import DAMAGED
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -205,8 +205,8 @@ def _decoded(data: Dataset, layout: Bits, name: str, factors: Sequence[int]) -> 
     costs.check_fragments(data.PixelData, syntax, name)
     samples, frame = int(data.SamplesPerPixel), get_frame(data.PixelData, 0, number_of_frames=1)
     claim = (int(data.Columns), int(data.Rows), samples)
-    if syntax != RLELossless and jpeg.claimed(frame) != claim:
-        raise ValueError(f"its picture claims {jpeg.claimed(frame)}, its header {claim}")
+    if syntax != RLELossless and jpeg.claimed_size(frame) != claim:
+        raise ValueError(f"its image claims {jpeg.claimed_size(frame)}, its header {claim}")
     costs.check_frame(data, frame, factors, name)
     # Decoders give values and no words; of more bits than are stored, they are words after all.
     words = syntax == RLELossless or jpeg.precision(frame) > layout.stored

@@ -1,1 +1,1 @@
-"""Picture files in: which formats are read, what decoding them may cost, and their gray levels in 8 bits."""
+"""Image files in: how they are opened, what decoding them costs, and their gray levels in 8 bits."""

@@ -1,7 +1,7 @@
-"""What decoding a radiograph will take, estimated from its head before a decoder is called.
+"""The memory and time that decoding a radiograph takes, estimated from the file's head before a decoder is called.
 
-Bytes of each pixel are what was measured at the peak, over every format that is read: the decoder's own, the picture,
-and what is made of it until it is gray. ``tests/image_in/test_costs.py`` measures them again.
+The bytes per pixel were measured at the peak, over every format that is read: the decoder's own, the image, and what
+converting it to gray takes. ``tests/image_in/test_costs.py`` measures them again.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ if TYPE_CHECKING:
     from PIL import Image
     from pydicom.dataset import Dataset
 
-# Of a loaded Pillow picture until it is gray, by mode; 4 a pixel and 1 of gray where nothing is said.
-PICTURE = {"1": 2, "L": 1, "P": 2, "PA": 9, "CMYK": 9, "LAB": 9, "HSV": 9, "F": 12, "I": 12, "I;16": 6, "I;16B": 6}
-OTHER = 5
-DEEP = 14  # the picture twice, its luminance in 16 bits, and what is made of that
+# Of a Pillow image until it is gray, by mode; for others, 4 a pixel and 1 of gray.
+PIXEL_BYTES = {"1": 2, "L": 1, "P": 2, "PA": 9, "CMYK": 9, "LAB": 9, "HSV": 9, "F": 12, "I": 12, "I;16": 6, "I;16B": 6}
+OTHER_MODE = 5
+DEEP = 14  # the image twice, its luminance in 16 bits, and what is made of that
 WEBP = 12  # two canvases, and a copy of one
-AVIF = 6  # besides the picture
+AVIF = 6  # besides the image
 HEIC = 5  # of each byte of a pixel
-SAMPLE_JPEG_2000 = 6  # of each sample besides the picture: 32 bits, twice over
+SAMPLE_JPEG_2000 = 6  # of each sample besides the image: 32 bits, twice over
 COEFFICIENT = 2  # of each sample of a JPEG in several scans
 HEAD = 1 << 16  # bytes, in which a JPEG nearly always says in how many scans it is
 # Of each sample of a DICOM frame: decoded, copied, put in order; YBR and deep colours are converted as floats.
 SAMPLE, YBR, DEEP_COLOUR = 3, 9, 13
 LEVELS = 9  # of each pixel of the reduced frame: its index among the gray levels
-MOST_RLE_PIXELS = 16 * 10**6  # of a run-length BMP, which Pillow decodes in Python: a tenth of a microsecond each
-MOST_FRAMES = 17  # looked for in a TIFF: a picture, and up to 15 thumbnails
+MAX_RLE_PIXELS = 16 * 10**6  # of a run-length BMP, which Pillow decodes in Python: a tenth of a microsecond each
+MAX_FRAMES = 17  # counted in a TIFF: an image, and up to 15 thumbnails
 
 
-def check_picture(image: Image.Image, size: tuple[int, int], file: IO[bytes], name: str, deep: bool = False) -> None:
-    """Refuses a picture that takes too much to decode.
+def check_image(image: Image.Image, size: tuple[int, int], file: IO[bytes], name: str, deep: bool = False) -> None:
+    """Rejects an image file that takes too much to decode.
 
     Args:
         image: opened, not loaded, perhaps to be decoded at reduced scale.
-        size: ``(width, height)`` as it is in the file.
-        file: it.
+        size: ``(width, height)`` in the file.
+        file: the file.
         name: of the radiograph.
         deep: whether it is decoded twice, for channels of 16 bits.
 
     Raises:
-        InputError: it takes too much memory, or too long.
+        InputError: decoding takes too much memory, or too long.
     """
     width, height = image.size
-    needed = width * height * (DEEP if deep else PICTURE.get(image.mode, OTHER))
+    estimate = width * height * (DEEP if deep else PIXEL_BYTES.get(image.mode, OTHER_MODE))
     form = of_pillow(image.format)
     if form:
-        needed += BESIDE[form.costs](image, size, file, name)
-    resource_limits.check(needed, name)
-    tame(image)
+        estimate += DECODER_BYTES[form.costs](image, size, file, name)
+    resource_limits.check(estimate, name)
+    drop_oversized_exif(image)
     resource_limits.lift(file)
 
 
@@ -75,7 +75,7 @@ def _of_bmp(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
     pixels = size[0] * size[1]
     if not any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):
         return 0
-    if pixels > MOST_RLE_PIXELS:
+    if pixels > MAX_RLE_PIXELS:
         raise InputError(
             f"{name}: is a run-length BMP of {pixels // 10**6} million pixels, which takes too long; save it as PNG",
             Code.TOO_COSTLY,
@@ -83,8 +83,8 @@ def _of_bmp(image: Image.Image, size: Size, file: IO[bytes], name: str) -> int:
     return 3 * pixels + 255 * size[0]  # one jump may be so long
 
 
-# Bytes that a decoder takes beside the image: of an opened image, its size in the file, the file, and its name.
-BESIDE: dict[str, Callable[[Image.Image, Size, IO[bytes], str], int]] = {
+# Bytes that a decoder takes beside the image, from the opened image, its size in the file, the file, and its name.
+DECODER_BYTES: dict[str, Callable[[Image.Image, Size, IO[bytes], str], int]] = {
     "nothing": lambda image, size, file, name: 0,
     "jpeg": _of_jpeg,
     "tiff": lambda image, size, file, name: _strip(image),
@@ -96,21 +96,21 @@ BESIDE: dict[str, Callable[[Image.Image, Size, IO[bytes], str], int]] = {
 
 
 def check_heic(size: tuple[int, int], bytes_a_pixel: int, name: str) -> None:
-    """Refuses a HEIC file that takes too much to decode.
+    """Rejects a HEIC file that takes too much to decode.
 
     Raises:
-        InputError: it takes too much memory.
+        InputError: decoding takes too much memory.
     """
     resource_limits.check(size[0] * size[1] * bytes_a_pixel * HEIC, name)
 
 
 def frames(image: Image.Image) -> int:
-    """How many pictures a file holds, as far as ``MOST_FRAMES``; the first is then the current one."""
-    if image.format != "TIFF":  # others say so in their head
+    """The number of images in a file, counted up to ``MAX_FRAMES``; the first is the current one afterwards."""
+    if image.format != "TIFF":  # other formats have the number in their head
         return int(getattr(image, "n_frames", 1))
     count = 1
     try:
-        while count < MOST_FRAMES:
+        while count < MAX_FRAMES:
             image.seek(count)
             count += 1
     except EOFError:
@@ -120,64 +120,68 @@ def frames(image: Image.Image) -> int:
 
 
 def check_frame(header: Dataset, frame: bytes, factors: Sequence[int], name: str) -> None:
-    """Refuses a compressed DICOM frame that takes too much to decode.
+    """Rejects a compressed DICOM frame that takes too much to decode.
 
     Args:
-        header: the elements before it.
+        header: the elements before the frame.
         frame: as it is stored.
         factors: by which it will be reduced, to one image each.
         name: of the radiograph.
 
     Raises:
-        InputError: it takes too much memory, or too long.
-        ValueError, struct.error: it is damaged.
+        InputError: decoding takes too much memory, or too long.
+        ValueError, struct.error: the frame is damaged.
     """
     from pydicom.uid import RLELossless
 
     samples, pixels = int(header.get("SamplesPerPixel", 1) or 1), int(header.Rows) * int(header.Columns)
-    needed = check_pixels(header, factors, name) + len(frame)
+    estimate = check_pixels(header, factors, name) + len(frame)
     if header.file_meta.TransferSyntaxUID == RLELossless:
         rle.check(frame, pixels)
     elif frame.startswith(b"\xff\xd8"):
-        needed += _jpeg(frame, pixels, name)
+        estimate += _jpeg(frame, pixels, name)
     else:
-        needed += _jpeg2000(frame, pixels * samples, name)
-    resource_limits.check(needed, name)
+        estimate += _jpeg2000(frame, pixels * samples, name)
+    resource_limits.check(estimate, name)
 
 
 def check_pixels(header: Dataset, factors: Sequence[int], name: str) -> int:
     """Bytes that the pixels of a DICOM file take, whatever its transfer syntax, to be reduced by each of ``factors``.
 
     Raises:
-        InputError: they are too many.
+        InputError: decoding takes too much memory.
     """
     samples, pixels = int(header.get("SamplesPerPixel", 1) or 1), int(header.Rows) * int(header.Columns)
-    stored = -(-int(header.BitsAllocated) // 8)
-    each = SAMPLE * stored
+    sample_bytes = -(-int(header.BitsAllocated) // 8)
+    pixel_bytes = SAMPLE * sample_bytes
     if samples > 1:
-        kind = str(header.get("PhotometricInterpretation", ""))
-        each = max(each, DEEP_COLOUR if stored > 1 else YBR if kind.startswith("YBR") else SAMPLE)
-    needed = pixels * samples * each + sum(LEVELS * pixels // factor**2 for factor in factors)
-    resource_limits.check(needed, name)
-    return needed
+        photometric = str(header.get("PhotometricInterpretation", ""))
+        pixel_bytes = max(
+            pixel_bytes, DEEP_COLOUR if sample_bytes > 1 else YBR if photometric.startswith("YBR") else SAMPLE
+        )
+    estimate = pixels * samples * pixel_bytes + sum(LEVELS * pixels // factor**2 for factor in factors)
+    resource_limits.check(estimate, name)
+    return estimate
 
 
 def check_lines(header: Dataset, factors: Sequence[int], name: str) -> None:
-    """Refuses an uncompressed DICOM film that is still too large when reduced by each of ``factors`` line by line.
+    """Rejects an uncompressed DICOM image that is still too large when reduced by each of ``factors`` line by line.
 
     Raises:
-        InputError: it takes too much memory.
+        InputError: reading takes too much memory.
     """
-    each = LEVELS + -(-int(header.BitsAllocated) // 8)
-    resource_limits.check(sum(each * int(header.Rows) * int(header.Columns) // factor**2 for factor in factors), name)
+    pixel_bytes = LEVELS + -(-int(header.BitsAllocated) // 8)
+    resource_limits.check(
+        sum(pixel_bytes * int(header.Rows) * int(header.Columns) // factor**2 for factor in factors), name
+    )
 
 
 def check_fragments(data: Any, syntax: str, name: str) -> None:
-    """Refuses encapsulated pixel data with more frames than the one that its header tells of.
+    """Rejects encapsulated pixel data with more frames than the one that its header declares.
 
     Raises:
         InputError: there are more.
-        ValueError, struct.error: it is damaged.
+        ValueError, struct.error: the data are damaged.
     """
     from pydicom.encaps import generate_fragments, parse_basic_offsets
     from pydicom.uid import RLELossless
@@ -189,15 +193,15 @@ def check_fragments(data: Any, syntax: str, name: str) -> None:
     count = len(heads) if syntax == RLELossless else sum(head.startswith(jpeg.HEADS) for head in heads)
     if count > 1:
         raise InputError(
-            f"{name}: holds {count} frames, though its header tells of one; give a single CR or DX image",
+            f"{name}: holds {count} frames, though its header declares one; give a single CR or DX image",
             Code.SEVERAL_PICTURES,
         )
 
 
 def _jpeg(data: bytes, pixels: int, name: str) -> int:
-    """Bytes that libjpeg holds of a JPEG besides the picture."""
+    """Bytes that libjpeg holds of a JPEG besides the image."""
     passes, components = jpeg.scans(data)
-    if passes * pixels > jpeg.MOST_WORK:
+    if passes * pixels > jpeg.MAX_WORK:
         raise InputError(
             f"{name}: is a JPEG of {passes} scans over {pixels // 10**6} million pixels, which takes too long to "
             "decode; save it as an ordinary one",
@@ -207,12 +211,12 @@ def _jpeg(data: bytes, pixels: int, name: str) -> int:
 
 
 def _jpeg2000(data: bytes, samples: int, name: str) -> int:
-    """Bytes that OpenJPEG holds of a JPEG 2000 besides the picture."""
+    """Bytes that OpenJPEG holds of a JPEG 2000 besides the image."""
     return SAMPLE_JPEG_2000 * samples + jpeg2000.overhead(data)
 
 
 def _strip(image: Any) -> int:
-    """Bytes of the largest strip or tile of a compressed TIFF, decoded as a whole; damaged tags say nothing."""
+    """Bytes of the largest strip or tile of a compressed TIFF, decoded as a whole; 0 where the tags are damaged."""
     tags = image.tag_v2
     if tags.get(259, 1) == 1:
         return 0
@@ -224,8 +228,8 @@ def _strip(image: Any) -> int:
         return 0
 
 
-def tame(image: Image.Image) -> None:
-    """Drops EXIF whose entries are together much longer than all of it: each would be copied."""
+def drop_oversized_exif(image: Image.Image) -> None:
+    """Drops EXIF whose entries are together much longer than all of it: Pillow would copy each."""
     for key in ("exif", "Raw profile type exif"):
         exif = image.info.get(key)
         if isinstance(exif, str):  # in hexadecimal, behind three lines, as Pillow reads it
@@ -245,7 +249,7 @@ def _entries(exif: bytes) -> int:
         (count,) = struct.unpack_from(order + "H", data, start)
         sizes = (struct.unpack_from(order + "HI", data, start + 4 + 12 * i) for i in range(count))
         return sum(number * {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}.get(kind, 1) for kind, number in sizes)
-    except struct.error:  # it ends early: no more than that is read
+    except struct.error:  # the directory ends early, and so does reading it
         return 0
 
 

@@ -1,8 +1,7 @@
 """Compressed frames of DICOM files: the size they claim, and a decoder for lossless and 12-bit JPEG.
 
-A decoder makes room for what the frame claims, not for what the header says,
-so a few changed bytes could ask for all the memory there is. Hence the look
-before.
+A decoder allocates memory for the size that the frame claims, not for the one in the header, so a few changed bytes
+could make it take all memory. Hence the check before decoding.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ import numpy.typing as npt
 
 # Transfer syntaxes: extended (12 bits), lossless of any predictor, lossless of the first.
 SYNTAXES = ("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
-JPEG_2000 = b"\xff\x4f\xff\x51"  # how its codestream begins
+JPEG_2000 = b"\xff\x4f\xff\x51"  # starts its codestream
 _START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # F7: JPEG-LS
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _START_OF_SCAN = 0xDA
-HEADS = (b"\xff\xd8\xff", JPEG_2000, b"\0\0\0\x0c")  # how a frame of JPEG, JPEG-LS or JPEG 2000 begins
-MOST_WORK = 1_600_000_000  # scans times pixels: a second or so, and a hundred scans of 16 million pixels
+HEADS = (b"\xff\xd8\xff", JPEG_2000, b"\0\0\0\x0c")  # start a frame of JPEG, JPEG-LS or JPEG 2000
+MAX_WORK = 1_600_000_000  # scans times pixels: a second or so, and a hundred scans of 16 million pixels
 
 
-def claimed(frame: bytes) -> tuple[int, int, int]:
-    """``(width, height, components)`` by a JPEG, JPEG-LS or JPEG 2000 frame's own head.
+def claimed_size(frame: bytes) -> tuple[int, int, int]:
+    """``(width, height, components)`` in the head of a JPEG, JPEG-LS or JPEG 2000 frame.
 
     Raises:
-        ValueError: it has no such head.
-        struct.error: it ends within it.
+        ValueError: the frame has no such head.
+        struct.error: the frame ends within its head.
     """
     start = codestream(frame)
     if frame.startswith(JPEG_2000, start):
@@ -40,7 +39,7 @@ def claimed(frame: bytes) -> tuple[int, int, int]:
 
 
 def precision(frame: bytes) -> int:
-    """The bits of a sample, by the same head and with the same errors."""
+    """The bits of a sample in the head of a frame; raises as :func:`claimed_size` does."""
     start = codestream(frame)
     if frame.startswith(JPEG_2000, start):
         return (frame[start + 42] & 0x7F) + 1
@@ -48,14 +47,14 @@ def precision(frame: bytes) -> int:
 
 
 def _start_of_frame(frame: bytes) -> int:
-    """Where that marker of a JPEG or JPEG-LS frame is."""
+    """The position of the start-of-frame marker of a JPEG or JPEG-LS frame."""
     if not frame.startswith(b"\xff\xd8"):
-        raise ValueError("its picture is neither JPEG, JPEG-LS nor JPEG 2000")
+        raise ValueError("its image is neither JPEG, JPEG-LS nor JPEG 2000")
     at = 2
     while True:
         mark, marker, length = struct.unpack_from(">BBH", frame, at)
         if mark != 0xFF:
-            raise ValueError("its picture has no start of frame")
+            raise ValueError("its image has no start of frame")
         if marker == 0xFF:  # filling
             at += 1
         elif marker in _START_OF_FRAME:
@@ -65,16 +64,16 @@ def _start_of_frame(frame: bytes) -> int:
 
 
 def scans(data: bytes) -> tuple[int, int]:
-    """How often a decoder goes over a JPEG, and of how many components.
+    """``(passes, components)`` of a JPEG: how often a decoder goes over it, and over how many components.
 
-    A picture in one scan is decoded as it is read. One in several, progressive or component by component, is kept as
-    coefficients until the last; there may be thousands, of a few bytes each. A picture of arithmetic coding counts
-    eightfold: its scans need no bytes at all.
+    An image in one scan is decoded as it is read. One in several scans, progressive or component by component, is kept
+    as coefficients until the last; there may be thousands of scans, of a few bytes each. An image with arithmetic
+    coding counts eightfold: its scans need no bytes at all.
     """
     kind, components, alone = _first_scan(data)
     if alone is None:
         return 1, components
-    # Behind the head, these two bytes can only be the marker: 0xFF of a scan is followed by 0.
+    # After the head, these two bytes can only be the marker: 0xFF within a scan is followed by 0.
     return (1 if alone else data.count(b"\xff\xda")) * (8 if _is_arithmetic(kind) else 1), components
 
 
@@ -112,7 +111,7 @@ def _first_scan(data: bytes) -> tuple[int, int, bool | None]:
 
 
 def codestream(frame: bytes) -> int:
-    """Where a JPEG 2000 codestream begins: within the boxes of a JP2 file, or at once."""
+    """The position at which a JPEG 2000 codestream begins: 0, or within the boxes of a JP2 file."""
     if not frame.startswith(b"\0\0\0\x0cjP  "):
         return 0
     at = 0
@@ -121,7 +120,7 @@ def codestream(frame: bytes) -> int:
         if kind == b"jp2c":
             return at + (16 if length == 1 else 8)
         if length < 8:
-            raise ValueError("its picture has no codestream")
+            raise ValueError("its image has no codestream")
         at += length
 
 
@@ -131,7 +130,7 @@ def decode(frame: bytes, bits: int, signed: bool) -> npt.NDArray[Any]:
     Args:
         frame: as it is stored.
         bits: of a stored value, 8 to 16.
-        signed: whether they are two's complement.
+        signed: whether the values are two's complement.
 
     Raises:
         ImportError: imagecodecs is not installed.
@@ -139,9 +138,9 @@ def decode(frame: bytes, bits: int, signed: bool) -> npt.NDArray[Any]:
     """
     import imagecodecs
 
-    stored = np.asarray(imagecodecs.jpeg8_decode(frame))
+    samples = np.asarray(imagecodecs.jpeg8_decode(frame))
     if not signed:
-        return stored
-    # The sign bit is the highest of those stored: it is shifted to the top and back.
-    spare = stored.dtype.itemsize * 8 - bits
-    return (stored << spare).view(f"i{stored.dtype.itemsize}") >> spare
+        return samples
+    # The sign bit is the highest of the stored bits: shift it to the top and back.
+    shift = samples.dtype.itemsize * 8 - bits
+    return (samples << shift).view(f"i{samples.dtype.itemsize}") >> shift

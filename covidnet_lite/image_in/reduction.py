@@ -1,4 +1,4 @@
-"""Large pictures made smaller by a power of two, by averages of whole blocks."""
+"""Reduces large images by a power of two, by averages of whole blocks."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ Size = tuple[int, int]  # width and height, in pixels
 
 
 def reduction(size: Size, at_least: Size | None) -> int:
-    """By how much a picture can be reduced, neither side falling below ``at_least``.
+    """The factor by which an image can be reduced without either side falling below ``at_least``.
 
-    A power of two, as libjpeg has it: so a film is the same to a network as JPEG, PNG or DICOM.
+    A power of two, as in libjpeg, so that a network sees the same radiograph as JPEG, PNG or DICOM.
     """
-    factor = min(side // least for side, least in zip(size, at_least)) if at_least else 1
+    factor = min(side // limit for side, limit in zip(size, at_least)) if at_least else 1
     return 1 << (max(1, factor).bit_length() - 1)
 
 
-def reduce(stored: Values, at_least: Size | None) -> Values:
+def reduce(pixels: Values, at_least: Size | None) -> Values:
     """Averages whole blocks of pixels, so that neither side falls below ``at_least``; the number type stays."""
-    height, width = stored.shape
-    return averages(stored, reduction((width, height), at_least))
+    height, width = pixels.shape
+    return averages(pixels, reduction((width, height), at_least))
 
 
-def averages(stored: Values, factor: int) -> Values:
-    """Of blocks of ``factor`` by ``factor``, whole numbers rounded down; what is left over at the right and below is
-    left out.
+def averages(pixels: Values, factor: int) -> Values:
+    """Averages blocks of ``factor`` by ``factor``, integers rounded down; drops incomplete blocks at the right and
+    bottom edges.
     """
     if factor == 1:
-        return stored
-    rows, columns = (side // factor for side in stored.shape)
-    blocks = stored[: rows * factor, : columns * factor].reshape(rows, factor, columns * factor)
-    whole = stored.dtype.kind in "iu"
-    wide: Any = (np.int64 if stored.dtype.itemsize > 2 else np.int32) if whole else np.float64
-    # Line upon line, then column upon column: five times as fast as sums along an axis.
-    lines = np.add(blocks[:, 0], blocks[:, 1], dtype=wide)
+        return pixels
+    rows, columns = (side // factor for side in pixels.shape)
+    blocks = pixels[: rows * factor, : columns * factor].reshape(rows, factor, columns * factor)
+    is_integer = pixels.dtype.kind in "iu"
+    sum_type: Any = (np.int64 if pixels.dtype.itemsize > 2 else np.int32) if is_integer else np.float64
+    # Add lines, then columns: five times as fast as sums along an axis.
+    lines = np.add(blocks[:, 0], blocks[:, 1], dtype=sum_type)
     for i in range(2, factor):
         lines += blocks[:, i]
     sums = lines[:, 0::factor] + lines[:, 1::factor]
     for i in range(2, factor):
         sums += lines[:, i::factor]
-    return np.asarray(sums // (factor * factor) if whole else sums / (factor * factor)).astype(stored.dtype)
+    return np.asarray(sums // (factor * factor) if is_integer else sums / (factor * factor)).astype(pixels.dtype)

@@ -1,4 +1,4 @@
-"""How long the run-length coded segments of a DICOM frame become (PS3.5, annex G), before they are made so long."""
+"""The decoded length of a DICOM frame's run-length coded segments (PS3.5, annex G), checked before decoding."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ GROWTH = 64  # two bytes become 128 at most
 
 
 def check(frame: bytes, pixels: int) -> None:
-    """Refuses a frame of which a segment becomes longer than one byte a pixel, to be padded by a byte or so.
+    """Rejects a frame in which a decoded segment is much longer than one byte a pixel.
 
     Raises:
-        ValueError: it does.
-        struct.error: it ends within its head.
+        ValueError: a segment is too long.
+        struct.error: the frame ends within its head.
     """
     count, *starts = struct.unpack_from("<16I", frame)
     starts = [*starts[: min(count, 15)], len(frame)]
     for start, end in pairwise(starts):
         if GROWTH * (end - start) > pixels and _length(frame[start:end], 2 * pixels) > 2 * pixels:
-            raise ValueError("a segment of its picture is longer than the picture")
+            raise ValueError("a segment of its image is longer than the image")
 
 
-def _length(segment: bytes, most: int) -> int:
-    """Bytes of a decoded segment; ends where there are more than ``most``."""
+def _length(segment: bytes, limit: int) -> int:
+    """Bytes of a decoded segment; stops counting beyond ``limit``."""
     at = total = 0
-    while at < len(segment) and total <= most:
+    while at < len(segment) and total <= limit:
         step = segment[at]
         if step < 128:
             total += step + 1

@@ -285,7 +285,7 @@ def test_a_frame_that_claims_another_size_than_its_header_is_not_decoded(syntax,
         frame = pydicom.encaps.get_frame(data.PixelData, 0, number_of_frames=1)
     monkeypatch.setattr(jpeg, "decode", None)
     monkeypatch.setattr(pydicom.Dataset, "pixel_array", None)
-    with pytest.raises(InputError, match=r"its picture claims \(100, 80, 1\), its header \(100, 81, 1\)"):
+    with pytest.raises(InputError, match=r"its image claims \(100, 80, 1\), its header \(100, 81, 1\)"):
         radiograph.read(compressed(frame, syntax, ramp(12), Rows=81, BitsStored=12, HighBit=11))
 
 
@@ -299,13 +299,13 @@ def test_without_a_decoder_the_error_names_the_extra(monkeypatch):
 
 
 BROKEN = {
-    "no pixels": (made(), "holds no picture; give the image file of the study"),
+    "no pixels": (made(), "holds no image; give the image file of the study"),
     "frames": (
         made(np.stack([stored()] * 2), Rows=80, Columns=100, NumberOfFrames=2),
         "is a multi-frame object .2 frames.; give a single CR or DX image",
     ),
     "cut short": (made(stored())[:-4000], "cannot be read as DICOM .*export it again"),
-    "cut in the header": (made(stored())[:300], "export it again|holds no picture"),
+    "cut in the header": (made(stored())[:300], "export it again|holds no image"),
     "huge": (made(stored(), Rows=60000, Columns=60000), "claims 3600 million pixels"),
     "no size": (made(stored(), Rows=None), "cannot be read as DICOM .*export it again"),
     "enhanced": (

@@ -34,18 +34,18 @@ JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
 def test_the_size_of_jpeg_and_jpeg_ls_stands_in_the_start_of_frame(marker: int) -> None:
     comment = segment(0xFE, b"\xff\xc0 a decoy: " + start_of_frame(0xC0, 1, 1, 1))
     frame = b"\xff\xd8" + comment + b"\xff" + segment(0xC4, bytes(20)) + start_of_frame(marker, 300, 200, 3)
-    assert jpeg.claimed(frame) == (300, 200, 3)
+    assert jpeg.claimed_size(frame) == (300, 200, 3)
 
 
 def test_the_size_of_jpeg_2000_is_that_of_its_image_area() -> None:
-    assert jpeg.claimed(codestream(310, 220, 10, 20, 1)) == (300, 200, 1)
+    assert jpeg.claimed_size(codestream(310, 220, 10, 20, 1)) == (300, 200, 1)
 
 
 def test_the_codestream_is_found_within_a_jp2_file() -> None:
     decoy = box(b"xml ", codestream(1, 1, 0, 0, 1))
-    assert jpeg.claimed(JP2 + decoy + box(b"jp2c", codestream(300, 200, 0, 0, 3))) == (300, 200, 3)
+    assert jpeg.claimed_size(JP2 + decoy + box(b"jp2c", codestream(300, 200, 0, 0, 3))) == (300, 200, 3)
     long = struct.pack(">I4sQ", 1, b"jp2c", 0) + codestream(300, 200, 0, 0, 3)
-    assert jpeg.claimed(JP2 + long) == (300, 200, 3)
+    assert jpeg.claimed_size(JP2 + long) == (300, 200, 3)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_codestream_is_found_within_a_jp2_file() -> None:
 )
 def test_a_frame_without_a_size_is_an_error_and_ends(frame: bytes) -> None:
     with pytest.raises((ValueError, struct.error)):
-        jpeg.claimed(frame)
+        jpeg.claimed_size(frame)
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])

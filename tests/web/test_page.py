@@ -150,7 +150,7 @@ def test_the_work_list_is_sorted_and_walked_through_by_keys(
     page.keyboard.press("ArrowDown")
     assert page.inner_text("#position") == "3 / 3"
     assert page.inner_text("#verdict") == "Cannot be read"
-    assert "not a picture" in page.inner_text("#because")
+    assert "not an image format" in page.inner_text("#because")
     assert page.is_hidden("#review")
     page.click("th[data-sort=name] button")
     assert page.locator("#rows tr th").all_inner_texts()[0] == "a-bad.png"

@@ -103,7 +103,7 @@ def test_a_deep_tiff_stored_by_plane_is_read_or_refused() -> None:
     try:
         assert np.abs(pixels(data) - stretched(DEEP)).max() <= 1
     except InputError as error:
-        assert "save it as gray" in str(error) or "not a picture" in str(error)  # noqa: PT017
+        assert "save it as gray" in str(error) or "not an image format" in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -115,7 +115,7 @@ def test_white_is_zero_is_no_negative(kind: str, options: Any, order: str) -> No
     try:
         found = pixels(tiff(white, photometric="miniswhite", byteorder=order, **options))
     except InputError as error:
-        assert kind == "u4" and "not a picture" in str(error)  # noqa: PT017, PT018
+        assert kind == "u4" and "not an image format" in str(error)  # noqa: PT017, PT018
         return
     wanted = GRAY if kind == "u1" else stretched(GRAY)
     assert np.abs(found - wanted).max() <= 1
@@ -185,7 +185,7 @@ def test_heic_is_read() -> None:
 def test_a_damaged_heic_is_told() -> None:
     data = heic(IMAGE)
     for broken in (data[:200], data[: len(data) // 2], data[:40] + b"\xff" * 60 + data[100:]):
-        with pytest.raises(InputError, match="damaged or cut short|not a picture"):
+        with pytest.raises(InputError, match="damaged or cut short|not an image format"):
             radiograph.read(broken)
 
 
@@ -224,7 +224,7 @@ def test_a_page_that_says_it_is_a_thumbnail_is_believed() -> None:
 
 
 def test_two_pictures_of_a_size_are_two() -> None:
-    with pytest.raises(InputError, match="holds 2 pictures; save the one to be read"):
+    with pytest.raises(InputError, match="holds 2 images; save the one to be read"):
         radiograph.read(encoded(IMAGE, "TIFF", save_all=True, append_images=[IMAGE.resize((100, 100))]))
 
 
@@ -284,7 +284,7 @@ def test_without_metadata_a_picture_still_knows_how_it_is_turned() -> None:
     "data", [PNG[: len(PNG) // 2], JPEG[:1500], b"\x89PNG\r\n\x1a\n" + b"\xff" * 90, b"\xff\xd8\xff\xe1"]
 )
 def test_damaged_pixels_are_still_damaged(data: bytes) -> None:
-    with pytest.raises(InputError, match="damaged or cut short|not a picture"):
+    with pytest.raises(InputError, match="damaged or cut short|not an image format"):
         radiograph.read(data)
 
 

@@ -1,4 +1,4 @@
-"""Picture files, by Pillow: which of them are read, which of their pages, which way up, and all of their bits."""
+"""Image files, opened by Pillow: which page is read, which way up it is, and all of its bits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..formats import HEIC, PILLOW
 from . import costs, jpeg
 from .to_8_bits import LINES, stretch
 
-PHONES = ("MPO", "HEIF")  # the picture comes first; behind it are a preview, a gain map, a depth map
+PHONES = ("MPO", "HEIF")  # the image comes first; a preview, a gain map and a depth map follow it
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow has it
 # What Pillow's decoders raise on damaged files.
 DAMAGED = (
@@ -38,7 +38,7 @@ DAMAGED = (
     zlib.error,
 )
 _ORIENTATION, _SUBFILE, _BITS, _PHOTOMETRIC, _PLANES, _SAMPLE = 0x0112, 254, 258, 262, 284, 339  # tags of EXIF and TIFF
-_TURNS = {
+_TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -47,11 +47,11 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_HEAD = 1 << 16  # bytes in which a JPEG 2000 file tells what it is
+_HEAD = 1 << 16  # bytes that hold a JPEG 2000 file's main header
 
 
 def open_heic(data: IO[bytes], name: str) -> Any:
-    """A HEIC file, not yet decoded: it has a ``size``, and is an array of 8 or 16 bits when asked for one.
+    """Opens a HEIC file without decoding it: it has a ``size``, and converts to an array of 8 or 16 bits.
 
     Raises:
         MissingExtraError: pillow-heif is not installed.
@@ -63,11 +63,11 @@ def open_heic(data: IO[bytes], name: str) -> Any:
     return pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
 
 
-def open_picture(data: IO[bytes]) -> Image.Image:
-    """A picture file, not yet decoded.
+def open_image(data: IO[bytes]) -> Image.Image:
+    """Opens an image file without decoding it.
 
     Raises:
-        UnidentifiedImageError: it is of no format that Pillow is to read.
+        UnidentifiedImageError: the file is of no format that Pillow is to read.
         Exception: one of ``DAMAGED``.
     """
     head = data.read(4)
@@ -75,62 +75,62 @@ def open_picture(data: IO[bytes]) -> Image.Image:
     if head in (b"II*\0", b"MM\0*"):
         _complete_tiff()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of size: the limit is the caller's; of odd metadata
+        warnings.simplefilter("ignore")  # about the size, which the caller checks, and about odd metadata
         return Image.open(data, formats=PILLOW)
 
 
 def _complete_tiff() -> None:
-    """Pillow's table has some kinds of more than 8 bits with black as 0 only; the same with white as 0 are added."""
+    """Adds to Pillow's table kinds of more than 8 bits with white as 0, which it has with black as 0 only."""
     from PIL import TiffImagePlugin
 
     table: Any = TiffImagePlugin.OPEN_INFO
-    for (order, black, *rest), modes in list(table.items()):
-        if black == 1 and max(rest[2]) > 8:
-            table.setdefault((order, 0, *rest), modes)
+    for (order, black, *key), modes in list(table.items()):
+        if black == 1 and max(key[2]) > 8:
+            table.setdefault((order, 0, *key), modes)
 
 
 def choose_page(image: Image.Image, frames: int, name: str) -> None:
-    """Goes to the one picture of a file: all others are thumbnails or masks of it.
+    """Selects the one image of a file whose other pages are its thumbnails or masks.
 
     Raises:
-        InputError: there are several.
+        InputError: the file holds several images.
     """
     if frames <= 1 or image.format in PHONES:
         return
-    if image.format == "TIFF" and frames < costs.MOST_FRAMES:
-        sizes, aside = [], []
+    if image.format == "TIFF" and frames < costs.MAX_FRAMES:
+        sizes, secondary = [], []
         for page in range(frames):
             image.seek(page)
             sizes.append(image.size)
-            aside.append(bool(int(image.tag_v2.get(_SUBFILE, 0) or 0) & 5))  # type: ignore[attr-defined]
-        pages = [page for page in range(frames) if not aside[page]] or list(range(frames))
+            secondary.append(bool(int(image.tag_v2.get(_SUBFILE, 0) or 0) & 5))  # type: ignore[attr-defined]
+        pages = [page for page in range(frames) if not secondary[page]] or list(range(frames))
         best = max(pages, key=lambda page: sizes[page][0] * sizes[page][1])
         if all(2 * max(sizes[p][i] for p in pages if p != best) <= sizes[best][i] for i in (0, 1) if len(pages) > 1):
             image.seek(best)
             return
-    count = f"{frames - 1} or more" if frames == costs.MOST_FRAMES else frames
-    raise InputError(f"{name}: holds {count} pictures; save the one to be read", Code.SEVERAL_PICTURES)
+    count = f"{frames - 1} or more" if frames == costs.MAX_FRAMES else frames
+    raise InputError(f"{name}: holds {count} images; save the one to be read", Code.SEVERAL_PICTURES)
 
 
 def orientation(image: Image.Image) -> int:
-    """1 to 8, as EXIF has it; 1 where it says nothing that can be used."""
+    """The EXIF orientation, 1 to 8; 1 where there is none that can be used."""
     try:
-        costs.tame(image)
-        turn = image.getexif().get(_ORIENTATION, 1)
+        costs.drop_oversized_exif(image)
+        value = image.getexif().get(_ORIENTATION, 1)
     except DAMAGED:
         return 1
-    return turn if turn in _TURNS else 1
+    return value if value in _TRANSPOSITIONS else 1
 
 
-def turned(image: Image.Image, turn: int) -> Image.Image:
-    """A picture turned upright."""
-    return image.transpose(_TURNS[turn]) if turn in _TURNS else image
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """An image turned upright, given its EXIF orientation."""
+    return image.transpose(_TRANSPOSITIONS[orientation]) if orientation in _TRANSPOSITIONS else image
 
 
-def mend_order(image: Image.Image) -> None:
-    """Has compressed TIFF of 32 bits read in the order of this machine, as libtiff gives it.
+def fix_byte_order(image: Image.Image) -> None:
+    """Has compressed TIFF of 32 bits read in the byte order of this machine, in which libtiff returns it.
 
-    Pillow takes it for that of the file, and makes noise of it.
+    Pillow assumes the file's order, and would turn the image into noise.
     """
     for codec, *_, args in getattr(image, "tile", ()):
         if codec == "libtiff" and args[0] in ("F;32BF", "F;32F", "I;32BS", "I;32S", "I;16BS", "I;16S"):
@@ -140,7 +140,7 @@ def mend_order(image: Image.Image) -> None:
 
 
 def read_as(image: Image.Image, raw: str) -> None:
-    """Has a picture that is not loaded yet decoded under another raw mode.
+    """Has an image that is not loaded yet decoded under another raw mode.
 
     Debian's older Pillow has plain tuples where newer ones name the parts: codec, extents, offset, arguments.
     """
@@ -151,9 +151,9 @@ def read_as(image: Image.Image, raw: str) -> None:
 
 
 def deep_colours(image: Image.Image, data: IO[bytes]) -> tuple[str, str] | None:
-    """``(mode, raw mode)`` under which Pillow reads the lower bytes of 16-bit channels, which it drops else.
+    """``(mode, raw mode)`` under which Pillow reads the lower bytes of 16-bit channels, which it normally drops.
 
-    ``None`` for other pictures. To be asked before the picture is loaded.
+    ``None`` for other images. Call this before the image is loaded.
 
     Raises:
         InputError: these channels cannot be read in full.
@@ -161,9 +161,9 @@ def deep_colours(image: Image.Image, data: IO[bytes]) -> tuple[str, str] | None:
     if image.format == "JPEG2000" and image.mode != "I;16":
         start = data.tell()
         data.seek(0)
-        deep = jpeg.precision(data.read(_HEAD)) > 8
+        is_deep = jpeg.precision(data.read(_HEAD)) > 8
         data.seek(start)
-        return ("", "") if deep else None
+        return ("", "") if is_deep else None
     tiles = getattr(image, "tile", ())
     if not tiles or image.format not in ("PNG", "TIFF"):
         return None
@@ -183,7 +183,7 @@ def deep_colours(image: Image.Image, data: IO[bytes]) -> tuple[str, str] | None:
 
 
 def join_colours(high: Image.Image, low: Image.Image, raw: str) -> npt.NDArray[np.uint16]:
-    """The 16-bit luminance of a picture from the upper and the lower bytes of its channels."""
+    """The 16-bit luminance of an image from the upper and the lower bytes of its channels."""
     gray = np.empty(high.size[::-1], np.uint16)
     for top in range(0, high.height, LINES):
         part = (0, top, high.width, min(top + LINES, high.height))
@@ -196,10 +196,10 @@ def join_colours(high: Image.Image, low: Image.Image, raw: str) -> npt.NDArray[n
 
 
 def to_8_bits(image: Image.Image, name: str, colour: bool = False) -> Image.Image:
-    """A loaded picture of any mode as 8-bit gray, or with its colours; more than 8 bits of gray are stretched.
+    """A loaded image of any mode as 8-bit gray, or with its colours; more than 8 bits of gray are stretched.
 
     Raises:
-        InputError: it cannot be done.
+        InputError: Pillow cannot convert it.
     """
     tags = getattr(image, "tag_v2", {})
     signed = tags.get(_SAMPLE, (1,))[:1] == (2,)
