@@ -22,7 +22,7 @@ MAX_DIRECTORY = 4 << 20  # bytes of the list of members
 MAX_SIZE = 256 << 20  # bytes of a member
 MAX_RATIO, SPARE = 200, 4 << 20  # what a member, or all of them, may be larger than the bytes they come from
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others cannot be unpacked by small parts
-DAMAGED = (*plain_zip.DAMAGED, zlib.error)
+ZIP_ERRORS = (*plain_zip.ZIP_ERRORS, zlib.error)
 _HEAD = 30  # bytes of a member's own head
 _END = struct.Struct("<4s4H2LH")  # the record at an archive's end
 
@@ -55,7 +55,7 @@ class Member:
             if self.size > limit:
                 raise ValueError(f"it has more than {limit >> 20} MB")
             return _unpacked(self._archive, self._info)
-        except DAMAGED as error:
+        except ZIP_ERRORS as error:
             raise InputError(f"{self.name}: cannot be unpacked ({error}); pack it again", Code.ARCHIVE) from error
 
 
@@ -101,7 +101,7 @@ def members(source: str | os.PathLike[str] | bytes, name: str | None = None) -> 
             if sum(info.file_size for info in archive.infolist() if not _fault(info)) > MAX_RATIO * size + 2 * SPARE:
                 raise ValueError("it claims to hold far more than fits into it")
             radiographs = list(_radiographs(archive, source, name))
-    except DAMAGED as error:
+    except ZIP_ERRORS as error:
         radiographs = [Member(name, f"cannot be opened as a zip archive ({error}); pack it again")]
     yield from radiographs or [
         Member(name, "is a zip archive without a radiograph; put PNG, JPEG or DICOM files into it")
@@ -170,5 +170,5 @@ def _is_dicom(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
     try:
         with archive.open(info) as file:
             return file.read(132)[128:] == b"DICM"
-    except DAMAGED:
+    except ZIP_ERRORS:
         return True  # so that reading it reports why

@@ -20,7 +20,7 @@ from .box import WHOLE, Box
 from .codes import Code
 from .errors import CovidNetLiteError, ModelError, NotAChestRadiograph, UnsignedNetworkWarning
 from .evidence import heatmap
-from .evidence.maps import against
+from .evidence.maps import local_probabilities
 from .evidence.place import Place, locate
 from .network import model as models
 from .network.guard import is_blank
@@ -296,7 +296,7 @@ class Classifier:
         negative, box = self.manifest.labels.index(point.negative), inside(request.view)
         examination = request.radiograph.examination if request.radiograph else None
         orientation = examination.orientation if examination else ""
-        local = against(evidence, negative, scale.offset if scale else 0.0)
+        local = local_probabilities(evidence, negative, scale.offset if scale else 0.0)
         place = locate(local, box, point.inside_from, orientation)
         if scale is None:
             return _Localisation(evidence, place)

@@ -13,7 +13,7 @@ from .box import WHOLE, Box
 from .codes import Code, Note
 from .dicom_in.examination import Examination
 from .errors import CovidNetLiteError, UnforeseenError
-from .evidence.maps import merged
+from .evidence.maps import merge_others
 from .evidence.place import OUTSIDE, Place
 from .network.manifest import Manifest
 from .network.operating_point import OperatingPoint
@@ -172,7 +172,7 @@ class Prediction:
         gray = radiograph.read(source, at_least=heatmap.SIZE).image
         names, evidence = list(self.probabilities), self.evidence
         if label is None:
-            evidence, index = np.asarray(merged(evidence, names.index(str(self.negative))), np.float32), 1
+            evidence, index = np.asarray(merge_others(evidence, names.index(str(self.negative))), np.float32), 1
         else:
             index = names.index(label)
         overlay = heatmap.overlay(gray, evidence, index, opacity, self.view)

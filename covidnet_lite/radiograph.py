@@ -22,7 +22,7 @@ from .codes import Code, Note
 from .dicom_in.examination import Examination
 from .errors import InputError
 from .image_in import costs, image_file, metadata
-from .image_in.image_file import DAMAGED, LUMINANCE
+from .image_in.image_file import DECODING_ERRORS, LUMINANCE
 from .image_in.reduction import Size, reduction
 from .image_in.to_8_bits import stretch
 
@@ -254,7 +254,7 @@ def _decode(data: IO[bytes], name: str, at_least: Size | None, colour: bool) -> 
         raise _Damaged(unknown, Code.UNKNOWN_FORMAT) from error
     except Image.DecompressionBombError:
         raise _too_large(name) from None
-    except DAMAGED as error:
+    except DECODING_ERRORS as error:
         raise _damaged(name, error) from error
     return _load_upright(image, name, colour, size)
 
@@ -295,7 +295,7 @@ def _from_heic(data: IO[bytes], name: str, options: _Options) -> Radiograph:
         _check_size(heic.size, name, options.colour)
         costs.check_heic(heic.size, len(heic.mode), name)
         array = np.asarray(heic)
-    except DAMAGED as error:
+    except DECODING_ERRORS as error:
         raise _damaged(name, error) from error
     image = _from_array(array, name, options.colour)
     return _checked(image, name, image.size, options.colour)
@@ -314,7 +314,7 @@ def _load_upright(image: Image.Image, name: str, colour: bool, size: tuple[int, 
     try:
         image.load()
         orientation = image_file.orientation(image)
-    except DAMAGED as error:
+    except DECODING_ERRORS as error:
         raise _damaged(name, error) from error
     gray = image_file.to_8_bits(image, name, colour)
     return _checked(image_file.upright(gray, orientation), name, size[::-1] if orientation >= 5 else size, colour)

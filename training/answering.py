@@ -36,7 +36,7 @@ from covidnet_lite import files, radiograph
 from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.evidence.extent import ExtentScale, raw_extent
-from covidnet_lite.evidence.maps import against
+from covidnet_lite.evidence.maps import local_probabilities
 from covidnet_lite.network import lungs
 from covidnet_lite.network import model as models
 from covidnet_lite.network.guard import Guard
@@ -291,7 +291,7 @@ def raw_extents(model: Model, cases: Sequence[Case]) -> Array:
     spec = model.manifest.input
     evidence = outputs(model, pixels(cases, spec))["evidence"]
     boxes = [lungs.inside(lungs.view(_picture(case, spec), spec)) for case in cases]
-    return np.array([raw_extent(against(e, 0), box) for e, box in zip(evidence, boxes)])
+    return np.array([raw_extent(local_probabilities(e, 0), box) for e, box in zip(evidence, boxes)])
 
 
 def _picture(case: Case, spec: InputSpec) -> Any:

@@ -31,7 +31,7 @@ from covidnet_lite.box import Box
 from covidnet_lite.csv_cells import cell
 from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.dicom_in import dicom_file
-from covidnet_lite.dicom_in.elements import damaged
+from covidnet_lite.dicom_in.elements import dicom_errors
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError
 from training.data.duplicates import near_duplicates
 from training.dataset import SPLITS, decode, read_film, split_apart
@@ -222,7 +222,7 @@ def _header(path: Path, study: str) -> tuple[str, tuple[int, int]]:
     try:
         patient = str(header.get("PatientID") or "").strip()
         size = (int(header.Columns), int(header.Rows))
-    except damaged() as error:
+    except dicom_errors() as error:
         raise InputError(f"{path}: its header cannot be read ({error}); unpack it again") from error
     return f"siim-{_hashed(patient or study)}", size
 

@@ -1,7 +1,7 @@
 """Words and codes for parts of the body and for views, as headers name them.
 
-What is known to be something else than a chest from the front is refused by its header; a word that is not here says
-nothing, and the picture itself is judged. Words are English, Spanish, Portuguese, Italian, French and German; a star
+A header that names something other than a chest from the front is grounds for refusal; a word that is not listed here
+is ignored, and the image itself is judged. Words are English, Spanish, Portuguese, Italian, French and German; a star
 stands for any letters. Codes are SNOMED CT and the SNOMED RT that DICOM used before (PS3.16, CID 4031 and 4010).
 """
 
@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Stems within a word. Ribs, clavicles and the heart are looked at on films of the chest.
+# Stems within a word. Ribs, clavicles and the heart are examined on radiographs of the chest.
 CHEST = tuple(
     "CHEST THORA TORAX TORAC TORAK PECHO PEITO PETTO LUNG PULM PNEUMO POUMON POLMON BRUST BORST KLATK PLUC CXR "
     "BABYGRAM RIBS COSTILLA COSTELA COSTOLA RIPPE CLAVIC SCHLUSSELBEIN HEART CORAZON CORACAO CUORE COEUR HERZ "
     "MEDIASTIN STERN ГРУД ЛЕГК ΘΩΡΑ 胸".split()
 )
 CHEST_WORDS = ("RIB", "THX", "COTES", "THORAX")
-# Of the spine also where it is that of the chest.
+# Of the spine, including the thoracic spine.
 SPINE = tuple("SPINE SPINAL VERTEB WIRBEL COLUMNA COLUNA COLONNA COLONNE RACHIS ESPINAZO".split())
 OTHER = {
     "HAND": "HAND HANDS MANO MANOS MANI MAO MAOS MAIN MAINS HANDE",
@@ -104,7 +104,7 @@ OTHER_VIEWS = {
     "OF THE HEAD": "TOWNE* WATERS CALDWELL STENVERS ODONTOID OCCLUSAL* PANORAM* CEPHALO* SUBMENTOVERTICAL",
     "OF A LIMB": "SWIMMER* SUNRISE SKYLINE MERCHANT FROG* PLANTODORSAL DORSOPLANTAR MORTISE",
 }
-# Lying on a side, which is a position: the view is from the front all the same.
+# Lying on a side, which is a position of the patient: the view is still from the front.
 DECUBITUS = "DECUB* LLD RLD"
 VIEW_CODES = {
     "272479007": "PA", "399348003": "AP", "399033003": "FRONTAL",
@@ -122,60 +122,57 @@ VIEW_CODES = {
 }  # fmt: skip
 
 
-# Letters with a stroke, and ligatures, which Unicode does not take apart.
-WHOLE = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
+# Letters with a stroke, and ligatures, which Unicode does not decompose.
+LIGATURES = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
 
 
-def folded(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
     """The words of a text in capitals, without accents and anything that is neither letter nor digit."""
-    apart = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in apart if not unicodedata.combining(c)).translate(WHOLE)
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(c for c in decomposed if not unicodedata.combining(c)).translate(LIGATURES)
     return re.sub(r"[\W_]+", " ", plain).upper().split()
 
 
-def matching(words: list[str], table: dict[str, str]) -> str:
+def first_match(words: list[str], table: dict[str, str]) -> str:
     """The name of the first entry of a table that one of the words is in; ``""`` for none."""
     return next((name for name, stems in table.items() if any(matches(word, stems) for word in words)), "")
 
 
 def matches(word: str, stems: str) -> bool:
-    """Whether a word is one of some, between blanks; a star at an end of one stands for any letters."""
-    for stem in stems.split():
-        core = stem.strip("*")
-        if stem.startswith("*"):
-            found = core in word
-        elif stem.endswith("*"):
-            found = word.startswith(core)
-        else:
-            found = word == core
-        if found:
-            return True
-    return False
+    """Whether a word matches one of the stems, which blanks separate; a star at an end stands for any letters."""
+    return any(_matches_stem(word, stem) for stem in stems.split())
+
+
+def _matches_stem(word: str, stem: str) -> bool:
+    core = stem.strip("*")
+    if stem.startswith("*"):
+        return core in word
+    return word.startswith(core) if stem.endswith("*") else word == core
 
 
 def names_chest(words: list[str]) -> bool:
-    """Whether a part of the body, in folded words, is the chest or within it."""
-    joined = " ".join(words)
-    if any(stem in joined for stem in SPINE):
-        return "CHEST" in joined or "LUNG" in joined
-    if re.search(r"\bT\w? ?RAX", joined):  # an O with an accent, lost to a wrong character set: T?RAX
+    """Whether a part of the body, as :func:`words_of` returns its words, is the chest or within it."""
+    text = " ".join(words)
+    if any(stem in text for stem in SPINE):
+        return "CHEST" in text or "LUNG" in text
+    if re.search(r"\bT\w? ?RAX", text):  # an O with an accent, lost to a wrong character set: T?RAX
         return True
-    return any(stem in joined for stem in CHEST) or any(word in CHEST_WORDS for word in words)
+    return any(stem in text for stem in CHEST) or any(word in CHEST_WORDS for word in words)
 
 
 def other_part(words: list[str]) -> str:
-    """The name of another part of the body, if the words are known to mean one, else ``""``."""
+    """The name of another part of the body, if the words name one, else ``""``."""
     if any(stem in word for stem in SPINE for word in words):
         return "SPINE"
-    return matching(words, OTHER)
+    return first_match(words, OTHER)
 
 
 def view_of(words: list[str]) -> tuple[str, str]:
-    """``(frontal view, other view)`` by folded words: names of the tables here, ``""`` for none."""
+    """``(frontal view, other view)``, by the words of a header: names in the tables above, ``""`` for none."""
     words = [*words, "".join(words)]
     frontal = [name for name, stems in FRONTAL_VIEWS.items() if any(matches(word, stems) for word in words)]
-    lateral = "" if any(matches(word, DECUBITUS) for word in words) else matching(words, LATERAL_VIEWS)
-    other = matching(words, OTHER_VIEWS)
+    lateral = "" if any(matches(word, DECUBITUS) for word in words) else first_match(words, LATERAL_VIEWS)
+    other = first_match(words, OTHER_VIEWS)
     if frontal and lateral and not other:
-        return "", ""  # an examination of several views, and which of them is not said
+        return "", ""  # an examination with several views; the header does not say which this is
     return (frontal[0] if len(frontal) == 1 else "FRONTAL" if frontal else ""), other or lateral

@@ -1,7 +1,7 @@
-"""A DICOM file -> an 8-bit gray picture (extra: ``dicom``).
+"""A DICOM file -> an 8-bit gray image (extra: ``dicom``).
 
-The header is asked first: a CT slice, a hand or a lateral view is not a frontal
-chest radiograph, and no pixel of it is looked at.
+The header is checked first: a CT slice, a hand or a lateral view is not a frontal chest radiograph, and its pixels are
+not read.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from ..formats import DICOM
 from ..image_in.image_file import LUMINANCE
 from ..image_in.reduction import Size, reduce, reduction
 from ..image_in.to_8_bits import sample, stretch
-from . import examination, grays, pixels
-from .deflated import inflated
-from .elements import Elements, damaged
+from . import grays, pixels
+from .deflated import inflate
+from .elements import Elements, dicom_errors
 from .examination import Examination
+from .examination import read as read_examination
 from .pixels import Bits
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 PIXEL_DATA = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")  # its tag, in either byte order
-# What a preamble begins with that makes the file another one too: programs, scripts, archives, pages and pictures.
-# TIFF is what the standard has in mind for it, and harmless.
+# First bytes of a preamble that make the file one of another type, too: programs, scripts, archives, pages and images.
+# TIFF is what the standard intends the preamble for, and harmless.
 # fmt: off
 HIDDEN = (
     b"MZ", b"\x7fELF", b"\xfe\xed\xfa", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\0asm", b"#!",
@@ -43,15 +44,15 @@ GRAY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
-    """What a DICOM file holds.
+class DicomImage:
+    """The content of a DICOM file.
 
     Attributes:
-        image: 8-bit gray, bright is dense; maybe already reduced.
+        image: 8-bit gray, bright is dense; may be reduced.
         size: ``(width, height)`` of the original.
-        examination: what the header says was examined.
-        notes: what in the header was left aside, or is missed in it.
-        display: the same for a screen, less reduced, where it was asked for.
+        examination: what was examined, according to the header.
+        notes: what in the header was ignored, or is missing in it.
+        display: the same for a screen, less reduced, if it was requested.
     """
 
     image: Image.Image
@@ -61,54 +62,56 @@ class Film:
     display: Image.Image | None = None
 
 
-def read(file: IO[bytes], name: str, at_least: Size | None = None, display: Size | None = None) -> Film:
-    """Reads a DICOM file, its pixels once.
+def read(file: IO[bytes], name: str, at_least: Size | None = None, display: Size | None = None) -> DicomImage:
+    """Reads a DICOM file, its pixels only once.
 
     Args:
-        file: it.
+        file: at its beginning.
         name: for messages.
         at_least: ``(width, height)`` below which gray levels are not reduced.
-        display: the same of a second image; ``None`` for no such image.
+        display: the same for a second image; ``None`` for no such image.
 
     Raises:
-        NotAChestRadiograph: the header says so.
+        NotAChestRadiograph: the header says that it is something else.
         InputError: the file is damaged, has no pixels, or more than one frame.
         MissingExtraError: pydicom, or a decoder it needs, is not installed.
     """
-    data, file = _begun(file, name)
+    data, file = _open(file, name)
     elements = Elements(data)
     try:
-        examined = examination.read(data)
-        if examined.objection:
-            raise NotAChestRadiograph(f"{name}: {examined.objection}", examined.code)
-        size = _check_picture(elements, file, name)
+        examination = read_examination(data)
+        if examination.objection:
+            raise NotAChestRadiograph(f"{name}: {examination.objection}", examination.code)
+        size = _check_image(elements, file, name)
         sizes = (at_least, display) if display else (at_least,)
         stored, layout = pixels.read(file, data, name, sizes), pixels.bits(elements, name)
-    except damaged() as error:
+    except dicom_errors() as error:
         raise _unreadable(name, error) from error
 
     colour = pixels.samples(elements) == 3  # a secondary capture
     images = []
-    # What is noted of the first image would be noted of the second again.
-    for values, kept_size, its_elements in zip(stored, sizes, (elements, Elements(data))):
-        factor = 1 if colour else reduction(size, kept_size)
+    # The second image gets elements of its own, or its notes would repeat those of the first.
+    for values, smallest, own_elements in zip(stored, sizes, (elements, Elements(data))):
+        factor = 1 if colour else reduction(size, smallest)
         if values.shape != (size[1] // factor, size[0] // factor, 3)[: 3 if colour else 2]:
             raise InputError(
                 f"{name}: its pixels {values.shape} contradict its header; export it again", Code.CONTRADICTION
             )
-        images.append(_from_colours(values, name, kept_size) if colour else _from_grays(values, layout, its_elements))
-    return Film(images[0], size, examined, (*examined.notes, *elements.notes), images[1] if display else None)
+        images.append(_from_colours(values, name, smallest) if colour else _from_grays(values, layout, own_elements))
+    return DicomImage(
+        images[0], size, examination, (*examination.notes, *elements.notes), images[1] if display else None
+    )
 
 
-def _from_colours(stored: npt.NDArray[Any], name: str, at_least: Size | None) -> Image.Image:
-    if stored.dtype == np.uint8:
-        return Image.fromarray(np.ascontiguousarray(stored)).convert("L")
-    return stretch(reduce((stored @ LUMINANCE).astype(stored.dtype), at_least), name)
+def _from_colours(values: npt.NDArray[Any], name: str, at_least: Size | None) -> Image.Image:
+    if values.dtype == np.uint8:
+        return Image.fromarray(np.ascontiguousarray(values)).convert("L")
+    return stretch(reduce((values @ LUMINANCE).astype(values.dtype), at_least), name)
 
 
-def _from_grays(stored: npt.NDArray[Any], layout: Bits, elements: Elements) -> Image.Image:
-    low, high = int(stored.min()), int(stored.max())
-    index = stored.astype(np.int32) - low
+def _from_grays(values: npt.NDArray[Any], layout: Bits, elements: Elements) -> Image.Image:
+    low, high = int(values.min()), int(values.max())
+    index = values.astype(np.int32) - low
     counts = np.bincount(sample(index).ravel(), minlength=high - low + 1)
     return Image.fromarray(grays.table(np.arange(low, high + 1), counts, layout, elements)[index])
 
@@ -125,14 +128,14 @@ def header(file: IO[bytes], name: str) -> Dataset:
     """A DICOM file's elements before its pixels.
 
     Raises:
-        InputError: this is no DICOM file, it is damaged, or it hides something.
+        InputError: this is no DICOM file, it is damaged, or its preamble hides another file type.
         MissingExtraError: pydicom is not installed.
     """
-    return _begun(file, name)[0]
+    return _open(file, name)[0]
 
 
-def _begun(file: IO[bytes], name: str) -> tuple[Dataset, IO[bytes]]:
-    """The header, and the file where its pixels begin, inflated."""
+def _open(file: IO[bytes], name: str) -> tuple[Dataset, IO[bytes]]:
+    """The header, and the inflated file at the beginning of its pixels."""
     try:
         import pydicom
     except ImportError:
@@ -146,23 +149,23 @@ def _begun(file: IO[bytes], name: str) -> tuple[Dataset, IO[bytes]]:
         )
     try:
         file = resource_limits.bounded(
-            inflated(resource_limits.bounded(file, resource_limits.ELEMENTS), name), resource_limits.ELEMENTS
+            inflate(resource_limits.bounded(file, resource_limits.ELEMENTS), name), resource_limits.ELEMENTS
         )
         data = pydicom.dcmread(file, stop_before_pixels=True)
-    except damaged() as error:
+    except dicom_errors() as error:
         raise _unreadable(name, error) from error
     resource_limits.check_sequences(data, name)
     return data, file
 
 
-def _check_picture(elements: Elements, file: IO[bytes], name: str) -> tuple[int, int]:
-    """``(width, height)`` of the one picture, of gray levels or colours, and of a size that is decoded."""
+def _check_image(elements: Elements, file: IO[bytes], name: str) -> tuple[int, int]:
+    """``(width, height)``, once it is clear that the file holds one image that can be read."""
     data, start = elements.data, file.tell()
     tag = file.read(4)
     file.seek(start)
     if tag not in PIXEL_DATA or "Rows" not in data or "Columns" not in data:
         raise InputError(f"{name}: holds no image; give the image file of the study", Code.NO_PICTURE)
-    frames = elements.whole("NumberOfFrames") or 1
+    frames = elements.integer("NumberOfFrames") or 1
     if frames > 1 or "SharedFunctionalGroupsSequence" in data or "PerFrameFunctionalGroupsSequence" in data:
         kind = "frame" if frames == 1 else "frames"
         raise InputError(
@@ -174,11 +177,11 @@ def _check_picture(elements: Elements, file: IO[bytes], name: str) -> tuple[int,
         )
     kind = elements.text("PhotometricInterpretation")
     if kind not in (COLOUR if pixels.samples(elements) == 3 else GRAY):
-        known = kind if kind in (*GRAY, *COLOUR, "PALETTE COLOR") else "of an unknown kind"
+        description = kind if kind in (*GRAY, *COLOUR, "PALETTE COLOR") else "of an unknown kind"
         raise InputError(
-            f"{name}: its pixels are {known}, not gray levels; export it as MONOCHROME2", Code.UNKNOWN_PIXELS
+            f"{name}: its pixels are {description}, not gray levels; export it as MONOCHROME2", Code.UNKNOWN_PIXELS
         )
-    width, height = elements.needed("Columns", name), elements.needed("Rows", name)
+    width, height = elements.required("Columns", name), elements.required("Rows", name)
     if width * height > resource_limits.PIXELS:
         raise InputError(
             f"{name}: claims {width * height // 10**6} million pixels; no radiograph has so many", Code.TOO_LARGE

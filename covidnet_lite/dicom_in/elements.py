@@ -1,7 +1,7 @@
-"""The elements of a DICOM header as they are found: empty, of the wrong number of values, or not what they should be.
+"""Reads the elements of real DICOM headers: empty ones, ones with the wrong number of values, or with wrong values.
 
-An optional element that cannot be used is as if it were absent. What was left aside is remembered, to be told beside
-the result; nothing of what stands in the header is quoted there.
+An optional element that cannot be used counts as absent. A note beside the result reports that it was ignored, and
+quotes nothing from the header.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 from ..codes import Code, Note
 from ..errors import InputError
-from ..image_in.image_file import DAMAGED
+from ..image_in.image_file import DECODING_ERRORS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
-def damaged() -> tuple[type[Exception], ...]:
+def dicom_errors() -> tuple[type[Exception], ...]:
     """What pydicom raises on files that are damaged or break the standard."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
-    return (*DAMAGED, InvalidDicomError, BytesLengthException)
+    return (*DECODING_ERRORS, InvalidDicomError, BytesLengthException)
 
 
 def values(data: Dataset, keyword: str) -> list[Any] | None:
-    """The values of an element, none where it is absent or empty; ``None`` where it cannot be read."""
+    """The values of an element, ``[]`` where it is absent or empty; ``None`` where it cannot be read."""
     try:
         value = data.get(keyword)
-    except damaged():
+    except dicom_errors():
         return None
     if value is None or (isinstance(value, str) and not value.strip(" \0")):
         return []
@@ -38,10 +38,10 @@ def values(data: Dataset, keyword: str) -> list[Any] | None:
 
 
 class Elements:
-    """A header, asked so that no broken element stands in the way.
+    """A header in which broken elements are ignored.
 
     Attributes:
-        notes: what was left aside, in words.
+        notes: what was ignored, in words.
     """
 
     def __init__(self, data: Dataset) -> None:
@@ -49,46 +49,46 @@ class Elements:
         self.notes: list[Note] = []
 
     def unusable(self, keyword: str) -> None:
-        """Remembers that an element was left aside."""
+        """Notes that an element is ignored."""
         note = Note(Code.ELEMENT_LEFT_ASIDE, f"{keyword} in its header cannot be used and is left aside")
         if note not in self.notes:
             self.notes.append(note)
 
     def numbers(self, keyword: str) -> list[float | None]:
-        """All values as numbers, ``None`` for each that is none."""
-        found = values(self.data, keyword)
-        if found is None:
+        """All values as numbers, ``None`` for each that is not a number."""
+        raw = values(self.data, keyword)
+        if raw is None:
             self.unusable(keyword)
             return []
-        return [_number(value) for value in found]
+        return [_number(value) for value in raw]
 
     def number(self, keyword: str) -> float | None:
-        """The one value; ``None`` where there is none, or more than one, or it is not finite."""
-        found = self.numbers(keyword)
-        if len(found) == 1 and found[0] is not None:
-            return found[0]
-        if found:
+        """The only value; ``None`` where there is none, or more than one, or it is not finite."""
+        numbers = self.numbers(keyword)
+        if len(numbers) == 1 and numbers[0] is not None:
+            return numbers[0]
+        if numbers:
             self.unusable(keyword)
         return None
 
-    def whole(self, keyword: str) -> int | None:
-        """The one value as a whole number, under the same conditions."""
-        found = self.number(keyword)
-        return None if found is None else int(found)
+    def integer(self, keyword: str) -> int | None:
+        """The only value as an integer, under the same conditions."""
+        value = self.number(keyword)
+        return None if value is None else int(value)
 
-    def needed(self, keyword: str, name: str) -> int:
-        """The one value of an element without which no picture can be made.
+    def required(self, keyword: str, name: str) -> int:
+        """The only value of an element without which the image cannot be read.
 
         Raises:
-            InputError: there is none.
+            InputError: the element has no usable value.
         """
-        found = self.whole(keyword)
-        if found is None:
+        value = self.integer(keyword)
+        if value is None:
             raise InputError(
                 f"{name}: cannot be read as DICOM (its header has no usable {keyword}); export it again",
                 Code.INCOMPLETE_HEADER,
             )
-        return found
+        return value
 
     def text(self, keyword: str) -> str:
         """The first value, in capitals and without needless blanks."""
@@ -96,21 +96,21 @@ class Elements:
 
     def item(self, keyword: str) -> Dataset | None:
         """The first item of a sequence."""
-        found = values(self.data, keyword)
-        if found is None or (found and not hasattr(found[0], "get")):
+        items = values(self.data, keyword)
+        if items is None or (items and not hasattr(items[0], "get")):
             self.unusable(keyword)
             return None
-        return found[0] if found else None
+        return items[0] if items else None
 
 
 def text(data: Dataset, keyword: str) -> str:
-    """An element as text in capitals; of several values the first that says something."""
+    """An element as text in capitals; of several values the first that is not blank."""
     return next((" ".join(str(v).upper().split()) for v in values(data, keyword) or () if str(v).strip(" \0")), "")
 
 
 def _number(value: Any) -> float | None:
     try:
-        found = float(value)
+        number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None

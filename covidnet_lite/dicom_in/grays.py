@@ -1,7 +1,7 @@
-"""The stored values of a DICOM film -> the gray levels its header asks for.
+"""The stored values of a DICOM image -> the gray levels that its header defines.
 
 PS3.3 has two steps: the Modality LUT (a table, or slope and intercept; C.11.1), then the VOI LUT (a table, or a window;
-C.11.2). Both are functions of one stored value, so they are worked out once a level and not once a pixel.
+C.11.2). Both are functions of one stored value, so they are computed once per level and not once per pixel.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .pixels import Bits
 
 Values = npt.NDArray[np.float64]
-FEW = 24  # gray levels: a window or table that leaves the film fewer than that is no help to read it
+MIN_LEVELS = 24  # gray levels: a window or table that leaves fewer hides the radiograph
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Table:
     """A look-up table.
 
     Attributes:
-        first: the value that the first entry stands for.
+        first: the value of the first entry.
         entries: ``(n,)`` float64.
         bits: of an entry.
     """
@@ -39,9 +39,9 @@ class Table:
     entries: Values
     bits: int
 
-    def look_up(self, found: Values) -> Values:
-        """Entries for values; what lies beyond the table gets its first or last one."""
-        at = np.clip(np.rint(found) - self.first, 0, len(self.entries) - 1).astype(np.int64)
+    def look_up(self, values: Values) -> Values:
+        """The entries for values; the first or last entry for values outside the table."""
+        at = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)
         return np.asarray(self.entries[at])
 
 
@@ -50,25 +50,25 @@ def table(
 ) -> npt.NDArray[np.uint8]:
     """``(n,)`` stored values and how often each occurs -> ``(n,)`` gray levels, bright is dense.
 
-    Where the header has a window or a VOI table, black and white are those of the window or the table; else the darkest
-    and the brightest of the picture, above 8 bits those of the film itself
+    Where the header has a window or a VOI table, it defines black and white; else these are the darkest and brightest
+    value of the image, above 8 bits those of the radiograph itself
     (:func:`covidnet_lite.image_in.to_8_bits.limits`).
     """
     padding = _padding(levels, bits, header)
-    seen = (counts > 0) & ~padding
-    if not seen.any():
-        seen, padding = counts > 0, np.zeros(len(levels), bool)
+    occurs = (counts > 0) & ~padding
+    if not occurs.any():
+        occurs, padding = counts > 0, np.zeros(len(levels), bool)
     modality = _table(header, "ModalityLUTSequence", bits.signed)
-    found = modality.look_up(levels.astype(np.float64)) if modality else _rescaled(levels, header)
-    gray = _windowed(found, modality, header)
-    if gray is not None and np.ptp(np.rint(gray[seen] * 255)) < FEW <= np.ptp(found[seen]):
+    rescaled = modality.look_up(levels.astype(np.float64)) if modality else _rescaled(levels, header)
+    gray = _windowed(rescaled, modality, header)
+    if gray is not None and np.ptp(np.rint(gray[occurs] * 255)) < MIN_LEVELS <= np.ptp(rescaled[occurs]):
         header.notes.append(Note(Code.WINDOW_LEFT_ASIDE))
         gray = None
     if gray is None:
-        order = np.flatnonzero(seen)[np.argsort(found[seen], kind="stable")]
-        deep = bits.stored > 8 or modality  # else a label leaves the film levels enough
-        low, high = limits(found[order], counts[order]) if deep else (found[order[0]], found[order[-1]])
-        gray = np.clip((found - low) / ((high - low) or 1.0), 0, 1)
+        order = np.flatnonzero(occurs)[np.argsort(rescaled[occurs], kind="stable")]
+        deep = bits.stored > 8 or modality  # with 8 bits, a label leaves enough levels
+        low, high = limits(rescaled[order], counts[order]) if deep else (rescaled[order[0]], rescaled[order[-1]])
+        gray = np.clip((rescaled - low) / ((high - low) or 1.0), 0, 1)
     if _white_is_low(header):
         gray = 1 - gray
     gray[padding] = 0
@@ -85,12 +85,12 @@ def _white_is_low(header: Elements) -> bool:
 
 
 def _padding(levels: npt.NDArray[np.int64], bits: Bits, header: Elements) -> npt.NDArray[np.bool_]:
-    """Which stored values stand for no X-ray: what the machine put around a picture that is no rectangle."""
-    first = header.whole("PixelPaddingValue")
+    """Which stored values are padding: what the machine put around an image that is not a rectangle."""
+    first = header.integer("PixelPaddingValue")
     if first is None:
         return np.zeros(len(levels), bool)
-    last = header.whole("PixelPaddingRangeLimit")
-    # A negative value is often written as the unsigned one of the same bits.
+    last = header.integer("PixelPaddingRangeLimit")
+    # A negative value is often written as the unsigned number with the same bits.
     first, last = (bits.value(end) for end in (first, first if last is None else last))
     return (levels >= min(first, last)) & (levels <= max(first, last))
 
@@ -102,34 +102,34 @@ def _rescaled(levels: npt.NDArray[np.int64], header: Elements) -> Values:
     return np.asarray(levels * (slope or 1.0) + (intercept or 0.0), np.float64)
 
 
-def _windowed(found: Values, modality: Table | None, header: Elements) -> Values | None:
-    """0 (black) to 1 (white) by the VOI table, or else by the first window that can be used; ``None`` without one."""
-    voi = _table(header, "VOILUTSequence", signed=bool(found.min() < 0))
+def _windowed(levels: Values, modality: Table | None, header: Elements) -> Values | None:
+    """0 (black) to 1 (white), by the VOI table or else by the first usable window; ``None`` without either."""
+    voi = _table(header, "VOILUTSequence", signed=bool(levels.min() < 0))
     if voi:
-        return np.asarray(voi.look_up(found) / ((1 << voi.bits) - 1), np.float64)
+        return np.asarray(voi.look_up(levels) / ((1 << voi.bits) - 1), np.float64)
     centres, widths = header.numbers("WindowCenter"), header.numbers("WindowWidth")
     function = header.text("VOILUTFunction")
     for centre, width in zip(centres, widths):
         if centre is not None and width is not None and width > 0:
-            return _window(found, centre, width, function)
+            return _window(levels, centre, width, function)
     if centres or widths:
         header.unusable("WindowCenter")
     return None
 
 
-def _window(found: Values, centre: float, width: float, function: str) -> Values:
+def _window(levels: Values, centre: float, width: float, function: str) -> Values:
     """PS3.3, C.11.2.1.2 and C.11.2.1.3."""
     if function == "SIGMOID":
-        return np.asarray(1 / (1 + np.exp(np.clip(-4 * (found - centre) / width, -500, 500))))
-    if function == "LINEAR_EXACT" or width < 1:  # below 1 the default is not defined, and this is what is meant
-        return np.clip((found - centre) / width + 0.5, 0, 1)
+        return np.asarray(1 / (1 + np.exp(np.clip(-4 * (levels - centre) / width, -500, 500))))
+    if function == "LINEAR_EXACT" or width < 1:  # below 1 the default is not defined, so this is meant
+        return np.clip((levels - centre) / width + 0.5, 0, 1)
     if width == 1:
-        return (found > centre - 0.5).astype(np.float64)
-    return np.clip((found - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+        return (levels > centre - 0.5).astype(np.float64)
+    return np.clip((levels - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
 def _table(header: Elements, keyword: str, signed: bool) -> Table | None:
-    """The first look-up table of a sequence, of any depth; ``None`` where there is none that can be used."""
+    """The first look-up table of a sequence, of any depth; ``None`` where none is usable."""
     item = header.item(keyword)
     if item is None:
         return None
@@ -144,23 +144,23 @@ def _table(header: Elements, keyword: str, signed: bool) -> Table | None:
             words = np.stack([words & 0xFF, words >> 8], axis=1).ravel()
         words = words[:size]
         if len(words) == size:
-            # Some depths are wrong: one too small is told by the entries.
-            needed = max(1, int(words.max()).bit_length())
-            return Table(first, words.astype(np.float64), max(needed, bits if 0 < bits <= 16 else needed))
+            # Some headers have a wrong depth: if it is too small, the entries show the right one.
+            entry_bits = max(1, int(words.max()).bit_length())
+            return Table(first, words.astype(np.float64), max(entry_bits, bits if 0 < bits <= 16 else entry_bits))
     header.unusable(keyword)
     return None
 
 
 def _words(item: Dataset, data: Dataset) -> npt.NDArray[np.int64] | None:
-    """The 16-bit words of a table's data, however they are written."""
-    found = values(item, "LUTData")
-    if not found:
+    """The 16-bit words of a table's data, in whichever form they are stored."""
+    lut = values(item, "LUTData")
+    if not lut:
         return None
     try:
-        if isinstance(found[0], (bytes, bytearray)):
+        if isinstance(lut[0], (bytes, bytearray)):
             order = "<" if data.original_encoding[1] is not False else ">"
-            raw = bytes(found[0])
+            raw = bytes(lut[0])
             return np.frombuffer(raw[: len(raw) // 2 * 2], f"{order}u2").astype(np.int64)
-        return np.array([int(value) & 0xFFFF for value in found], np.int64)
+        return np.array([int(value) & 0xFFFF for value in lut], np.int64)
     except (TypeError, ValueError):
         return None

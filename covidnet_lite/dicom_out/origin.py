@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__, radiograph
 from ..codes import Code
 from ..dicom_in import dicom_file
-from ..dicom_in.elements import damaged
+from ..dicom_in.elements import dicom_errors
 from ..errors import InputError
 from ..prediction import Prediction
 
@@ -97,7 +97,7 @@ def _text(header: Dataset, keyword: str) -> str:
         texts = ["" if one is None else str(one).strip(" \0") for one in values]
         if kind == "DA":
             DA(texts[0])
-    except damaged():
+    except dicom_errors():
         return ""
     if kind in FORMATS and not all(re.fullmatch(FORMATS[kind], text, re.ASCII) for text in texts):
         return ""

@@ -132,7 +132,7 @@ def _zones(prediction: Prediction) -> list[tuple[Any, Any]]:
     if not prediction.is_positive or prediction.place is None:
         return []
     name = _ours("EVIDENCE-ZONE", "Zone of the lungs with evidence")
-    zones = [(zone, f"{zone} zone") for zone in prediction.place.named] or [(prediction.place.main,) * 2]
+    zones = [(zone, f"{zone} zone") for zone in prediction.place.main_zones] or [(prediction.place.main,) * 2]
     return [(name, _ours(zone.upper().replace(" ", "-")[:16], capitalised(words))) for zone, words in zones]
 
 
@@ -174,7 +174,7 @@ def _explanation(prediction: Prediction) -> str:
 
 
 def _examined(prediction: Prediction) -> str:
-    told = prediction.examination.known() if prediction.examination else {}
+    told = prediction.examination.public() if prediction.examination else {}
     header = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
     notes = "".join(f" Note: {words}." for words in dict.fromkeys(note.code.public for note in prediction.notes))
     return f"By its header the image is: {header or 'not described'}.{notes}"

@@ -1,1 +1,1 @@
-"""Evidence maps: where a network saw an opacity, how much of the lungs it takes, and the picture of it."""
+"""Evidence maps: extent and place of the opacity that a network sees, and the heat map."""

@@ -1,4 +1,4 @@
-"""How much of the lungs the evidence calls opaque."""
+"""The extent: the share of the lungs that is opaque according to the evidence map."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 import numpy as np
 
 from ..box import Box
-from .maps import Array, cover
+from .maps import Array, overlaps
 
 
 def raw_extent(local: Array, box: Box) -> float:
-    """The mean local probability of "not negative" over the box around the lungs, 0 to 1, not yet calibrated.
+    """The mean local probability of "not negative" over the lung box, 0 to 1, not yet calibrated.
 
     Args:
-        local: ``(h, w)``, from :func:`covidnet_lite.evidence.maps.against`.
-        box: around the lungs, in fractions of what the network saw; a cell counts by how much of it lies in there.
+        local: ``(h, w)``, from :func:`covidnet_lite.evidence.maps.local_probabilities`.
+        box: the lung box, in fractions of the network's view; a cell is weighted by its share within the box.
     """
     left, top, right, bottom = box
     height, width = local.shape
-    (rows,), (columns,) = cover(height, (top, bottom)), cover(width, (left, right))
+    (rows,), (columns,) = overlaps(height, (top, bottom)), overlaps(width, (left, right))
     return float(rows @ local @ columns / (rows.sum() * columns.sum()))
 
 
 @dataclass(frozen=True)
 class ExtentScale:
-    """From :func:`raw_extent` to the extent that radiologists would give, fitted on films that they graded.
+    """Maps :func:`raw_extent` to the extent that radiologists would give, fitted on radiographs that they graded.
 
     Attributes:
-        raw, extent: knots, equally many, 0 to 1; ``raw`` rises, ``extent`` never falls. Straight lines lie between
-            them, and what is beyond the first or the last gets their extent.
+        raw, extent: knots, equally many, 0 to 1; ``raw`` rises, ``extent`` never falls. Between the knots the scale is
+            linear, and beyond the first or the last it is constant.
         error: mean absolute error of the extent, 0 to 1, on patients that the scale was not fitted on.
-        offset: added to the local logits, see :func:`covidnet_lite.evidence.maps.against`.
+        offset: added to the local logits, see :func:`covidnet_lite.evidence.maps.local_probabilities`.
     """
 
     raw: tuple[float, ...]

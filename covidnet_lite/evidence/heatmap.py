@@ -10,8 +10,8 @@ from PIL import Image
 
 from ..box import WHOLE, Box
 
-LONGEST = 1024  # pixels; a picture for a screen
-SIZE = (LONGEST, LONGEST)  # below which a radiograph for it is not reduced
+LONGEST = 1024  # pixels of the longer side, for a screen
+SIZE = (LONGEST, LONGEST)  # below which a radiograph for a heat map is not reduced
 
 # Dark violet over red to yellow, even steps of lightness, readable when colour-blind or printed gray
 # (after matplotlib's "inferno", CC0): five of its colours, interpolated.
@@ -26,16 +26,15 @@ def colour_table() -> npt.NDArray[np.uint8]:
 
 
 def strongest(evidence: npt.NDArray[Any]) -> float:
-    """The strongest contrast of any class, in logits above the mean of the classes at its place; what is 1 in
-    :func:`strength`."""
+    """The strongest contrast of any class, in logits above the mean of the classes at that place; :func:`strength`
+    scales it to 1."""
     return float((evidence - evidence.mean(axis=-1, keepdims=True)).max())
 
 
 def strength(evidence: npt.NDArray[Any], index: int) -> npt.NDArray[np.float32]:
     """``(h, w, classes)`` logits by place -> ``(h, w)`` float32, 0 to 1: where this class outweighs the others.
 
-    Scaled by the strongest contrast of any class, so a class that nothing speaks
-    for stays dark.
+    Scaled by the strongest contrast of any class, so a class without evidence stays dark.
     """
     contrast = evidence - evidence.mean(axis=-1, keepdims=True)
     scale = strongest(evidence)
@@ -49,33 +48,35 @@ def overlay(
 ) -> Image.Image:
     """A gray radiograph and ``(h, w, classes)`` evidence -> RGB, the longer side at most ``LONGEST`` pixels.
 
-    ``view`` is the part of the radiograph that the evidence speaks of.
+    ``view`` is the part of the radiograph that the evidence covers.
     """
     image = image.copy()
     image.thumbnail((LONGEST, LONGEST))
     heat = Image.fromarray(np.rint(strength(evidence, index) * 255).astype(np.uint8))
     left, top, right, bottom = (round(share * side) for share, side in zip(view, image.size * 2))
-    seen = heat.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.BICUBIC)
+    patch = heat.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.BICUBIC)
     heat = Image.new("L", image.size)
-    heat.paste(seen, (left, top))
+    heat.paste(patch, (left, top))
     colours = Image.fromarray(colour_table()[np.asarray(heat)])
     mask = heat.point([round(level * opacity) for level in range(256)])
     return Image.composite(colours, image.convert("RGB"), mask)
 
 
-def with_legend(picture: Image.Image, title: str, most: float) -> Image.Image:
-    """A picture and, in a band of its own below it, whose evidence it shows and what the colours mean.
+def with_legend(image: Image.Image, title: str, strongest_contrast: float) -> Image.Image:
+    """An overlay with a band below it that holds the title and explains the colours.
 
     Args:
-        most: logits above the mean of the classes, of the brightest colour.
+        image: the overlay, RGB.
+        title: whose evidence it shows.
+        strongest_contrast: logits above the mean of the classes, of the brightest colour.
     """
     from PIL import ImageDraw, ImageFont  # not needed to classify
 
-    width = picture.width
+    width = image.width
     size = max(8, min(18, width // 40))
     font = ImageFont.load_default(size)
     text = f"{title}, logits above the mean of the classes:  0"
-    end = f"{max(most, 0):.1f}"
+    end = f"{max(strongest_contrast, 0):.1f}"
     ramp = size * 5
     while size > 6 and font.getlength(text) + ramp + font.getlength(end) + 3 * size > width:
         size -= 1
@@ -88,7 +89,7 @@ def with_legend(picture: Image.Image, title: str, most: float) -> Image.Image:
     colours = Image.fromarray(colour_table()[None].repeat(size, axis=0)).resize((ramp, size))
     band.paste(colours, (at, middle - size // 2))
     draw.text((at + ramp + size // 2, middle), end, fill="white", font=font, anchor="lm")
-    page = Image.new("RGB", (width, picture.height + band.height))
-    page.paste(picture, (0, 0))
-    page.paste(band, (0, picture.height))
+    page = Image.new("RGB", (width, image.height + band.height))
+    page.paste(image, (0, 0))
+    page.paste(band, (0, image.height))
     return page

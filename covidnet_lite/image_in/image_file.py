@@ -21,7 +21,7 @@ from .to_8_bits import LINES, stretch
 PHONES = ("MPO", "HEIF")  # the image comes first; a preview, a gain map and a depth map follow it
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow has it
 # What Pillow's decoders raise on damaged files.
-DAMAGED = (
+DECODING_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -68,7 +68,7 @@ def open_image(data: IO[bytes]) -> Image.Image:
 
     Raises:
         UnidentifiedImageError: the file is of no format that Pillow is to read.
-        Exception: one of ``DAMAGED``.
+        Exception: one of ``DECODING_ERRORS``.
     """
     head = data.read(4)
     data.seek(0)
@@ -117,7 +117,7 @@ def orientation(image: Image.Image) -> int:
     try:
         costs.drop_oversized_exif(image)
         value = image.getexif().get(_ORIENTATION, 1)
-    except DAMAGED:
+    except DECODING_ERRORS:
         return 1
     return value if value in _TRANSPOSITIONS else 1
 
@@ -217,7 +217,7 @@ def to_8_bits(image: Image.Image, name: str, colour: bool = False) -> Image.Imag
         if colour and image.mode not in ("1", "LA", "La"):
             return image.convert("RGB")
         return image.convert("RGB").convert("L") if image.mode in ("CMYK", "LAB", "HSV") else image.convert("L")
-    except DAMAGED as error:
+    except DECODING_ERRORS as error:
         raise InputError(
             f"{name}: cannot be turned to gray ({str(error) or type(error).__name__})", Code.UNKNOWN_PIXELS
         ) from error

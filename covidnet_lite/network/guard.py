@@ -126,7 +126,7 @@ class Guard:
             if "wrong" in arrays:
                 names = tuple(str(name) for name in arrays["wrong"])
                 planes = (names, arrays["normals"].astype(np.float32), arrays["offsets"].astype(np.float32))
-        except (*plain_zip.DAMAGED, TypeError, AttributeError, SyntaxError) as error:
+        except (*plain_zip.ZIP_ERRORS, TypeError, AttributeError, SyntaxError) as error:
             raise ValueError(f"no guard: {error}") from error
         return cls(mean, directions, variance, residual, limit, *planes)
 
@@ -135,7 +135,7 @@ def _arrays(data: bytes) -> dict[str, Array]:
     """The arrays of an ``.npz`` that packs nothing; each is as long as its header says before memory is taken for it.
 
     Raises:
-        One of ``plain_zip.DAMAGED``: it is none.
+        One of ``plain_zip.ZIP_ERRORS``: it is none.
     """
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -205,7 +205,7 @@ def unseal(data: bytes, name: str, known: bool = False) -> Manifest:
             raise ValueError(f"manifest.json has more than {LONGEST >> 20} MB")
         guard = Guard.from_npz(entries["guard.npz"]) if "guard.npz" in entries else None
         return Manifest.from_json(entries["manifest.json"], guard, entries.get("lungs.tflite", b""))
-    except (*plain_zip.DAMAGED, ModelError) as error:
+    except (*plain_zip.ZIP_ERRORS, ModelError) as error:
         raise ModelError(f"{name}: its manifest cannot be read ({error}); convert it again") from error
 
 
@@ -213,7 +213,7 @@ def _entries(data: bytes) -> dict[str, bytes]:
     """What is read of the archive. :func:`seal` packs nothing, so no entry is longer than the file.
 
     Raises:
-        One of ``plain_zip.DAMAGED``: the archive is none of ours.
+        One of ``plain_zip.ZIP_ERRORS``: the archive is none of ours.
     """
     (directory,) = struct.unpack_from("<L", data, len(data) - SEAL - 10)
     if directory > DIRECTORY or data[-SEAL - 42 : -SEAL - 38] == b"PK\x06\x07":  # of more than 4 GB

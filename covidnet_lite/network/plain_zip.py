@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Container
 
 # What zipfile and numpy raise about bytes that are not theirs; NotImplementedError is a RuntimeError.
-DAMAGED = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, KeyError, RuntimeError, OverflowError)
+ZIP_ERRORS = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, KeyError, RuntimeError, OverflowError)
 
 
 def read(archive: zipfile.ZipFile, wanted: Container[str] | None = None) -> dict[str, bytes]:
@@ -15,7 +15,7 @@ def read(archive: zipfile.ZipFile, wanted: Container[str] | None = None) -> dict
 
     Raises:
         ValueError: one is packed, or claims to be longer than it is; none has been read then.
-        One of ``DAMAGED``: one is damaged.
+        One of ``ZIP_ERRORS``: one is damaged.
     """
     found = [info for info in archive.infolist() if wanted is None or info.filename in wanted]
     for info in found:

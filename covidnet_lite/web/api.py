@@ -20,7 +20,7 @@ from .. import __version__, metrics, radiograph
 from ..classifier import Classifier
 from ..errors import BackendError, CovidNetLiteError
 from ..evidence import heatmap
-from ..evidence.maps import merged
+from ..evidence.maps import merge_others
 from ..network.interpreter import available_cores
 from ..prediction import DISCLAIMER, Failure, Prediction
 from ..site.drift import Report, following
@@ -221,7 +221,7 @@ def strengths(result: Prediction | Failure) -> dict[str, dict[str, Any]] | None:
     names = list(result.probabilities)
     maps: list[tuple[str, npt.NDArray[Any], int]] = [(label, result.evidence, i) for i, label in enumerate(names)]
     if result.negative is not None:
-        maps.append((f"not {result.negative}", merged(result.evidence, names.index(result.negative)), 1))
+        maps.append((f"not {result.negative}", merge_others(result.evidence, names.index(result.negative)), 1))
     return {
         name: {
             "strength": [[round(float(v), 4) for v in row] for row in heatmap.strength(evidence, i)],

@@ -44,7 +44,7 @@ def read(source: bytes | io.BytesIO, at_least: tuple[int, int] | None = NEEDED) 
 def test_line_by_line_it_is_what_pydicom_decodes_and_then_reduced(kind, bits, syntax, at_least, monkeypatch):
     source = film(kind, syntax, BitsStored=min(bits, np.iinfo(kind).bits))
     wanted = pixels.reduce(pydicom.dcmread(io.BytesIO(source)).pixel_array, at_least)
-    monkeypatch.setattr(pixels, "AT_ONCE", 5000)  # a few lines: several parts, the last of them shorter
+    monkeypatch.setattr(pixels, "CHUNK", 5000)  # a few lines: several parts, the last of them shorter
     monkeypatch.setattr(pydicom.Dataset, "pixel_array", None)
     found = read(source, at_least)
     assert found.dtype == wanted.dtype
@@ -54,7 +54,7 @@ def test_line_by_line_it_is_what_pydicom_decodes_and_then_reduced(kind, bits, sy
 @pytest.mark.parametrize("lines", [1, 5000, 10**6])
 @pytest.mark.parametrize("sizes", [(NEEDED, None), (None, NEEDED), ((90, 80), NEEDED), (NEEDED, NEEDED)])
 def test_several_sizes_at_once_are_those_of_one_reading_each(sizes, lines, monkeypatch):
-    monkeypatch.setattr(pixels, "AT_ONCE", lines)
+    monkeypatch.setattr(pixels, "CHUNK", lines)
     file = io.BytesIO(film())
     at_once = pixels.read(file, dicom_file.header(file, "film"), "film", sizes)
     for values, size in zip(at_once, sizes):
@@ -79,7 +79,7 @@ def test_a_large_film_is_never_in_memory_as_a_whole():
     file = File(source)
     assert read(file, (320, 320)).shape == (500, 450)
     assert 2000 * 1800 * 2 < len(source)
-    assert 0 < file.most <= pixels.AT_ONCE
+    assert 0 < file.most <= pixels.CHUNK
 
 
 def test_big_endian_is_read_as_a_whole():

@@ -62,14 +62,14 @@ def test_zones_and_inside_are_shares_of_all_positive_evidence():
 def test_mostly_outside_is_told_by_the_share_that_is_asked_for():
     shares, box = [[0.3, 0], [0, 0.2]], (0.5, 0.5, 1.0, 1.0)
     assert placed(shares, box).main == OUTSIDE
-    assert placed(shares, box).named == ()
+    assert placed(shares, box).main_zones == ()
     assert placed(shares, box, inside_from=0.39).main != OUTSIDE
     assert placed([[0.3, 0], [0, 0]], box, inside_from=0).main == OUTSIDE  # nothing inside has no zone
 
 
 def test_the_zones_that_are_named_are_those_of_the_words():
-    assert placed([[0, 0], [0.4, 0], [0.4, 0.4]]).named == ("right middle", "right lower", "left lower")
-    assert placed([[0.3, 0.3]] * 3).named == ()
+    assert placed([[0, 0], [0.4, 0], [0.4, 0.4]]).main_zones == ("right middle", "right lower", "left lower")
+    assert placed([[0.3, 0.3]] * 3).main_zones == ()
 
 
 def test_without_positive_evidence_there_is_no_place():

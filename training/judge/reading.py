@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from covidnet_lite.dataset import Case
 from covidnet_lite.evidence.extent import raw_extent
-from covidnet_lite.evidence.maps import against
+from covidnet_lite.evidence.maps import local_probabilities
 from covidnet_lite.evidence.place import locate
 from covidnet_lite.network.lungs import inside
 from covidnet_lite.network.manifest import Manifest
@@ -133,7 +133,7 @@ def read(manifest: Manifest, cases: Sequence[Case], outputs: Arrays) -> Reading:
     boxes = [inside(_box(view)) for view in outputs["views"]]
     local = extents = None
     if evidence is not None:
-        local = np.stack([against(e, index, scale.offset if scale else 0.0) for e in evidence])
+        local = np.stack([local_probabilities(e, index, scale.offset if scale else 0.0) for e in evidence])
         extents = np.array([(scale or raw_extent)(*each) for each in zip(local, boxes)])
     verdicts = []
     for i, numbers in enumerate(logits):
