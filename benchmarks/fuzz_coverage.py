@@ -61,22 +61,25 @@ def read_settings(data: bytes) -> None:
 def read_queue(data: bytes) -> None:
     """A queue in which a kill or a stranger left files of any name."""
     with tempfile.TemporaryDirectory() as folder:
-        parts = "received", "outgoing", "sent", "failed"
+        parts = "received", "outgoing", "sent", "failed", "to", "to/pacs"
         for i, name in enumerate(data.split(b"\n")[:8]):
             with suppress(OSError, ValueError):
-                path = Path(folder) / parts[i % 4] / name.decode("utf-8", "replace").replace("/", "_")
-                path.parent.mkdir(exist_ok=True)
+                path = Path(folder) / parts[i % 6] / name.decode("utf-8", "replace").replace("/", "_")
+                path.parent.mkdir(exist_ok=True, parents=True)
                 path.mkdir() if i % 3 == 1 else path.write_bytes(name)
-        queue = Queue(Path(folder), settings.Limits(free_mb=0))
+        queue = Queue(Path(folder), settings.Limits(free_mb=0), ("pacs",))
         try:
-            film = queue.next()
-            if film is not None:
-                queue.finish(queue.begin(film), {}, [b"x"])
-            for parcel in queue.parcels():
+            arrival = queue.next()
+            if arrival is not None:
+                queue.finish(queue.begin(arrival), {}, {"pacs": [b"x"]})
+            outbox = queue.outboxes["pacs"]
+            for parcel in outbox.parcels():
                 _ = parcel.story
                 for path in parcel.objects:
-                    queue.mark_sent(path)
-                queue.close_parcel(parcel) if (parcel.folder / "film.json").is_file() else queue.reject(parcel, "no")
+                    outbox.mark_sent(path)
+                outbox.close(parcel) if (parcel.folder / "film.json").is_file() else outbox.reject(parcel, "no")
+            for item in queue.quarantine.items():
+                _ = item.reason, item.story
             queue.forget()
         finally:
             queue.close()

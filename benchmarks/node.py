@@ -102,8 +102,9 @@ class NodeProcess:
 
     @property
     def waiting(self) -> int:
-        """Films in the queue."""
-        return sum(len(os.listdir(self.queue / part)) for part in ("received", "outgoing"))
+        """Radiographs in the queue, and results, of each destination its own."""
+        parts = [self.queue / "received", self.queue / "outgoing", *(self.queue / "to").iterdir()]
+        return sum(len(os.listdir(part)) for part in parts)
 
 
 def trial(

@@ -200,9 +200,10 @@ def worked(films: dict[str, Filled], network: Path, tmp_path_factory: pytest.Tem
     pytest.importorskip("pynetdicom")
     from covidnet_lite.node import sender, worker
     from covidnet_lite.node.queue import Queue
-    from covidnet_lite.node.settings import Limits
+    from covidnet_lite.node.settings import Limits, Pacs, Settings
 
-    queue, lines = Queue(tmp_path_factory.mktemp("queue"), Limits(free_mb=0)), []
+    settings = Settings(tmp_path_factory.mktemp("queue"), Pacs("PACS", "127.0.0.1", 1), limits=Limits(free_mb=0))
+    queue, lines = Queue(settings.queue, settings.limits, ("pacs",)), []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
     log = logging.getLogger("covidnet_lite")  # as the command does
@@ -219,10 +220,10 @@ def worked(films: dict[str, Filled], network: Path, tmp_path_factory: pytest.Tem
     try:
         for number, film in enumerate(films.values(), 1):
             queue.add(f"1.2.3.{number}", film.path.read_bytes())
-        worker.work(queue, Classifier(network), stop)
+        worker.work(queue, Classifier(network), stop, settings)
         results: dict[str, list[Any]] = {}
-        for parcel in queue.parcels():
-            sender._tell(parcel.story, "PACS")
+        for parcel in queue.outboxes["pacs"].parcels():
+            sender._log_sent(parcel.story, "PACS")
             results[parcel.story["film"]] = [pydicom.dcmread(path) for path in parcel.objects]
         yield Worked(results, "\n".join(lines))
     finally:

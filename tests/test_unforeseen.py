@@ -332,10 +332,11 @@ def test_the_node_sets_the_film_aside_and_goes_on(
 
     from covidnet_lite.node import worker
     from covidnet_lite.node.queue import Queue
-    from covidnet_lite.node.settings import Limits
+    from covidnet_lite.node.settings import Limits, Pacs, Settings
 
     surprise(worker, "read_file_meta_info")  # not even its UID is known when it is set aside
-    queue = Queue(tmp_path / "queue", Limits(free_mb=0))
+    settings = Settings(tmp_path / "queue", Pacs("PACS", "127.0.0.1", 1), limits=Limits(free_mb=0))
+    queue = Queue(settings.queue, settings.limits, ("pacs",))
     data = pydicom.dcmread(film)
     for uid in ("1.2.1", "1.2.2"):
         data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = uid
@@ -343,7 +344,7 @@ def test_the_node_sets_the_film_aside_and_goes_on(
         queue.add(uid, (tmp_path / "film.dcm").read_bytes())
     surprise(owner, name, times)
     stop = threading.Event()
-    working = threading.Thread(target=worker.work, args=(queue, classifier, stop))
+    working = threading.Thread(target=worker.work, args=(queue, classifier, stop, settings))
     with caplog.at_level(logging.WARNING):
         working.start()
         while queue.counts["received"] and working.is_alive():

@@ -40,7 +40,10 @@ def require() -> None:
 
 
 def make(
-    prediction: Prediction, source: str | os.PathLike[str] | bytes | Dataset, image: Image.Image | None = None
+    prediction: Prediction,
+    source: str | os.PathLike[str] | bytes | Dataset,
+    image: Image.Image | None = None,
+    capture: bool | None = None,
 ) -> list[Dataset]:
     """The Structured Report and, where there is an answer and its evidence map, the Secondary Capture.
 
@@ -48,6 +51,8 @@ def make(
         prediction: of ``source``.
         source: the DICOM file, by path or as bytes; or its header, where the image is known.
         image: the radiograph, for the Secondary Capture; ``None`` for the prediction's own, or else to read it again.
+        capture: ``False`` for no Secondary Capture; ``True`` for one without an answer too, which shows the radiograph
+            with the words and no evidence map, as long as the prediction has the image.
 
     Raises:
         InputError: the source is no DICOM file, or lacks a UID that results have to refer to.
@@ -61,8 +66,10 @@ def make(
     if kind.type != "SOP Class":  # private: highdicom looks classes up in the standard's table
         origin.SOPClassUID = ComputedRadiographyImageStorage
     results = [structured_report.build(prediction, origin)]
-    if prediction.labels and prediction.evidence is not None:
-        results.append(secondary_capture.build(prediction, origin, image or prediction.image or source))
+    has_map = bool(prediction.labels) and prediction.evidence is not None
+    shown = image or prediction.image or (source if has_map else None)
+    if shown is not None and capture is not False and (has_map or (capture and not prediction.labels)):
+        results.append(secondary_capture.build(prediction, origin, shown))
     for result in results:
         result.update(names)
         if origin.SOPClassUID != kind:

@@ -1,4 +1,4 @@
-"""A prediction with its evidence map -> a DICOM Secondary Capture, with what it is burnt in."""
+"""A prediction -> a DICOM Secondary Capture, with what it is burnt in; only an answer has an evidence map."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .. import radiograph
+from ..evidence import heatmap
 from ..output import capitalised
 from ..percent import percent
 from ..prediction import Prediction
@@ -23,12 +25,14 @@ BANNER = "RESEARCH USE ONLY"
 
 
 def build(prediction: Prediction, origin: Dataset, source: Source) -> Dataset:
-    """The radiograph with the evidence map, of the study of ``origin``; needs highdicom."""
+    """The radiograph, of an answer with its evidence map, of the study of ``origin``; needs highdicom."""
     from highdicom.sc import SCImage
     from pydicom.dataset import Dataset
     from pydicom.sr.codedict import codes
 
-    picture = captioned(prediction.heatmap(image=source), lines(prediction))
+    has_map = bool(prediction.labels) and prediction.evidence is not None
+    shown = prediction.heatmap(image=source) if has_map else _plain(source)
+    picture = captioned(shown, lines(prediction))
     capture = SCImage(
         pixel_array=np.asarray(picture),
         photometric_interpretation="RGB",
@@ -36,12 +40,13 @@ def build(prediction: Prediction, origin: Dataset, source: Source) -> Dataset:
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),  # highdicom wants one; the source's own follows
         study_instance_uid=origin.StudyInstanceUID,
-        series_description=f"{dicom_origin.NAME} evidence map - research use only",
+        series_description=f"{dicom_origin.NAME} {'evidence map' if has_map else 'no answer'} - research use only",
         **dicom_origin.identity(origin, prediction, "sc"),
     )
     capture.copy_patient_and_study_information(origin)
     capture.PatientOrientation = origin.get("PatientOrientation")
-    capture.BodyPartExamined = "CHEST"  # nothing else gets a map
+    if has_map:
+        capture.BodyPartExamined = "CHEST"  # nothing else gets a map
     for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if keyword in origin:
             capture[keyword] = origin[keyword]
@@ -49,12 +54,20 @@ def build(prediction: Prediction, origin: Dataset, source: Source) -> Dataset:
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = origin.SOPClassUID, origin.SOPInstanceUID
     reference.PurposeOfReferenceCodeSequence = [_item(codes.DCM.SourceImageForImageProcessingOperation)]
     capture.SourceImageSequence = [reference]
-    capture.DerivationDescription = f"Evidence map of {prediction.model}, SHA-256 {prediction.sha256}"
+    made = "Evidence map" if has_map else "No answer"
+    capture.DerivationDescription = f"{made} of {prediction.model}, SHA-256 {prediction.sha256}"
     return capture
 
 
 def lines(prediction: Prediction) -> list[str]:
-    """What is written under the picture of an answer."""
+    """What is written under the picture."""
+    below = f"{dicom_origin.NAME}, network {prediction.model}"
+    if not prediction.labels:
+        return [
+            f"No answer: {prediction.public_reason}",
+            "No evidence map without an answer. Not a diagnosis, not a medical device.",
+            below,
+        ]
     if prediction.label is None:
         answer = f"{capitalised(str(prediction.answer))} (training classes)"
     else:
@@ -65,8 +78,12 @@ def lines(prediction: Prediction) -> list[str]:
         *prediction.findings,
         *([prediction.track_record] if prediction.track_record else []),
         "Evidence map, not a lesion. Not a diagnosis, not a medical device.",
-        f"{dicom_origin.NAME}, network {prediction.model}",
+        below,
     ]
+
+
+def _plain(source: Source) -> Image.Image:
+    return radiograph.read(source, at_least=heatmap.SIZE).image.convert("RGB")
 
 
 def captioned(picture: Image.Image, below: list[str]) -> Image.Image:

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         if args.check:
             node.close()
             print(f"can run: {node.description}")
-            if why := node.objection():
+            for why in node.objections():
                 print(f"but {why}: until it takes them, results wait")
             return OK
         stop = threading.Event()

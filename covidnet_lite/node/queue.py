@@ -1,303 +1,201 @@
 """The queue on disk: what has been received and what has not yet been sent, safe from kills and power cuts.
 
-A film moves from folder to folder by renaming, and a folder is synchronised before the next step counts on it:
-
-    received/KEY.N.dcm    acknowledged to its sender; begun N times
-    outgoing/KEY/         its results, 1.dcm and 2.dcm, each removed once the PACS has it; film.json, for the log
-    sent/KEY.json         the same film.json: all results are with the PACS
-    failed/KEY/           film.dcm, or results, set aside; reason.txt says why
-
-KEY is a hash of the SOP Instance UID, so the same film sent again is known again.
+Its folders: :mod:`.layout`.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
+import logging
 import os
-import re
 import shutil
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from .. import files
-from ..errors import OutputError, QueueFullError
+from . import layout
+from .inbox import Arrival, Inbox
+from .layout import REASON, STORY, TEMPORARY, Folders, age, names, on_disk, remove
+from .outbox import Outbox
+from .quarantine import RADIOGRAPH, Quarantine
 from .settings import Limits
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
 
-TEMPORARY = "."  # begins the names of what is not finished
-FILM = re.compile(r"[0-9a-f]+\.[0-9]{1,9}\.dcm")  # what else somebody puts among the received films is left alone
-
-
-@dataclass(frozen=True)
-class Film:
-    """A received instance: a DICOM file, and how often work on it has begun."""
-
-    key: str
-    path: Path
-    begun: int
+Parts = Mapping[str, Sequence[bytes]]  # destination -> DICOM files
 
 
-@dataclass(frozen=True)
-class Parcel:
-    """The results of one film that the PACS does not have yet."""
-
-    key: str
-    folder: Path
-
-    @property
-    def objects(self) -> list[Path]:
-        """What is left to send, in order."""
-        return sorted(self.folder.glob("[!.]*.dcm"))
-
-    @property
-    def story(self) -> dict[str, Any]:
-        """What was told of the film by :meth:`Queue.finish`."""
-        return _story(self.folder / "film.json")
-
-
-class Queue:
+class Queue(Inbox):
     """A bounded queue in a folder, for one process and many threads.
 
     Attributes:
-        arrived: set when a film has been received.
-        ready: set when results wait to be sent.
+        arrived: set when a radiograph has been received.
+        outboxes: destination -> what waits for it.
+        quarantine: what is set aside.
     """
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        """Opens the queue, and brings what a kill has left half done to a clean state.
+    def __init__(self, folder: Path, limits: Limits, destinations: Sequence[str]) -> None:
+        """Opens the queue, and brings what a kill or an older version has left to a clean state.
+
+        Args:
+            folder: of the queue.
+            limits: of it.
+            destinations: the names of all that results go to; one at least.
 
         Raises:
             OutputError: the folder cannot be used, or another node has it.
         """
-        self.folder, self._limits = folder, limits
-        self._received, self._outgoing, self._sent, self._failed = (
-            folder / name for name in ("received", "outgoing", "sent", "failed")
-        )
-        _on_disk(folder, lambda: folder.mkdir(0o700, parents=True, exist_ok=True))  # patients are in there
-        for part in (self._received, self._outgoing, self._sent, self._failed):
+        self.folder = folder
+        folders = Folders(folder, tuple(destinations))
+        super().__init__(folders, limits)
+        self.quarantine = Quarantine(folders, limits.failed)
+        on_disk(folder, lambda: folder.mkdir(0o700, parents=True, exist_ok=True))  # patients are in there
+        for part in folders.all:
             files.check_folder(part)
-        self._adding = threading.Lock()
-        self.arrived, self.ready = threading.Event(), threading.Event()
         taken = f"{folder}: another node works on this queue; stop it, or name another"
-        self._claim = _on_disk(folder, lambda: files.claim(folder, taken))
-        _on_disk(folder, self._recover)
+        self._claim = on_disk(folder, lambda: files.claim(folder, taken))
+        on_disk(folder, self._recover)
+        self.outboxes = {name: Outbox(folders, name, self.quarantine) for name in destinations}
 
     def close(self) -> None:
         """Lets another process have the queue."""
         self._claim.release()
 
-    def add(self, uid: str, data: bytes) -> bool:
-        """Takes a film in; when this returns, no power cut can lose it.
-
-        Args:
-            uid: its SOP Instance UID.
-            data: it, as a DICOM file.
-
-        Returns:
-            False if the film is here already, or its results have been sent.
-
-        Raises:
-            QueueFullError: there is no room, in numbers or on the disk.
-            OutputError: it cannot be written.
-        """
-        key = _key(uid)
-        with self._adding:
-            if self._known(key):
-                return False
-            waiting = _on_disk(self.folder, lambda: len(_names(self._received)) + len(_names(self._outgoing)))
-            if waiting >= self._limits.films:
-                raise QueueFullError(f"{self.folder}: is full ({waiting} films); see why the PACS takes no results")
-            free = (_on_disk(self.folder, lambda: shutil.disk_usage(self.folder)).free - len(data)) / 1e6
-            if free < self._limits.free_mb:
-                raise QueueFullError(f"{self.folder}: its disk would have {free:.0f} MB left; make room on it")
-            files.write(self._received / f"{key}.0.dcm", data)
-            files.sync(self._received)
+    def wake(self) -> None:
+        """Has whoever waits for something look up."""
         self.arrived.set()
-        return True
+        for outbox in self.outboxes.values():
+            outbox.ready.set()
 
-    def next(self) -> Film | None:
-        """The film that has waited longest."""
-        names = [name for name in _names(self._received) if FILM.fullmatch(name)]
-        if not names:
-            return None
-        path = min((self._received / name for name in names), key=_age)
-        key, begun, _ = path.name.split(".")
-        return Film(key, path, int(begun))
-
-    def begin(self, film: Film) -> Film:
-        """Notes that work on a film begins, so that one that kills the process is known by it."""
-        return self._renumbered(film, film.begun + 1)
-
-    def put_back(self, film: Film) -> Film:
-        """Notes that work on a film ended without fault of its own."""
-        return self._renumbered(film, film.begun - 1)
-
-    def finish(self, film: Film, story: dict[str, Any], results: Sequence[bytes]) -> None:
-        """Puts the results of a film in its place, all of them or none.
+    def finish(self, arrival: Arrival, story: dict[str, Any], results: Parts) -> None:
+        """Puts the results of a radiograph in its place, for all destinations or for none.
 
         Args:
-            film: from :meth:`next`.
-            story: what is to be told of it, as JSON has it.
-            results: DICOM files; without any, the film is done.
+            arrival: from :meth:`next`.
+            story: what is to be logged of it, as JSON has it.
+            results: DICOM files by destination; without any, the radiograph is done.
 
         Raises:
-            OutputError: they cannot be written; the film is still there.
+            OutputError: they cannot be written; the radiograph is still there.
         """
-        unfinished, folder = self._outgoing / f"{TEMPORARY}{film.key}", self._outgoing / film.key
+        parts = {name: data for name, data in results.items() if data}
 
         def put() -> None:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            contents = {unfinished / f"{i}.dcm": data for i, data in enumerate(results, 1)}
-            files.write_all({**contents, unfinished / "film.json": json.dumps(story)})
-            files.sync(unfinished)
-            os.rename(unfinished, folder)
-            files.sync(self._outgoing)
-            film.path.unlink()
-            files.sync(self._received)
+            if not self._folders.is_answered(arrival.key):  # else an attempt before this one came so far
+                self._commit(arrival.key, story, parts)
+            self._distribute(arrival.key)
+            arrival.path.unlink()
+            files.sync(self._folders.received)
 
-        _on_disk(folder, put)
-        self.ready.set()
+        on_disk(self._folders.outgoing / arrival.key, put)
+        for name in parts:
+            self.outboxes[name].ready.set()
 
-    def set_aside(self, film: Film, reason: str) -> None:
-        """Takes a film that cannot be worked on out of the way."""
-        folder = self._failed / film.key
+    def set_aside(self, arrival: Arrival, reason: str) -> None:
+        """Takes a radiograph that cannot be worked on out of the way."""
+        folder = self._folders.failed / arrival.key
 
         def move() -> None:
             shutil.rmtree(folder, ignore_errors=True)
-            files.write(folder / "reason.txt", reason + "\n")
-            os.replace(film.path, folder / "film.dcm")
-            for changed in (folder, self._failed, self._received):
+            files.write(folder / REASON, reason + "\n")
+            os.replace(arrival.path, folder / RADIOGRAPH)
+            for changed in (folder, self._folders.failed, self._folders.received):
                 files.sync(changed)
-            self._trim()
+            self.quarantine.trim()
 
-        _on_disk(folder, move)
-
-    def parcels(self) -> list[Parcel]:
-        """What waits to be sent, the oldest first."""
-        folders = sorted((self._outgoing / name for name in _names(self._outgoing)), key=_age)
-        return [Parcel(folder.name, folder) for folder in folders]
-
-    def mark_sent(self, path: Path) -> None:
-        """Notes, durably, that the PACS has one of :attr:`Parcel.objects`."""
-        _on_disk(path, path.unlink)
-        files.sync(path.parent)
-
-    def close_parcel(self, parcel: Parcel) -> None:
-        """Notes, durably, that the PACS has all results of a film."""
-
-        def move() -> None:
-            os.replace(parcel.folder / "film.json", self._sent / f"{parcel.key}.json")
-            files.sync(self._sent)
-            shutil.rmtree(parcel.folder)
-            files.sync(self._outgoing)
-
-        _on_disk(parcel.folder, move)
-
-    def reject(self, parcel: Parcel, reason: str) -> None:
-        """Takes results that the PACS will never take out of the way."""
-        folder = self._failed / parcel.key
-
-        def move() -> None:
-            files.write(parcel.folder / "reason.txt", reason + "\n")
-            files.sync(parcel.folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.rename(parcel.folder, folder)
-            for changed in (self._failed, self._outgoing):
-                files.sync(changed)
-            self._trim()
-
-        _on_disk(folder, move)
+        on_disk(folder, move)
 
     def forget(self) -> None:
-        """Removes the memory of films sent long ago."""
+        """Removes the memory of radiographs sent long ago."""
         oldest = time.time() - self._limits.remember_days * 86400
-        for path in list(self._sent.glob("*.json")):
-            if _age(path)[0] < oldest * 1e9:
-                _on_disk(path, path.unlink)
+        for path in list(self._folders.sent.glob("*.json")):
+            if age(path)[0] < oldest * 1e9:
+                on_disk(path, path.unlink)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many films are where."""
-        parts = {"received": self._received, "outgoing": self._outgoing, "sent": self._sent, "failed": self._failed}
-        return {name: len(_names(part)) for name, part in parts.items()}
+        """How many radiographs are where; ``outgoing``: those that a destination waits for."""
+        folders = self._folders
+        unsent = set(layout.folders(folders.outgoing))
+        unsent = unsent.union(*(layout.folders(folders.to / name) for name in layout.folders(folders.to)))
+        return {
+            "received": len(names(folders.received)),
+            "outgoing": len(unsent),
+            "sent": len(names(folders.sent)),
+            "failed": len(names(folders.failed)),
+        }
 
-    def _known(self, key: str) -> bool:
-        """Looks in the order in which films move, so that none slips past."""
-        return any(name.startswith(f"{key}.") for name in _names(self._received)) or self._done(key)
+    def _commit(self, key: str, story: dict[str, Any], parts: Parts) -> None:
+        """Everything about a radiograph appears at once."""
+        if not parts:
+            files.write(self._folders.sent / f"{key}.json", json.dumps(story))
+            return files.sync(self._folders.sent)
+        unfinished = self._folders.outgoing / f"{TEMPORARY}{key}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        contents: dict[Path, bytes | str] = {}
+        for name, results in parts.items():
+            contents[unfinished / name / STORY] = json.dumps({**story, "results": len(results)})
+            contents |= {unfinished / name / f"{i}.dcm": data for i, data in enumerate(results, 1)}
+        files.write_all(contents)
+        for folder in (*(unfinished / name for name in parts), unfinished):
+            files.sync(folder)
+        os.rename(unfinished, self._folders.outgoing / key)
+        files.sync(self._folders.outgoing)
 
-    def _done(self, key: str) -> bool:
-        return (self._outgoing / key).exists() or (self._sent / f"{key}.json").exists()
-
-    def _renumbered(self, film: Film, begun: int) -> Film:
-        path = film.path.with_name(f"{film.key}.{begun}.dcm")
-        with self._adding:  # whoever lists the folder meanwhile may see neither name
-            _on_disk(film.path, lambda: os.rename(film.path, path))
-        return Film(film.key, path, begun)
+    def _distribute(self, key: str) -> None:
+        """Gives each destination its results of what is committed."""
+        folder = self._folders.outgoing / key
+        if not folder.exists():
+            return
+        for name in layout.folders(folder):
+            target = self._folders.to / name / key
+            target.parent.mkdir(exist_ok=True)
+            if target.is_dir():  # somebody has put them back meanwhile
+                shutil.rmtree(folder / name)
+            else:
+                os.rename(folder / name, target)
+            files.sync(target.parent)
+        shutil.rmtree(folder)
+        files.sync(self._folders.outgoing)
 
     def _recover(self) -> None:
-        for part in (self._received, self._outgoing, self._sent, self._failed):
-            for name in os.listdir(part):
-                if name.startswith(TEMPORARY):
-                    _remove(part / name)
-        for name in _names(self._received):
-            if self._done(name.split(".")[0]):  # killed after its results were put in its place
-                (self._received / name).unlink()
-        for parcel in self.parcels():
-            if not (parcel.folder / "film.json").exists():  # killed after it was all sent
-                shutil.rmtree(parcel.folder)
+        folders = self._folders
+        with folders.exclusive():  # nobody adds
+            for part in folders.all:
+                for name in os.listdir(part):
+                    if name.startswith(TEMPORARY):
+                        remove(part / name)
+        for key in layout.folders(folders.outgoing):
+            self._adopt(folders.outgoing / key)
+            self._distribute(key)
+        for name in names(folders.received):
+            if folders.is_answered(name.split(".")[0]):  # killed after its results were put in its place
+                (folders.received / name).unlink()
+        for name in layout.folders(folders.to):
+            for key in layout.folders(folders.to / name):
+                if not (folders.to / name / key / STORY).exists():  # killed after it was all sent
+                    shutil.rmtree(folders.to / name / key)
+            if name in folders.destinations:
+                continue
+            if left := len(layout.folders(folders.to / name)):
+                log.warning("results of %d radiographs wait for %s, which the settings do not name", left, name)
+            else:
+                with contextlib.suppress(OSError):  # somebody has put something there
+                    (folders.to / name).rmdir()
         # What a killed process has renamed may not be on the disk yet, though it is seen.
-        for part in (self._received, self._outgoing, self._sent, self._failed, self.folder):
+        for part in (*folders.all, folders.root):
             files.sync(part)
 
-    def _trim(self) -> None:
-        folders = sorted((self._failed / name for name in _names(self._failed)), key=_age)
-        for folder in folders[: max(0, len(folders) - self._limits.failed)]:
-            shutil.rmtree(folder)
-
-
-def identifier(uid: str, key: str = "") -> str:
-    """A UID as the log has it: what is none might be a name, and the film's key stands for it."""
-    return uid if re.fullmatch(r"[0-9.]{1,64}", uid) else key or _key(uid)
-
-
-def _key(uid: str) -> str:
-    return hashlib.sha256(uid.encode()).hexdigest()[:32]
-
-
-def _names(folder: Path) -> list[str]:
-    return [name for name in os.listdir(folder) if not name.startswith(TEMPORARY)]
-
-
-def _age(path: Path) -> tuple[int, str]:
-    """When it was made, and its name; what has just gone is the youngest."""
-    try:
-        return path.stat().st_mtime_ns, path.name
-    except FileNotFoundError:
-        return 1 << 63, path.name
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
-def _story(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError):  # only told, never needed
-        return {}
-
-
-def _on_disk(path: Path, action: Callable[[], T]) -> T:
-    try:
-        return action()
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be changed ({error.strerror or error}); check disk and owner") from error
+    def _adopt(self, folder: Path) -> None:
+        """Brings results that a version with one destination has left into today's form: they are for the first."""
+        own = [name for name in names(folder) if not (folder / name).is_dir()]
+        if not own:
+            return
+        part = folder / self._folders.destinations[0]
+        part.mkdir(exist_ok=True)
+        for name in sorted(own, key=lambda name: name == STORY):
+            os.rename(folder / name, part / name)
+        files.sync(part)

@@ -26,7 +26,9 @@ from ..image_in import jpeg
 from ..output import printable
 from . import tls
 from .door import DoorServer, takes_place
-from .queue import Queue, identifier
+from .inbox import Priority
+from .layout import identifier
+from .queue import Queue
 from .settings import Limits, Settings
 
 _config.LOG_HANDLER_LEVEL = "none"  # it would describe every message, which nobody reads
@@ -138,7 +140,7 @@ class Receiver:
         write_file_meta_info(head, meta)  # type: ignore[arg-type]  # takes any file
         data = head.getvalue() + event.encoded_dataset(include_meta=False)  # as it came: damage is found later
         try:
-            new = self._queue.add(str(request.AffectedSOPInstanceUID), data)
+            new = self._queue.add(str(request.AffectedSOPInstanceUID), data, Priority.of_request(request.Priority))
         except OutputError as error:
             log.warning("not taken from %s: %s", who, error)
             return OUT_OF_RESOURCES

@@ -1,4 +1,4 @@
-"""Sends what is ready to the PACS, and goes on trying while it is away."""
+"""Sends what is ready to one destination, and goes on trying while it is away."""
 
 from __future__ import annotations
 
@@ -7,30 +7,39 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydicom import uid
-from pynetdicom import AE, build_context
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
-    ComprehensiveSRStorage,
-    SecondaryCaptureImageStorage,
-)
+from typing import Any, Protocol
 
 from ..errors import OutputError
 from ..output import printable
 from ..unforeseen import unforeseen
-from . import tls
-from .queue import Parcel, Queue
+from .cstore import CStore
+from .inbox import Turns
+from .outbox import Outbox, Parcel
+from .reply import Reply, Verdict
 from .settings import Settings
 
 log = logging.getLogger(__name__)
 
-RESULTS = (ComprehensiveSRStorage, SecondaryCaptureImageStorage)
-SYNTAXES: list[str | uid.UID] = [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian]
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # seconds
-LINGER = 2.0  # seconds an association is kept with nothing to send
+LINGER = 2.0  # seconds a connection is kept with nothing to send
+LOOK = 5.0  # seconds after which another process may have put something into the queue
 
-SUCCESS, DUPLICATE = 0x0000, 0x0111
+
+class Connection(Protocol):
+    """A way to a destination: it is opened, kept while there is something to send, and closed."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether objects can be sent."""
+
+    def connect(self) -> str | None:
+        """Makes sure that they can; why not, to follow the destination's name, or ``None``."""
+
+    def store(self, path: Path) -> Reply:
+        """Sends one, and waits for the answer."""
+
+    def close(self) -> None:
+        """Ends it, if it is open."""
 
 
 @dataclass(frozen=True)
@@ -52,92 +61,78 @@ class Pause:
 
 
 class Sender:
-    """A DICOM application entity that empties a queue."""
+    """Empties the outbox of one destination, in a thread of its own, so that no other waits for it.
 
-    def __init__(self, settings: Settings, queue: Queue, stop: threading.Event) -> None:
+    Attributes:
+        is_away: whether the destination could not be reached when it was last tried.
+    """
+
+    def __init__(self, settings: Settings, outbox: Outbox, stop: threading.Event) -> None:
         """Sends nothing before :meth:`run`.
 
         Raises:
             SettingsError: a certificate cannot be used.
         """
-        self._pacs, self._queue, self._stop = settings.pacs, queue, stop
-        self._name = f"PACS {self._pacs.ae_title}@{self._pacs.host}:{self._pacs.port}"
-        self._tls = (tls.sending(self._pacs.tls), self._pacs.host) if self._pacs.tls else None
-        self._entity = AE(ae_title=settings.ae_title)
-        timeout = settings.limits.timeout
-        self._entity.acse_timeout = self._entity.dimse_timeout = self._entity.network_timeout = timeout
-        self._entity.connection_timeout = timeout
-        self._association: Any = None
-        self._away = Pause()  # the PACS as a whole
-        self._not_now: dict[str, Pause] = {}  # key -> of a parcel that the PACS would not take yet
-
-    def run(self) -> None:
-        """Works until ``stop`` is set, and ``queue.ready`` after it."""
-        while True:
-            self._queue.ready.clear()
-            if self._stop.is_set():
-                break
-            parcels = self._queue.parcels()
-            due = [parcel for parcel in parcels if not self._pause(parcel).left]
-            if due and self._connect(len(parcels)):
-                for parcel in due:
-                    if not self._stop.is_set() and self._connected:
-                        self._try(parcel)
-            elif due:
-                self._stop.wait(self._away.left)
-            elif self._association:
-                if not self._queue.ready.wait(LINGER):
-                    self._hang_up()
-            else:
-                self._queue.ready.wait(min((self._pause(parcel).left for parcel in parcels), default=None))
-        self._hang_up()
+        destination = settings.everywhere[outbox.name]
+        self._outbox, self._stop = outbox, stop
+        self._label = destination.ae_title
+        self._name = f"PACS {destination.ae_title}@{destination.host}:{destination.port}"
+        self._connection: Connection = CStore(destination, settings)
+        self._turns = Turns()
+        self._away = Pause()  # the destination as a whole
+        self._not_now: dict[str, Pause] = {}  # key -> of a parcel that the destination would not take yet
 
     @property
-    def _connected(self) -> bool:
-        return bool(self._association and self._association.is_established)
+    def is_away(self) -> bool:
+        return bool(self._away.length)
+
+    def run(self) -> None:
+        """Works until ``stop`` is set, and the outbox's ``ready`` after it."""
+        ready = self._outbox.ready
+        while True:
+            ready.clear()
+            if self._stop.is_set():
+                break
+            parcels = self._outbox.parcels()
+            due = [parcel for parcel in parcels if not self._pause(parcel).left]
+            if due and self._connect(len(parcels)):
+                self._send_all(due)
+            elif due:
+                self._stop.wait(self._away.left)
+            elif self._connection.is_connected:
+                if not ready.wait(LINGER):
+                    self._connection.close()
+            else:
+                ready.wait(min((LOOK, *(self._pause(parcel).left for parcel in parcels))))
+        self._connection.close()
+
+    def objection(self) -> str | None:
+        """What keeps the destination from taking results now, or ``None``; nothing is sent."""
+        why = self._connection.connect()
+        self._connection.close()
+        return f"{self._name} {why}" if why else None
 
     def _pause(self, parcel: Parcel) -> Pause:
         return self._not_now.get(parcel.key, Pause())
 
     def _connect(self, waiting: int) -> bool:
-        """Makes sure of an association."""
-        if self._connected:
-            return True
-        why = self._associate()
+        """Makes sure of a connection."""
+        why = self._connection.connect()
         if why is None:
-            if self._away.length:
+            if self.is_away:
                 log.info("%s is back", self._name)
             self._away = Pause()
             return True
-        self._hang_up()
         self._away = self._away.longer()
         log.warning("%s %s; %d to send, trying again in %.0f s", self._name, why, waiting, self._away.length)
         return False
 
-    def objection(self) -> str | None:
-        """What keeps the PACS from taking results now, or ``None``; nothing is sent."""
-        why = self._associate()
-        self._hang_up()
-        return f"{self._name} {why}" if why else None
-
-    def _associate(self) -> str | None:
-        try:
-            self._association = self._entity.associate(
-                self._pacs.host,
-                self._pacs.port,
-                contexts=[build_context(kind, SYNTAXES) for kind in RESULTS],
-                ae_title=self._pacs.ae_title,
-                tls_args=self._tls,
-            )
-        except OSError as error:  # its name is not known
-            self._association = None
-            return str(error.strerror or error)
-        return _objection(self._association)
-
-    def _hang_up(self) -> None:
-        if self._connected:
-            self._association.release()
-        self._association = None
+    def _send_all(self, due: list[Parcel]) -> None:
+        """Sends parcels, urgent ones first, until another comes, which may be more urgent."""
+        while due and self._connection.is_connected and not self._outbox.ready.is_set() and not self._stop.is_set():
+            parcel = self._turns.pick(due, lambda one: not one.is_urgent, lambda one: one.made)
+            due.remove(parcel)
+            self._try(parcel)
 
     def _try(self, parcel: Parcel) -> None:
         """Sends one parcel; what nobody foresaw sets it aside, and the others are sent."""
@@ -146,73 +141,39 @@ class Sender:
         except OutputError:  # the disk
             raise
         except Exception as error:
-            told = unforeseen(parcel.key, error)
-            self._queue.reject(parcel, str(told))
-            log.error("set aside in failed/%s: %s", parcel.key, told)
-            self._not_now.pop(parcel.key, None)
+            self._set_aside(parcel, str(unforeseen(parcel.key, error)))
 
     def _send(self, parcel: Parcel) -> None:
         for path in parcel.objects:
-            status = self._store(path)
-            if status is None and self._connected:
-                self._association.abort()  # it may not know yet that it has ended
-                self._association = None
-            if status is None or _for_now(status):
+            reply = self._connection.store(path)
+            if reply.verdict is Verdict.LATER:
                 self._not_now[parcel.key] = pause = self._pause(parcel).longer()
-                why = "broke off" if status is None else f"answered 0x{status:04X}"
-                log.warning("%s %s for %s; trying again in %.0f s", self._name, why, _film(parcel), pause.length)
+                text = "%s %s for %s; trying again in %.0f s"
+                log.warning(text, self._name, reply.words, _radiograph(parcel), pause.length)
                 return
-            if not _taken(status):
-                reason = f"the PACS will not take {path.name}: it answered 0x{status:04X}"
-                self._queue.reject(parcel, f"{_film(parcel)}: {reason}")
-                log.error("%s: set aside in failed/%s: %s", _film(parcel), parcel.key, reason)
-                self._not_now.pop(parcel.key, None)
-                return
-            self._queue.mark_sent(path)
+            if reply.verdict is Verdict.NEVER:
+                return self._set_aside(parcel, f"{self._name} will not take {path.name}: it {reply.words}")
+            self._outbox.mark_sent(path)
         story = parcel.story
-        self._queue.close_parcel(parcel)
+        self._outbox.close(parcel)
+        _log_sent(story, self._label)
         self._not_now.pop(parcel.key, None)
-        _tell(story, self._pacs.ae_title)
 
-    def _store(self, path: Path) -> int | None:
-        """The PACS's status, or ``None`` where the association came to an end."""
-        try:
-            answer = self._association.send_c_store(path)
-        except RuntimeError:  # ended just before
-            return None
-        return int(answer.Status) if "Status" in answer else None
+    def _set_aside(self, parcel: Parcel, reason: str) -> None:
+        folder = self._outbox.reject(parcel, f"{_radiograph(parcel)}: {reason}")
+        log.error("%s: set aside in failed/%s: %s", _radiograph(parcel), folder, reason)
+        self._not_now.pop(parcel.key, None)
 
 
-def _objection(association: Any) -> str | None:
-    """Why nothing can be sent over an association, or ``None``."""
-    if association.is_rejected:
-        return f"refuses us: {association.acceptor.primitive.reason_str}"
-    if not association.is_established:
-        return "cannot be reached"
-    taken = {context.abstract_syntax for context in association.accepted_contexts}
-    missing = [kind.name for kind in RESULTS if kind not in taken]
-    return f"does not take {' and '.join(missing)}" if missing else None
-
-
-def _taken(status: int) -> bool:
-    """Success, a warning (it took it all the same), or there already."""
-    return status in (SUCCESS, DUPLICATE) or status >> 12 == 0xB
-
-
-def _for_now(status: int) -> bool:
-    """What another attempt may mend; not: the object does not match its class, or cannot be understood."""
-    return not _taken(status) and status >> 8 != 0xA9 and status >> 12 != 0xC
-
-
-def _film(parcel: Parcel) -> str:
+def _radiograph(parcel: Parcel) -> str:
     return printable(str(parcel.story.get("film", parcel.key)))
 
 
-def _tell(story: dict[str, Any], pacs: str) -> None:
-    """The one line of a film."""
+def _log_sent(story: dict[str, Any], destination: str) -> None:
+    """The one line of a radiograph and a destination."""
     after = time.time() - float(story.get("received", time.time()))
     line = (
         f"{story.get('film')} from {story.get('from')}: {story.get('answer')}; "
-        f"{story.get('results', 0)} results with {pacs} after {after:.1f} s"
+        f"{story.get('results', 0)} results with {destination} after {after:.1f} s"
     )
     log.info("%s", printable(line))

@@ -1,4 +1,4 @@
-"""A node at work: receiver, worker and sender around one queue."""
+"""A node at work: receiver, worker and senders around one queue."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Node:
         )
         if drift := following(self._classifier.site, _log_drift):
             self._classifier.heard = drift.add
-        self._queue = Queue(settings.queue, settings.limits)
+        self._queue = Queue(settings.queue, settings.limits, tuple(settings.everywhere))
         try:
-            self._sender = Sender(settings, self._queue, self._stop)
+            self._senders = [Sender(settings, outbox, self._stop) for outbox in self._queue.outboxes.values()]
             self._receiver = Receiver(settings, self._queue)
         except BaseException:
             self._queue.close()
@@ -56,17 +56,17 @@ class Node:
     def description(self) -> str:
         """One line: who listens where, and what waits."""
         told, counts = self._settings, self._queue.counts
-        pacs = f"{told.pacs.ae_title}@{told.pacs.host}:{told.pacs.port}{' (TLS)' if told.pacs.tls else ''}"
+        destinations = ", ".join(map(str, told.everywhere.values()))
         return (
             f"{told.ae_title} on {told.host} port {self._receiver.port}{' (TLS)' if told.tls else ''}, "
-            f"results to {pacs}, covidnet-lite {__version__}, network {self._classifier.model.name}"
+            f"results to {destinations}, covidnet-lite {__version__}, network {self._classifier.model.name}"
             f"{f' at site {self._classifier.site}' if self._classifier.site else ''}; "
             f"{counts['received']} films to classify, {counts['outgoing']} to send, {counts['failed']} set aside"
         )
 
-    def objection(self) -> str | None:
-        """Asks the PACS: what keeps it from taking results now, or ``None``."""
-        return self._sender.objection()
+    def objections(self) -> list[str]:
+        """Asks the destinations: what keeps some from taking results now."""
+        return [objection for sender in self._senders if (objection := sender.objection())]
 
     def run(self, stop: threading.Event) -> None:
         """Works until ``stop`` is set: then takes no more, ends what it has in hand, and returns.
@@ -75,9 +75,12 @@ class Node:
             OutputError: the disk failed.
         """
         parts: list[Future[None]] = []
-        pool = ThreadPoolExecutor(2, thread_name_prefix="covidnet-lite")
+        pool = ThreadPoolExecutor(1 + len(self._senders), thread_name_prefix="covidnet-lite")
         try:
-            parts = [pool.submit(work, self._queue, self._classifier, self._stop), pool.submit(self._sender.run)]
+            parts = [
+                pool.submit(work, self._queue, self._classifier, self._stop, self._settings),
+                *(pool.submit(sender.run) for sender in self._senders),
+            ]
             for part in parts:
                 part.add_done_callback(lambda _: stop.set())  # neither ends by itself, but by an error
             self._receiver.start()
@@ -89,8 +92,7 @@ class Node:
         finally:
             self._receiver.stop()
             self._stop.set()
-            self._queue.arrived.set()
-            self._queue.ready.set()
+            self._queue.wake()
             pool.shutdown()
             self._queue.close()
             self._readers.close()

@@ -1,4 +1,4 @@
-"""What a node is told: one TOML file, or options -> frozen dataclasses, checked before anything starts."""
+"""The settings of a node: one TOML file, or options -> frozen dataclasses, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
@@ -39,12 +39,20 @@ def _address(address: str) -> str:
     return address
 
 
+def _destination(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
+        raise ValueError(f"{name!r} is no name of a destination; write up to 32 of a-z, 0-9, - and _, a folder's name")
+    return name
+
+
 File = Annotated[Path, AfterValidator(_below_folder)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Address = Annotated[str, AfterValidator(_address)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
+Name = Annotated[str, AfterValidator(_destination)]
+Kind = Literal["SR", "SC"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Tls:
     Attributes:
         certificate, key: ours, shown to the other side.
         ca: what vouches for the other side. For the receiver: clients must then show a certificate that it signed;
-            for the PACS: in place of the system's own list.
+            for a destination: in place of the system's own list.
     """
 
     certificate: File | None = None
@@ -63,13 +71,45 @@ class Tls:
 
 
 @dataclass(frozen=True)
-class Pacs:
-    """Where results go."""
+class Results:
+    """What is sent of each answer: a Structured Report, a Secondary Capture, both, or nothing.
+
+    Attributes:
+        positive: of an answer that is not surely the network's class for "no finding".
+        negative: of that class.
+        unsure: of an abstention. Its capture has no evidence map, which would be read as a finding; so has the next.
+        refused: of what is no frontal chest radiograph.
+    """
+
+    positive: tuple[Kind, ...] = ("SR", "SC")
+    negative: tuple[Kind, ...] = ("SR", "SC")
+    unsure: tuple[Kind, ...] = ("SR",)
+    refused: tuple[Kind, ...] = ("SR",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where results go.
+
+    Attributes:
+        results: which; ``None``: as for all.
+        tls: certificates; ``None``: for DICOM no TLS, for ``https`` the system's own list.
+    """
+
+    results: Results | None = None
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True)
+class Pacs(Destination):
+    """One that speaks DICOM (C-STORE)."""
 
     ae_title: AeTitle
     host: str
     port: Port
-    tls: Tls | None = None
+
+    def __str__(self) -> str:
+        return f"{self.ae_title}@{self.host}:{self.port}{' (TLS)' if self.tls else ''}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +133,7 @@ class Limits:
         object_mb: of one received object, in 10**6 bytes.
         associations: at the same time, those not counted that have asked for nothing yet.
         per_address: of them, from one address; and so many times as many connections that have not asked for one yet.
-        films: in the queue, received or not yet sent.
+        films: in the queue, received or not yet sent to the destination that has most of its results.
         free_mb: left on the disk, in 10**6 bytes.
         failed: films set aside that are kept; the oldest goes.
         remember_days: for how long a film that was sent is not classified anew.
@@ -128,12 +168,19 @@ class Net:
 
 @dataclass(frozen=True)
 class Settings:
-    """All of it."""
+    """All of it.
+
+    Attributes:
+        pacs: the destination of that name, where there is but one.
+        results: what is sent, where a destination says nothing else.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = toml_file.STRICT
 
-    pacs: Pacs
     queue: File
+    pacs: Pacs | None = None
+    destinations: dict[Name, Pacs] = field(default_factory=dict)
+    results: Results = field(default_factory=Results)
     ae_title: AeTitle = "COVIDNET"
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 11112
@@ -143,8 +190,21 @@ class Settings:
     network: Net = field(default_factory=Net)
 
     def __post_init__(self) -> None:
+        if self.pacs and "pacs" in self.destinations:
+            raise SettingsError("destinations.pacs: is there twice, as [pacs] and as [destinations.pacs]; leave one")
+        if not self.everywhere:
+            raise SettingsError("pacs: is missing; name a [pacs], or one [destinations.NAME] or several")
         if self.tls and not (self.tls.certificate and self.tls.key):
             raise SettingsError("tls: the receiver needs its certificate and key; name both PEM files")
+
+    @property
+    def everywhere(self) -> dict[str, Pacs]:
+        """All destinations by name, ``[pacs]`` first."""
+        return {**({"pacs": self.pacs} if self.pacs else {}), **self.destinations}
+
+    def results_for(self, name: str) -> Results:
+        """What is sent to a destination."""
+        return self.everywhere[name].results or self.results
 
 
 def read(path: Path) -> dict[str, Any]:

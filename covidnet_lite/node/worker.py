@@ -1,9 +1,10 @@
-"""Classifies the films of the queue, one after the other."""
+"""Classifies the radiographs of the queue, one after the other."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from typing import TYPE_CHECKING, Any
 
 from pydicom.filereader import read_file_meta_info
 
@@ -14,75 +15,101 @@ from ..dicom_in import dicom_file
 from ..dicom_out import results as dicom_results
 from ..dicom_out.origin import NAME
 from ..errors import BackendError, CovidNetLiteError, InputError, OutputError
+from ..output import printable
 from ..percent import percent
 from ..prediction import Prediction
 from ..unforeseen import unforeseen
-from .queue import Film, Queue, identifier
+from . import routing
+from .inbox import Arrival
+from .layout import identifier
+from .queue import Queue
+from .settings import Kind, Settings
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 log = logging.getLogger(__name__)
 
-TRIES = 5  # of a film with which the process dies
+TRIES = 5  # of a radiograph with which the process dies
 PAUSE = 10.0  # seconds, when results cannot be written
+LOOK = 5.0  # seconds after which another process may have put something into the queue
 
 
-def work(queue: Queue, classifier: Classifier, stop: threading.Event) -> None:
+def work(queue: Queue, classifier: Classifier, stop: threading.Event, settings: Settings) -> None:
     """Works until ``stop`` is set, and ``queue.arrived`` after it.
 
-    A film that cannot be read is set aside, and so is one that fails in a way nobody foresaw. A network that cannot
-    run ends the node, for that is no fault of the film, which is begun again by the next one; so is one with which the
-    process dies: after so many tries it is set aside too.
+    A radiograph that cannot be read is set aside, and so is one that fails in a way nobody foresaw. A network that
+    cannot run ends the node, for that is no fault of the radiograph, which is begun again by the next one; so is one
+    with which the process dies: after so many tries it is set aside too.
     """
     while True:
         queue.arrived.clear()
         if stop.is_set():
             return
-        film = queue.next()
-        if film is None:
+        arrival = queue.next()
+        if arrival is None:
             queue.forget()
-            queue.arrived.wait()
-        elif film.begun >= TRIES:
-            why = f"the node ended {TRIES} times while it worked on this film"
-            _set_aside(queue, film, InputError(why, Code.PROCESS_DIED))
+            queue.arrived.wait(LOOK)
+        elif arrival.begun >= TRIES:
+            why = f"the node ended {TRIES} times while it worked on this radiograph"
+            _set_aside(queue, arrival, InputError(why, Code.PROCESS_DIED))
         else:
-            film = queue.begin(film)
+            arrival = queue.begin(arrival)
             try:
-                _process(queue, film, classifier)
+                _process(queue, arrival, classifier, settings)
             except OutputError as error:
                 log.error("%s; trying again in %.0f s", error, PAUSE)
-                queue.put_back(film)
+                queue.put_back(arrival)
                 stop.wait(PAUSE)
             except BackendError:
                 raise
-            except Exception as error:  # a film is lost to us, not to its sender: it is kept, with the reason
-                reason = error if isinstance(error, CovidNetLiteError) else unforeseen(str(film.path), error)
-                _set_aside(queue, film, reason)
+            except Exception as error:  # a radiograph is lost to us, not to its sender: it is kept, with the reason
+                reason = error if isinstance(error, CovidNetLiteError) else unforeseen(str(arrival.path), error)
+                _set_aside(queue, arrival, reason)
 
 
-def _process(queue: Queue, film: Film, classifier: Classifier) -> None:
-    name = str(film.path)
-    with radiograph.opened(film.path, name) as file:
+def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: Settings) -> None:
+    name = str(arrival.path)
+    with radiograph.opened(arrival.path, name) as file:
         header = dicom_file.header(file, name)
     meta = header.file_meta
     uid = str(meta.MediaStorageSOPInstanceUID)
     story = {
-        "film": identifier(uid, film.key),
+        "film": identifier(uid, arrival.key),
         "from": str(meta.get("SourceApplicationEntityTitle", "")),
-        "received": film.path.stat().st_mtime,
+        "received": arrival.path.stat().st_mtime,
     }
     if str(header.get("Manufacturer")) == NAME:
         # A PACS that sends on whatever it gets would have us talk to ourselves for ever.
-        queue.finish(film, {**story, "answer": "a result of ours, left alone"}, [])
-        return
+        return _finish(queue, arrival, {**story, "answer": "a result of ours, left alone"}, {})
     if str(header.get("SOPInstanceUID")) != uid:
         raise InputError(
             f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended",
             Code.CONTRADICTION,
         )
-    prediction = classifier.classify(film.path, keep_image=True)
-    shown = prediction.labels and prediction.evidence is not None
+    prediction = classifier.classify(arrival.path, keep_image=True)
+    answer = routing.answer_of(prediction)
+    wanted = routing.kinds(settings, answer)
+    made = _results(prediction, header, classifier, {kind for kinds in wanted.values() for kind in kinds})
+    story |= {"answer": _answer(prediction), "urgent": answer == "positive"}
+    _finish(queue, arrival, story, routing.parcels(wanted, made))
+
+
+def _results(prediction: Prediction, header: Dataset, classifier: Classifier, wanted: set[Kind]) -> dict[Kind, bytes]:
+    """DICOM files: those of the results that are wanted."""
+    if not wanted:
+        return {}
+    shown = "SC" in wanted and prediction.labels and prediction.evidence is not None
     image = classifier.image_of(prediction) if shown else None
-    results = [dicom_results.encoded(result) for result in dicom_results.make(prediction, header, image)]
-    queue.finish(film, {**story, "answer": _answer(prediction), "results": len(results)}, results)
+    results = dicom_results.make(prediction, header, image, capture="SC" in wanted)
+    kinds: tuple[Kind, ...] = ("SR", "SC")
+    return {kind: dicom_results.encoded(result) for kind, result in zip(kinds, results) if kind in wanted}
+
+
+def _finish(queue: Queue, arrival: Arrival, story: dict[str, Any], results: dict[str, list[bytes]]) -> None:
+    queue.finish(arrival, story, results)
+    if not any(results.values()):
+        log.info("%s", printable(f"{story['film']} from {story['from']}: {story['answer']}; nothing to send"))
 
 
 def _answer(prediction: Prediction) -> str:
@@ -91,11 +118,11 @@ def _answer(prediction: Prediction) -> str:
     return prediction.answer or f"no answer: {prediction.public_reason}"
 
 
-def _set_aside(queue: Queue, film: Film, error: CovidNetLiteError) -> None:
-    """Puts a film aside, with the reason in full; the log gets the words that quote nothing from it."""
+def _set_aside(queue: Queue, arrival: Arrival, error: CovidNetLiteError) -> None:
+    """Puts a radiograph aside, with the reason in full; the log gets the words that quote nothing from it."""
     try:
-        uid = str(read_file_meta_info(film.path).MediaStorageSOPInstanceUID)
+        uid = str(read_file_meta_info(arrival.path).MediaStorageSOPInstanceUID)
     except Exception:  # not even this can be read
-        uid = film.key
-    queue.set_aside(film, f"{uid}: {str(error).removeprefix(f'{film.path}: ')}")
-    log.warning("%s: set aside in failed/%s: %s", identifier(uid, film.key), film.key, error.public)
+        uid = arrival.key
+    queue.set_aside(arrival, f"{uid}: {str(error).removeprefix(f'{arrival.path}: ')}")
+    log.warning("%s: set aside in failed/%s: %s", identifier(uid, arrival.key), arrival.key, error.public)

@@ -46,7 +46,7 @@ def as_bytes(small_film: Path) -> Callable[..., bytes]:
 def settings(tmp_path: Path) -> Settings:
     """Those of a node on a free port, with nobody at the other end."""
     return Settings(
-        Pacs("PACS", "127.0.0.1", 1), tmp_path / "queue", port=0, limits=Limits(free_mb=0, associations=2, timeout=5)
+        tmp_path / "queue", Pacs("PACS", "127.0.0.1", 1), port=0, limits=Limits(free_mb=0, associations=2, timeout=5)
     )
 
 
@@ -57,7 +57,7 @@ def receiving(settings: Settings) -> Callable[..., Any]:
     @contextmanager
     def running(**changes: Any) -> Iterator[tuple[Receiver, Queue]]:
         told = replace(settings, **changes)
-        queue = Queue(told.queue, told.limits)
+        queue = Queue(told.queue, told.limits, tuple(told.everywhere))
         receiver = Receiver(told, queue)
         receiver.start()
         try:

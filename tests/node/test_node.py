@@ -222,7 +222,8 @@ def test_options_go_before_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "pacs: is missing"),
+        ([], "queue: is missing"),
+        (["--queue", "QUEUE"], "pacs: is missing"),
         (["--pacs", "PACS@127.0.0.1:4242"], "queue: is missing"),
         (["--pacs", "PACS", "--queue", "QUEUE"], "AE@HOST:PORT"),
         (["--pacs", "P@127.0.0.1:1", "--queue", "FILE/q"], "file/q: cannot be changed (Not a directory)"),

@@ -18,7 +18,9 @@ from benchmarks.orthanc import free_port
 from covidnet_lite.errors import SettingsError
 from covidnet_lite.node import sender as module
 from covidnet_lite.node import tls
+from covidnet_lite.node.cstore import CStore
 from covidnet_lite.node.queue import Queue
+from covidnet_lite.node.reply import Reply
 from covidnet_lite.node.sender import Sender
 from covidnet_lite.node.settings import Pacs, Settings, Tls
 
@@ -98,14 +100,14 @@ def results(as_bytes: Callable[..., bytes]) -> Callable[[str], list[bytes]]:
 
 @contextmanager
 def sending(told: Settings) -> Iterator[Queue]:
-    queue, stop = Queue(told.queue, told.limits), threading.Event()
-    thread = threading.Thread(target=Sender(told, queue, stop).run)
+    queue, stop = Queue(told.queue, told.limits, tuple(told.everywhere)), threading.Event()
+    thread = threading.Thread(target=Sender(told, queue.outboxes["pacs"], stop).run)
     thread.start()
     try:
         yield queue
     finally:
         stop.set()
-        queue.ready.set()
+        queue.wake()
         thread.join(30)
         queue.close()
     assert not thread.is_alive()
@@ -115,7 +117,7 @@ def put(queue: Queue, uid: str, results: list[bytes]) -> None:
     queue.add(uid, b"film")
     film = queue.next()
     assert film
-    queue.finish(film, {"film": uid, "from": "XRAY", "answer": "resembles normal (99%)", "results": 2}, results)
+    queue.finish(film, {"film": uid, "from": "XRAY", "answer": "resembles normal (99%)"}, {"pacs": results})
 
 
 def soon(what: Callable[[], bool], seconds: float = 10) -> bool:
@@ -185,7 +187,7 @@ def test_pauses_double_up_to_five_minutes() -> None:
 def test_what_the_pacs_cannot_take_now_is_offered_again_and_holds_up_nothing_else(
     trouble: int | None, told: Settings, results: Any, pacs: Any
 ) -> None:
-    queue = Queue(told.queue, told.limits)
+    queue = Queue(told.queue, told.limits, tuple(told.everywhere))
     put(queue, "1.1", results("1.1"))
     time.sleep(0.02)
     put(queue, "1.2", results("1.2"))
@@ -265,7 +267,7 @@ def test_only_a_pacs_that_can_prove_who_it_is_gets_results(
 
 
 def test_certificates_that_cannot_be_used_are_told(told: Settings, tmp_path: Path, certificates: Any) -> None:
-    queue = Queue(told.queue, told.limits)
+    queue = Queue(told.queue, told.limits, tuple(told.everywhere))
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate")
     for bad in (
@@ -275,21 +277,21 @@ def test_certificates_that_cannot_be_used_are_told(told: Settings, tmp_path: Pat
         replace(certificates["client"], key=certificates["server"].key),
     ):
         with pytest.raises(SettingsError, match=r"\.pem: cannot be used for TLS|none: cannot be used for TLS"):
-            Sender(replace(told, pacs=replace(told.pacs, tls=bad)), queue, threading.Event())
+            Sender(replace(told, pacs=replace(told.pacs, tls=bad)), queue.outboxes["pacs"], threading.Event())
     queue.close()
 
 
 def test_a_parcel_that_fails_in_a_way_nobody_foresaw_is_set_aside_and_the_next_is_sent(
     told: Settings, results: Any, pacs: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole, left = Sender._store, ["DOE JANE"]  # no word of the line that raises it, which the traceback shows
+    whole, left = CStore.store, ["DOE JANE"]  # no word of the line that raises it, which the traceback shows
 
-    def surprising(sender: Sender, path: Path) -> int | None:
+    def surprising(connection: CStore, path: Path) -> Reply:
         if left:
             raise KeyError(left.pop())
-        return whole(sender, path)
+        return whole(connection, path)
 
-    monkeypatch.setattr(Sender, "_store", surprising)
+    monkeypatch.setattr(CStore, "store", surprising)
     pacs(told.pacs.port)
     with sending(told) as queue:
         for uid in ("1.1", "1.2"):

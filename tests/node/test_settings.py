@@ -11,7 +11,7 @@ import pytest
 
 from covidnet_lite.errors import SettingsError
 from covidnet_lite.node import settings
-from covidnet_lite.node.settings import Limits, Net, Pacs, Senders, Settings, Tls
+from covidnet_lite.node.settings import Limits, Net, Pacs, Results, Senders, Settings, Tls
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST: dict[str, Any] = {"queue": "q", "pacs": {"ae_title": "PACS", "host": "pacs.example", "port": 104}}
@@ -25,7 +25,7 @@ def example() -> str:
 
 def test_the_least_that_must_be_told(tmp_path: Path) -> None:
     told = settings.build(LEAST, tmp_path)
-    assert told == Settings(Pacs("PACS", "pacs.example", 104), tmp_path / "q")
+    assert told == Settings(tmp_path / "q", Pacs("PACS", "pacs.example", 104))
     assert told.host == "127.0.0.1"  # nobody else, unless asked for
     assert [str(network) for network in told.senders.networks] == ["127.0.0.0/8", "::1/128"]
 
@@ -66,7 +66,7 @@ def test_a_file_says_all(tmp_path: Path) -> None:
     assert told.queue == Path("/var/lib/q")
     assert told.tls == Tls(tmp_path / "c.pem", Path("/etc/k.pem"))
     assert told.senders == Senders(("XRAY1", "XRAY 2"), ("192.0.2.7", "2001:db8::/64"))
-    assert told.pacs == Pacs("PACS", "pacs.example", 2762, Tls(ca=tmp_path / "ca.pem"))
+    assert told.pacs == Pacs("PACS", "pacs.example", 2762, tls=Tls(ca=tmp_path / "ca.pem"))
     assert told.limits == Limits(films=7)
     assert told.network == Net("nano", threads=1, site=tmp_path / "site.json")
 
@@ -78,7 +78,10 @@ def test_the_example_of_the_documents_is_valid_and_has_every_setting(tmp_path: P
     assert told.limits == Limits()
     text = example()
     assert [
-        f.name for kind in (Settings, Tls, Senders, Limits, Net, Pacs) for f in fields(kind) if f.name not in text
+        f.name
+        for kind in (Settings, Results, Tls, Senders, Limits, Net, Pacs)
+        for f in fields(kind)
+        if f.name not in text
     ] == []
 
 
@@ -94,7 +97,7 @@ def test_the_example_of_the_documents_is_valid_and_has_every_setting(tmp_path: P
         ({"limits": {"films": "many"}}, r"limits\.films: 'many' must be a valid integer"),
         ({"limits": {"films": True}}, "must be a valid integer"),
         ({"tls": {"certificat": "c.pem"}}, r"tls\.certificat: no such key; did you mean certificate\?"),
-        ({"colour": "red"}, "colour: no such key; there are: pacs, queue"),
+        ({"colour": "red"}, "colour: no such key; there are: queue, pacs"),
         ({"port": "104"}, "port: '104' must be a valid integer"),
         ({"limits": 5}, r"limits: 5 must be a table, \[limits\]"),
         ({"port": 70000}, "port: 70000 must be less than or equal to 65535"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -26,13 +27,13 @@ def classifier(answering: Path) -> Classifier:
 
 @pytest.fixture
 def queue(settings: Settings) -> Iterator[Queue]:
-    opened = Queue(settings.queue, settings.limits)
+    opened = Queue(settings.queue, settings.limits, tuple(settings.everywhere))
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def work(queue: Queue, classifier: Classifier) -> Callable[[], None]:
+def work(queue: Queue, classifier: Classifier, settings: Settings) -> Callable[[], None]:
     """Works until the queue holds no more films."""
 
     def run() -> None:
@@ -45,13 +46,13 @@ def work(queue: Queue, classifier: Classifier) -> Callable[[], None]:
             queue.arrived.set()
 
         queue.forget = idle  # type: ignore[method-assign]
-        worker.work(queue, classifier, stop)
+        worker.work(queue, classifier, stop, settings)
 
     return run
 
 
 def objects(queue: Queue) -> list[Any]:
-    (parcel,) = queue.parcels()
+    (parcel,) = queue.outboxes["pacs"].parcels()
     return [pydicom.dcmread(path) for path in parcel.objects]
 
 
@@ -66,7 +67,7 @@ def test_a_film_becomes_a_report_and_a_picture_that_speak_of_it(queue: Queue, wo
     report, picture = objects(queue)
     assert (report.Modality, picture.Modality) == ("SR", "OT")
     assert picture.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.3"
-    (parcel,) = queue.parcels()
+    (parcel,) = queue.outboxes["pacs"].parcels()
     assert parcel.story["film"] == "1.2.3"
     assert parcel.story["results"] == 2
     assert parcel.story["answer"].startswith("resembles")
@@ -88,10 +89,10 @@ def test_a_narrowed_answer_is_sent_with_its_picture_and_an_abstention_without(
         monkeypatch.setattr(classifier, "classify", Classifier(network).classify)
         queue.add("1.2.3", as_bytes("1.2.3"))
         work()
-        (parcel,) = queue.parcels()
+        (parcel,) = queue.outboxes["pacs"].parcels()
         assert parcel.story["results"] == len(parcel.objects) == results
         assert parcel.story["answer"].startswith(words)
-        queue.reject(parcel, "to have it made again")
+        queue.outboxes["pacs"].reject(parcel, "to have it made again")
 
 
 def test_a_film_is_opened_twice_and_decoded_once(
@@ -113,7 +114,7 @@ def test_the_same_film_gives_the_same_instances_after_a_restart(queue: Queue, wo
         queue.add("1.2.3", as_bytes("1.2.3"))
         work()
         made.append([data.SOPInstanceUID for data in objects(queue)])
-        queue.reject(queue.parcels()[0], "to have it made again")
+        queue.outboxes["pacs"].reject(queue.outboxes["pacs"].parcels()[0], "to have it made again")
     assert made[0] == made[1]
 
 
@@ -160,16 +161,18 @@ def test_a_film_that_was_sent_under_another_uid_is_set_aside(queue: Queue, work:
 def test_our_own_results_coming_back_end_there(queue: Queue, work: Any, as_bytes: Any) -> None:
     queue.add("1.2.3", as_bytes("1.2.3"))
     work()
-    picture = queue.parcels()[0].objects[1]
+    picture = queue.outboxes["pacs"].parcels()[0].objects[1]
     uid = str(pydicom.dcmread(picture).SOPInstanceUID)
     queue.add(uid, picture.read_bytes())
     work()
-    back = next(parcel for parcel in queue.parcels() if parcel.story["film"] == uid)
-    assert back.objects == []
-    assert back.story["answer"] == "a result of ours, left alone"
+    (back,) = (json.loads(path.read_text()) for path in (queue.folder / "sent").iterdir())
+    assert back["film"] == uid
+    assert back["answer"] == "a result of ours, left alone"
 
 
-def test_a_film_with_which_the_node_dies_again_and_again_is_set_aside(queue: Queue, as_bytes: Any, work: Any) -> None:
+def test_a_film_with_which_the_node_dies_again_and_again_is_set_aside(
+    queue: Queue, as_bytes: Any, work: Any, settings: Settings
+) -> None:
     class Deadly:
         def classify(self, path: Any, keep_image: bool = False) -> None:
             raise SystemExit("as a kill would")
@@ -177,7 +180,7 @@ def test_a_film_with_which_the_node_dies_again_and_again_is_set_aside(queue: Que
     queue.add("1.2.1", as_bytes("1.2.1"))
     for _ in range(worker.TRIES):
         with pytest.raises(SystemExit):
-            worker.work(queue, Deadly(), threading.Event())  # type: ignore[arg-type]
+            worker.work(queue, Deadly(), threading.Event(), settings)  # type: ignore[arg-type]
     queue.add("1.2.2", as_bytes("1.2.2"))
     work()
     assert queue.counts == {"received": 0, "outgoing": 1, "sent": 0, "failed": 1}

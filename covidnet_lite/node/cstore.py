@@ -1,0 +1,93 @@
+"""A destination that speaks DICOM: C-STORE over one association."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydicom import uid
+from pynetdicom import AE, build_context
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
+    ComprehensiveSRStorage,
+    SecondaryCaptureImageStorage,
+)
+
+from . import tls
+from .reply import Reply
+from .settings import Pacs, Settings
+
+RESULTS = (ComprehensiveSRStorage, SecondaryCaptureImageStorage)
+SYNTAXES: list[str | uid.UID] = [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian]
+
+
+class CStore:
+    """A DICOM application entity that sends."""
+
+    def __init__(self, pacs: Pacs, settings: Settings) -> None:
+        """Connects to nobody yet.
+
+        Raises:
+            SettingsError: a certificate cannot be used.
+        """
+        self._pacs = pacs
+        self._tls = (tls.sending(pacs.tls), pacs.host) if pacs.tls else None
+        self._entity = AE(ae_title=settings.ae_title)
+        timeout = settings.limits.timeout
+        self._entity.acse_timeout = self._entity.dimse_timeout = self._entity.network_timeout = timeout
+        self._entity.connection_timeout = timeout
+        self._association: Any = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is an association."""
+        return bool(self._association and self._association.is_established)
+
+    def connect(self) -> str | None:
+        """Makes sure of an association; why there is none over which results can be sent, or ``None``."""
+        if self.is_connected:
+            return None
+        try:
+            self._association = self._entity.associate(
+                self._pacs.host,
+                self._pacs.port,
+                contexts=[build_context(kind, SYNTAXES) for kind in RESULTS],
+                ae_title=self._pacs.ae_title,
+                tls_args=self._tls,
+            )
+        except OSError as error:  # its name is not known
+            self._association = None
+            return str(error.strerror or error)
+        why = _objection(self._association)
+        if why:
+            self.close()
+        return why
+
+    def store(self, path: Path) -> Reply:
+        """Sends an object, and waits for the answer."""
+        try:
+            answer = self._association.send_c_store(path)
+        except RuntimeError:  # ended just before
+            answer = {}
+        if "Status" in answer:
+            return Reply.of_status(int(answer.Status))
+        if self.is_connected:
+            self._association.abort()  # it may not know yet that it has ended
+        self._association = None
+        return Reply.later("broke off")
+
+    def close(self) -> None:
+        """Ends the association."""
+        if self.is_connected:
+            self._association.release()
+        self._association = None
+
+
+def _objection(association: Any) -> str | None:
+    """Why nothing can be sent over an association, or ``None``."""
+    if association.is_rejected:
+        return f"refuses us: {association.acceptor.primitive.reason_str}"
+    if not association.is_established:
+        return "cannot be reached"
+    taken = {context.abstract_syntax for context in association.accepted_contexts}
+    missing = [kind.name for kind in RESULTS if kind not in taken]
+    return f"does not take {' and '.join(missing)}" if missing else None
