@@ -42,6 +42,13 @@ def coded(code: str, **fields: Any) -> dict[str, Any]:
     return {"extra": {"code": code, "fields": {name: value for name, value in fields.items() if value is not None}}}
 
 
+def line(message: str, code: str, **fields: Any) -> str:
+    """A line of JSON, as :class:`JsonFormatter` has it, for a result that is no part of the log."""
+    record = logging.LogRecord(PACKAGE, logging.INFO, "", 0, message, None, None)
+    vars(record).update(coded(code, **fields)["extra"])
+    return JsonFormatter().format(record)
+
+
 def start(form: str, stream: IO[str], text: str = TEXT, *others: str) -> None:
     """Writes the log of this package, and of ``others``, to a stream.
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import options
+from .. import logs, options
 from ..exit_codes import OK
+from ..logs import coded
 
 if TYPE_CHECKING:
     from ..site.drift import Report
     from .mqtt import Publisher
+
+log = logging.getLogger(__name__)
 
 LEFT = 1  # exit code: something is left to be done or delivered
 PATIENCE = 10.0  # seconds for results to be delivered at the end; with --once, a minute
@@ -64,6 +67,7 @@ def add(commands: Any) -> None:
         "--ca", type=Path, metavar="FILE", help="encrypt the connection; trust only this certificate (PEM)"
     )
     options.service(watch)
+    options.log_format(watch)
     watch.set_defaults(run=run)
 
 
@@ -123,35 +127,40 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
             unsigned=args.unsigned,
         )
 
-        def say(text: str) -> None:
-            print(f"covidnet-lite: {text}", file=err, flush=True)
-
+        logs.start(args.log_format, err, "covidnet-lite: %(message)s")
         publisher = None
         if args.mqtt:
             broker = mqtt.broker(args.mqtt, args.topic or mqtt.TOPIC, args.tls, args.ca)
-            publisher = mqtt.Publisher(broker, results, say)
+            publisher = mqtt.Publisher(broker, results, log.info)
             publisher.start()
-        if drift := following(classifier.site, lambda report: _tell_drift(report, say, publisher)):
+        if drift := following(classifier.site, lambda report: _tell_drift(report, publisher)):
             classifier.heard = drift.add
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        say(f"watching {args.folder} with {classifier.model.name}. Research use only; not a medical device.")
-        seen = watch.Watch(folder, results, classifier, _tell, say, publisher.deliver if publisher else None)
-        well = watch.run(seen, say, stop, args.interval, args.once)
+        text = "watching %s with %s. Research use only; not a medical device."
+        log.info(text, args.folder, classifier.model.name, **coded("started"))
+        say = _print_json if args.log_format == "json" else _print
+        seen = watch.Watch(folder, results, classifier, say, log.warning, publisher.deliver if publisher else None)
+        well = watch.run(seen, log.warning, stop, args.interval, args.once)
         left = publisher.close(60.0 if args.once else PATIENCE) if publisher else 0
         if left:
-            say(f"{left} result{'s were' if left > 1 else ' was'} not delivered; the next start delivers what is left")
+            text = "%d result%s not delivered; the next start delivers what is left"
+            log.warning(text, left, "s were" if left > 1 else " was", **coded("not-delivered", count=left))
     return LEFT if args.once and (left or not well) else OK
 
 
-def _tell(text: str) -> None:
-    print(text, file=sys.stdout, flush=True)
+def _print(line: object) -> None:
+    print(line, file=sys.stdout, flush=True)
 
 
-def _tell_drift(report: Report, say: Callable[[str], None], publisher: Publisher | None) -> None:
+def _print_json(line: object) -> None:
+    _print(logs.line(str(line), "classified", **vars(line)))
+
+
+def _tell_drift(report: Report, publisher: Publisher | None) -> None:
     """What a day was like, once it is over: to the log where it differs from the site's fit, to the broker always."""
     if report.drifted:
-        say(f"drift: {report}")
+        log.warning("drift: %s", report, **coded("drift", **report.to_dict()))
     if publisher:
         publisher.tell_drift(report.to_dict())
 

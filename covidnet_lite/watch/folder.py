@@ -93,6 +93,29 @@ class _Film:
     place: str
 
 
+@dataclass(frozen=True)
+class Line:
+    """What is logged of a radiograph: its name below the folder, and what it came to.
+
+    Attributes:
+        reason: the code of why there is no answer.
+    """
+
+    name: str
+    status: str
+    answer: str | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, name: str, result: Prediction | Failure) -> Line:
+        """The line of a result."""
+        answer = f"resembles {result.label}" if result.label else result.answer
+        return cls(printable(name), result.status, answer, result.code)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.status}" + (f", {self.answer}" if self.answer else "")
+
+
 class Settled:
     """Tells files that are still being written from whole ones, by looking again; clocks of others play no part."""
 
@@ -128,11 +151,11 @@ class Watch:
         folder: Folder,
         results: ResultFiles,
         classifier: Classifier,
-        say: Say,
+        say: Callable[[object], None],
         warn: Say | None = None,
         deliver: Callable[[Path], None] | None = None,
     ) -> None:
-        """``say`` is told each result, ``warn`` each trouble once.
+        """``say`` is given a :class:`Line` of each result, ``warn`` each trouble once.
 
         ``deliver`` is given the path of each result written, to be sent on; ``None`` where none is to be.
         """
@@ -266,7 +289,7 @@ class Watch:
             files.write_png(path.with_name(Path(film.place).name + EVIDENCE), shown)
         deliver = self._deliver is not None
         if self._results.keep(film.name, told, stamp, self._network, deliver, film.place):
-            self._say(f"{printable(film.name)}: {result.status}" + (f", {_answer(result)}" if result.answer else ""))
+            self._say(Line.of(film.name, result))
             if self._deliver:
                 self._deliver(path)
 
@@ -277,10 +300,6 @@ def _is_radiograph(path: str) -> bool:
     except Exception as error:
         unforeseen(path, error)
         return True  # it is opened, and then told of
-
-
-def _answer(result: Prediction | Failure) -> str:
-    return f"resembles {result.label}" if result.label else str(result.answer)
 
 
 def _may_pass(result: Prediction | Failure) -> bool:

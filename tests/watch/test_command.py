@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,16 @@ def test_once_does_what_is_there_and_ends(film_png: Path, tmp_path: Path) -> Non
     assert "film.png: " in out
     assert "Research use only" in err
     assert sorted(results(tmp_path / "out")) == ["film.png.json"]
+
+
+def test_the_log_may_be_json(film_png: Path, tmp_path: Path) -> None:
+    with watching(film_png.parent, "--once", "--settle", "0.1", "--log-format", "json") as process:
+        out, err = process.communicate(timeout=60)
+    (result,), (start,) = [[json.loads(line) for line in text.splitlines()] for text in (out, err)]
+    assert (start["level"], start["code"]) == ("info", "started")
+    assert result["code"] == "classified"
+    assert result["fields"]["name"] == "film.png"
+    assert result["message"].startswith(f"film.png: {result['fields']['status']}")
 
 
 def test_a_file_is_answered_as_it_arrives_and_sigterm_ends_it_well(film_png: Path, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_each_radiograph_gets_a_result_and_a_bad_one_costs_only_itself(
     assert bad["status"] == "failed"
     assert str(root) not in json.dumps(found)  # where it lies is nobody's business
     assert (root / "ward/film.png.evidence.png").is_file()
-    assert said == ["bad.png: failed", "ward/film.png: narrowed, not normal; pneumonia or covid"]
+    assert list(map(str, said)) == ["bad.png: failed", "ward/film.png: narrowed, not normal; pneumonia or covid"]
     assert seen.look(1) == Look(0, 0, 0)  # neither the results nor the pictures are taken for radiographs
 
 
