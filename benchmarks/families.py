@@ -1,7 +1,7 @@
 """int8 of 25 networks: ``python benchmarks/families.py --write docs/families.md``.
 
-Networks as people have them, of Keras 3 and 2, each learn for a short time to tell made-up pictures apart, are
-saved, and converted as ``python convert/quantize.py`` does, with 200 pictures. The same networks go through
+Networks as people have them, of Keras 3 and 2, each learn for a short time to tell made-up images apart, are
+saved, and converted as ``python convert/quantize.py`` does, with 200 images. The same networks go through
 TensorFlow's ``TFLiteConverter`` and through ``litert-quantizer`` with its own recipe. What was measured is kept in
 ``--folder``, a JSON a network: what is there is not measured again, and the page is written from it.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -33,7 +32,7 @@ from covidnet_lite import files
 
 ROOT = Path(__file__).resolve().parent.parent
 
-TRAINED, CALIBRATION, JUDGED, GRAY = 1500, 200, 300, 60  # pictures
+TRAINED, CALIBRATION, JUDGED, GRAY = 4000, 200, 1000, 60  # images
 SECONDS = 60  # of training, of processor time
 WITHIN = 1e-2  # of probability: what float may differ by from Keras and count as the same
 Array = npt.NDArray[Any]
@@ -41,20 +40,21 @@ Array = npt.NDArray[Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="int8 of 25 networks.")
-    parser.add_argument("--folder", type=Path, default=ROOT / "build/families", help="what was measured, and networks")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build/families", help="networks and measurements")
     parser.add_argument("--only", nargs="*", default=[*NETWORKS], choices=NETWORKS, help="names (default: all)")
+    parser.add_argument("--again", action="store_true", help="convert again what was measured, without training")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # in this process
     args = parser.parse_args()
     for name in args.only:
-        kept = args.folder / f"{slug(name)}.json"
+        result = args.folder / f"{slug(name)}.json"
         if args.here:
-            files.write(kept, json.dumps(measure(name, NETWORKS[name], args.folder), indent=1) + "\n")
-        elif not kept.is_file():
+            files.write(result, json.dumps(measure(name, NETWORKS[name], args.folder), indent=1) + "\n")
+        elif args.again or not result.is_file():
             # By itself: Keras 2 and 3 keep much in memory, and one that is ended must not end the others.
             command = [sys.executable, __file__, "--here", "--folder", str(args.folder), "--only", name]
-            ended = subprocess.run(command, check=False).returncode
-            print(f"{name}: {'measured' if not ended else f'ended with {ended}'}", flush=True)
+            code = subprocess.run(command, check=False).returncode
+            print(f"{name}: {'measured' if not code else f'exited with {code}'}", flush=True)
         if args.write and not args.here:
             files.write(args.write, document(results(args.folder)))
 
@@ -65,29 +65,49 @@ def slug(name: str) -> str:
 
 
 def measure(name: str, member: Member, folder: Path) -> dict[str, Any]:
-    """Trains, saves, converts in three ways, and compares with what Keras says."""
-    model, network = trained(name, member, folder)
-    calibration = shapes.write(
-        folder / f"calibration-{len(member.labels)}-{member.side}", member.labels, CALIBRATION, member.side, 2
-    )
-    judged = shapes.write(folder / f"judged-{len(member.labels)}-{member.side}", member.labels, JUDGED, member.side, 3)
-    seen = given([read(path, member) for path in judged], member)
-    float_answers = probabilities(run_keras(model, seen))
-    expected = float_answers.argmax(1)
+    """Trains a network and asks the other converters, unless that is done; then converts and compares."""
+    answers, others = folder / f"{slug(name)}-keras.npz", folder / f"{slug(name)}-others.json"
+    if not (answers.is_file() and others.is_file()):
+        files.write(others, json.dumps(prepare(name, member, folder, answers), indent=1) + "\n")
+    with np.load(answers) as archive:
+        by_keras = {kind: archive[kind] for kind in ("judged", "gray")}
+    measured: dict[str, Any] = json.loads(others.read_text())
+    return measured | ours(folder / f"{slug(name)}{member.suffix}", member, by_keras, folder)
+
+
+def prepare(name: str, member: Member, folder: Path, answers: Path) -> dict[str, Any]:
+    """Trains, saves, stores Keras' answers, and measures what other converters make of the network."""
+    model = trained(name, member, folder)
+    calibration, judged, grays = images(member, folder)
+    scaled = [scale([read(path, member) for path in paths], member) for paths in (calibration, judged, grays)]
+    samples, seen, _ = scaled
+    by_keras, by_keras_in_gray = (probabilities(run_keras(model, values)) for values in scaled[1:])
+    np.savez(answers, judged=by_keras, gray=by_keras_in_gray)
+    expected = by_keras.argmax(1)
     right = float(np.mean([member.labels[e] == path.parent.name for e, path in zip(expected, judged)]))
-    told: dict[str, Any] = {"right": right, "classes": len(set(expected)), "near": near(float_answers)}
-    told |= ours(network, member, judged, float_answers, model, folder)
-    samples = given([read(path, member) for path in calibration], member)
+    result: dict[str, Any] = {"right": right, "classes": len(set(expected)), "near": near(by_keras)}
     for key, make in (("TFLiteConverter", of_tensorflow), ("litert-quantizer", of_litert)):
-        began = time.monotonic()
         with quiet():
-            told[key] = agreement(partial(make, model, samples), seen, expected)
-        told[f"{key} seconds"] = round(time.monotonic() - began, 1)
-    return told
+            result[key] = agreement(partial(make, model, samples), seen, expected)
+    return result
 
 
-def trained(name: str, member: Member, folder: Path) -> tuple[Any, Path]:
-    """The model and the file it was saved in."""
+def images(member: Member, folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Image files to calibrate on, to judge on, and the first of the latter in gray."""
+    judged = drawn("judged", JUDGED, 3, member, folder)
+    grays = gray_copies(judged[:GRAY], folder / f"gray-{len(member.labels)}-{member.side}")
+    return drawn("calibration", CALIBRATION, 2, member, folder), judged, grays
+
+
+def drawn(use: str, count: int, seed: int, member: Member, folder: Path) -> list[Path]:
+    """Image files of a network's classes, drawn where they do not lie there yet."""
+    place = folder / f"{use}-{len(member.labels)}-{member.side}"
+    there = sorted(place.glob("*/*.png"), key=lambda path: path.name)
+    return there if len(there) == count else shapes.write(place, member.labels, count, member.side, seed)
+
+
+def trained(name: str, member: Member, folder: Path) -> Any:
+    """The model, which it also saves."""
     if member.keras == 2:
         import tf_keras as keras
     else:
@@ -99,20 +119,21 @@ def trained(name: str, member: Member, folder: Path) -> tuple[Any, Path]:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.9  # the usual 0.99 needs more steps than there are here
     pixels, targets = shapes.arrays(member.labels, TRAINED, member.side, 1)
-    pictures = given([pixel if member.shape[2] == 3 else gray(pixel) for pixel in pixels], member)
-    ends = model.layers[-1]
-    logits = getattr(getattr(ends, "activation", None), "__name__", "softmax") == "linear"
+    inputs = scale([pixel if member.shape[2] == 3 else gray(pixel) for pixel in pixels], member)
+    last = model.layers[-1]
+    logits = getattr(getattr(last, "activation", None), "__name__", "softmax") == "linear"
     one = model.output_shape[-1] == 1 if not isinstance(model.output_shape, list) else model.output_shape[0][-1] == 1
     losses = keras.losses
     loss = losses.BinaryCrossentropy(logits) if one else losses.SparseCategoricalCrossentropy(logits)
-    model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"], jit_compile=False)
-    end = time.process_time() + SECONDS
+    model.compile(keras.optimizers.Adam(member.rate), loss, metrics=["accuracy"], jit_compile=False)
+    started: list[float] = []  # when the graph was traced and the first step done
 
-    def enough(batch: int, logs: Any = None) -> None:
-        model.stop_training = time.process_time() > end
+    def stop_in_time(batch: int, logs: Any = None) -> None:
+        started.append(time.process_time())
+        model.stop_training = started[-1] - started[0] > SECONDS
 
-    watch = keras.callbacks.LambdaCallback(on_train_batch_end=enough)
-    model.fit(pictures, targets, batch_size=32, epochs=12, verbose=0, callbacks=[watch])
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=stop_in_time)
+    model.fit(inputs, targets, batch_size=32, epochs=12, verbose=0, callbacks=[watch])
     network.parent.mkdir(parents=True, exist_ok=True)
     if not member.suffix:
         model.save(network, save_format="tf")
@@ -121,7 +142,7 @@ def trained(name: str, member: Member, folder: Path) -> tuple[Any, Path]:
         network.with_suffix(".h5").replace(network)
     else:
         model.save(network)
-    return model, network
+    return model
 
 
 def read(path: Path, member: Member) -> Array:
@@ -134,8 +155,8 @@ def gray(pixels: Array) -> Array:
     return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
 
 
-def given(levels: list[Array], member: Member) -> Array:
-    """What the network was trained on: as ``keras.applications`` scale it."""
+def scale(levels: list[Array], member: Member) -> Array:
+    """The input that the network was trained on: as ``keras.applications`` scale it."""
     scaled = PRESETS[member.preset]
     stacked = np.stack(levels).astype(np.float32)
     stacked = stacked[..., ::-1] if scaled.colour == "bgr" else stacked
@@ -165,34 +186,31 @@ def near(answers: Array) -> float:
     return float((best[:, 1] - best[:, 0] < 0.1).mean())
 
 
-def ours(
-    network: Path, member: Member, judged: list[Path], expected: Array, model: Any, folder: Path
-) -> dict[str, Any]:
+def ours(network: Path, member: Member, by_keras: dict[str, Array], folder: Path) -> dict[str, Any]:
     """int8 and float of our converter, run by the runtime on the files themselves."""
     from convert import quantize
     from convert.conversion import convert
     from covidnet_lite import Classifier
 
+    _, judged, grays = images(member, folder)
     out = folder / f"{network.stem}-out.tflite"
     size = f"{len(member.labels)}-{member.side}"
     command = [str(network), "--labels", ",".join(member.labels), "--calibration", str(folder / f"calibration-{size}")]
-    command += ["--data", str(folder / f"judged-{size}"), "--schemes", "int8,float32", "--write-best", "--force"]
+    command += ["--data", str(folder / f"judged-{size}"), "--schemes", "int8,float32", "--force"]
+    command += ["--min-agreement", "1", "--write-best"]  # all rungs, and the one that calibration finds best
     command += ["--preset", member.preset] if member.said else []
-    began = time.monotonic()
-    said: list[str] = []
+    began = time.process_time()
     try:
-        done = convert(quantize.options(quantize.build_parser().parse_args([*command, "-o", str(out)])), said.append)
-    except Exception as error:  # whatever it is, the table tells it
+        report = convert(quantize.options(quantize.build_parser().parse_args([*command, "-o", str(out)])), print)
+    except Exception as error:  # whatever it is, the table states it
         return {"loads": False, "why": f"{type(error).__name__}: {error}"}
-    told: dict[str, Any] = {"loads": True, "seconds": round(time.monotonic() - began, 1), "load": os.getloadavg()[0]}
-    told["rung"] = done.attempts[-1].rung.name
-    grays = gray_copies(judged[:GRAY], folder / f"gray-{size}")
+    result: dict[str, Any] = {"loads": True, "seconds": round(time.process_time() - began, 1)}
+    result["rung"] = report.attempts[-1].rung.name
     int8, plain = (Classifier(out.with_name(f"{out.stem}_{scheme}.tflite")) for scheme in ("int8", "float32"))
-    told["int8"] = float(np.mean(answers(int8, judged, member).argmax(1) == expected.argmax(1)))
-    by_keras = probabilities(run_keras(model, given([read(path, member) for path in grays], member)))
-    off = [np.abs(answers(plain, paths, member) - e).max() for paths, e in ((judged, expected), (grays, by_keras))]
-    told["float differs in colour"], told["float differs in gray"] = map(float, off)
-    return told
+    result["int8"] = float(np.mean(answers(int8, judged, member).argmax(1) == by_keras["judged"].argmax(1)))
+    for kind, paths, expected in (("colour", judged, by_keras["judged"]), ("gray", grays, by_keras["gray"])):
+        result[f"float differs in {kind}"] = float(np.abs(answers(plain, paths, member) - expected).max())
+    return result
 
 
 def gray_copies(paths: list[Path], folder: Path) -> list[Path]:
@@ -269,19 +287,19 @@ def _real(values: Array, details: Any) -> Array:
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:
     """What has been measured, in the order of the networks."""
-    kept = {name: folder / f"{slug(name)}.json" for name in NETWORKS}
-    return {name: json.loads(path.read_text()) for name, path in kept.items() if path.is_file()}
+    paths = {name: folder / f"{slug(name)}.json" for name in NETWORKS}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
 
 
-def markdown(found: dict[str, dict[str, Any]]) -> str:
+def markdown(rows: dict[str, dict[str, Any]]) -> str:
     """The table."""
     lines = [
-        "| network | Keras | float is right | near ties | int8 agrees | `TFLiteConverter` | `litert-quantizer` "
+        "| network | Keras | side | float is right | near ties | int8 agrees | `TFLiteConverter` | `litert-quantizer` "
         "| kept rung | float off, colour | gray | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, row in found.items():
-        head = f"| {name} | {NETWORKS[name].keras} | {row['right']:.0%} | {row['near']:.0%} "
+    for name, row in rows.items():
+        head = f"| {name} | {NETWORKS[name].keras} | {NETWORKS[name].side} | {row['right']:.0%} | {row['near']:.0%} "
         others = " | ".join(percent(row[key]) for key in ("TFLiteConverter", "litert-quantizer"))
         if not row["loads"]:
             lines.append(f"{head}| does not load | {others} | {row['why'][:80]} | | | |")
@@ -295,9 +313,9 @@ def percent(share: float | None) -> str:
     return "not made" if share is None else f"{share:.1%}"
 
 
-def document(found: dict[str, dict[str, Any]]) -> str:
+def document(rows: dict[str, dict[str, Any]]) -> str:
     """The page in docs/."""
-    loaded = {name: row for name, row in found.items() if row["loads"]}
+    loaded = {name: row for name, row in rows.items() if row["loads"]}
     best = {n: max(r["TFLiteConverter"] or 0, r["litert-quantizer"] or 0) for n, r in loaded.items()}
     behind = [n for n, r in loaded.items() if r["int8"] < best[n]]
     wrong = [n for n, r in loaded.items() if max(r["float differs in colour"], r["float differs in gray"]) > WITHIN]
@@ -309,25 +327,26 @@ def document(found: dict[str, dict[str, Any]]) -> str:
 
 {(__doc__ or "").split(chr(10), 2)[2].strip()}
 
-They learn for {SECONDS} s of processor time at most, from random weights, on pictures of 64 x 64 or 80 x 80: enough for
-weights that mean something, not for a good classifier. *Float is right* says how much was learned; *near ties* are
-pictures whose two best classes float holds to be within 10 points of probability, which any rounding may turn.
-*Agrees* is the share of {JUDGED} pictures of which int8 names the class that Keras names. *Float off* is the largest
-difference of a probability between Keras and `covidnet_lite.classify` on the same files, of {JUDGED} pictures in colour
-and of {GRAY} in gray: what a wrong order of channels or a wrong scaling would show. *Seconds* are those of
-`convert/quantize.py` with {CALIBRATION} pictures, all rungs and the judging included, on two shared cores.
+They learn for {SECONDS} s of processor time at most, from random weights, on {TRAINED} images of 32 x 32 to 80 x 80
+pixels: enough for weights that mean something, not for a good classifier. *Float is right* says how much was learned;
+*near ties* are images whose two best classes float holds to be within 10 points of probability, which any rounding
+may turn. *Agrees* is the share of {JUDGED} images of which int8 names the class that Keras names; the converter tries
+every rung (`--min-agreement 1 --write-best`) and chooses among them on the {CALIBRATION} calibration images alone.
+*Float off* is the largest difference of a probability between Keras and `covidnet_lite.classify` on the same files, of
+{JUDGED} images in colour and of {GRAY} in gray: what a wrong order of channels or a wrong scaling would show. *Seconds*
+are the processor time of `convert/quantize.py`, all rungs and the judging included.
 
-{markdown(found)}
+{markdown(rows)}
 
-Measured: {len(found)} of {len(NETWORKS)}. {len(loaded)} load. int8 agrees less than the better of the other two on
+Measured: {len(rows)} of {len(NETWORKS)}. {len(loaded)} load. int8 agrees less than the better of the other two on
 {len(behind)}{_names(behind)};
 on the median network it is {middle:+.1f} points from the mean of the other two. Float differs from Keras by more than
 {WITHIN:g} on {len(wrong)}{_names(wrong)}.
-{_missing(found)}"""
+{_missing(rows)}"""
 
 
-def _missing(found: dict[str, dict[str, Any]]) -> str:
-    left = [name for name in NETWORKS if name not in found]
+def _missing(rows: dict[str, dict[str, Any]]) -> str:
+    left = [name for name in NETWORKS if name not in rows]
     return f"Not measured yet, and added by the same command: {'; '.join(left)}.\n" if left else ""
 
 

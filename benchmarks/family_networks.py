@@ -23,7 +23,8 @@ class Member:
         said: whether the converter has to be told that.
         suffix: of the file; empty for a SavedModel.
         labels: of its classes.
-        side: of its pictures, in pixels.
+        side: of its images, in pixels.
+        rate: of learning.
     """
 
     keras: int
@@ -33,6 +34,7 @@ class Member:
     suffix: str = ".keras"
     labels: tuple[str, ...] = COLOURED
     side: int = 64
+    rate: float = 1e-3
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -138,14 +140,14 @@ NETWORKS: dict[str, Member] = {
     "EfficientNetB0": Member(3, application("EfficientNetB0"), said=False),
     "EfficientNetV2B0, logits": Member(3, application("EfficientNetV2B0", "logits"), said=False),
     "NASNetMobile": Member(3, application("NASNetMobile"), TF),
-    "DenseNet121": Member(3, application("DenseNet121"), TORCH),
-    "ResNet50": Member(3, application("ResNet50"), CAFFE),
-    "ResNet50V2": Member(2, application("ResNet50V2"), TF, suffix=".h5"),
-    "VGG16": Member(3, application("VGG16"), CAFFE),
+    "DenseNet121": Member(3, application("DenseNet121"), TORCH, side=32),
+    "ResNet50": Member(3, application("ResNet50"), CAFFE, side=32),
+    "ResNet50V2": Member(2, application("ResNet50V2"), TF, suffix=".h5", side=32),
+    "VGG16": Member(3, application("VGG16"), CAFFE, side=32, rate=2e-4),
     "InceptionV3": Member(3, application("InceptionV3"), TF, side=80),
     "Xception": Member(3, application("Xception"), TF, side=80),
-    "ConvNeXtTiny": Member(3, application("ConvNeXtTiny"), said=False),
+    "ConvNeXtTiny": Member(3, application("ConvNeXtTiny"), said=False, side=32, rate=2e-4),
     "EfficientNetB0, Keras 2": Member(2, application("EfficientNetB0"), said=False),
-    "DenseNet121, gray, Keras 2": Member(2, application("DenseNet121"), UNIT, suffix=".h5", labels=SHAPES),
+    "DenseNet121, gray, Keras 2": Member(2, application("DenseNet121"), UNIT, suffix=".h5", labels=SHAPES, side=32),
     "MobileNet 0.5, Keras 2": Member(2, sequential("MobileNet", alpha=0.5), TF),
 }
