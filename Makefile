@@ -60,16 +60,25 @@ test-oldest: $(OLDEST)/.done
 release: $(RELEASE)/.done
 	$(RELEASE)/bin/python release/build.py $(if $(KEY),--key $(KEY))
 
-# The versions in requirements/, anew, with their hashes.
-LOCK := $(RELEASE)/bin/uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --quiet
+# The versions in requirements/, anew, with their hashes; then whether each has a wheel wherever its file is for.
+LOCK := $(RELEASE)/bin/uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --quiet -c requirements/bounds.in
+WHEELS := $(RELEASE)/bin/uv pip install --quiet --dry-run --only-binary :all: --require-hashes --target build/none
 lock: $(RELEASE)/.done
-	$(LOCK) --universal --python-version 3.10 setup.py requirements/demo.in --extra dicom -o requirements/demo.txt
-	$(LOCK) --universal --python-version 3.10 setup.py --extra dicom --extra heic --extra mqtt --extra node --extra web \
-	    -o requirements/services.txt
+	$(LOCK) --universal --python-version 3.10 setup.py requirements/build.in requirements/demo.in --extra dicom \
+	    -o requirements/demo.txt
+	$(LOCK) --universal --python-version 3.10 setup.py requirements/build.in --extra dicom --extra heic --extra mqtt \
+	    --extra node --extra web -o requirements/services.txt
 	$(LOCK) --universal --python-version 3.10 requirements/release.in -o requirements/release.txt
-	$(LOCK) --python-version 3.11 --python-platform linux setup.py --extra test --extra lint -o requirements/test.txt
-	$(LOCK) --python-version 3.10 --python-platform linux --resolution lowest-direct setup.py --extra dicom --extra mqtt \
-	    --extra node --extra web -o requirements/oldest.txt
+	$(LOCK) --python-version 3.11 --python-platform linux setup.py requirements/build.in --extra test --extra lint \
+	    -o requirements/test.txt
+	$(LOCK) --python-version 3.10 --python-platform linux --resolution lowest-direct setup.py requirements/oldest.in \
+	    --extra dicom --extra mqtt --extra node --extra web -o requirements/oldest.txt
+	for python in 3.10 3.11 3.12 3.13; do for machine in x86_64 aarch64; do for file in demo services; do \
+	    echo "$$file, Python $$python, $$machine"; \
+	    $(WHEELS) --python-version $$python --python-platform $$machine-manylinux_2_28 -r requirements/$$file.txt || exit 1; \
+	done; done; done
+	$(RELEASE)/bin/python -m pip install --quiet --dry-run --ignore-installed --only-binary :all: --require-hashes \
+	    -r requirements/services.txt
 
 lint: $(TEST)/.done
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[lint]'
@@ -123,7 +132,7 @@ $(DEMO)/.done $(TEST)/.done $(DOCS)/.done $(BENCH)/.done $(PEERS)/.done: setup.p
 ifdef LOCKED
 $(DEMO)/.done: WANTED := --require-hashes -r requirements/demo.txt
 $(TEST)/.done: WANTED := --require-hashes -r requirements/test.txt
-$(DEMO)/.done $(TEST)/.done: OURS := --no-deps -e .
+$(DEMO)/.done $(TEST)/.done: OURS := --no-deps --no-build-isolation -e .
 endif
 $(RELEASE)/.done: WANTED := --require-hashes -r requirements/release.txt
 $(OLDEST)/.done: WANTED := --require-hashes -r requirements/oldest.txt
