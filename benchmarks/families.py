@@ -205,7 +205,7 @@ def ours(network: Path, member: Member, by_keras: dict[str, Array], folder: Path
     except Exception as error:  # whatever it is, the table states it
         return {"loads": False, "why": f"{type(error).__name__}: {error}"}
     result: dict[str, Any] = {"loads": True, "seconds": round(time.process_time() - began, 1)}
-    result["rung"] = report.attempts[-1].rung.name
+    result["rung"] = report.attempts[-1].fallback.name
     int8, plain = (Classifier(out.with_name(f"{out.stem}_{scheme}.tflite")) for scheme in ("int8", "float32"))
     result["int8"] = float(np.mean(answers(int8, judged, member).argmax(1) == by_keras["judged"].argmax(1)))
     for kind, paths, expected in (("colour", judged, by_keras["judged"]), ("gray", grays, by_keras["gray"])):

@@ -22,7 +22,7 @@ from benchmarks import families, shapes
 from benchmarks.family_networks import NETWORKS, Member
 from convert.judge.network_outputs import outputs
 from convert.quantisation import activations, synthetic
-from convert.quantisation.calibration import pixels
+from convert.quantisation.representative_images import pixels
 from convert.quantisation.scheme import quantise
 from convert.source import network
 from convert.source.network import FloatNetwork

@@ -15,18 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.edgetpu import compiler, lint
-from convert.judge import card, held_out, judgement, report
+from convert.judge import card, judgement, report
 from convert.judge.agreement import NEAR, latencies, near_ties
 from convert.judge.candidate import Candidate, agree
 from convert.judge.disagreement import Disagreement, largest
-from convert.judge.held_out import HeldOut
-from convert.judge.judgement import Judgement, beside
+from convert.judge.held_out import HeldOut, gather
+from convert.judge.judgement import Judgement, path_beside
 from convert.judge.network_outputs import outputs
-from convert.options import Options, check_places
-from convert.quantisation import calibration, ladder, layers, material
-from convert.quantisation.material import Material
+from convert.options import Options, check_output_paths
+from convert.quantisation import calibration_data, fallbacks, layers, representative_images
+from convert.quantisation.calibration_data import CalibrationData
 from convert.quantisation.scheme import CALIBRATED, SCHEMES
-from convert.source import network
+from convert.source import network as networks
 from convert.source.network import FloatNetwork
 from convert.tflite_file import batch, c_array, metadata
 from covidnet_lite import files
@@ -37,13 +37,13 @@ from covidnet_lite.network.interpreter import Interpreter
 from covidnet_lite.network.manifest import Manifest, seal
 from covidnet_lite.prediction import calibrated
 
-COUNT, SYNTHETIC_COUNT = 200, 32  # representative pictures
+COUNT, SYNTHETIC_COUNT = 200, 32  # representative images
 PACKAGES = ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert")
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
-    """A quantised graph and what it says, with all that is fitted, before it is described and sealed.
+class QuantisedNetwork:
+    """A quantised graph with its manifest and what was fitted to it, before it is described and sealed.
 
     Attributes:
         logits: of the held-out images, ``(n, classes)``; empty where there are none.
@@ -53,83 +53,85 @@ class Made:
     graph: bytes
     logits: npt.NDArray[np.float32]
     manifest: Manifest
-    fitted: Judgement
+    judgement: Judgement
 
 
-def convert(options: Options, say: Callable[[str], Any] = print) -> report.Report:
+def convert(options: Options, log: Callable[[str], Any] = print) -> report.Report:
     """Converts; writes nothing before all of it has worked, and returns what was done.
 
     Raises:
         CovidNetLiteError: something is missing, wrong, or not good enough; the message says what to do.
     """
-    check_places(options)
-    net = network.load(
+    check_output_paths(options)
+    network = networks.load(
         options.network, options.labels, options.input_range, options.equalise, options.scaled, options.colour
     )
-    for assumption in net.assumed:
-        say(f"assumed, not checked: {assumption}")
-    where = options.data or (options.calibration if options.calibration_is_on_disk else None)
-    cases = read_cases(where) if where else []
-    given, chosen = _material(options, net)
-    images = held_out.gather(cases, chosen, net.labels, net.spec)
-    if images is None and options.data:
+    for assumption in network.assumed:
+        log(f"assumed, not checked: {assumption}")
+    source = options.data or (options.calibration if options.calibration_is_on_disk else None)
+    cases = read_cases(source) if source else []
+    calibration, calibration_cases = _calibration_data(options, network)
+    held_out = gather(cases, calibration_cases, network.labels, network.spec)
+    if held_out is None and options.data:
         raise DatasetError(
             f"{options.data}: none of its {len(cases)} images can be judged on: they must be in the val or test split, "
-            f"or in none and not in --calibration, and be labelled {', '.join(net.labels)} or not at all"
+            f"or in none and not in --calibration, and be labelled {', '.join(network.labels)} or not at all"
         )
-    if images is not None and given is not None and given.pictures is not None:
-        calibration.refuse_overlap(given.pictures, images.pictures, images.names)
+    if held_out is not None and calibration is not None and calibration.images is not None:
+        representative_images.refuse_overlap(calibration.images, held_out.images, held_out.names)
 
-    plain = _manifest(options, net)
-    floats = _logits(net.tflite, plain, images)
-    near = near_ties(calibrated(floats, plain))
-    if images is not None and near.mean() > 1 - options.min_agreement:
-        say(
-            f"float hesitates on {near.sum()} of {len(near)} held-out images, where its two best classes are within "
-            f"{NEAR:.0%} of each other: rounding may turn those, so agreement says less than usual"
+    base_manifest = _manifest(options, network)
+    floats = _logits(network.tflite, base_manifest, held_out)
+    is_near_tie = near_ties(calibrated(floats, base_manifest))
+    if held_out is not None and is_near_tie.mean() > 1 - options.min_agreement:
+        log(
+            f"float hesitates on {is_near_tie.sum()} of {len(is_near_tie)} held-out images, where its two best classes "
+            f"are within {NEAR:.0%} of each other: rounding may turn those, so agreement says less than usual"
         )
-    attempts, made = _make_all(options, net, plain, given, cases, images, floats, say)
-    recorded = _recorded_figures(options.stem) if images is None else {}
-    candidates = _judge_all(net, made, images, floats, recorded)
+    attempts, quantised = _quantise_all(options, network, base_manifest, calibration, cases, held_out, floats, log)
+    recorded = _recorded_figures(options.stem) if held_out is None else {}
+    candidates = _compare_all(network, quantised, held_out, floats, recorded)
 
-    noisy = _layers(net, made, attempts, given, images) if options.report else []
-    told = report.Report(
+    noisy = _layers(network, quantised, attempts, calibration, held_out) if options.report else []
+    result = report.Report(
         options.network.name,
-        str(plain.provenance["network_sha256"]),
+        str(base_manifest.provenance["network_sha256"]),
         candidates,
         attempts,
         noisy,
-        given.origin if given else "none",
-        calibration.digest(given.pictures) if given is not None and given.pictures is not None else "",
-        images.what if images else "nothing",
-        plain.provenance["packages"],
-        net.assumed,
-        _disagreements(made[0], images, floats) if options.report and images is not None else [],
+        calibration.origin if calibration else "none",
+        representative_images.digest(calibration.images)
+        if calibration is not None and calibration.images is not None
+        else "",
+        held_out.description if held_out else "nothing",
+        base_manifest.provenance["packages"],
+        network.assumed,
+        _disagreements(quantised[0], held_out, floats) if options.report and held_out is not None else [],
     )
-    say(report.to_text(told, len(net.tflite)))
+    log(report.to_text(result, len(network.tflite)))
     if recorded and "int8" in options.schemes:
-        say(
+        log(
             "recorded earlier, on images that are not here: "
             + ", ".join(f"{name} {value}" for name, value in recorded.items())
         )
-    _write(options, told, given, made, say)
-    return told
+    _write(options, result, calibration, quantised, log)
+    return result
 
 
-def _material(options: Options, net: FloatNetwork) -> tuple[Material | None, list[Case]]:
+def _calibration_data(options: Options, network: FloatNetwork) -> tuple[CalibrationData | None, list[Case]]:
     """What to quantise with and the cases it came from; nothing where no scheme needs it."""
     if options.calibration_is_synthetic:
-        return material.from_itself(net, options.network, options.count or SYNTHETIC_COUNT), []
+        return calibration_data.from_network(network, options.network, options.count or SYNTHETIC_COUNT), []
     if options.calibration_is_on_disk and options.calibration:
         cases = read_cases(options.calibration)
-        known = [c for c in cases if c.label in net.labels or not c.label]  # the rest it was not trained for
-        chosen = calibration.choose(known or cases, options.count or COUNT)
-        return material.from_cases(net, chosen), chosen
+        usable = [c for c in cases if c.label in network.labels or not c.label]  # the rest it was not trained for
+        representative = representative_images.choose(usable or cases, options.count or COUNT)
+        return calibration_data.from_cases(network, representative), representative
     if options.calibration:
-        return material.from_npz(net, options.calibration, options.count or COUNT), []
-    path = options.ranges or beside(options.stem, ".ranges.json")
+        return calibration_data.from_npz(network, options.calibration, options.count or COUNT), []
+    path = options.ranges or path_beside(options.stem, ".ranges.json")
     if options.ranges or path.is_file():
-        return material.read(path), []
+        return calibration_data.read(path), []
     if any(scheme in CALIBRATED for scheme in options.schemes):
         raise ConversionError(
             f"{options.network}: int8 needs the range of every activation; pass --calibration FOLDER with images, "
@@ -138,20 +140,20 @@ def _material(options: Options, net: FloatNetwork) -> tuple[Material | None, lis
     return None, []
 
 
-def _manifest(options: Options, net: FloatNetwork) -> Manifest:
+def _manifest(options: Options, network: FloatNetwork) -> Manifest:
     """Facts only that are the same in every run, or the file would not be."""
     digest = hashlib.sha256(options.network.read_bytes()).hexdigest() if options.network.is_file() else ""
-    told = {k: v for k, v in net.facts.items() if k not in ("name", "version", "licence", "manifest")}
+    facts = {k: v for k, v in network.facts.items() if k not in ("name", "version", "licence", "manifest")}
     try:
         manifest = Manifest(
-            options.name or net.facts.get("name") or options.stem.name,
-            net.labels,
-            net.spec,
-            net.outputs,
-            version=options.version or net.facts.get("version", ""),
-            licence=str(options.licence or net.facts.get("licence", "")),
+            options.name or network.facts.get("name") or options.stem.name,
+            network.labels,
+            network.spec,
+            network.outputs,
+            version=options.version or network.facts.get("version", ""),
+            licence=str(options.licence or network.facts.get("licence", "")),
             provenance={
-                **told,
+                **facts,
                 "network_sha256": digest,
                 "packages": {name: version(name) for name in PACKAGES},
             },
@@ -164,121 +166,129 @@ def _manifest(options: Options, net: FloatNetwork) -> Manifest:
         ) from error
 
 
-def _make_all(
+def _quantise_all(
     options: Options,
-    net: FloatNetwork,
-    plain: Manifest,
-    given: Material | None,
+    network: FloatNetwork,
+    base_manifest: Manifest,
+    calibration: CalibrationData | None,
     cases: list[Case],
-    images: HeldOut | None,
+    held_out: HeldOut | None,
     floats: npt.NDArray[np.float32],
-    say: Callable[[str], Any],
-) -> tuple[list[ladder.Attempt], list[Made]]:
+    log: Callable[[str], Any],
+) -> tuple[list[fallbacks.Attempt], list[QuantisedNetwork]]:
     """Each scheme's graph and what is fitted to it; the rungs that int8 took."""
 
     @lru_cache(maxsize=1)  # the last rung is the one that is kept
-    def answers(graph: bytes) -> npt.NDArray[np.float32]:
-        return _logits(graph, plain, images)
+    def logits_of(graph: bytes) -> npt.NDArray[np.float32]:
+        return _logits(graph, base_manifest, held_out)
 
     def agreement(graph: bytes) -> float:
-        return float((answers(graph).argmax(1) == floats.argmax(1)).mean())
+        return float((logits_of(graph).argmax(1) == floats.argmax(1)).mean())
 
-    attempts: list[ladder.Attempt] = []
-    made = []
-    fits: dict[bool, Judgement] = {}  # of int8, and of float for all other schemes
+    attempts: list[fallbacks.Attempt] = []
+    quantised = []
+    judgements: dict[bool, Judgement] = {}  # of int8, and of float for all other schemes
     for scheme in options.schemes:
-        how = SCHEMES[scheme]
+        description = SCHEMES[scheme]
         if scheme == "int8":
-            assert given is not None
-            attempts = _climb(options, net, given, agreement if images else None, say)
-            graph, last = attempts[-1].quantised, attempts[-1].rung
-            as_recorded = last is ladder.RUNGS[0] and given.pictures is None and not given.rung
-            how = "the ranges as they were recorded" if as_recorded else f"{last.name}: {last.what}"
-            how += f"; {options.scope.said}" if options.scope.said else ""
+            assert calibration is not None
+            attempts = _quantise_to_int8(options, network, calibration, agreement if held_out else None, log)
+            graph, fallback = attempts[-1].quantised, attempts[-1].fallback
+            as_recorded = fallback is fallbacks.FALLBACKS[0] and calibration.images is None and not calibration.fallback
+            description = (
+                "the ranges as they were recorded" if as_recorded else f"{fallback.name}: {fallback.description}"
+            )
+            description += f"; {options.scope.description}" if options.scope.description else ""
         else:
-            graph = ladder.plain(net, scheme, given)
-        below = bool(images) and agreement(graph) < options.min_agreement
-        if below and not options.write_best:
+            graph = fallbacks.plain(network, scheme, calibration)
+        too_low = bool(held_out) and agreement(graph) < options.min_agreement
+        if too_low and not options.write_best:
             raise ConversionError(
                 f"{scheme}: agrees with float on {agreement(graph):.2%} of the held-out images, not on "
                 f"{options.min_agreement:.2%}; nothing was written. Lower --min-agreement, or leave this scheme out"
             )
-        origin = {"calibration": given.origin} if given is not None and scheme in CALIBRATED else {}
-        if below:
-            origin["below_the_bar"] = (
+        provenance = {"calibration": calibration.origin} if calibration is not None and scheme in CALIBRATED else {}
+        if too_low:
+            provenance["below_the_bar"] = (
                 f"agrees with float on {agreement(graph):.2%} of the held-out images, less than the "
                 f"{options.min_agreement:.2%} asked for"
             )
-        manifest = replace(plain, provenance={**plain.provenance, **origin, "quantised": how})
-        if (scheme == "int8") not in fits:
-            fits[scheme == "int8"] = _fit(options, net, plain, scheme, graph, cases)
-        fitted = fits[scheme == "int8"]
+        manifest = replace(
+            base_manifest, provenance={**base_manifest.provenance, **provenance, "quantised": description}
+        )
+        if (scheme == "int8") not in judgements:
+            judgements[scheme == "int8"] = _fit_judgement(options, network, base_manifest, scheme, graph, cases)
+        fitted = judgements[scheme == "int8"]
         try:
-            made.append(Made(scheme, graph, answers(graph), replace(manifest, **fitted.rules()), fitted))
+            quantised.append(
+                QuantisedNetwork(scheme, graph, logits_of(graph), replace(manifest, **fitted.rules()), fitted)
+            )
         except (ValueError, TypeError) as error:
             raise ConversionError(
-                f"{beside(options.stem, '.judgement.json')}: does not fit this network ({error}); "
+                f"{path_beside(options.stem, '.judgement.json')}: does not fit this network ({error}); "
                 "fit it again with --data ... --record"
             ) from error
-    return attempts, made
+    return attempts, quantised
 
 
-def _climb(
+def _quantise_to_int8(
     options: Options,
-    net: FloatNetwork,
-    given: Material,
+    network: FloatNetwork,
+    calibration: CalibrationData,
     agreement: Callable[[bytes], float] | None,
-    say: Callable[[str], Any],
-) -> list[ladder.Attempt]:
+    log: Callable[[str], Any],
+) -> list[fallbacks.Attempt]:
     """The rungs that int8 took; the one to keep comes last, which is the best where a person asked for that."""
     try:
-        return ladder.climb(net, given, agreement, options.min_agreement, say, options.scope)
-    except ladder.TooLittleAgreement as error:
+        return fallbacks.search(network, calibration, agreement, options.min_agreement, log, options.scope)
+    except fallbacks.TooLittleAgreement as error:
         if not options.write_best:
             raise
         best = max(error.attempts, key=lambda a: a.agreement or 0)
-        say(f"{best.rung.name}: written as the best there is, below the bar")
+        log(f"{best.fallback.name}: written as the best there is, below the bar")
         return [*(a for a in error.attempts if a is not best), best]
 
 
-def _fit(
-    options: Options, net: FloatNetwork, plain: Manifest, scheme: str, graph: bytes, cases: list[Case]
+def _fit_judgement(
+    options: Options, network: FloatNetwork, base_manifest: Manifest, scheme: str, graph: bytes, cases: list[Case]
 ) -> Judgement:
     """int8 is fitted as it ships; the other schemes are so near to float that they take what fits float."""
     if not any(c.split == "val" for c in cases):
         recorded = judgement.load(options.stem)
-        said = net.facts.get("manifest")  # by a .tflite of ours, where nothing lies beside it
-        if said is not None and not beside(options.stem, ".judgement.json").is_file():
-            kept = {k: getattr(said, k) for k in ("temperature", "threshold", "guard", "operating_point", "extent")}
-            recorded = Judgement(**kept)
+        manifest = network.facts.get("manifest")  # by a .tflite of ours, where nothing lies beside it
+        if manifest is not None and not path_beside(options.stem, ".judgement.json").is_file():
+            rules = {
+                k: getattr(manifest, k) for k in ("temperature", "threshold", "guard", "operating_point", "extent")
+            }
+            recorded = Judgement(**rules)
         return recorded if scheme == "int8" else replace(recorded, correction=())
-    original = _verified(net.tflite, plain)
-    fitted = _verified(graph, plain) if scheme == "int8" else original
+    original = _verified(network.tflite, base_manifest)
+    fitted = _verified(graph, base_manifest) if scheme == "int8" else original
     return judgement.fit(fitted, original, cases, options.target_error)
 
 
-def _judge_all(
-    net: FloatNetwork,
-    made: list[Made],
-    images: HeldOut | None,
+def _compare_all(
+    network: FloatNetwork,
+    quantised: list[QuantisedNetwork],
+    held_out: HeldOut | None,
     floats: npt.NDArray[np.float32],
     recorded: dict[str, Any],
 ) -> list[Candidate]:
     """Candidates as they will be written, with what the step from float cost."""
-    original = Interpreter(_verified(net.tflite, replace(made[0].manifest, guard=None)), threads=1)
-    taken = latencies([original, *(Interpreter(_verified(m.graph, m.manifest), threads=1) for m in made)])
+    original = Interpreter(_verified(network.tflite, replace(quantised[0].manifest, guard=None)), threads=1)
+    latency = latencies([original, *(Interpreter(_verified(m.graph, m.manifest), threads=1) for m in quantised)])
     candidates = []
-    for m, milliseconds in zip(made, taken[1:]):
-        found, everywhere = None, None
-        if images is not None:
+    for m, milliseconds in zip(quantised, latency[1:]):
+        agreement, overall = None, None
+        if held_out is not None:
             # Float is told with the same temperature, so that what differs is the arithmetic.
-            ours = replace(m.manifest, correction=())
-            found, everywhere = agree(images, floats, ours, m.logits, m.manifest)
-        figures = report.figures(m.scheme, found) or (recorded if m.scheme == "int8" else {})
+            float_manifest = replace(m.manifest, correction=())
+            agreement, overall = agree(held_out, floats, float_manifest, m.logits, m.manifest)
+        figures = report.figures(m.scheme, agreement) or (recorded if m.scheme == "int8" else {})
         text = card.write(m.manifest, m.scheme, SCHEMES[m.scheme], figures)
         sealed = seal(metadata.attach(m.graph, m.manifest), m.manifest, {card.NAME: text.encode()})
         model = models.verify(sealed, Path(m.scheme))
-        candidates.append(Candidate(m.scheme, model, found, everywhere, milliseconds, taken[0]))
+        candidates.append(Candidate(m.scheme, model, agreement, overall, milliseconds, latency[0]))
     return candidates
 
 
@@ -286,42 +296,52 @@ def _verified(graph: bytes, manifest: Manifest) -> models.Model:
     return models.verify(seal(graph, manifest), Path(manifest.name))
 
 
-def _logits(graph: bytes, plain: Manifest, images: HeldOut | None) -> npt.NDArray[np.float32]:
+def _logits(graph: bytes, base_manifest: Manifest, held_out: HeldOut | None) -> npt.NDArray[np.float32]:
     """``(n, classes)`` of all held-out images."""
-    if images is None:
-        return np.zeros((0, len(plain.labels)), np.float32)
-    return outputs(_verified(graph, plain), images.pictures)["logits"]
+    if held_out is None:
+        return np.zeros((0, len(base_manifest.labels)), np.float32)
+    return outputs(_verified(graph, base_manifest), held_out.images)["logits"]
 
 
 def _layers(
-    net: FloatNetwork,
-    made: list[Made],
-    attempts: list[ladder.Attempt],
-    given: Material | None,
-    images: HeldOut | None,
+    network: FloatNetwork,
+    quantised: list[QuantisedNetwork],
+    attempts: list[fallbacks.Attempt],
+    calibration: CalibrationData | None,
+    held_out: HeldOut | None,
 ) -> list[layers.Layer]:
-    """Of the first scheme with integer activations, on representative pictures, or else on held-out ones."""
-    pictures = given.pictures if given is not None and given.pictures is not None else None
-    if pictures is None and images is not None:
-        pictures = images.pictures
-    first = next((m for m in made if m.scheme in CALIBRATED), None)
-    if pictures is None or first is None:
+    """Of the first scheme with integer activations, on representative images, or else on held-out ones."""
+    probes = calibration.images if calibration is not None and calibration.images is not None else None
+    if probes is None and held_out is not None:
+        probes = held_out.images
+    first = next((m for m in quantised if m.scheme in CALIBRATED), None)
+    if probes is None or first is None:
         return []
-    origin = attempts[-1].network if first.scheme == "int8" else net
-    return layers.compare(origin, first.graph, pictures[: ladder.PROBES])
+    float_network = attempts[-1].network if first.scheme == "int8" else network
+    return layers.compare(float_network, first.graph, probes[: fallbacks.PROBES])
 
 
-def _disagreements(made: Made, images: HeldOut, floats: npt.NDArray[np.float32]) -> list[Disagreement]:
+def _disagreements(
+    quantised: QuantisedNetwork, held_out: HeldOut, floats: npt.NDArray[np.float32]
+) -> list[Disagreement]:
     """Of the images that the report is about."""
-    ours, theirs = calibrated(floats, replace(made.manifest, correction=())), calibrated(made.logits, made.manifest)
-    rows = images.reported
-    names = [name for name, kept in zip(images.names, rows) if kept]
-    return largest(names, images.pictures[rows], made.manifest.input, made.manifest.labels, ours[rows], theirs[rows])
+    float_probabilities = calibrated(floats, replace(quantised.manifest, correction=()))
+    probabilities = calibrated(quantised.logits, quantised.manifest)
+    rows = held_out.reported
+    names = [name for name, is_reported in zip(held_out.names, rows) if is_reported]
+    return largest(
+        names,
+        held_out.images[rows],
+        quantised.manifest.input,
+        quantised.manifest.labels,
+        float_probabilities[rows],
+        probabilities[rows],
+    )
 
 
 def _recorded_figures(stem: Path) -> dict[str, Any]:
     """What ``--record`` kept of int8."""
-    path = beside(stem, ".figures.json")
+    path = path_beside(stem, ".figures.json")
     try:
         figures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if not isinstance(figures, dict):
@@ -332,53 +352,62 @@ def _recorded_figures(stem: Path) -> dict[str, Any]:
 
 
 def _write(
-    options: Options, told: report.Report, given: Material | None, made: list[Made], say: Callable[[str], Any]
+    options: Options,
+    result: report.Report,
+    calibration: CalibrationData | None,
+    quantised: list[QuantisedNetwork],
+    log: Callable[[str], Any],
 ) -> None:
     """Everything at once: all files or none."""
-    contents: dict[Path, bytes | str] = {options.places[c.scheme]: c.model.data for c in told.candidates}
-    compiled, beside_it = None, Path()
+    contents: dict[Path, bytes | str] = {options.output_paths[c.scheme]: c.model.data for c in result.candidates}
+    compiled, compiled_path = None, Path()
     if options.edgetpu:
-        int8 = next(c for c in told.candidates if c.scheme == "int8")
-        say("\n" + lint.text(lint.check(int8.model.data, options.places["int8"].name), options.places["int8"].name))
-        compiled = compiler.compile_if_installed(replace(int8.model, path=options.places["int8"]))
-        beside_it = compiler.name_beside(options.places["int8"])
+        int8 = next(c for c in result.candidates if c.scheme == "int8")
+        int8_path = options.output_paths["int8"]
+        log("\n" + lint.text(lint.check(int8.model.data, int8_path.name), int8_path.name))
+        compiled = compiler.compile_if_installed(replace(int8.model, path=int8_path))
+        compiled_path = compiler.name_beside(int8_path)
     if compiled:
-        contents.update({beside_it: compiled.data, beside_it.with_suffix(".log"): compiled.printed})
+        contents.update({compiled_path: compiled.data, compiled_path.with_suffix(".log"): compiled.printed})
     if options.format == "c-array":
-        for m in made:
-            beside_one = c_array.name_beside(options.places[m.scheme])
-            contents[beside_one] = c_array.header(m.graph, m.manifest, beside_one.name)
-    batches = [(batch.name_beside(options.places[m.scheme], options.batch), m) for m in made if options.batch > 1]
-    contents.update({path: batch.of(m.graph, options.batch) for path, m in batches})
+        for m in quantised:
+            header_path = c_array.name_beside(options.output_paths[m.scheme])
+            contents[header_path] = c_array.header(m.graph, m.manifest, header_path.name)
+    batches = [
+        (batch.name_beside(options.output_paths[m.scheme], options.batch), m) for m in quantised if options.batch > 1
+    ]
+    contents.update({path: batch.with_batch(m.graph, options.batch) for path, m in batches})
     if options.record:
-        contents.update(_records(options.stem, told, given, made))
+        contents.update(_records(options.stem, result, calibration, quantised))
     if options.report:
-        contents.update({options.report / name: content for name, content in told.contents().items()})
+        contents.update({options.report / name: content for name, content in result.contents().items()})
     files.write_all(contents)
-    for c in told.candidates:
-        say(f"wrote {options.places[c.scheme]}  sha256 {c.model.sha256}")
+    for c in result.candidates:
+        log(f"wrote {options.output_paths[c.scheme]}  sha256 {c.model.sha256}")
     if options.format == "c-array":
-        for c in told.candidates:
-            say(f"wrote {c_array.name_beside(options.places[c.scheme])}")
+        for c in result.candidates:
+            log(f"wrote {c_array.name_beside(options.output_paths[c.scheme])}")
     for path, _ in batches:
-        say(f"wrote {path}  for {options.batch} images at a time, without a manifest")
+        log(f"wrote {path}  for {options.batch} images at a time, without a manifest")
     if compiled:
-        say(f"wrote {beside_it}  {compiled.log.edge_tpu or 'some'} operations on the Edge TPU")
+        log(f"wrote {compiled_path}  {compiled.log.edge_tpu or 'some'} operations on the Edge TPU")
     if options.report:
-        say(f"wrote {options.report / 'report.md'}")
+        log(f"wrote {options.report / 'report.md'}")
 
 
-def _records(stem: Path, told: report.Report, given: Material | None, made: list[Made]) -> dict[Path, bytes | str]:
+def _records(
+    stem: Path, result: report.Report, calibration: CalibrationData | None, quantised: list[QuantisedNetwork]
+) -> dict[Path, bytes | str]:
     """What ``--record`` keeps beside the network: numbers instead of images."""
     contents: dict[Path, bytes | str] = {}
-    if given is not None:
-        last = told.attempts[-1] if told.attempts else None
-        how = (last.rung.name, last.clip, last.wide, last.rung.base) if last else ("", "", ())
-        used = last.material if last else given  # a rung may have learnt more from the images
-        contents[beside(stem, ".ranges.json")] = material.to_json(used, *how)
-    kept = next((i for i, m in enumerate(made) if m.scheme == "int8"), 0)
-    contents.update(judgement.contents(made[kept].fitted, stem))
-    if made[kept].scheme == "int8" and told.candidates[kept].agreement:
-        figures = report.figures("int8", told.candidates[kept].agreement)
-        contents[beside(stem, ".figures.json")] = json.dumps(figures, indent=1) + "\n"
+    if calibration is not None:
+        attempt = result.attempts[-1] if result.attempts else None
+        method = (attempt.fallback.name, attempt.clip, attempt.wide, attempt.fallback.base) if attempt else ("", "", ())
+        recorded = attempt.calibration if attempt else calibration  # a rung may have learnt more from the images
+        contents[path_beside(stem, ".ranges.json")] = calibration_data.to_json(recorded, *method)
+    position = next((i for i, m in enumerate(quantised) if m.scheme == "int8"), 0)
+    contents.update(judgement.contents(quantised[position].judgement, stem))
+    if quantised[position].scheme == "int8" and result.candidates[position].agreement:
+        figures = report.figures("int8", result.candidates[position].agreement)
+        contents[path_beside(stem, ".figures.json")] = json.dumps(figures, indent=1) + "\n"
     return contents

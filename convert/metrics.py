@@ -50,8 +50,8 @@ def auroc(positive: Array, scores: Array) -> float:
 def macro_auroc(targets: Array, probabilities: Array) -> float:
     """Mean of the one-against-rest AUROC of each class that is present; NaN with one class only."""
     areas = np.array([auroc(targets == k, probabilities[:, k]) for k in range(probabilities.shape[1])])
-    known = areas[~np.isnan(areas)]
-    return float(known.mean()) if len(known) else float("nan")
+    present = areas[~np.isnan(areas)]
+    return float(present.mean()) if len(present) else float("nan")
 
 
 def expected_calibration_error(targets: Array, probabilities: Array, bins: int = 10) -> float:

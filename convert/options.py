@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convert.edgetpu import compiler
-from convert.quantisation.material import SYNTHETIC
+from convert.quantisation.calibration_data import SYNTHETIC
 from convert.quantisation.scope import EVERYTHING, Scope
 from convert.source.scaling import Scaling
 from convert.tflite_file import batch, c_array
@@ -24,7 +24,7 @@ class Options:
         schemes: keys of :data:`convert.quantisation.scheme.SCHEMES`.
         calibration: a folder, a manifest, an ``.npz``, or ``synthetic``.
         ranges: recorded activations; read beside the network where neither is given.
-        count: how many representative pictures.
+        count: how many representative images.
         data: labelled images to fit and judge on.
         min_agreement: share of the held-out images on which int8 must name float's class.
         write_best: write the best there is, marked, where none reaches that share.
@@ -67,7 +67,7 @@ class Options:
     batch: int = 1
 
     @property
-    def places(self) -> dict[str, Path]:
+    def output_paths(self) -> dict[str, Path]:
         """Scheme -> the file it is written to."""
         several = len(self.schemes) > 1
         return {s: self.out.with_name(f"{self.out.stem}_{s}.tflite") if several else self.out for s in self.schemes}
@@ -97,7 +97,7 @@ def stem_of(network: Path) -> Path:
     return network if network.is_dir() else network.with_suffix("")
 
 
-def check_places(options: Options) -> None:
+def check_output_paths(options: Options) -> None:
     """Finds out before the long work that a file can't be written, or would replace another.
 
     Raises:
@@ -106,16 +106,16 @@ def check_places(options: Options) -> None:
     out = options.out
     if out.is_dir() or not out.name:
         raise ConversionError(f"{out}: is a folder; give the name of the .tflite to write")
-    written = list(options.places.values())
+    paths = list(options.output_paths.values())
     if options.edgetpu:
-        if "int8" not in options.places:
+        if "int8" not in options.output_paths:
             raise ConversionError("--edgetpu: the Edge TPU runs int8 alone; put int8 among the --schemes")
-        written.append(compiler.name_beside(options.places["int8"]))
+        paths.append(compiler.name_beside(options.output_paths["int8"]))
     if options.format == "c-array":
-        written += [c_array.name_beside(path) for path in options.places.values()]
+        paths += [c_array.name_beside(path) for path in options.output_paths.values()]
     if options.batch > 1:
-        written += [batch.name_beside(path, options.batch) for path in options.places.values()]
-    for path in written:
+        paths += [batch.name_beside(path, options.batch) for path in options.output_paths.values()]
+    for path in paths:
         for source in (options.network, options.ranges):
             if source is not None and path.exists() and source.exists() and path.samefile(source):
                 raise ConversionError(f"{path}: is what the conversion is made from; choose another name with -o")
@@ -124,9 +124,9 @@ def check_places(options: Options) -> None:
     _check_writable(out.parent)
     if options.report:
         _check_writable(options.report)
-        there = [name for name in ("report.json", "report.md") if (options.report / name).exists()]
-        if there and not options.force:
-            raise ConversionError(f"{options.report / there[0]}: is there already; pass --force to replace it")
+        existing = [name for name in ("report.json", "report.md") if (options.report / name).exists()]
+        if existing and not options.force:
+            raise ConversionError(f"{options.report / existing[0]}: is there already; pass --force to replace it")
 
 
 def _check_writable(folder: Path) -> None:

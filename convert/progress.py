@@ -14,15 +14,15 @@ WIDTH = 24  # of the bar
 PATIENCE = 1.0  # seconds in which nothing is shown
 
 
-def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+def track(items: Iterable[T], total: int, label: str) -> Iterator[T]:
     """The same items; where a person looks on, a bar on standard error tells how many of ``total`` are done."""
-    shown, began = sys.stderr is not None and sys.stderr.isatty(), time.monotonic()
+    is_shown, begin = sys.stderr is not None and sys.stderr.isatty(), time.monotonic()
     try:
         for done, item in enumerate(items):
-            if shown and time.monotonic() - began > PATIENCE:
+            if is_shown and time.monotonic() - begin > PATIENCE:
                 bar = "#" * (WIDTH * done // max(total, 1))
-                print(f"{CLEAR}{what} [{bar:<{WIDTH}}] {done} of {total}", end="", file=sys.stderr, flush=True)
+                print(f"{CLEAR}{label} [{bar:<{WIDTH}}] {done} of {total}", end="", file=sys.stderr, flush=True)
             yield item
     finally:
-        if shown:
+        if is_shown:
             print(CLEAR, end="", file=sys.stderr, flush=True)

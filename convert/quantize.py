@@ -20,7 +20,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from convert.conversion import COUNT, SYNTHETIC_COUNT, convert
-from convert.judge.judgement import beside
+from convert.judge.judgement import path_beside
 from convert.options import Options, stem_of
 from convert.quantisation.scheme import SCHEMES
 from convert.quantisation.scope import Scope
@@ -103,13 +103,13 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="if no way of quantising reaches --min-agreement, write the best; its manifest and the "
         "report state the shortfall",
     )
-    for kind, what in (("float", "float"), ("int16", "16 bits, slower than float on a CPU")):
+    for kind, meaning in (("float", "float"), ("int16", "16 bits, slower than float on a CPU")):
         parser.add_argument(
             f"--keep-{kind}",
             action="append",
             default=[],
             metavar="LAYER",
-            help=f"keep layers in {what}: a name from the report, or a pattern such as 'block_1*' (repeatable)",
+            help=f"keep layers in {meaning}: a name from the report, or a pattern such as 'block_1*' (repeatable)",
         )
     parser.add_argument(
         "--allow-int16",
@@ -141,13 +141,13 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         choices=PRESETS,
         help="instead of --input-range: the scaling of images in keras.applications or torchvision",
     )
-    for name, what in (("mean", "mean to subtract"), ("std", "standard deviation to divide by afterwards")):
+    for name, meaning in (("mean", "mean to subtract"), ("std", "standard deviation to divide by afterwards")):
         parser.add_argument(
             f"--{name}",
             nargs="+",
             type=float,
             metavar="LEVEL",
-            help=f"instead of --input-range: the {what}, in levels of 0 to 255; one value, or one per channel",
+            help=f"instead of --input-range: the {meaning}, in levels of 0 to 255; one value, or one per channel",
         )
     parser.add_argument(
         "--colour",
@@ -233,13 +233,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
     try:
-        chosen = options(args)
-        shipped = chosen.out.resolve().parent == SHIPPED.resolve() and args.out is None
+        selected = options(args)
+        shipped = selected.out.resolve().parent == SHIPPED.resolve() and args.out is None
         with silent_runtime():  # TensorFlow tells which GPU it has not found
-            done = convert(replace(chosen, force=True) if shipped else chosen)
+            report = convert(replace(selected, force=True) if shipped else selected)
         if shipped:
-            pinned = {**model.shipped(), chosen.out.stem: done.candidates[0].model.sha256}
-            sums = "".join(f"{digest}  {name}.tflite\n" for name, digest in sorted(pinned.items()))
+            digests = {**model.shipped(), selected.out.stem: report.candidates[0].model.sha256}
+            sums = "".join(f"{digest}  {name}.tflite\n" for name, digest in sorted(digests.items()))
             files.write(SHIPPED / "SHA256SUMS", sums)
     except (CovidNetLiteError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -251,23 +251,23 @@ def options(args: argparse.Namespace) -> Options:
     """Parsed arguments -> options.
 
     Raises:
-        ConversionError: they say twice, or half, how pictures are scaled.
+        ConversionError: they say twice, or half, how images are scaled.
     """
-    ways = [args.input_range, args.preset, args.mean or args.std]
-    if sum(way is not None for way in ways) > 1:
+    scalings = [args.input_range, args.preset, args.mean or args.std]
+    if sum(scaling is not None for scaling in scalings) > 1:
         raise ConversionError("--input-range, --preset, and --mean with --std say the same; give one of them")
     if (args.mean is None) != (args.std is None):
         raise ConversionError("--mean and --std belong together; give both, in levels of 0 to 255")
     args.scope = Scope(tuple(args.keep_float), tuple(args.keep_int16), args.allow_int16)
     args.scaled = of_numbers(args.mean, args.std) if args.mean else PRESETS.get(args.preset)
-    given = {field.name: getattr(args, field.name) for field in fields(Options)}
+    values = {field.name: getattr(args, field.name) for field in fields(Options)}
     stem = stem_of(args.network)
     checkpoint = CHECKPOINT.parent / f"{stem.name}{CHECKPOINT.suffix}"
     shipped = args.network.resolve() == checkpoint.resolve() and args.schemes == ("int8",)
-    given["out"] = args.out or beside(SHIPPED / stem.name if shipped else stem, ".tflite")
-    given["labels"] = tuple(label.strip() for label in args.labels.split(",")) if args.labels else None
-    given["input_range"] = tuple(args.input_range) if args.input_range else None
-    return Options(**given)
+    values["out"] = args.out or path_beside(SHIPPED / stem.name if shipped else stem, ".tflite")
+    values["labels"] = tuple(label.strip() for label in args.labels.split(",")) if args.labels else None
+    values["input_range"] = tuple(args.input_range) if args.input_range else None
+    return Options(**values)
 
 
 if __name__ == "__main__":

@@ -32,11 +32,11 @@ def test_every_option_of_the_converter_is_documented() -> None:
 
 
 def test_every_scheme_and_every_rung_is_documented() -> None:
-    from convert.quantisation.ladder import RUNGS
+    from convert.quantisation.fallbacks import FALLBACKS
     from convert.quantisation.scheme import SCHEMES
 
     page = (ROOT / "docs/converting.md").read_text()
-    assert [name for name in (*SCHEMES, *(rung.name for rung in RUNGS)) if f"`{name}`" not in page] == []
+    assert [name for name in (*SCHEMES, *(rung.name for rung in FALLBACKS)) if f"`{name}`" not in page] == []
 
 
 def test_the_readme_is_short() -> None:

@@ -12,7 +12,7 @@ import covidnet_lite
 from convert import metrics, quantize
 from convert.judge import judgement
 from convert.judge.network_outputs import outputs
-from convert.quantisation.calibration import pixels
+from convert.quantisation.representative_images import pixels
 from convert.source import network
 from covidnet_lite.dataset import Case, read_cases, write_manifest
 from covidnet_lite.network import model

@@ -30,7 +30,7 @@ from convert.judge.agreement import compare
 from convert.judge.guard import WRONG, fit_guard
 from convert.judge.judgement import Judgement
 from convert.judge.network_outputs import outputs
-from convert.quantisation.calibration import choose, pixels
+from convert.quantisation.representative_images import choose, pixels
 from convert.source import network
 from covidnet_lite import files, radiograph
 from covidnet_lite.dataset import Case, read_cases
@@ -103,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         fitted = fit(model, recipe, cases, risks)
         measured = step_from_float(model, graph, fitted, labelled(cases, recipe, "test"))
         written = judgement.contents(fitted, original.with_suffix(""))
-        written[judgement.beside(original.with_suffix(""), ".figures.json")] = json.dumps(measured, indent=1) + "\n"
+        written[judgement.path_beside(original.with_suffix(""), ".figures.json")] = (
+            json.dumps(measured, indent=1) + "\n"
+        )
         files.write_all(written)
     except CovidNetLiteError as error:
         print(f"error: {error}", file=sys.stderr)

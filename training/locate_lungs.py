@@ -247,7 +247,7 @@ def to_tflite(network: keras.Model) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         kept, made = Path(folder) / "lungs.keras", Path(folder) / "lungs.tflite"
         checkpoint.save(network, kept, lungs.SIDES, SPEC, {"name": "lungs", "version": "2"})
-        convert(Options(kept, made, schemes=("float16",)), say=lambda text: None)
+        convert(Options(kept, made, schemes=("float16",)), log=lambda text: None)
         return made.read_bytes()
 
 

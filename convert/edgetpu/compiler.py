@@ -103,16 +103,16 @@ def compile_model(model: Model, timeout_sec: int = 180) -> Compilation:
         )
     source = portable(model.data, str(path))
     with tempfile.TemporaryDirectory(prefix="covidnet-lite-") as folder:
-        given = Path(folder) / f"{path.stem}.tflite"
-        given.write_bytes(source)
-        printed = _run(compiler, given, timeout_sec)
-        made = name_beside(given)
-        compiled = made.read_bytes() if made.is_file() else b""
+        model_path = Path(folder) / f"{path.stem}.tflite"
+        model_path.write_bytes(source)
+        printed = _run(compiler, model_path, timeout_sec)
+        compiled_path = name_beside(model_path)
+        compiled = compiled_path.read_bytes() if compiled_path.is_file() else b""
     log = parse_log(printed)
     if not log.succeeded or not compiled:
         why = log.failure or ("it wrote no model" if not compiled else "its log does not say that it succeeded")
         raise ConversionError(f"{path}: {COMPILER} failed: {why}; its log ends:\n{printed.strip()[-1500:]}")
-    before, after = read(source, str(path)), read(compiled, made.name)
+    before, after = read(source, str(path)), read(compiled, compiled_path.name)
     if log.edge_tpu == 0 or not any(node.name == COMPILED for node in after.nodes):
         raise ConversionError(
             f"{path}: {COMPILER} mapped no operation to the Edge TPU; covidnet-lite convert --edgetpu lists why"
@@ -134,14 +134,14 @@ def compile_model(model: Model, timeout_sec: int = 180) -> Compilation:
     return Compilation(seal(compiled, manifest), log, printed)
 
 
-def _run(compiler: str, given: Path, timeout_sec: int) -> str:
+def _run(compiler: str, model_path: Path, timeout_sec: int) -> str:
     """All that the compiler says about a file, on its output and in its log; the results lie beside the file."""
-    command = [compiler, "--out_dir", str(given.parent), "--show_operations", "--timeout_sec", str(timeout_sec)]
-    said = given.with_suffix(".out")
+    command = [compiler, "--out_dir", str(model_path.parent), "--show_operations", "--timeout_sec", str(timeout_sec)]
+    output_path = model_path.with_suffix(".out")
     try:
-        with said.open("wb") as sink:
+        with output_path.open("wb") as sink:
             process = subprocess.Popen(
-                [*command, str(given)], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+                [*command, str(model_path)], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
             )
             try:
                 # It watches the time itself; this is for when it does not.
@@ -152,13 +152,13 @@ def _run(compiler: str, given: Path, timeout_sec: int) -> str:
                     process.wait()
     except subprocess.TimeoutExpired:
         raise ConversionError(
-            f"{given.name}: {COMPILER} was stopped after {timeout_sec} seconds; "
+            f"{model_path.name}: {COMPILER} was stopped after {timeout_sec} seconds; "
             "allow it more time or use a smaller network"
         ) from None
     except OSError as error:
         raise ConversionError(f"{compiler}: cannot be run ({error.strerror or error}); install it again") from error
-    log = given.with_name(f"{given.stem}_edgetpu.log")
-    texts = [p.read_text(errors="replace").strip() for p in (said, log) if p.is_file()]
+    log = model_path.with_name(f"{model_path.stem}_edgetpu.log")
+    texts = [p.read_text(errors="replace").strip() for p in (output_path, log) if p.is_file()]
     return "\n".join(dict.fromkeys(t for t in texts if t)) + "\n"
 
 
@@ -189,10 +189,10 @@ def parse_log(text: str) -> Log:
     if edge_tpu is not None and cpu is None and total is not None:
         cpu = total - edge_tpu
     succeeded = any(mark in text for mark in ("Compilation succeeded!", "Model compiled successfully"))
-    broken = any(mark in text for mark in _FAILURES)
+    failed = any(mark in text for mark in _FAILURES)
     return Log(
-        succeeded and not broken,
-        "; ".join(dict.fromkeys(failures)) if broken or not succeeded else "",
+        succeeded and not failed,
+        "; ".join(dict.fromkeys(failures)) if failed or not succeeded else "",
         version.group(1) if version else "",
         edge_tpu,
         cpu,
@@ -202,11 +202,11 @@ def parse_log(text: str) -> Log:
     )
 
 
-def _number(text: str, what: str) -> int | None:
-    found = re.search(rf"{what}: *(\d+)", text)
-    return int(found.group(1)) if found else None
+def _number(text: str, caption: str) -> int | None:
+    match = re.search(rf"{caption}: *(\d+)", text)
+    return int(match.group(1)) if match else None
 
 
-def _size(text: str, what: str) -> int | None:
-    found = re.search(rf"{what}: *([\d.]+) *([KMG]iB|B)", text)
-    return round(float(found.group(1)) * _UNITS[found.group(2)]) if found else None
+def _size(text: str, caption: str) -> int | None:
+    match = re.search(rf"{caption}: *([\d.]+) *([KMG]iB|B)", text)
+    return round(float(match.group(1)) * _UNITS[match.group(2)]) if match else None

@@ -26,7 +26,7 @@ from covidnet_lite.network.manifest import is_sealed, unseal
 COMPILER = "edgetpu_compiler"
 COMPILED = "edgetpu-custom-op"
 
-INSTEAD = {
+REPLACEMENTS = {
     "ARG_MAX": "leave ARG_MAX out of the network and take the largest output on the host",
     "BATCH_MATMUL": "use Conv2D or Dense layers in place of matrix products of activations",
     "CAST": "leave CAST out: feed the network int8 or uint8 as it is",
@@ -104,14 +104,14 @@ def lint(data: bytes, name: str = "the model") -> Lint:
     reasons = [failure] * len(refusals) if failure else _reasons(graph, refusals, part)
     ops = tuple(Op(i, node.name, node.version, i in part, reasons[i]) for i, node in enumerate(graph.nodes))
     begin = min(part, default=0)
-    fits = graph.parameter_bytes <= ON_CHIP
+    fits_on_chip = graph.parameter_bytes <= ON_CHIP
     return Lint(
         ops,
         next((op.index for op in ops if not op.mapped), None),
         next((i for i, refusal in enumerate(refusals) if refusal and i >= begin), None),
         graph.parameter_bytes,
-        fits,
-        tuple(dict.fromkeys(_advice(graph, refusals, failure, fits))),
+        fits_on_chip,
+        tuple(dict.fromkeys(_advice(graph, refusals, failure, fits_on_chip))),
         failure,
     )
 
@@ -122,11 +122,11 @@ def check(data: bytes, name: str) -> Lint:
     Raises:
         ConversionError: as for :func:`lint`, and where the model does not compile or nothing of it maps.
     """
-    found = lint(data, name)
-    if found.failure or len(found.on_cpu) == len(found.ops):
-        why = found.failure or "no operation maps to the Edge TPU"
-        raise ConversionError(f"{name}: {why}; {'; '.join(found.advice)}")
-    return found
+    result = lint(data, name)
+    if result.failure or len(result.on_cpu) == len(result.ops):
+        reason = result.failure or "no operation maps to the Edge TPU"
+        raise ConversionError(f"{name}: {reason}; {'; '.join(result.advice)}")
+    return result
 
 
 def _failure(graph: Graph) -> str:
@@ -149,20 +149,20 @@ def _part(graph: Graph, refusals: Sequence[str]) -> set[int]:
     and one that only prepares the input on the CPU does not end anything.
     """
     ready = {t.index for t in graph.inputs}
-    left = list(range(len(graph.nodes)))
-    while left:
+    remaining = list(range(len(graph.nodes)))
+    while remaining:
         turn: list[int] = []
-        found = True
-        while found:
-            found = False
-            for i in list(left):
+        progress = True
+        while progress:
+            progress = False
+            for i in list(remaining):
                 needed = (t for t in graph.nodes[i].inputs if t is not None and not (t.constant or t.state))
-                same_sort = not turn or bool(refusals[i]) == bool(refusals[turn[0]])
-                if same_sort and all(t.index in ready for t in needed):
+                same_device = not turn or bool(refusals[i]) == bool(refusals[turn[0]])
+                if same_device and all(t.index in ready for t in needed):
                     turn.append(i)
-                    left.remove(i)
+                    remaining.remove(i)
                     ready |= {t.index for t in graph.nodes[i].outputs}
-                    found = True
+                    progress = True
         if not turn:  # a cycle: no interpreter runs it either
             return set()
         if not refusals[turn[0]]:
@@ -186,7 +186,7 @@ def _reasons(graph: Graph, refusals: Sequence[str], part: set[int]) -> list[str]
     return reasons
 
 
-def _advice(graph: Graph, refusals: Sequence[str], failure: str, fits: bool) -> list[str]:
+def _advice(graph: Graph, refusals: Sequence[str], failure: str, fits_on_chip: bool) -> list[str]:
     advice = []
     if failure:
         refusals = ()
@@ -197,15 +197,15 @@ def _advice(graph: Graph, refusals: Sequence[str], failure: str, fits: bool) -> 
     for node, refusal in zip(graph.nodes, refusals):
         if not refusal:
             continue
-        if node.name in INSTEAD:
-            advice.append(INSTEAD[node.name])
+        if node.name in REPLACEMENTS:
+            advice.append(REPLACEMENTS[node.name])
         elif node.name in VERSIONS and any(not t.is_8_bit for t in node.activations):
             advice.append("keep arithmetic on floats, indices and flags out of the network, or do it on the host")
         elif node.version > VERSIONS.get(node.name, node.version):
             advice.append(f"convert {node.name} to version {VERSIONS[node.name]} or lower, as TensorFlow 2.5 writes it")
         else:
             advice.append(f"change {node.name}, or do without it: {refusal}")
-    if not fits:
+    if not fits_on_chip:
         advice.append(
             f"use a smaller network: what exceeds {ON_CHIP / 2**20:.0f} MiB is streamed to the chip at each inference"
         )
@@ -214,33 +214,35 @@ def _advice(graph: Graph, refusals: Sequence[str], failure: str, fits: bool) -> 
             f"do not give the file to {COMPILER} by hand: {graph.weights_behind} constants lie behind the flatbuffer, "
             "where a compiler of 2021 does not look; covidnet-lite convert puts them into it"
         )
-    if graph.others:
-        advice.append(f"keep to one graph: {graph.others} more are in the file, and only the first is judged here")
+    if graph.other_graphs:
+        advice.append(
+            f"keep to one graph: {graph.other_graphs} more are in the file, and only the first is judged here"
+        )
     return advice
 
 
-def text(found: Lint, name: str) -> str:
+def text(result: Lint, name: str) -> str:
     """The report that is printed."""
-    mapped = len(found.ops) - len(found.on_cpu)
-    lines = [f"{name}: {found.failure}"] if found.failure else []
+    mapped = len(result.ops) - len(result.on_cpu)
+    lines = [f"{name}: {result.failure}"] if result.failure else []
     lines += [
-        f"{name}: {mapped} of {len(found.ops)} operations map to the Edge TPU, {len(found.on_cpu)} stay on the CPU",
+        f"{name}: {mapped} of {len(result.ops)} operations map to the Edge TPU, {len(result.on_cpu)} stay on the CPU",
         "",
         f"{'operation':<32}{'Edge TPU':>10}{'CPU':>8}",
     ]
-    counts = Counter((op.name, op.mapped) for op in found.ops)
-    for kind in sorted({op.name for op in found.ops}):
+    counts = Counter((op.name, op.mapped) for op in result.ops)
+    for kind in sorted({op.name for op in result.ops}):
         lines.append(f"{kind:<32}{counts[kind, True]:>10}{counts[kind, False]:>8}")
-    if found.on_cpu and not found.failure:
+    if result.on_cpu and not result.failure:
         lines += ["", "on the CPU:"]
-        for reason, ops in _by_reason(found.on_cpu).items():
+        for reason, ops in _by_reason(result.on_cpu).items():
             names = ", ".join(f"{op.index} {op.name} v{op.version}" for op in ops)
             lines.append(f"  {names}: {reason}")
-    fits = "fit into" if found.fits_on_chip else "exceed"
-    size = f"{found.parameter_bytes / 2**20:.2f} MiB"
+    fits = "fit into" if result.fits_on_chip else "exceed"
+    size = f"{result.parameter_bytes / 2**20:.2f} MiB"
     lines += ["", f"parameters: {size}, {fits} the {ON_CHIP // 2**20} MiB of memory on the chip"]
-    if found.advice:
-        lines += ["", "advice:", *(f"  - {a}" for a in found.advice)]
+    if result.advice:
+        lines += ["", "advice:", *(f"  - {a}" for a in result.advice)]
     return "\n".join([*lines, "", f"a forecast: only {COMPILER} can say that a model compiles"])
 
 
@@ -271,12 +273,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ModelError(f"{args.model}: cannot be read ({error.strerror}); give the path of a .tflite") from error
         if is_sealed(data):
             unseal(data, str(args.model))
-        found = lint(data, str(args.model))
+        result = lint(data, str(args.model))
     except CovidNetLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(asdict(found), indent=1) if args.json else text(found, args.model.name))
-    return 3 if found.on_cpu else 0
+    print(json.dumps(asdict(result), indent=1) if args.json else text(result, args.model.name))
+    return 3 if result.on_cpu else 0
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ def _resize(node: Node) -> str:
     """The table names no limit; these are the sizes that were seen to be mapped."""
     source, target = node.inputs[0], node.outputs[0]
     if source is None or len(source.shape) != 4 or len(target.shape) != 4:
-        return "resizes something else than a picture"
+        return "resizes something else than an image"
     (h, w), (height, width) = source.shape[1:3], target.shape[1:3]
     if height > 2 * h or width > 2 * w or max(height, width) > SIDE:
         return (
@@ -207,9 +207,9 @@ def _strided_slice(node: Node) -> str:
 
 
 def _tile(node: Node) -> str:
-    """Not in the table, but seen to be mapped: features of 1 x 1 spread over a picture."""
-    times = node.input(1)
-    return "" if times is not None and times.constant else "how often it repeats is not constant"
+    """Not in the table, but seen to be mapped: features of 1 x 1 spread over an image."""
+    multiples = node.input(1)
+    return "" if multiples is not None and multiples.constant else "how often it repeats is not constant"
 
 
 def _lstm(node: Node) -> str:

@@ -81,18 +81,18 @@ def compare(names: Sequence[str], targets: Array, floats: Array, quantised: Arra
         raise DatasetError("there is no image to judge on; check --data")
     top_f, top_q, near = floats.argmax(1), quantised.argmax(1), near_ties(floats)
     rows = np.arange(len(names))
-    known = targets >= 0
-    right_f, right_q = (top_f == targets) & known, (top_q == targets) & known
+    labelled = targets >= 0
+    right_f, right_q = (top_f == targets) & labelled, (top_q == targets) & labelled
     return Agreement(
         images=len(names),
         top1=float((top_f == top_q).mean()),
         drift=float(np.abs(floats[rows, top_f] - quantised[rows, top_f]).mean()),
-        labelled=int(known.sum()),
+        labelled=int(labelled.sum()),
         float_correct=int(right_f.sum()),
         correct=int(right_q.sum()),
         float_only=int((right_f & ~right_q).sum()),
         only=int((right_q & ~right_f).sum()),
-        differing=tuple(name for name, same in zip(names, top_f == top_q) if not same),
+        differing=tuple(name for name, agrees in zip(names, top_f == top_q) if not agrees),
         near=int(near.sum()),
         near_differing=int((near & (top_f != top_q)).sum()),
     )
@@ -108,15 +108,15 @@ def accuracy(correct: int, total: int) -> str:
 
 def latencies(interpreters: Sequence[Interpreter], rounds: int = 60) -> list[float]:
     """Median milliseconds of one inference of each, taken in turn, so that whatever else the machine does hits all."""
-    pictures = [np.zeros(i.input_shape, i.input_dtype) for i in interpreters]
+    inputs = [np.zeros(i.input_shape, i.input_dtype) for i in interpreters]
     times: list[list[float]] = [[] for _ in interpreters]
-    began = time.perf_counter()
+    begin = time.perf_counter()
     for turn in range(rounds):
-        if turn > 10 and time.perf_counter() - began > 20:  # a slow network needs no more to be told from another
+        if turn > 10 and time.perf_counter() - begin > 20:  # a slow network needs no more to be told from another
             break
-        for interpreter, picture, taken in zip(interpreters, pictures, times):
+        for interpreter, values, milliseconds in zip(interpreters, inputs, times):
             start = time.perf_counter()
-            interpreter.run(picture)
+            interpreter.run(values)
             if turn >= 5:  # the first ones warm up
-                taken.append((time.perf_counter() - start) * 1e3)
-    return [float(np.median(taken)) for taken in times]
+                milliseconds.append((time.perf_counter() - start) * 1e3)
+    return [float(np.median(milliseconds)) for milliseconds in times]

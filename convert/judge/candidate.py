@@ -63,14 +63,14 @@ def dominated(candidates: list[Candidate]) -> list[str]:
 
 def agree(
     held_out: HeldOut,
-    floats: npt.NDArray[np.float32],
+    float_logits: npt.NDArray[np.float32],
+    float_manifest: Manifest,
+    logits: npt.NDArray[np.float32],
     manifest: Manifest,
-    found: npt.NDArray[np.float32],
-    own: Manifest,
 ) -> tuple[Agreement, float]:
     """Float logits and their manifest against another's: the report's images, and top-1 on all."""
-    p, q = calibrated(floats, manifest), calibrated(found, own)
+    p, q = calibrated(float_logits, float_manifest), calibrated(logits, manifest)
     rows = held_out.reported
-    names = [name for name, kept in zip(held_out.names, rows) if kept]
-    everywhere = float((p.argmax(1) == q.argmax(1)).mean())
-    return compare(names, held_out.targets[rows], p[rows], q[rows]), everywhere
+    names = [name for name, is_reported in zip(held_out.names, rows) if is_reported]
+    overall = float((p.argmax(1) == q.argmax(1)).mean())
+    return compare(names, held_out.targets[rows], p[rows], q[rows]), overall

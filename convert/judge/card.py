@@ -10,25 +10,25 @@ from covidnet_lite.network.operating_point import OperatingPoint
 NAME = "MODEL_CARD.md"  # in the archive
 
 
-def write(manifest: Manifest, scheme: str, what: str, figures: dict[str, Any]) -> str:
+def write(manifest: Manifest, scheme: str, description: str, figures: dict[str, Any]) -> str:
     """Markdown.
 
     Args:
         manifest: of the network.
         scheme: how it is stored, a key of :data:`convert.quantisation.scheme.SCHEMES`.
-        what: that scheme in words.
+        description: that scheme in words.
         figures: what was measured, name -> value; empty for nothing.
     """
     spec = manifest.input
     facts = {
         "labels": ", ".join(manifest.labels),
-        "input": f"one {_what(manifest)}, {spec.height} x {spec.width}"
+        "input": f"one {_input_kind(manifest)}, {spec.height} x {spec.width}"
         + (f", channels in the order {spec.colour}" if spec.in_colour else "")
         + (" in three equal channels" if spec.channels == 3 and not spec.in_colour else "")
         + (", cropped to the lungs by the network in lungs.tflite" if spec.lungs else "")
         + (", gray levels equalised" if spec.equalise else ""),
         "outputs": ", ".join(sorted(manifest.outputs)),
-        "arithmetic": f"{scheme}: {what}",
+        "arithmetic": f"{scheme}: {description}",
         "calibration": manifest.provenance.get("calibration", "none"),
         "quantised by": manifest.provenance.get("quantised", "none"),
         "temperature": manifest.temperature,
@@ -62,10 +62,10 @@ def write(manifest: Manifest, scheme: str, what: str, figures: dict[str, Any]) -
     return "\n".join(lines)
 
 
-def _what(manifest: Manifest) -> str:
+def _input_kind(manifest: Manifest) -> str:
     if manifest.input.in_colour:
-        return "picture in colour"
-    return "gray radiograph" if manifest.is_of_radiographs else "gray picture"
+        return "image in colour"
+    return "gray radiograph" if manifest.is_of_radiographs else "gray image"
 
 
 def _cell(value: Any) -> str:

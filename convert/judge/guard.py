@@ -10,19 +10,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from convert.quantisation.calibration import Change
+from convert.quantisation.representative_images import Change
 from covidnet_lite.network.guard import Guard, shape_of
 
 Array = npt.NDArray[Any]
 
-# How a radiograph is shown wrongly -> how to make one that is. A film that is mirrored as well is found by its turn.
+# How a radiograph is shown wrongly -> how to make one that is. One that is mirrored as well is recognised by its turn.
 WRONG: dict[str, Change] = {
     "turned by 90 degrees to the left": lambda image: image.transpose(Image.Transpose.ROTATE_90),
     "turned by 90 degrees to the right": lambda image: image.transpose(Image.Transpose.ROTATE_270),
     "upside down": lambda image: image.transpose(Image.Transpose.ROTATE_180),
     "inverted, with black bones": lambda image: image.point(lambda level: 255 - level),
 }
-LEAST = 20  # radiographs of a source, and of all others, for a limit that says something
+MIN_RADIOGRAPHS = 20  # radiographs of a source, and of all others, for a limit that means something
 
 
 def fit_guard(
@@ -36,28 +36,33 @@ def fit_guard(
     """A guard from training embeddings ``(n, features)``; the limit from radiographs it has not seen.
 
     ``quantile`` of the held-out radiographs are near enough to pass; each plane may refuse another
-    ``(1 - quantile) / 2``. Radiographs of a hospital that was not trained on lie farther off: where ``sources`` tells
-    whence each embedding is, the limit lets as many of every source pass as judged by a guard that never saw it.
-    ``wrong`` holds embeddings of training radiographs shown wrongly, by what is wrong with them; a way that the network
-    cannot tell from the right one is left out.
+    ``(1 - quantile) / 2``. Radiographs of a hospital that was not trained on lie farther off: where ``sources`` names
+    the source of each embedding, the limit lets as many of every source pass, measured by a guard fitted without it.
+    ``wrong`` holds embeddings of training radiographs shown wrongly, by what is wrong with them; what the network
+    cannot distinguish from the right way is left out.
     """
     shapes = shape_of(embeddings).astype(np.float64)
-    fitted = _around(shapes, components)
-    limits = [np.quantile(fitted.distance(held_out), quantile)]
-    of = np.asarray(sources)
+    guard = _around(shapes, components)
+    limits = [np.quantile(guard.distance(held_out), quantile)]
+    source_of = np.asarray(sources)
     for source in sorted(set(sources)):
-        there = of == source
-        if there.sum() >= LEAST <= (~there).sum():
-            limits.append(np.quantile(_around(shapes[~there], components).distance(embeddings[there]), quantile))
-    fitted = replace(fitted, limit=float(max(limits)))
-    planes = {name: _plane(shapes, shape_of(shown).astype(np.float64)) for name, shown in (wrong or {}).items()}
+        inside = source_of == source
+        if inside.sum() >= MIN_RADIOGRAPHS <= (~inside).sum():
+            distances = _around(shapes[~inside], components).distance(embeddings[inside])
+            limits.append(np.quantile(distances, quantile))
+    guard = replace(guard, limit=float(max(limits)))
+    planes = {name: _plane(shapes, shape_of(rows).astype(np.float64)) for name, rows in (wrong or {}).items()}
     # A network that hardly tells the two apart has no such plane.
-    known = shape_of(held_out)
-    planes = {name: (n, at) for name, (n, at) in planes.items() if (known @ n > at).mean() <= (1 - quantile) / 2}
+    held_out_shapes = shape_of(held_out)
+    planes = {
+        name: (n, offset)
+        for name, (n, offset) in planes.items()
+        if (held_out_shapes @ n > offset).mean() <= (1 - quantile) / 2
+    }
     if planes:
         normals, offsets = (np.array(part, np.float32) for part in zip(*planes.values()))
-        fitted = replace(fitted, wrong=tuple(planes), normals=normals, offsets=offsets)
-    return Guard.from_npz(fitted.to_npz())
+        guard = replace(guard, wrong=tuple(planes), normals=normals, offsets=offsets)
+    return Guard.from_npz(guard.to_npz())
 
 
 def _around(shapes: Array, components: int) -> Guard:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from convert import metrics
 from convert.judge.guard import WRONG, fit_guard
 from convert.judge.network_outputs import outputs
-from convert.quantisation.calibration import choose, pixels
+from convert.quantisation.representative_images import choose, pixels
 from covidnet_lite.dataset import Case
 from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.evidence.extent import ExtentScale
@@ -66,30 +66,35 @@ def fit(model: Model, float_model: Model, cases: Sequence[Case], target_error: f
         return Judgement()
     train = [c for c in cases if c.split == "train" and c.label in labels]
     correction, guard = np.zeros(len(labels)), None
-    out = outputs(model, pixels(val, spec))
+    val_outputs = outputs(model, pixels(val, spec))
     if train:
         train = choose(train, TRAIN_IMAGES)
-        pictures = pixels(train, spec)
-        seen = outputs(model, pictures)
-        correction = (outputs(float_model, pictures)["logits"] - seen["logits"]).mean(axis=0)
-        if "embedding" in out:
+        images = pixels(train, spec)
+        train_outputs = outputs(model, images)
+        correction = (outputs(float_model, images)["logits"] - train_outputs["logits"]).mean(axis=0)
+        if "embedding" in val_outputs:
             sources = [case.source for case in train]
-            guard = fit_guard(seen["embedding"], out["embedding"], wrong=_shown_wrongly(model, train), sources=sources)
+            guard = fit_guard(
+                train_outputs["embedding"],
+                val_outputs["embedding"],
+                wrong=_wrong_embeddings(model, train),
+                sources=sources,
+            )
     targets = np.array([labels.index(c.label) for c in val])
     shift = tuple(round(float(v), 5) for v in correction)
-    logits = out["logits"] + np.array(shift)
+    logits = val_outputs["logits"] + np.array(shift)
     temperature = metrics.fit_temperature(targets, logits)
     threshold = metrics.abstention_threshold(targets, softmax(logits, temperature), target_error)
     return Judgement(shift, round(temperature, 4), round(threshold, 4), target_error, guard)
 
 
-def _shown_wrongly(model: Model, cases: Sequence[Case]) -> dict[str, npt.NDArray[Any]]:
+def _wrong_embeddings(model: Model, cases: Sequence[Case]) -> dict[str, npt.NDArray[Any]]:
     """Embeddings of radiographs shown in each wrong way."""
     spec = model.manifest.input
     return {name: outputs(model, pixels(cases, spec, change))["embedding"] for name, change in WRONG.items()}
 
 
-def beside(stem: Path, suffix: str) -> Path:
+def path_beside(stem: Path, suffix: str) -> Path:
     """``STEM`` and a suffix; ``net.v2`` keeps its ``.v2``, so that two networks never share a file."""
     return stem.with_name(stem.name + suffix)
 
@@ -100,9 +105,9 @@ def contents(judgement: Judgement, stem: Path) -> dict[Path, bytes | str]:
     for name in ("operating_point", "extent"):
         if (rules := getattr(judgement, name)) is not None:
             numbers[name] = rules.to_dict()
-    files: dict[Path, bytes | str] = {beside(stem, ".judgement.json"): json.dumps(numbers, indent=1) + "\n"}
+    files: dict[Path, bytes | str] = {path_beside(stem, ".judgement.json"): json.dumps(numbers, indent=1) + "\n"}
     if judgement.guard is not None:
-        files[beside(stem, ".guard.npz")] = judgement.guard.to_npz()
+        files[path_beside(stem, ".guard.npz")] = judgement.guard.to_npz()
     return files
 
 
@@ -112,16 +117,18 @@ def load(stem: Path) -> Judgement:
     Raises:
         ConversionError: a file is damaged.
     """
-    numbers, guard = beside(stem, ".judgement.json"), beside(stem, ".guard.npz")
-    if not numbers.is_file():
+    numbers_path, guard_path = path_beside(stem, ".judgement.json"), path_beside(stem, ".guard.npz")
+    if not numbers_path.is_file():
         return Judgement()
     try:
-        kept = Guard.from_npz(guard.read_bytes()) if guard.is_file() else None
-        fields = json.loads(numbers.read_text())
+        guard = Guard.from_npz(guard_path.read_bytes()) if guard_path.is_file() else None
+        fields = json.loads(numbers_path.read_text())
         if "operating_point" in fields:
             fields["operating_point"] = OperatingPoint(**fields["operating_point"])
         if "extent" in fields:
             fields["extent"] = ExtentScale.from_dict(fields["extent"])
-        return Judgement(guard=kept, **{**fields, "correction": tuple(fields["correction"])})
+        return Judgement(guard=guard, **{**fields, "correction": tuple(fields["correction"])})
     except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
-        raise ConversionError(f"{numbers}: cannot be read ({error}); fit it again with --data ... --record") from error
+        raise ConversionError(
+            f"{numbers_path}: cannot be read ({error}); fit it again with --data ... --record"
+        ) from error

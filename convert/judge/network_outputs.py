@@ -19,8 +19,8 @@ def outputs(
     """
     interpreter = Interpreter(model, runtime, threads)
     rows: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in model.manifest.outputs}
-    for picture in pixels:
-        raw = interpreter.run(look_up(interpreter.tables, picture))
+    for image in pixels:
+        raw = interpreter.run(look_up(interpreter.tables, image))
         for name, position in model.manifest.outputs.items():
             rows[name].append(interpreter.dequantise(position, raw[position])[0])
     return {name: np.stack(values) for name, values in rows.items()}

@@ -1,4 +1,4 @@
-"""Pictures of a conversion: which scheme is worth having, and which layers the integers are too coarse for."""
+"""Plots of a conversion: which scheme is worth having, and which layers the integers are too coarse for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AREA = 640.0  # of the largest file's marker, in square points
 CAP = 7  # width of the ends of an interval, in points
 DPI = 150
 
-# Okabe and Ito's palette, which the colour-blind tell apart too.
+# Okabe and Ito's palette, which colour-blind people can distinguish too.
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 INK, GREY, FAINT, PALE = "#222222", "#767676", "#ABABAB", "#DDDDDD"
 COLOURS = {
@@ -43,17 +43,17 @@ def draw(candidates: Sequence[Candidate], layers: Sequence[Layer]) -> dict[str, 
     """File name -> PNG; the same bytes for the same input.
 
     Args:
-        candidates: pictured where there are several; one alone would be a lone dot.
-        layers: pictured where there are any.
+        candidates: plotted where there are several; a single dot compares nothing.
+        layers: plotted where there are any.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    pictures = {SCHEMES: _schemes(candidates)} if len(candidates) > 1 else {}
+    images = {SCHEMES: _schemes(candidates)} if len(candidates) > 1 else {}
     if layers:
         noisy = sorted(layers, key=lambda layer: layer.snr)
-        pictures |= {"layers.png": _layers(noisy[:NOISIEST]), "ranges.png": _ranges(noisy[:WIDEST])}
-    return pictures
+        images |= {"layers.png": _layers(noisy[:NOISIEST]), "ranges.png": _ranges(noisy[:WIDEST])}
+    return images
 
 
 def blank_figure(
@@ -68,7 +68,7 @@ def blank_figure(
         import matplotlib.backends.backend_agg
         import matplotlib.figure
     except ImportError:
-        raise MissingExtraError(f"pictures need matplotlib: pip install 'covidnet-lite[{extra}]'") from None
+        raise MissingExtraError(f"plots need matplotlib: pip install 'covidnet-lite[{extra}]'") from None
     figure = matplotlib.figure.Figure((width, height), DPI, facecolor="white", layout="constrained")
     matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
     panels = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat)
@@ -81,7 +81,7 @@ def blank_figure(
 
 
 def png(figure: Figure) -> bytes:
-    """Its bytes, the same for the same picture."""
+    """Its bytes, the same for the same plot."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})  # bytes would follow the version
     return file.getvalue()
@@ -92,7 +92,7 @@ def png(figure: Figure) -> bytes:
 
 @dataclass(frozen=True)
 class _Point:
-    """A scheme in the picture: ``low`` and ``high`` are the ends of the interval of ``value``, ``size`` is in MB."""
+    """A scheme in the plot: ``low`` and ``high`` are the ends of the interval of ``value``, ``size`` is in MB."""
 
     scheme: str
     time: float
@@ -176,7 +176,7 @@ def _schemes(candidates: Sequence[Candidate]) -> bytes:
 
 
 def _scale_times(axes: Axes, times: Sequence[float]) -> None:
-    """A log axis around 1, with ticks that read as one would say them."""
+    """A log axis around 1, with ticks in round numbers."""
     low, high = min(*times, 0.5) / 1.8, max(*times, 2.0) * 1.8
     axes.set_xscale("log")
     axes.set_xlim(low, high)
@@ -217,24 +217,24 @@ def _label(figure: Figure, axes: Axes, points: Sequence[_Point], front: Sequence
     figure.set_layout_engine("none")
     pixels = figure.dpi / 72
     window: Box = axes.get_window_extent().extents
-    bars, taken = [], []
+    bars, occupied = [], []
     for p in points:
         (x, low), (_, y), (_, high) = axes.transData.transform([(p.time, v) for v in (p.low, p.value, p.high)]).tolist()
         radius = p.radius * pixels
         bars.append(_Bar((x, y), radius, min(low, y - radius), max(high, y + radius)))
-        taken += [_box(x, y, radius, radius), (x - CAP, low, x + CAP, high)]
+        occupied += [_box(x, y, radius, radius), (x - CAP, low, x + CAP, high)]
     for (x, y), (right, top) in itertools.pairwise(axes.transData.transform(front).tolist()):
-        taken += [_box(x + (right - x) * part / 20, y + (top - y) * part / 20, 4, 4) for part in range(21)]
+        occupied += [_box(x + (right - x) * part / 20, y + (top - y) * part / 20, 4, 4) for part in range(21)]
     for order, (p, bar) in enumerate(zip(points, bars)):
         text = axes.text(p.time, p.value, p.label, ha="center", va="center", fontsize=9, color=GREY if p.worse else INK)
         text.set(zorder=9, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
         extent = text.get_window_extent()
         half = extent.width / 2 + 4, extent.height / 2 + 4
-        best = min(bar.places(half), key=lambda place: _cost(place, half, bar.marker, window, taken))
-        taken.append(_box(*best, *half))
+        best = min(bar.places(half), key=lambda place: _cost(place, half, bar.marker, window, occupied))
+        occupied.append(_box(*best, *half))
         time, value = axes.transData.inverted().transform(best)
         text.set_position((time, value))
-        if not _shared(taken[-1], bar.surroundings):
+        if not _shared(occupied[-1], bar.surroundings):
             axes.plot((p.time, time), (p.value, value), color=GREY, linewidth=0.7, zorder=3.5 + order)
 
 
@@ -264,11 +264,11 @@ class _Bar:
             yield x + shift * width, self.low - 4 - level * height
 
 
-def _cost(place: Pair, half: Pair, marker: Pair, window: Box, taken: Sequence[Box]) -> float:
+def _cost(place: Pair, half: Pair, marker: Pair, window: Box, occupied: Sequence[Box]) -> float:
     """What is wrong with a name's place: what it hides, what does not fit in the window, and being far away."""
     box = _box(*place, *half)
     outside = _shared(box, box) - _shared(box, window)
-    return 9 * (outside + sum(_shared(box, other) for other in taken)) + 3 * math.dist(place, marker)
+    return 9 * (outside + sum(_shared(box, other) for other in occupied)) + 3 * math.dist(place, marker)
 
 
 def _box(x: float, y: float, width: float, height: float) -> Box:
@@ -294,9 +294,9 @@ def _rows(axes: Axes, layers: Sequence[Layer]) -> None:
     axes.grid(axis="x", color=PALE, linewidth=0.7)
 
 
-def _short(name: str, most: int = 40) -> str:
-    """A name that leaves room for the picture: its ends tell layers apart."""
-    return name if len(name) <= most else f"{name[: most // 3]}…{name[len(name) - 2 * most // 3 :]}"
+def _short(name: str, max_length: int = 40) -> str:
+    """A name that leaves room for the plot: its two ends distinguish layers."""
+    return name if len(name) <= max_length else f"{name[: max_length // 3]}…{name[len(name) - 2 * max_length // 3 :]}"
 
 
 def _layers(layers: Sequence[Layer]) -> bytes:
@@ -307,9 +307,9 @@ def _layers(layers: Sequence[Layer]) -> bytes:
     for row, layer in enumerate(layers):
         length = min(max(layer.snr, DROWNED), EXACT)
         axes.barh(row, length, 0.72, color=colours[layer.operation])
-        told = "exact" if layer.snr >= EXACT else _number(f"{layer.snr:.1f}")
+        text = "exact" if layer.snr >= EXACT else _number(f"{layer.snr:.1f}")
         axes.annotate(
-            told, (max(length, 0), row), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK
+            text, (max(length, 0), row), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK
         )
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.margins(x=0.1)
@@ -330,12 +330,12 @@ def _ranges(layers: Sequence[Layer]) -> bytes:
     right.tick_params(axis="y", labelleft=False)
     for row, layer in enumerate(layers):
         _span(left, row, layer.range)
-        _aside(left, row, _told(layer.range))
+        _aside(left, row, _range_text(layer.range))
         if layer.weights is None:
             _aside(right, row, "no weights")
             continue
         _span(right, row, layer.weights)
-        _aside(right, row, _told(layer.weights) + _spread(layer.channels))
+        _aside(right, row, _range_text(layer.weights) + _spread(layer.channels))
         if layer.channels is not None:
             right.plot(layer.channels, (row, row), color=VERMILION, linewidth=1.5, zorder=3)
             right.scatter(layer.channels, (row, row), 22, ["white", VERMILION], edgecolor=VERMILION, zorder=4)
@@ -363,7 +363,7 @@ def _aside(axes: Axes, row: int, text: str) -> None:
     axes.text(1.02, row, text, color=GREY, fontsize=8, va="center", transform=axes.get_yaxis_transform())
 
 
-def _told(ends: Range) -> str:
+def _range_text(ends: Range) -> str:
     return _number(f"{ends[0]:.3g} to {ends[1]:.3g}")
 
 

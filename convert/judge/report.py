@@ -14,10 +14,10 @@ from convert.judge import disagreement, plots
 from convert.judge.agreement import NEAR, Agreement, accuracy
 from convert.judge.candidate import Candidate, dominated
 from convert.judge.disagreement import Disagreement
-from convert.quantisation.ladder import Attempt
+from convert.quantisation.fallbacks import Attempt
 from convert.quantisation.layers import Layer
 
-WORST = 12  # layers told of in Markdown; JSON has all
+MARKDOWN_LAYERS = 12  # layers listed in Markdown; JSON has all
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +28,10 @@ class Report:
         network: the name of the file that was converted.
         network_sha256: its hash; empty for a folder.
         candidates: the networks made, the first one in full.
-        attempts: rungs tried for int8, in order.
+        attempts: fallbacks tried for int8, in order.
         layers: of the first network that has int8 or int16 activations, the noisiest first.
         calibration: what the activation ranges were recorded from.
-        calibration_sha256: of the pictures, whatever their order; empty where there were none.
+        calibration_sha256: of the images, whatever their order; empty where there were none.
         judged: what the figures are about.
         packages: name -> version.
         assumed: what was taken for granted and nothing in the network's file could confirm.
@@ -56,10 +56,10 @@ class Report:
         Raises:
             MissingExtraError: matplotlib is not installed.
         """
-        pictures = plots.draw(self.candidates, self.layers)
+        images = plots.draw(self.candidates, self.layers)
         if self.disagreements:
-            pictures[disagreement.NAME] = disagreement.draw(self.disagreements, self.candidates[0].scheme)
-        return {"report.json": to_json(self), "report.md": to_markdown(self, list(pictures)), **pictures}
+            images[disagreement.NAME] = disagreement.draw(self.disagreements, self.candidates[0].scheme)
+        return {"report.json": to_json(self), "report.md": to_markdown(self, list(images)), **images}
 
 
 def figures(scheme: str, agreement: Agreement | None) -> dict[str, Any]:
@@ -91,7 +91,13 @@ def to_json(report: Report) -> str:
         "judged": report.judged,
         "schemes": [_scheme(c, c.scheme in worse) for c in report.candidates],
         "rungs": [
-            {"rung": t.rung.name, "what": t.rung.what, "clip": t.clip, "agreement": t.agreement, "wide": list(t.wide)}
+            {
+                "rung": t.fallback.name,
+                "what": t.fallback.description,
+                "clip": t.clip,
+                "agreement": t.agreement,
+                "wide": list(t.wide),
+            }
             for t in report.attempts
         ],
         "layers": [asdict(layer) for layer in report.layers],
@@ -99,6 +105,17 @@ def to_json(report: Report) -> str:
         "machine": {"processor": platform.machine(), "system": platform.system(), "python": platform.python_version()},
     }
     return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    fallback = attempt.fallback
+    return {
+        "rung": fallback.name,
+        "what": fallback.description,
+        "clip": attempt.clip,
+        "agreement": attempt.agreement,
+        "wide": list(attempt.wide),
+    }
 
 
 def _scheme(candidate: Candidate, is_dominated: bool) -> dict[str, Any]:
@@ -139,15 +156,15 @@ def to_text(report: Report, float_bytes: int) -> str:
         ("times as fast", "1", [f"{c.speed:.2f}" for c in report.candidates]),
     ]
     if a is not None:
-        told = [(c, c.agreement) for c in report.candidates if c.agreement]
+        compared = [(c, c.agreement) for c in report.candidates if c.agreement]
         if a.labelled:
-            shares = [accuracy(x.correct, x.labelled) for _, x in told]
+            shares = [accuracy(x.correct, x.labelled) for _, x in compared]
             rows.append(("accuracy (95 %)", accuracy(a.float_correct, a.labelled), shares))
-            rows.append(("McNemar's p", "", [f"{x.mcnemar:.2f}" for _, x in told]))
-        rows.append(("top-1 agreement", "", [f"{x.top1:.2%}" for _, x in told]))
+            rows.append(("McNemar's p", "", [f"{x.mcnemar:.2f}" for _, x in compared]))
+        rows.append(("top-1 agreement", "", [f"{x.top1:.2%}" for _, x in compared]))
         if a.near:
-            rows.append(("  but for near ties", "", [f"{x.clear:.2%}" for _, x in told]))
-        rows.append(("mean confidence drift", "", [f"{x.drift:.4f}" for _, x in told]))
+            rows.append(("  but for near ties", "", [f"{x.clear:.2%}" for _, x in compared]))
+        rows.append(("mean confidence drift", "", [f"{x.drift:.4f}" for _, x in compared]))
     lines = [f"{name:<22}" + "".join(f"{cell:>22}" for cell in (f, *cells)) for name, f, cells in rows]
     lines = [line.rstrip() for line in lines]
     if a is None:
@@ -161,8 +178,8 @@ def to_text(report: Report, float_bytes: int) -> str:
     return "\n".join(lines)
 
 
-def to_markdown(report: Report, pictures: Sequence[str]) -> str:
-    """For people; ``pictures`` are the names of the plots beside it."""
+def to_markdown(report: Report, images: Sequence[str]) -> str:
+    """For people; ``images`` are the names of the plots beside it."""
     first = report.candidates[0]
     parts = [
         f"# {Path(report.network).name} in {', '.join(c.scheme for c in report.candidates)}",
@@ -172,21 +189,21 @@ def to_markdown(report: Report, pictures: Sequence[str]) -> str:
         _summary(report),
         "## Schemes",
         _schemes(report),
-        *[f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in pictures if name == plots.SCHEMES],
+        *[f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in images if name == plots.SCHEMES],
     ]
     if report.attempts:
         parts += ["## Rungs tried for int8", _rungs(report)]
-    plain = [name for name in pictures if name not in (plots.SCHEMES, disagreement.NAME)]
+    plain = [name for name in images if name not in (plots.SCHEMES, disagreement.NAME)]
     if report.layers:
         parts += ["## Layers, the noisiest first", _layers(report.layers)]
         parts += [f"![{name.removesuffix('.png')}]({name})" for name in plain]
     a = first.agreement
     if a is not None and a.differing:
-        listed = "\n".join(f"* `{name}`" for name in a.differing)
-        parts += [f"## Images on which float and {first.scheme} disagree", listed]
-    if disagreement.NAME in pictures:
+        names = "\n".join(f"* `{name}`" for name in a.differing)
+        parts += [f"## Images on which float and {first.scheme} disagree", names]
+    if disagreement.NAME in images:
         parts += ["## Images on which the probabilities differ most", f"![disagreements]({disagreement.NAME})"]
-    parts += ["## What it was made with", _made_with(report)]
+    parts += ["## What it was made with", _provenance(report)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -253,7 +270,7 @@ def _rungs(report: Report) -> str:
     lines = ["| rung | agreement on all held-out images | |", "|---|---|---|"]
     for t in report.attempts:
         share = "not measured" if t.agreement is None else f"{t.agreement:.2%}"
-        lines.append(f"| {t.rung.name} | {share} | {t.rung.what} |")
+        lines.append(f"| {t.fallback.name} | {share} | {t.fallback.description} |")
     return "\n".join(lines)
 
 
@@ -265,19 +282,19 @@ def _layers(layers: Sequence[Layer]) -> str:
         "| layer | operation | signal to noise | lost here | activation | weights | largest weight by channel |",
         "|---|---|---|---|---|---|---|",
     ]
-    for w in layers[:WORST]:
+    for w in layers[:MARKDOWN_LAYERS]:
         spans = (span(w.range), span(w.weights), span(w.channels))
         lines.append(f"| `{w.name}` | {w.operation} | {w.snr:.1f} dB | {w.lost:.1f} dB | {' | '.join(spans)} |")
-    if len(layers) > WORST:
-        lines.append(f"\n{len(layers) - WORST} more are in report.json.")
+    if len(layers) > MARKDOWN_LAYERS:
+        lines.append(f"\n{len(layers) - MARKDOWN_LAYERS} more are in report.json.")
     return "\n".join(lines)
 
 
-def _made_with(report: Report) -> str:
+def _provenance(report: Report) -> str:
     facts = {
         "network": f"`{report.network}` {report.network_sha256}".strip(),
         "calibration": report.calibration
-        + (f", SHA-256 of the pictures {report.calibration_sha256}" if report.calibration_sha256 else ""),
+        + (f", SHA-256 of the images {report.calibration_sha256}" if report.calibration_sha256 else ""),
         **{f"{c.scheme} file": f"{len(c.model.data)} bytes, SHA-256 {c.model.sha256}" for c in report.candidates},
         **report.packages,
     }

@@ -92,10 +92,10 @@ def record(network: FloatNetwork, images: npt.NDArray[np.uint8]) -> Activations:
         run(interpreter, normalise(image[None], network.spec))
         for name, index in tensors.items():
             recorders[name].add(interpreter.get_tensor(index))
-    broken = [layers[name] for name, recorder in recorders.items() if not recorder.is_finite]
-    if broken:
+    nonfinite = [layers[name] for name, recorder in recorders.items() if not recorder.is_finite]
+    if nonfinite:
         raise ConversionError(
-            f"the layer {broken[0]} puts out NaN or infinity on the representative images; "
+            f"the layer {nonfinite[0]} puts out NaN or infinity on the representative images; "
             "check --input-range, or train the network again"
         )
     return {layers[name]: recorder.finish() for name, recorder in recorders.items()}
@@ -105,21 +105,21 @@ class _Recorder:
     """Gathers one activation, image by image, in bounded memory."""
 
     def __init__(self, images: int) -> None:
-        self._images, self._seen, self._sum = images, 0, np.zeros(())
+        self._images, self._count, self._sum = images, 0, np.zeros(())
         self._lows = self._highs = np.zeros(())
         self._samples: list[Array] = []
 
     def add(self, values: Array) -> None:
         channels = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
         lows, highs, mean = channels.min(axis=0), channels.max(axis=0), channels.mean(axis=0, dtype=np.float64)
-        self._lows = np.minimum(self._lows, lows) if self._seen else lows
-        self._highs = np.maximum(self._highs, highs) if self._seen else highs
+        self._lows = np.minimum(self._lows, lows) if self._count else lows
+        self._highs = np.maximum(self._highs, highs) if self._count else highs
         self._sum = self._sum + mean
         step = max(1, values.size * self._images // SAMPLES)
         while math.gcd(step, values.size) > 1:  # or it would see some of the channels only
             step += 1
-        self._samples.append(values.ravel()[self._seen % step :: step].copy())
-        self._seen += 1
+        self._samples.append(values.ravel()[self._count % step :: step].copy())
+        self._count += 1
 
     @property
     def is_finite(self) -> bool:
@@ -128,22 +128,22 @@ class _Recorder:
     def finish(self) -> Activation:
         low, high = float(self._lows.min()), float(self._highs.max())
         samples = np.concatenate(self._samples)
-        rest = (100 - PERCENTILE) / 2
-        percentile = np.percentile(samples, [rest, 100 - rest])
+        tail = (100 - PERCENTILE) / 2
+        percentile = np.percentile(samples, [tail, 100 - tail])
         ranges = {_MINMAX: (low, high), "percentile": percentile, "mse": clipped_range(np.append(samples, [low, high]))}
-        means = self._sum / max(self._seen, 1)
+        means = self._sum / max(self._count, 1)
         return Activation(
             {method: (_rounded(ends[0]), _rounded(ends[1])) for method, ends in ranges.items()},
             *(np.array([_rounded(v) for v in values], np.float32) for values in (self._lows, self._highs, means)),
         )
 
 
-def clipped_range(values: Array, least: float = 0.0) -> Range:
+def clipped_range(values: Array, min_high: float = 0.0) -> Range:
     """The range whose 256 levels lose least of ``values`` in mean square: a few outliers may be clipped.
 
-    Its search starts from an upper end of ``least`` or more.
+    Its search starts from an upper end of ``min_high`` or more.
     """
-    low, high = min(float(values.min()), 0.0), max(float(values.max()), least)
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), min_high)
     if low == high:
         return low, high
     shares = np.linspace(1.0, 0.2, 41)
@@ -192,16 +192,16 @@ def from_table(table: dict[str, Any]) -> Activations:
             raise ValueError(f"{low} to {high} is no range")
         return low, high
 
-    def entry(given: Any) -> Activation:
-        if not isinstance(given, dict):
-            return of_range(*ends(given))
-        lows, highs, means = (np.asarray(given[key], np.float32) for key in ("lows", "highs", "means"))
+    def entry(value: Any) -> Activation:
+        if not isinstance(value, dict):
+            return of_range(*ends(value))
+        lows, highs, means = (np.asarray(value[key], np.float32) for key in ("lows", "highs", "means"))
         if not len(lows) == len(highs) == len(means):
             raise ValueError("lows, highs and means differ in length")
         if not np.isfinite([lows, highs, means]).all():
             raise ValueError("lows, highs and means must be finite")
-        known = [m for m in (*METHODS, EQUALISED) if m in given or m == _MINMAX]
-        return Activation({m: ends(given[m]) for m in known}, lows, highs, means)
+        methods = [m for m in (*METHODS, EQUALISED) if m in value or m == _MINMAX]
+        return Activation({m: ends(value[m]) for m in methods}, lows, highs, means)
 
     return {str(layer): entry(given) for layer, given in table.items()}
 
@@ -220,9 +220,9 @@ def by_tensor(activations: Activations, network: FloatNetwork) -> Activations:
             f"the ranges lack {len(missing)} of {len(tensors)} activations ({', '.join(missing[:5])}): "
             "they belong to another network; record them again with --calibration"
         )
-    known = activations.get(INPUT)
-    span = input_range(network.spec)
-    image = of_range(*span) if known is None else Activation({_MINMAX: span}, known.lows, known.highs, known.means)
+    image = of_range(*input_range(network.spec))
+    if (recorded := activations.get(INPUT)) is not None:
+        image = replace(recorded, ranges=image.ranges)
     return {tensor: image if layer == INPUT else activations[layer] for tensor, layer in layers.items()}
 
 
@@ -232,19 +232,19 @@ def layers_of(tensors: Sequence[str], network: FloatNetwork) -> dict[str, str]:
     ``model/net_1/stem_relu_1/Relu6;model/net_1/stem_1/BiasAdd`` is from
     ``stem_relu``; a layer's second tensor becomes ``stem_relu#2``.
     """
-    known = {tensor: name for name, tensor in network.output_tensors.items()}
+    output_names = {tensor: name for name, tensor in network.output_tensors.items()}
     names = set(_layer_names(network.model))
-    seen: Counter[str] = Counter()
+    occurrences: Counter[str] = Counter()
     layers = {}
     for position, tensor in enumerate(tensors):
         parts = [re.sub(r"_\d+$", "", part) for part in tensor.split(";")[0].split("/")]
         # A layer may be several operations deep, as enlarging is: enlarged/resize/ResizeBilinear.
-        named = next((part for part in reversed(parts) if part in names), None)
-        layer = known.get(tensor) or named or (parts[-2] if len(parts) > 1 else parts[0])
+        keras_name = next((part for part in reversed(parts) if part in names), None)
+        layer = output_names.get(tensor) or keras_name or (parts[-2] if len(parts) > 1 else parts[0])
         if position == 0:
             layer = INPUT
-        seen[layer] += 1
-        layers[tensor] = layer if seen[layer] == 1 else f"{layer}#{seen[layer]}"
+        occurrences[layer] += 1
+        layers[tensor] = layer if occurrences[layer] == 1 else f"{layer}#{occurrences[layer]}"
     return layers
 
 
@@ -273,9 +273,9 @@ def tensors_of(tflite: bytes) -> dict[str, int]:
     interpreter = Interpreter(model_content=tflite)
     interpreter.allocate_tensors()
     names = {d["index"]: d["name"] for d in interpreter.get_tensor_details() if d["dtype"] not in (np.bool_, np.bytes_)}
-    written = [int(i) for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE" for i in op["outputs"]]
+    computed = [int(i) for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE" for i in op["outputs"]]
     inputs = [int(d["index"]) for d in interpreter.get_input_details()]
-    return {names[i]: i for i in dict.fromkeys([*inputs, *written]) if i in names}
+    return {names[i]: i for i in dict.fromkeys([*inputs, *computed]) if i in names}
 
 
 def all_tensors(tflite: bytes) -> Any:

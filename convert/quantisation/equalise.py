@@ -36,8 +36,8 @@ def equalise(tflite: bytes, activations: Activations) -> tuple[bytes, Activation
     editor = Editor(tflite)
     scaled = dict(activations)
     for group in _groups(editor):
-        known = [activations[editor.name(t)] for t in group if editor.name(t) in activations]
-        if len(known) < len(group) or not all(a.is_full for a in known):
+        members = [activations[editor.name(t)] for t in group if editor.name(t) in activations]
+        if len(members) < len(group) or not all(a.is_full for a in members):
             continue
         factor = _factor(editor, group, activations)
         for tensor in group:
@@ -118,8 +118,8 @@ def _passes(editor: Editor, operator: Any) -> bool:
 
 def _factor(editor: Editor, group: list[int], activations: Activations) -> Array:
     """One factor a channel: as precise an activation as its readers' weights can bear."""
-    known = [activations[editor.name(t)] for t in group]
-    peaks = [np.maximum(np.abs(a.lows), np.abs(a.highs)).astype(np.float64) for a in known]
+    members = [activations[editor.name(t)] for t in group]
+    peaks = [np.maximum(np.abs(a.lows), np.abs(a.highs)).astype(np.float64) for a in members]
     peak = np.maximum(np.maximum.reduce(peaks), 1e-9)
     columns = [
         _columns(editor, reader)
@@ -132,11 +132,11 @@ def _factor(editor: Editor, group: list[int], activations: Activations) -> Array
     weight = np.maximum(np.maximum.reduce(columns), 1e-9)
     factor = np.sqrt(weight / weight.max() / (peak / peak.max()))
     factor = np.clip(factor / (factor * peak).max() * peak.max(), 1 / LARGEST, LARGEST)
-    for tensor, own in zip(group, peaks):
+    for tensor, own_peak in zip(group, peaks):
         writer = editor.producer(tensor)
         if writer is not None and (editor.activation(writer) == "RELU6" or editor.kind(writer) == "RELU6"):
             # Scaling down would lower the ceiling of 6 below where it cuts.
-            factor = np.maximum(np.minimum(factor, CEILING / np.maximum(own, 1e-9)), 1.0)
+            factor = np.maximum(np.minimum(factor, CEILING / np.maximum(own_peak, 1e-9)), 1.0)
     return np.asarray(factor)
 
 

@@ -54,28 +54,29 @@ def compare(network: FloatNetwork, quantised: bytes, images: npt.NDArray[np.uint
         images: fitted, ``(n, height, width)`` uint8; some thirty are enough.
     """
     tensors = activations.tensors_of(network.tflite)
-    theirs = activations.tensors_of(quantised)
-    shared = [name for name in tensors if name in theirs]
-    ours, other = activations.all_tensors(network.tflite), activations.all_tensors(quantised)
+    quantised_tensors = activations.tensors_of(quantised)
+    shared = [name for name in tensors if name in quantised_tensors]
+    float_interpreter = activations.all_tensors(network.tflite)
+    quantised_interpreter = activations.all_tensors(quantised)
     signal, noise = dict.fromkeys(shared, 0.0), dict.fromkeys(shared, 0.0)
     ends = dict.fromkeys(shared, (math.inf, -math.inf))
     for image in track(images, len(images), "comparing layers"):
         values = normalise(image[None], network.spec)
-        activations.run(ours, values)
-        activations.run(other, _stored(other, values))
+        activations.run(float_interpreter, values)
+        activations.run(quantised_interpreter, _stored(quantised_interpreter, values))
         for name in shared:
-            f = ours.get_tensor(tensors[name]).astype(np.float64)
-            q = _real(other, theirs[name])
+            f = float_interpreter.get_tensor(tensors[name]).astype(np.float64)
+            q = _real(quantised_interpreter, quantised_tensors[name])
             signal[name] += float((f**2).sum())
             noise[name] += float(((f - q) ** 2).sum())
             ends[name] = (min(ends[name][0], float(f.min())), max(ends[name][1], float(f.max())))
-    named = activations.layers_of(list(tensors), network)
+    layer_of = activations.layers_of(list(tensors), network)
     snr = {name: 10 * math.log10(max(signal[name], 1e-30) / max(noise[name], 1e-30)) for name in shared}
     editor = Editor(network.tflite)
     writers = {editor.name(int(t)): o for o in editor.operators for t in o.outputs}
     layers = [
         Layer(
-            named[name],
+            layer_of[name],
             name,
             editor.kind(writers[name]) if name in writers else "INPUT",
             snr[name],
@@ -90,8 +91,8 @@ def compare(network: FloatNetwork, quantised: bytes, images: npt.NDArray[np.uint
 
 def _worst_input(editor: Editor, writer: Any, snr: dict[str, float]) -> float:
     """In decibels; no better than 8 bits can be, or an exact image would make the first layer the worst."""
-    read = [] if writer is None else [editor.name(int(t)) for t in writer.inputs if t >= 0]
-    return min([snr[name] for name in read if name in snr] + [EXACT])
+    inputs = [] if writer is None else [editor.name(int(t)) for t in writer.inputs if t >= 0]
+    return min([snr[name] for name in inputs if name in snr] + [EXACT])
 
 
 def _stored(interpreter: Any, values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from convert.quantisation.activations import Range
 from convert.quantisation.equalise import CONVOLUTIONS
-from convert.quantisation.leftover import complete
+from convert.quantisation.remaining_float import complete
 from convert.quiet import quiet
 from convert.tflite_file.editor import Editor
 from convert.tflite_file.flatbuffer import portable, read
@@ -57,15 +57,15 @@ def quantise(
     if scheme in CALIBRATED:
         tflite = _with_room_for_biases(tflite, ranges or {}, None if scheme == "int16" else wide)
         statistics = {name: _statistics(low, high) for name, (low, high) in (ranges or {}).items()}
-    worker = quantizer.Quantizer(tflite, _recipe(scheme, wide, floats))
+    engine = quantizer.Quantizer(tflite, _recipe(scheme, wide, floats))
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # casts of tensors it then replaces
         warnings.simplefilter("ignore", UserWarning)  # that it keeps all tensors
         try:
-            done = worker.quantize(statistics, enable_progress_report=False, enable_progress_bar=False)
+            outcome = engine.quantize(statistics, enable_progress_report=False, enable_progress_bar=False)
         except (ValueError, RuntimeError, KeyError, TypeError, IndexError, NotImplementedError) as error:
             raise ConversionError(f"{scheme}: the quantiser does not take this network ({error})") from error
-    quantised = bytes(done.quantized_model)
+    quantised = bytes(outcome.quantized_model)
     if scheme == "int8":
         quantised = complete(quantised, ranges or {}, floats)
     result = portable(quantised, "the quantised network")
@@ -149,17 +149,18 @@ def _check_full_integer(data: bytes, scheme: str, floats: Collection[str]) -> No
         ConversionError: there are any.
     """
     graph = read(data, "the quantised network")
-    left = [
+    float_nodes = [
         node
         for node in graph.nodes
         if node.name not in ("QUANTIZE", "DEQUANTIZE")
         and any(t.type == "FLOAT32" for t in node.activations)
         and not any(t.name in floats for t in node.outputs)
     ]
-    if left:
-        named = ", ".join(f"{node.name} ({node.outputs[0].name.split(';')[0]})" for node in left[:5])
+    count = len(float_nodes)
+    if float_nodes:
+        names = ", ".join(f"{node.name} ({node.outputs[0].name.split(';')[0]})" for node in float_nodes[:5])
         raise ConversionError(
-            f"{scheme}: there is no {scheme} kernel for {len(left)} operation{'s' * (len(left) > 1)}: {named}; "
+            f"{scheme}: there is no {scheme} kernel for {count} operation{'s' * (count > 1)}: {names}; "
             "keep these layers in float with --keep-float NAME, replace them (convolutions with ReLU or ReLU6, "
             "additions, pooling and sigmoid have one), or convert with --schemes dynamic or float16"
         )

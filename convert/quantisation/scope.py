@@ -24,7 +24,7 @@ class Scope:
     allow_int16: bool = False
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """In words, for the manifest; empty where all is int8."""
         kept = {"float": self.keep_float, "16 bits": self.keep_int16}
         return "; ".join(f"kept in {kind}: {', '.join(names)}" for kind, names in kept.items() if names)
@@ -39,12 +39,12 @@ def matching(patterns: Sequence[str], layers: Iterable[str], option: str) -> tup
     Raises:
         ConversionError: a pattern names none.
     """
-    known = list(dict.fromkeys(layers))
-    found: list[str] = []
+    names = list(dict.fromkeys(layers))
+    matches: list[str] = []
     for pattern in patterns:
-        named = [layer for layer in known if fnmatchcase(layer, pattern) or fnmatchcase(layer.split("#")[0], pattern)]
-        if not named:
-            near = difflib.get_close_matches(pattern, known, 3, 0.3) or known[:3]
-            raise ConversionError(f"{option} {pattern}: there is no such layer; there are {', '.join(near)}, ...")
-        found += named
-    return tuple(dict.fromkeys(found))
+        matched = [layer for layer in names if fnmatchcase(layer, pattern) or fnmatchcase(layer.split("#")[0], pattern)]
+        if not matched:
+            similar = difflib.get_close_matches(pattern, names, 3, 0.3) or names[:3]
+            raise ConversionError(f"{option} {pattern}: there is no such layer; there are {', '.join(similar)}, ...")
+        matches += matched
+    return tuple(dict.fromkeys(matches))

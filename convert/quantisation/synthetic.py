@@ -48,11 +48,11 @@ SLOPE = 1.5  # amplitude ~ 1 / frequency ** SLOPE, as in mammograms (Burgess et 
 
 @dataclass(frozen=True, eq=False)
 class Synthetic:
-    """Images, and how well the network takes them for its training images.
+    """Images, and how near their statistics are to those of the training images.
 
     Attributes:
         images: ``(count, height, width)`` uint8, in colour ``(count, height, width, 3)``, as
-            :func:`convert.quantisation.calibration.pixels` returns pictures.
+            :func:`convert.quantisation.representative_images.pixels` returns images.
         matched: how many tensors' statistics were matched; 0 where the network keeps none.
         before, after: mean square deviation of channels' means and standard deviations, in units of the latter.
     """
@@ -90,26 +90,26 @@ def make(
         ConversionError: the statistics belong to another network.
     """
     rng = np.random.default_rng(seed)
-    pictures = np.stack([_planes(rng, spec) for _ in range(count)])
+    noise = np.stack([_planes(rng, spec) for _ in range(count)])
     targets = _targets(model, statistics or {}) if model is not None else []
     if not targets:
-        return Synthetic(_fitted(pictures, spec))
-    batches = np.array_split(pictures, -(-count // BATCH))
-    shown = track(batches, len(batches), "making synthetic pictures")
-    done = [_match(model, targets, batch, spec) for batch in shown]
-    images = _fitted(np.concatenate([pictures for pictures, *_ in done]), spec)
-    before, after = (float(np.mean(d)) for d in zip(*(d[1:] for d in done)))
+        return Synthetic(_to_input(noise, spec))
+    batches = np.array_split(noise, -(-count // BATCH))
+    progress = track(batches, len(batches), "making synthetic images")
+    results = [_match(model, targets, batch, spec) for batch in progress]
+    images = _to_input(np.concatenate([batch for batch, *_ in results]), spec)
+    before, after = (float(np.mean(d)) for d in zip(*(d[1:] for d in results)))
     return Synthetic(images, len(targets), before, after)
 
 
 def record(model: Any, inputs: Floats) -> Statistics:
     """Statistics of every convolution and dense layer of a Keras model on ``(n, height, width, channels)`` inputs."""
-    watched = [layer for layer in _layers(model) if hasattr(layer, "kernel")]
+    layers_with_kernel = [layer for layer in _layers(model) if hasattr(layer, "kernel")]
     sums: dict[str, npt.NDArray[np.float64]] = {}
     for start in range(0, len(inputs), BATCH):
-        with _watching(watched) as seen:
+        with _collect_outputs(layers_with_kernel) as outputs:
             model(inputs[start : start + BATCH], training=False)
-        for layer, values in seen:
+        for layer, values in outputs:
             flat = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
             powers = np.stack([(flat**power).sum(axis=0) for power in range(3)])
             sums[layer.name] = sums.get(layer.name, 0.0) + powers
@@ -153,7 +153,7 @@ def read_statistics(path: Path) -> Statistics | None:
 def _amplitudes(height: int, width: int) -> Floats:
     """How strong each frequency of a real Fourier transform is in a radiograph, ``(height, width // 2 + 1)``.
 
-    Random coefficients times these make a picture whose gray levels have standard deviation 1.
+    Random coefficients times these make an image whose gray levels have standard deviation 1.
     """
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     frequency[0, 0] = np.inf
@@ -162,30 +162,30 @@ def _amplitudes(height: int, width: int) -> Floats:
 
 
 def _noise(rng: np.random.Generator, height: int, width: int) -> Floats:
-    """One smooth random picture with level gray levels, ``(height, width)`` within 0..255."""
+    """One smooth random image with every gray level equally often, ``(height, width)`` within 0..255."""
     amplitudes = _amplitudes(height, width)
     coefficients = rng.normal(size=amplitudes.shape) + 1j * rng.normal(size=amplitudes.shape)
-    return _levelled(np.fft.irfft2(coefficients * amplitudes, (height, width)))
+    return _equalise_levels(np.fft.irfft2(coefficients * amplitudes, (height, width)))
 
 
-def _levelled(values: npt.NDArray[Any]) -> Floats:
+def _equalise_levels(values: npt.NDArray[Any]) -> Floats:
     """The same order of pixels from dark to bright, with every gray level equally often."""
     rank = values.ravel().argsort().argsort()
     return np.asarray((rank.reshape(values.shape) + 0.5) / rank.size * 255, np.float32)
 
 
 def _planes(rng: np.random.Generator, spec: InputSpec) -> Floats:
-    """One random picture, ``(1, height, width)``, in colour ``(3, height, width)``: mostly gray, as photographs are."""
+    """One random image, ``(1, height, width)``, in colour ``(3, height, width)``: mostly gray, as photographs are."""
     shared = _noise(rng, spec.height, spec.width)
     if not spec.in_colour:
         return shared[None]
     mixed = ((1 - TINT) * shared + TINT * _noise(rng, spec.height, spec.width) for _ in range(3))
-    return np.stack([_levelled(plane) for plane in mixed])
+    return np.stack([_equalise_levels(plane) for plane in mixed])
 
 
-def _fitted(pictures: Floats, spec: InputSpec) -> npt.NDArray[np.uint8]:
-    """``(n, 1 or 3, height, width)`` levels -> what the device would make of such pictures, were they all lungs."""
-    levels = np.rint(pictures).astype(np.uint8)
+def _to_input(images: Floats, spec: InputSpec) -> npt.NDArray[np.uint8]:
+    """``(n, 1 or 3, height, width)`` levels -> what the device makes of such images, as if they showed lungs alone."""
+    levels = np.rint(images).astype(np.uint8)
     if spec.in_colour:
         return np.moveaxis(levels, 1, -1)
     spec = replace(spec, lungs=b"")
@@ -202,10 +202,10 @@ def _targets(model: Any, statistics: Statistics) -> list[_Target]:
             targets.append(_Target(layer, mean, std * np.abs(layer.gamma) if layer.scale else std))
         elif layer.name in unused:
             targets.append(_Target(layer, *unused.pop(layer.name)))
-    strange = [*unused, *(t.layer.name for t in targets if t.layer.output.shape[-1] != len(t.mean))]
-    if strange:
+    foreign = [*unused, *(t.layer.name for t in targets if t.layer.output.shape[-1] != len(t.mean))]
+    if foreign:
         raise ConversionError(
-            f"the statistics of {', '.join(strange[:5])} belong to another network; make the images without them"
+            f"the statistics of {', '.join(foreign[:5])} belong to another network; make the images without them"
         )
     return targets
 
@@ -217,29 +217,29 @@ def _layers(model: Any) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _watching(layers: Sequence[Any]) -> Iterator[list[tuple[Any, Any]]]:
+def _collect_outputs(layers: Sequence[Any]) -> Iterator[list[tuple[Any, Any]]]:
     """Collects what these layers put out while their model is called, however deep inside it they are."""
-    seen: list[tuple[Any, Any]] = []
+    outputs: list[tuple[Any, Any]] = []
 
-    def watched(layer: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+    def recording(layer: Any, call: Callable[..., Any]) -> Callable[..., Any]:
         def calling(*args: Any, **kwargs: Any) -> Any:
             out = call(*args, **kwargs)
-            seen.append((layer, out))
+            outputs.append((layer, out))
             return out
 
         return calling
 
     for layer in layers:
-        layer.call = watched(layer, layer.call)
+        layer.call = recording(layer, layer.call)
     try:
-        yield seen
+        yield outputs
     finally:
         for layer in layers:
             del layer.call  # the class's own again
 
 
-def _match(model: Any, targets: list[_Target], pictures: Floats, spec: InputSpec) -> tuple[Floats, float, float]:
-    """One batch of pictures, optimised; the distance before and after."""
+def _match(model: Any, targets: list[_Target], images: Floats, spec: InputSpec) -> tuple[Floats, float, float]:
+    """One batch of images, optimised; the distance before and after."""
     import keras
     import tensorflow as tf
 
@@ -247,52 +247,52 @@ def _match(model: Any, targets: list[_Target], pictures: Floats, spec: InputSpec
     if not spec.equalise:  # which would undo it
         amplitudes[0, 0] = amplitudes.max()  # brightness may change too
     shift, scale = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
-    change = keras.Variable(np.zeros((2, *pictures.shape[:2], *amplitudes.shape), np.float32))
+    change = keras.Variable(np.zeros((2, *images.shape[:2], *amplitudes.shape), np.float32))
     adam = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(STEP, STEPS))
     adam.build([change])
 
-    first = np.asarray(_answers(model(normalise(_fitted(pictures[:1], spec), spec), training=False)))
+    first = np.asarray(_class_outputs(model(normalise(_to_input(images[:1], spec), spec), training=False)))
     probabilities = bool((first >= 0).all() and abs(first.sum() - 1) < 1e-4)
 
-    def seen() -> Any:
+    def levels() -> Any:
         coefficients = tf.complex(change.value[0], change.value[1]) * amplitudes
-        return tf.clip_by_value(pictures + tf.signal.irfft2d(coefficients, (spec.height, spec.width)), 0.0, 255.0)
+        return tf.clip_by_value(images + tf.signal.irfft2d(coefficients, (spec.height, spec.width)), 0.0, 255.0)
 
     def step() -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(change.value)
-            inputs = (tf.transpose(seen(), (0, 2, 3, 1)) - shift) / scale
-            distance, surprise = _distance(model, targets, inputs, probabilities)
-            loss = distance + WEIGHT * surprise
+            inputs = (tf.transpose(levels(), (0, 2, 3, 1)) - shift) / scale
+            distance, cross_entropy = _distance(model, targets, inputs, probabilities)
+            loss = distance + WEIGHT * cross_entropy
         adam.apply([tape.gradient(loss, change.value, unconnected_gradients="zero")])
         return distance
 
     fast = tf.function(step, autograph=False)
     distances = [float(fast()) for _ in range(STEPS)]
-    return np.asarray(seen()), distances[0], distances[-1]
+    return np.asarray(levels()), distances[0], distances[-1]
 
 
 def _distance(model: Any, targets: list[_Target], inputs: Any, probabilities: bool) -> tuple[Any, Any]:
-    """How far the layers are from their statistics, and the answers from a confident one for each class in turn."""
+    """How far the layers are from their statistics; the cross-entropy of a confident answer for each class in turn."""
     import tensorflow as tf
 
     by_layer = {id(target.layer): target for target in targets}
-    with _watching([target.layer for target in targets]) as seen:
-        answers = _answers(model(inputs, training=False))
+    with _collect_outputs([target.layer for target in targets]) as outputs:
+        answers = _class_outputs(model(inputs, training=False))
     distances = []
-    for layer, values in seen:
+    for layer, values in outputs:
         target = by_layer[id(layer)]
         mean, variance = tf.nn.moments(values, list(range(len(values.shape) - 1)))
-        off = tf.square(mean - target.mean) + tf.square(tf.sqrt(variance + 1e-8) - target.std)
-        distances.append(tf.reduce_mean(off / (1e-3 + np.square(target.std))))
+        deviation = tf.square(mean - target.mean) + tf.square(tf.sqrt(variance + 1e-8) - target.std)
+        distances.append(tf.reduce_mean(deviation / (1e-3 + np.square(target.std))))
     classes = answers.shape[-1]
-    wanted = np.eye(classes, dtype=np.float32)[np.arange(answers.shape[0]) % classes] * CONFIDENCE
-    wanted += (1 - CONFIDENCE) / classes
-    told = tf.math.log(answers + 1e-9) if probabilities else tf.nn.log_softmax(answers)
-    return tf.reduce_mean(distances), -tf.reduce_mean(tf.reduce_sum(wanted * told, axis=-1))
+    class_targets = np.eye(classes, dtype=np.float32)[np.arange(answers.shape[0]) % classes] * CONFIDENCE
+    class_targets += (1 - CONFIDENCE) / classes
+    log_probabilities = tf.math.log(answers + 1e-9) if probabilities else tf.nn.log_softmax(answers)
+    return tf.reduce_mean(distances), -tf.reduce_mean(tf.reduce_sum(class_targets * log_probabilities, axis=-1))
 
 
-def _answers(out: Any) -> Any:
+def _class_outputs(out: Any) -> Any:
     """Logits or probabilities among a network's outputs, ``(n, classes)``."""
     import tensorflow as tf
 

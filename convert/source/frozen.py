@@ -17,7 +17,7 @@ from convert.source.scaling import Step
 from convert.tflite_file.editor import Editor
 from covidnet_lite.errors import ConversionError
 
-# Of TensorFlow's operations: those that pass a picture on, and those that scale it.
+# Of TensorFlow's operations: those that pass an image on, and those that scale it.
 _PASSING = ("Identity", "StridedSlice", "ReverseV2", "EnsureShape")
 _SHAPING = ("Identity", "Cast", "Squeeze", "Reshape", "ExpandDims")  # what may lie between a constant and its reader
 _SCALING = {"Mul": "MUL", "AddV2": "ADD", "Add": "ADD", "BiasAdd": "ADD", "Sub": "SUB", "RealDiv": "DIV"}
@@ -103,15 +103,16 @@ def converted(converter: Any, path: Path) -> bytes:
             return bytes(converter.convert())
     except (ConverterError, ValueError, RuntimeError, TypeError) as error:
         raise ConversionError(
-            f"{path}: TensorFlow cannot convert it; replace by layers that TFLite has, in float32: {_lacking(error)}"
+            f"{path}: TensorFlow cannot convert it; replace by layers that TFLite has, in float32: "
+            f"{_missing_operations(error)}"
         ) from error
 
 
-def _lacking(error: Exception) -> str:
+def _missing_operations(error: Exception) -> str:
     """The operations that TFLite lacks, out of pages of text; or the cause."""
-    named = re.findall(r'fused\["(\w+):", "([^"@]+)@', str(error))
-    lacking = dict.fromkeys(f"{kind} ({where})" for kind, where in named if not kind.endswith("PartitionedCall"))
-    return ", ".join([*lacking][:5]) or first_cause(error)
+    matches = re.findall(r'fused\["(\w+):", "([^"@]+)@', str(error))
+    missing = dict.fromkeys(f"{kind} ({layer})" for kind, layer in matches if not kind.endswith("PartitionedCall"))
+    return ", ".join([*missing][:5]) or first_cause(error)
 
 
 def first_cause(error: BaseException) -> str:
@@ -124,21 +125,21 @@ def first_cause(error: BaseException) -> str:
 
 
 def steps(frozen: Frozen) -> list[Step]:
-    """What is done to a picture first; see :func:`convert.source.scaling.of_steps`."""
+    """What is done to an image first; see :func:`convert.source.scaling.of_steps`."""
     operations = frozen.function.graph.get_operations()
     (tensor,) = frozen.function.inputs
-    found: list[Step] = []
+    scaling_steps: list[Step] = []
     while True:
         reader = _reader(operations, tensor)
         if reader is None:
-            return found
+            return scaling_steps
         if reader.type in _SCALING:
             constants = [_constant(t.op) for t in reader.inputs if t is not tensor]
             if len(constants) != 1 or constants[0] is None:
-                return found
-            found.append(Step(_SCALING[reader.type], constants[0], reader.inputs[0] is not tensor))
+                return scaling_steps
+            scaling_steps.append(Step(_SCALING[reader.type], constants[0], reader.inputs[0] is not tensor))
         elif reader.type not in (*_PASSING, "Pack") or reader.outputs[0].shape != tensor.shape:
-            return found
+            return scaling_steps
         tensor = reader.outputs[0]
 
 
@@ -153,7 +154,7 @@ def _reader(operations: list[Any], tensor: Any) -> Any:
 
 
 def _constant(operation: Any) -> Any:
-    """The array behind an operand; ``None`` where it depends on the picture."""
+    """The array behind an operand; ``None`` where it depends on the image."""
     from tensorflow import make_ndarray
 
     while operation.type in _SHAPING:

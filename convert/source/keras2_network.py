@@ -42,13 +42,13 @@ def _load(path: Path) -> Any:
     tf_keras.backend.clear_session()
     try:
         # HDF5 files are otherwise read with Lambda layers and all, which run whatever a stranger wrote in them.
-        with serialization_lib.SafeModeScope(True), named_as_hdf5(path) as known:
-            return tf_keras.models.load_model(known, compile=False)
+        with serialization_lib.SafeModeScope(True), named_as_hdf5(path) as hdf5_path:
+            return tf_keras.models.load_model(hdf5_path, compile=False)
     except UNLOADABLE as error:
-        why = first_cause(error)
+        cause = first_cause(error)
         hint = (
             "it has a Lambda layer, whose code a file cannot hold safely; write it with Keras' own layers"
-            if "lambda" in why.lower()
+            if "lambda" in cause.lower()
             else "is it a whole network?"
         )
-        raise ConversionError(f"{path}: Keras 2 cannot load it: {hint} ({why})") from error
+        raise ConversionError(f"{path}: Keras 2 cannot load it: {hint} ({cause})") from error

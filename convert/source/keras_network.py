@@ -57,15 +57,15 @@ def _keras() -> Any:
 
 def _keras_model(keras: Any, path: Path) -> Any:
     try:
-        with named_as_hdf5(path) as known:
-            model = keras.models.load_model(known, compile=False)
+        with named_as_hdf5(path) as hdf5_path:
+            model = keras.models.load_model(hdf5_path, compile=False)
     except UNLOADABLE as error:
-        why, told = first_cause(error), str(error)
-        if "weights" in path.name or "no model config" in told.lower():
+        cause, message = first_cause(error), str(error)
+        if "weights" in path.name or "no model config" in message.lower():
             hint = "it holds weights alone; save the whole model with model.save('NAME.keras')"
-        elif "lambda" in told.lower():
+        elif "lambda" in message.lower():
             hint = "it has a Lambda layer, whose code a file cannot hold safely; write it with Keras' own layers"
-        elif "custom" in told.lower() or "Could not locate class" in told:
+        elif "custom" in message.lower() or "Could not locate class" in message:
             hint = (
                 "it has a layer of your own, which Keras knows only where its code is; "
                 "export it there with model.export('FOLDER') and give the SavedModel"
@@ -74,18 +74,18 @@ def _keras_model(keras: Any, path: Path) -> Any:
             hint = "is it a whole Keras model?"
         if writer(path).startswith("2."):
             hint = "Keras 2 wrote it; pip install 'covidnet-lite[keras2]', which can read all of it, and try again"
-        raise ConversionError(f"{path}: Keras cannot load it: {hint} ({why})") from error
+        raise ConversionError(f"{path}: Keras cannot load it: {hint} ({cause})") from error
     try:
         # A Sequential knows its input and output no longer once it is saved.
-        ready = keras.Model(model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else model
-        kinds = [layer.compute_dtype for layer in ready._flatten_layers()]
-        ready.output  # noqa: B018 - a network that was never called has none
+        functional = keras.Model(model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else model
+        kinds = [layer.compute_dtype for layer in functional._flatten_layers()]
+        functional.output  # noqa: B018 - a network that was never called has none
     except (AttributeError, TypeError, ValueError) as error:
         raise ConversionError(
             f"{path}: does not say what it takes; begin it with keras.Input((height, width, 3)) and save it again"
         ) from error
     check_kinds(kinds, path)
-    return ready
+    return functional
 
 
 def _with_fixed_shape(keras: Any, model: Any, shape: tuple[int, int, int], path: Path) -> Any:

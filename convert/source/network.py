@@ -43,7 +43,7 @@ class FloatNetwork:
     Attributes:
         tflite: the flatbuffer.
         labels: in the order of the logits.
-        spec: how the picture is prepared.
+        spec: how the image is prepared.
         outputs: name -> position among the graph's outputs.
         output_tensors: name -> the tensor's name in the flatbuffer.
         facts: what the training left in the file, for the manifest.
@@ -94,13 +94,13 @@ def load(
         raise ConversionError(
             f"{path}: does not say what its classes are called; pass --labels a,b,c in the order of its outputs"
         )
-    assumed = _check_logits(source.ends, labels, path)
-    told = scaling.of_range(*input_range) if input_range is not None else scaled
-    spec, guessed = _spec(path, source, facts, told, equalise, colour)
-    ready = tflite_network.canonical(source.make(), str(path))
-    positions, tensors = _outputs(ready, spec, path)
-    kept = {k: v for k, v in facts.items() if k not in ("labels", "input", "lungs")}
-    return FloatNetwork(ready, labels, spec, positions, tensors, kept, source.model, (*assumed, *guessed))
+    assumed = _check_logits(source.output_shapes, labels, path)
+    stated_scaling = scaling.of_range(*input_range) if input_range is not None else scaled
+    spec, guessed = _spec(path, source, facts, stated_scaling, equalise, colour)
+    tflite = tflite_network.canonical(source.make(), str(path))
+    positions, tensors = _outputs(tflite, spec, path)
+    facts_kept = {k: v for k, v in facts.items() if k not in ("labels", "input", "lungs")}
+    return FloatNetwork(tflite, labels, spec, positions, tensors, facts_kept, source.model, (*assumed, *guessed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +108,15 @@ class _Source:
     """A network as it was found, before it is made a flatbuffer.
 
     Attributes:
-        shape: ``(height, width, channels)`` of the picture.
-        ends: shapes of what may be the logits.
+        shape: ``(height, width, channels)`` of the image.
+        output_shapes: shapes of what may be the logits.
         make: gives the float flatbuffer.
-        steps: gives what is done to a picture first.
+        steps: gives what is done to an image first.
         model: of Keras, where it is one.
     """
 
     shape: tuple[int, int, int]
-    ends: set[tuple[int, ...]]
+    output_shapes: set[tuple[int, ...]]
     make: Callable[[], bytes]
     steps: Callable[[], list[Step]]
     model: Any = None
@@ -124,12 +124,12 @@ class _Source:
 
 def _source(path: Path) -> _Source:
     if path.suffix == ".tflite":
-        given = _read(path)
-        ready = tflite_network.canonical(given, str(path))
-        editor = Editor(given, str(path))
+        data = _read(path)
+        tflite = tflite_network.canonical(data, str(path))
+        editor = Editor(data, str(path))
         height, width, channels = editor.shape(editor.inputs[0])[1:]
         ends = {editor.shape(i) for i in editor.outputs}
-        return _Source((height, width, channels), ends, lambda: given, lambda: scaling.steps_of_tflite(ready))
+        return _Source((height, width, channels), ends, lambda: data, lambda: scaling.steps_of_tflite(tflite))
     if path.is_dir():
         return _of_function(saved_model.load(path), path)
     if path.suffix == ".onnx":
@@ -137,7 +137,9 @@ def _source(path: Path) -> _Source:
     if path.suffix == ".pt2":
         return _of_function(torch_network.load(path), path)
     if path.suffix in torch_network.PICKLES:
-        raise ConversionError(f"{path}: holds weights, or a stranger's code, which is not run; {torch_network.HOW}")
+        raise ConversionError(
+            f"{path}: holds weights, or a stranger's code, which is not run; {torch_network.EXPORT_HINT}"
+        )
     if keras2_network.reads(path):
         model, function = keras2_network.load(path)
         return _of_function(function, path, model)
@@ -173,9 +175,14 @@ def read_facts(path: Path) -> dict[str, Any]:
         if not is_sealed(data):
             return {}
         manifest = unseal(data, str(path))
-        told = {"name": manifest.name, "version": manifest.version, "licence": manifest.licence, "manifest": manifest}
-        said = {"input": manifest.input.to_dict(), "lungs": manifest.input.lungs}
-        return {"labels": list(manifest.labels), **said, **told}
+        identity = {
+            "name": manifest.name,
+            "version": manifest.version,
+            "licence": manifest.licence,
+            "manifest": manifest,
+        }
+        input_facts = {"input": manifest.input.to_dict(), "lungs": manifest.input.lungs}
+        return {"labels": list(manifest.labels), **input_facts, **identity}
     if not path.is_file() or not zipfile.is_zipfile(path):
         return {}
     try:
@@ -204,19 +211,19 @@ def _spec(
     path: Path,
     source: _Source,
     facts: dict[str, Any],
-    told: Scaling | None,
+    stated_scaling: Scaling | None,
     equalise: bool | None,
     colour: str,
 ) -> tuple[InputSpec, tuple[str, ...]]:
-    """How the picture is prepared, and what of that was taken for granted."""
+    """How the image is prepared, and what of that was taken for granted."""
     height, width, channels = source.shape
-    known = facts.get("input")
-    if isinstance(known, dict):
-        equalise = known.get("equalise") is True if equalise is None else equalise
-        colour = colour or known.get("colour", "gray")
-    if known is not None and told is None:
+    input_facts = facts.get("input")
+    if isinstance(input_facts, dict):
+        equalise = input_facts.get("equalise") is True if equalise is None else equalise
+        colour = colour or input_facts.get("colour", "gray")
+    if input_facts is not None and stated_scaling is None:
         try:
-            spec = InputSpec.from_dict({**known, "equalise": equalise, "colour": colour}, facts.get("lungs", b""))
+            spec = InputSpec.from_dict({**input_facts, "equalise": equalise, "colour": colour}, facts.get("lungs", b""))
             if (spec.height, spec.width, spec.channels) != source.shape:
                 raise ValueError(f"{(spec.height, spec.width, spec.channels)}, but the network takes {source.shape}")
             load_finder(spec, None, str(path))
@@ -224,46 +231,46 @@ def _spec(
         except (ValueError, TypeError, AttributeError) as error:
             raise ConversionError(f"{path}: what it says of its input is wrong ({error}); save it again") from error
     assumed = []
-    if told is None and (told := scaling.of_steps(source.steps(), channels)):
+    if stated_scaling is None and (stated_scaling := scaling.of_steps(source.steps(), channels)):
         assumed.append(
-            f"its first layers scale pictures of 0 to {255 / told.std[0]:g} themselves, so it is given those; "
-            "--input-range says otherwise"
+            f"its first layers scale images of 0 to {255 / stated_scaling.std[0]:g} themselves, "
+            "so it is given those; --input-range says otherwise"
         )
-    if told is None:
+    if stated_scaling is None:
         raise ConversionError(
             f"{path}: does not say how levels of 0 to 255 are scaled; pass --input-range LOW HIGH, what black and "
             "white are to the network ('-1 1' for MobileNet, '0 255' for EfficientNet, '0 1' after division by 255), "
             f"--mean and --std, or --preset {'|'.join(scaling.PRESETS)}"
         )
-    colour = colour or ("gray" if channels == 1 or equalise else told.colour)
+    colour = colour or ("gray" if channels == 1 or equalise else stated_scaling.colour)
     if not colour:
         colour = "rgb"
         assumed.append("its channels are red, green and blue in this order; --colour bgr or gray says otherwise")
-    mean, std = told.of_channels(channels)
-    lungs = facts.get("lungs", b"")  # what else was done to the pictures still holds
+    mean, std = stated_scaling.of_channels(channels)
+    lungs = facts.get("lungs", b"")  # what else was done to the images still holds
     try:
         return InputSpec(height, width, channels, mean, std, bool(equalise), lungs, colour), tuple(assumed)
     except ValueError as error:
-        raise ConversionError(f"{path}: its pictures cannot be prepared so: {error}") from error
+        raise ConversionError(f"{path}: its images cannot be prepared so: {error}") from error
 
 
-def _check_logits(ends: set[tuple[int, ...]], labels: tuple[str, ...], path: Path) -> tuple[str, ...]:
+def _check_logits(output_shapes: set[tuple[int, ...]], labels: tuple[str, ...], path: Path) -> tuple[str, ...]:
     """Whether there is one output a class; what one output alone is taken for."""
-    if (1, len(labels)) in ends:
+    if (1, len(labels)) in output_shapes:
         return ()
-    if (1, 1) in ends and len(labels) == 2:
+    if (1, 1) in output_shapes and len(labels) == 2:
         return (
             f"its one output is the logit or the probability of {labels[1]!r}, and the rest that of {labels[0]!r}; "
             "--labels in the other order says otherwise",
         )
-    if ends == {(1, 1)}:
+    if output_shapes == {(1, 1)}:
         raise ConversionError(
             f"{path}: has one output, which tells two classes apart, but {len(labels)} labels ({', '.join(labels)}); "
             "pass both, that of a low output first: --labels no,yes"
         )
-    found = " and ".join(map(str, sorted(ends)))
+    shapes = " and ".join(map(str, sorted(output_shapes)))
     raise ConversionError(
-        f"{path}: has outputs of shape {found} but {len(labels)} labels ({', '.join(labels)}); they must match"
+        f"{path}: has outputs of shape {shapes} but {len(labels)} labels ({', '.join(labels)}); they must match"
     )
 
 
@@ -275,35 +282,39 @@ def _outputs(tflite: bytes, spec: InputSpec, path: Path) -> tuple[dict[str, int]
         interpreter = Interpreter(model_content=tflite)
         interpreter.allocate_tensors()
         details, signatures = interpreter.get_output_details(), interpreter._get_full_signature_list()
-        answers = _answers(interpreter, spec)
+        noise_outputs = _noise_outputs(interpreter, spec)
     except (RuntimeError, ValueError) as error:
-        why = str(error).strip().split("\n")[0]
-        raise ConversionError(f"{path}: LiteRT cannot run it ({why}); convert it again") from error
+        cause = str(error).strip().split("\n")[0]
+        raise ConversionError(f"{path}: LiteRT cannot run it ({cause}); convert it again") from error
     signature = next(iter(signatures.values()))["outputs"] if signatures else {}
-    at = {detail["index"]: i for i, detail in enumerate(details)}
-    positions = {name: at[index] for name, index in sorted(signature.items()) if index in at and name in OUTPUTS}
+    position_of = {detail["index"]: i for i, detail in enumerate(details)}
+    positions = {
+        name: position_of[index]
+        for name, index in sorted(signature.items())
+        if index in position_of and name in OUTPUTS
+    }
     if "logits" not in positions:
         if len(details) != 1:
             raise ConversionError(
                 f"{path}: has {len(details)} outputs, none called logits; name them {', '.join(OUTPUTS)}"
             )
         positions = {"logits": 0}
-    _check_answers([answer[positions["logits"]] for answer in answers], path)
+    _check_outputs([values[positions["logits"]] for values in noise_outputs], path)
     return positions, {name: details[i]["name"] for name, i in positions.items()}
 
 
-def _answers(interpreter: Any, spec: InputSpec) -> list[list[npt.NDArray[Any]]]:
-    """Every output for some pictures of noise."""
-    found = []
+def _noise_outputs(interpreter: Any, spec: InputSpec) -> list[list[npt.NDArray[Any]]]:
+    """Every output for some images of noise."""
+    results = []
     shape = (3, spec.height, spec.width, *([3] if spec.in_colour else []))
-    for picture in np.random.default_rng(0).integers(0, 256, shape, np.uint8):
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], normalise(picture[None], spec))
+    for image in np.random.default_rng(0).integers(0, 256, shape, np.uint8):
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], normalise(image[None], spec))
         interpreter.invoke()
-        found.append([interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()])
-    return found
+        results.append([interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()])
+    return results
 
 
-def _check_answers(logits: list[npt.NDArray[Any]], path: Path) -> None:
+def _check_outputs(logits: list[npt.NDArray[Any]], path: Path) -> None:
     if not all(np.isfinite(values).all() for values in logits):
         raise ConversionError(f"{path}: answers NaN or infinity to noise; check --input-range, or train it again")
     if all((values >= 0).all() and abs(float(values.sum()) - 1) < 1e-4 for values in logits):

@@ -16,10 +16,10 @@ import numpy as np
 from convert.source import onnx_operations
 from convert.source.frozen import Frozen, first_cause, freeze
 from convert.source.keras_file import check_kinds, check_outputs, missing
-from convert.source.onnx_operations import LAST, OPERATIONS, Node, Unsupported, Value
+from convert.source.onnx_operations import CHANNELS_LAST, OPERATIONS, Node, Unsupported, Value
 from covidnet_lite.errors import ConversionError, MissingExtraError
 
-NEAR = 1e-3  # of the largest output: more than rounding in another order makes
+TOLERANCE = 1e-3  # of the largest output: more than rounding in another order makes
 
 
 def load(path: Path) -> Frozen:
@@ -50,18 +50,21 @@ def of_model(model: Any, path: Path) -> Frozen:
         import tensorflow as tf
     except ImportError as error:
         raise missing(error) from error
-    name, shape, order = _picture(model, path)
+    name, shape, order = _image_input(model, path)
     outputs = [output.name for output in model.graph.output]
     names = ["logits"] if len(outputs) == 1 else outputs
     check_outputs(names, path)
     check_kinds(_kinds(model), path)
 
     def call(radiograph: Any) -> dict[str, Any]:
-        known = _run(model, name, Value(tf.ensure_shape(radiograph, (1, *shape)), order))
-        ends = [known[output] for output in outputs]
+        values = _run(model, name, Value(tf.ensure_shape(radiograph, (1, *shape)), order))
+        activations = [values[output] for output in outputs]
         # A map, such as evidence, is told with its channels last, as everywhere.
-        laid = [end.put(LAST) if len(end.order) == 4 else end.plain for end in ends]
-        return dict(zip(names, laid))
+        results = [
+            activation.in_order(CHANNELS_LAST) if len(activation.order) == 4 else activation.plain
+            for activation in activations
+        ]
+        return dict(zip(names, results))
 
     try:
         frozen = freeze(call, shape, path)
@@ -85,7 +88,7 @@ def _onnx() -> Any:
     return onnx
 
 
-def _picture(model: Any, path: Path) -> tuple[str, tuple[int, int, int], tuple[int, ...]]:
+def _image_input(model: Any, path: Path) -> tuple[str, tuple[int, int, int], tuple[int, ...]]:
     """The input's name, ``(height, width, channels)``, and the order of its axes."""
     constants = {c.name for c in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]
@@ -106,7 +109,7 @@ def _picture(model: Any, path: Path) -> tuple[str, tuple[int, int, int], tuple[i
         raise ConversionError(f"{path}: takes {sides[0]} images at a time; export it again with one")
     first = sides[1] in (1, 3)  # as PyTorch has them
     height, width, channels = (*sides[2:], sides[1]) if first else sides[1:]
-    return inputs[0].name, (height, width, channels), LAST if first else (0, 1, 2, 3)
+    return inputs[0].name, (height, width, channels), CHANNELS_LAST if first else (0, 1, 2, 3)
 
 
 def _kinds(model: Any) -> list[str]:
@@ -116,26 +119,26 @@ def _kinds(model: Any) -> list[str]:
 
 
 def _run(model: Any, name: str, image: Value) -> dict[str, Any]:
-    """The outputs by name. On the way, what does not depend on the picture stays an array."""
+    """The outputs by name. On the way, what does not depend on the image stays an array."""
     import tensorflow as tf
 
     onnx = _onnx()
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    known: dict[str, Any] = {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer}
-    known[name] = image
+    values: dict[str, Any] = {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer}
+    values[name] = image
     for position, node in enumerate(model.graph.node):
-        given = tuple(known[i] if i else None for i in node.input)
-        if node.op_type == "Shape" and isinstance(given[0], Value):
-            known[node.output[0]] = np.array(given[0].shape, np.int64)
-        elif not any(isinstance(value, Value) for value in given):
-            known.update(_constants(model, node, dict(zip(node.input, given))))
+        operands = tuple(values[i] if i else None for i in node.input)
+        if node.op_type == "Shape" and isinstance(operands[0], Value):
+            values[node.output[0]] = np.array(operands[0].shape, np.int64)
+        elif not any(isinstance(value, Value) for value in operands):
+            values.update(_constants(model, node, dict(zip(node.input, operands))))
         elif node.op_type in OPERATIONS and node.domain in ("", "ai.onnx"):
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
             with tf.name_scope(_scope(node, position)):
-                known[node.output[0]] = OPERATIONS[node.op_type](Node(node.op_type, given, attributes, opset))
+                values[node.output[0]] = OPERATIONS[node.op_type](Node(node.op_type, operands, attributes, opset))
         else:
             raise Unsupported(node.op_type)
-    return {o.name: _activation(known[o.name]) for o in model.graph.output}
+    return {o.name: _activation(values[o.name]) for o in model.graph.output}
 
 
 def _activation(value: Any) -> Value:
@@ -150,15 +153,15 @@ def _scope(node: Any, position: int) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "_", name).strip("_.") or f"{node.op_type}_{position}"
 
 
-def _constants(model: Any, node: Any, given: dict[str, Any]) -> dict[str, Any]:
+def _constants(model: Any, node: Any, operands: dict[str, Any]) -> dict[str, Any]:
     """What an operation makes of constants alone, by ONNX's reference."""
     onnx = _onnx()
-    inputs = [onnx.helper.make_tensor_value_info(i, 1, None) for i in given if i]
-    ends = [onnx.helper.make_tensor_value_info(o, 1, None) for o in node.output if o]
-    graph = onnx.helper.make_graph([node], "constants", inputs, ends)
-    one = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    found = onnx.reference.ReferenceEvaluator(one).run(None, {k: v for k, v in given.items() if k})
-    return dict(zip([o for o in node.output if o], found))
+    inputs = [onnx.helper.make_tensor_value_info(i, 1, None) for i in operands if i]
+    outputs = [onnx.helper.make_tensor_value_info(o, 1, None) for o in node.output if o]
+    graph = onnx.helper.make_graph([node], "constants", inputs, outputs)
+    node_alone = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    results = onnx.reference.ReferenceEvaluator(node_alone).run(None, {k: v for k, v in operands.items() if k})
+    return dict(zip([o for o in node.output if o], results))
 
 
 def _check(
@@ -170,25 +173,25 @@ def _check(
     outputs: dict[str, str],
     path: Path,
 ) -> None:
-    """Compares with ONNX's own reference on a picture of noise.
+    """Compares with ONNX's own reference on an image of noise.
 
     Raises:
         ConversionError: they differ.
     """
     import tensorflow as tf
 
-    picture = np.random.default_rng(0).uniform(-1, 1, (1, *shape)).astype(np.float32)
-    theirs = (
+    image = np.random.default_rng(0).uniform(-1, 1, (1, *shape)).astype(np.float32)
+    expected_outputs = (
         _onnx()
         .reference.ReferenceEvaluator(model)
-        .run(list(outputs.values()), {name: picture.transpose(np.argsort(order))})
+        .run(list(outputs.values()), {name: image.transpose(np.argsort(order))})
     )
-    ours = dict(zip(frozen.outputs, frozen.function(tf.constant(picture))))
-    for output, expected in zip(outputs, theirs):
-        expected = expected.transpose(LAST) if expected.ndim == 4 else expected
-        off = float(np.abs(np.asarray(ours[output]) - expected).max())
-        if not off <= NEAR * max(float(np.abs(expected).max()), 1e-3):
+    actual_outputs = dict(zip(frozen.outputs, frozen.function(tf.constant(image))))
+    for output, expected in zip(outputs, expected_outputs):
+        expected = expected.transpose(CHANNELS_LAST) if expected.ndim == 4 else expected
+        difference = float(np.abs(np.asarray(actual_outputs[output]) - expected).max())
+        if not difference <= TOLERANCE * max(float(np.abs(expected).max()), 1e-3):
             raise ConversionError(
-                f"{path}: translated from ONNX, {output} differs by {off:.3g} from ONNX's own reference; "
+                f"{path}: translated from ONNX, {output} differs by {difference:.3g} from ONNX's own reference; "
                 "please report it, and give a Keras network, a SavedModel or a float .tflite meanwhile"
             )

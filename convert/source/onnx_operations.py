@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-LAST = (0, 2, 3, 1)  # channels last: where TensorFlow's axes are in ONNX's
+CHANNELS_LAST = (0, 2, 3, 1)  # channels last: where TensorFlow's axes are in ONNX's
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,22 +32,22 @@ class Value:
         """As ONNX means it."""
         return tuple(int(self.tensor.shape[self.order.index(axis)]) for axis in range(len(self.order)))
 
-    def put(self, order: Sequence[int]) -> Any:
+    def in_order(self, order: Sequence[int]) -> Any:
         """The tensor with its axes in another order; transposed only where that moves values."""
         import tensorflow as tf
 
-        moved = [self.order.index(axis) for axis in order]
-        if moved == sorted(moved):
+        axes = [self.order.index(axis) for axis in order]
+        if axes == sorted(axes):
             return self.tensor
-        wide = [axis for axis in moved if self.tensor.shape[axis] != 1]
-        if wide == sorted(wide):
-            return tf.reshape(self.tensor, [self.tensor.shape[axis] for axis in moved])
-        return tf.transpose(self.tensor, moved)
+        moving = [axis for axis in axes if self.tensor.shape[axis] != 1]
+        if moving == sorted(moving):
+            return tf.reshape(self.tensor, [self.tensor.shape[axis] for axis in axes])
+        return tf.transpose(self.tensor, axes)
 
     @property
     def plain(self) -> Any:
         """The tensor as ONNX means it."""
-        return self.put(range(len(self.order)))
+        return self.in_order(range(len(self.order)))
 
 
 def plain(tensor: Any) -> Value:
@@ -81,15 +81,15 @@ class Node:
 
     def input(self, position: int, default: Any = None) -> Any:
         """An operand that may be left out."""
-        given = self.inputs[position] if position < len(self.inputs) else None
-        return default if given is None else given
+        operand = self.inputs[position] if position < len(self.inputs) else None
+        return default if operand is None else operand
 
     def constant(self, position: int, name: str, default: Any = None) -> Any:
         """What newer opsets take as an operand and older ones as an attribute."""
-        given = self.input(position)
-        if isinstance(given, Value):
-            raise Unsupported(f"{self.kind} with {name} that depend on the picture")
-        return self.get(name, default) if given is None else given
+        operand = self.input(position)
+        if isinstance(operand, Value):
+            raise Unsupported(f"{self.kind} with {name} that depend on the image")
+        return self.get(name, default) if operand is None else operand
 
     @property
     def image(self) -> Value:
@@ -107,7 +107,7 @@ class Node:
         """The first operand, a map with channels last."""
         if len(self.image.order) != 4:
             raise Unsupported(f"{self.kind} of {len(self.image.order)} axes")
-        return self.image.put(LAST)
+        return self.image.in_order(CHANNELS_LAST)
 
 
 Operation = Callable[[Node], Value]
@@ -119,10 +119,10 @@ def _convolution(node: Node) -> Value:
 
     x, weights, groups = node.map, node.inputs[1], node.get("group", 1)
     if isinstance(weights, Value) or weights.ndim != 4:
-        raise Unsupported("Conv with weights that depend on the picture, or not of two dimensions")
+        raise Unsupported("Conv with weights that depend on the image, or not of two dimensions")
     strides, dilations = node.get("strides", [1, 1]), node.get("dilations", [1, 1])
-    reach = [(side - 1) * dilation + 1 for side, dilation in zip(weights.shape[2:], dilations)]
-    x, padding = _padded(x, _pads(node, x, reach, strides), reach, strides)
+    extent = [(side - 1) * dilation + 1 for side, dilation in zip(weights.shape[2:], dilations)]
+    x, padding = _padded(x, _pads(node, x, extent, strides), extent, strides)
     channels = weights.shape[1] * groups
     if groups == channels and groups > 1:
         kernel = weights.reshape(channels, -1, *weights.shape[2:]).transpose(2, 3, 0, 1)
@@ -130,30 +130,30 @@ def _convolution(node: Node) -> Value:
     else:
         y = tf.nn.conv2d(x, weights.transpose(2, 3, 1, 0), strides, padding, dilations=dilations)
     bias = node.input(2)
-    return Value(y if bias is None else tf.nn.bias_add(y, bias), LAST)
+    return Value(y if bias is None else tf.nn.bias_add(y, bias), CHANNELS_LAST)
 
 
-def _pads(node: Node, x: Any, reach: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+def _pads(node: Node, x: Any, extent: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
     """Before and behind, of height and width, with what rounding up (``ceil_mode``) adds."""
-    how, sides = node.get("auto_pad", b"NOTSET"), [int(n) for n in x.shape[1:3]]
-    if how in (b"SAME_UPPER", b"SAME_LOWER"):
-        whole = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sides, reach, strides)]
-        less, more = [n // 2 for n in whole], [n - n // 2 for n in whole]
-        return list(zip(less, more) if how == b"SAME_UPPER" else zip(more, less))
-    given = [0] * 4 if how == b"VALID" else node.get("pads", [0] * 4)
-    pads = list(zip(given[:2], given[2:]))
+    mode, sides = node.get("auto_pad", b"NOTSET"), [int(n) for n in x.shape[1:3]]
+    if mode in (b"SAME_UPPER", b"SAME_LOWER"):
+        total = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sides, extent, strides)]
+        smaller, larger = [n // 2 for n in total], [n - n // 2 for n in total]
+        return list(zip(smaller, larger) if mode == b"SAME_UPPER" else zip(larger, smaller))
+    padded = [0] * 4 if mode == b"VALID" else node.get("pads", [0] * 4)
+    pads = list(zip(padded[:2], padded[2:]))
     if not node.get("ceil_mode", 0):
         return pads
-    made = []
-    for (before, behind), n, k, s in zip(pads, sides, reach, strides):
+    rounded_up = []
+    for (before, behind), n, k, s in zip(pads, sides, extent, strides):
         count = math.ceil((n + before + behind - k) / s) + 1
         count -= (count - 1) * s >= n + before  # no window begins in what is added
-        made.append((before, max(behind, (count - 1) * s + k - n - before)))
-    return made
+        rounded_up.append((before, max(behind, (count - 1) * s + k - n - before)))
+    return rounded_up
 
 
 def _padded(
-    x: Any, pads: list[tuple[int, int]], reach: Sequence[int], strides: Sequence[int], how: str = "CONSTANT"
+    x: Any, pads: list[tuple[int, int]], extent: Sequence[int], strides: Sequence[int], mode: str = "CONSTANT"
 ) -> tuple[Any, str]:
     """The map, padded, and TensorFlow's word for what is left to pad."""
     import tensorflow as tf
@@ -161,10 +161,10 @@ def _padded(
     if not any(map(any, pads)):
         return x, "VALID"
     sides = [int(n) for n in x.shape[1:3]]
-    whole = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sides, reach, strides)]
-    if pads == [(n // 2, n - n // 2) for n in whole]:
+    total = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sides, extent, strides)]
+    if pads == [(n // 2, n - n // 2) for n in total]:
         return x, "SAME"
-    return tf.pad(x, [(0, 0), *pads, (0, 0)], how), "VALID"
+    return tf.pad(x, [(0, 0), *pads, (0, 0)], mode), "VALID"
 
 
 def _maximum_pool(node: Node) -> Value:
@@ -177,9 +177,9 @@ def _maximum_pool(node: Node) -> Value:
     pads = _pads(node, x, kernel, strides)
     if any(2 * max(pair) > side for pair, side in zip(pads, kernel)):
         raise Unsupported("MaxPool padded by more than half a window")
-    how = "CONSTANT" if x.op.type in ("Relu", "Relu6", "Sigmoid") else "SYMMETRIC"
-    x, padding = _padded(x, pads, kernel, strides, how)
-    return Value(tf.nn.max_pool2d(x, kernel, strides, padding), LAST)
+    mode = "CONSTANT" if x.op.type in ("Relu", "Relu6", "Sigmoid") else "SYMMETRIC"
+    x, padding = _padded(x, pads, kernel, strides, mode)
+    return Value(tf.nn.max_pool2d(x, kernel, strides, padding), CHANNELS_LAST)
 
 
 def _average_pool(node: Node) -> Value:
@@ -198,10 +198,10 @@ def _average_pool(node: Node) -> Value:
         padded, padding = tf.pad(x, [(0, 0), *pads, (0, 0)]), "VALID"
     y = tf.nn.avg_pool2d(padded, kernel, strides, padding)
     if counts or padding == "SAME" or not any(map(any, pads)):
-        return Value(y, LAST)
+        return Value(y, CHANNELS_LAST)
     inside = np.pad(np.ones([int(n) for n in x.shape[1:3]]), pads)
     windows = np.lib.stride_tricks.sliding_window_view(inside, kernel)[:: strides[0], :: strides[1]]
-    return Value(y * (1 / windows.mean(axis=(2, 3), dtype=np.float32))[None, ..., None], LAST)
+    return Value(y * (1 / windows.mean(axis=(2, 3), dtype=np.float32))[None, ..., None], CHANNELS_LAST)
 
 
 def _normalisation(node: Node) -> Value:
@@ -211,7 +211,7 @@ def _normalisation(node: Node) -> Value:
     if len(node.image.order) not in (2, 4):
         raise Unsupported(f"BatchNormalization of {len(node.image.order)} axes")
     y = x * factor.astype(np.float32) + (shift - mean * factor).astype(np.float32)
-    return Value(y, LAST) if len(node.image.order) == 4 else plain(y)
+    return Value(y, CHANNELS_LAST) if len(node.image.order) == 4 else plain(y)
 
 
 def _dense(node: Node) -> Value:
@@ -225,7 +225,7 @@ def _dense(node: Node) -> Value:
     return plain(y if bias is None else y + bias.reshape(-1) * np.float32(node.get("beta", 1)))
 
 
-def _together(compute: Callable[[Any, Any], Any]) -> Operation:
+def _broadcast(compute: Callable[[Any, Any], Any]) -> Operation:
     """Of operands that are brought to one order and shape."""
 
     def operation(node: Node) -> Value:
@@ -234,23 +234,23 @@ def _together(compute: Callable[[Any, Any], Any]) -> Operation:
         rank = max(len(v.order) if isinstance(v, Value) else np.ndim(v) for v in node.inputs)
         order = widest.order if len(widest.order) == rank else tuple(range(rank))
 
-        def laid(value: Any) -> Any:
+        def arranged(value: Any) -> Any:
             if isinstance(value, Value):
                 if len(value.order) == rank:
-                    return value.put(order)
+                    return value.in_order(order)
                 shape = (1,) * (rank - len(value.order)) + value.shape
-                return Value(_reshape(value, shape).tensor, tuple(range(rank))).put(order)
+                return Value(_reshape(value, shape).tensor, tuple(range(rank))).in_order(order)
             return np.asarray(value).reshape((1,) * (rank - np.ndim(value)) + np.shape(value)).transpose(order)
 
-        result = laid(node.inputs[0])
+        result = arranged(node.inputs[0])
         for value in node.inputs[1:]:
-            result = compute(result, laid(value))
+            result = compute(result, arranged(value))
         return Value(result, order)
 
     return operation
 
 
-def _each(compute: Callable[[Any, Node], Any]) -> Operation:
+def _elementwise(compute: Callable[[Any, Node], Any]) -> Operation:
     """Of every value by itself."""
     return lambda node: Value(compute(node.image.tensor, node), node.image.order)
 
@@ -279,7 +279,7 @@ def _prelu(node: Node) -> Value:
 
     x, slope = node.image, node.inputs[1]
     if isinstance(slope, Value):
-        raise Unsupported("PRelu with slopes that depend on the picture")
+        raise Unsupported("PRelu with slopes that depend on the image")
     slope = slope.reshape((1,) * (len(x.order) - slope.ndim) + slope.shape).transpose(x.order)
     return Value(tf.nn.relu(x.tensor) - slope * tf.nn.relu(-x.tensor), x.order)
 
@@ -289,12 +289,12 @@ def _reduce(name: str) -> Operation:
         import tensorflow as tf
 
         x, rank = node.image, len(node.image.order)
-        whole = [] if node.get("noop_with_empty_axes", 0) else range(rank)
-        axes = {int(a) % rank for a in np.ravel(node.constant(1, "axes", whole))}
+        all_axes = [] if node.get("noop_with_empty_axes", 0) else range(rank)
+        axes = {int(a) % rank for a in np.ravel(node.constant(1, "axes", all_axes))}
         keep = bool(node.get("keepdims", 1))
         y = getattr(tf, name)(x.tensor, [at for at, axis in enumerate(x.order) if axis in axes], keepdims=keep)
-        left = [axis for axis in x.order if keep or axis not in axes]
-        return Value(y, tuple(sorted(left).index(axis) for axis in left))
+        remaining = [axis for axis in x.order if keep or axis not in axes]
+        return Value(y, tuple(sorted(remaining).index(axis) for axis in remaining))
 
     return operation
 
@@ -303,7 +303,7 @@ def _global(name: str) -> Operation:
     def operation(node: Node) -> Value:
         import tensorflow as tf
 
-        return Value(getattr(tf, name)(node.map, [1, 2], keepdims=True), LAST)
+        return Value(getattr(tf, name)(node.map, [1, 2], keepdims=True), CHANNELS_LAST)
 
     return operation
 
@@ -325,9 +325,9 @@ def _reshape(value: Value, shape: Sequence[int]) -> Value:
 
 
 def _reshaped(node: Node) -> Value:
-    wanted, shape = [int(n) for n in node.constant(1, "shape")], node.image.shape
-    wanted = [shape[at] if n == 0 and not node.get("allowzero", 0) else n for at, n in enumerate(wanted)]
-    return _reshape(node.image, wanted)
+    target, shape = [int(n) for n in node.constant(1, "shape")], node.image.shape
+    target = [shape[at] if n == 0 and not node.get("allowzero", 0) else n for at, n in enumerate(target)]
+    return _reshape(node.image, target)
 
 
 def _flattened(node: Node) -> Value:
@@ -337,29 +337,29 @@ def _flattened(node: Node) -> Value:
 
 def _squeezed(node: Node) -> Value:
     shape = node.image.shape
-    alone = [at for at, n in enumerate(shape) if n == 1]
-    axes = {int(a) % len(shape) for a in np.ravel(node.constant(1, "axes", alone))}
+    singletons = [at for at, n in enumerate(shape) if n == 1]
+    axes = {int(a) % len(shape) for a in np.ravel(node.constant(1, "axes", singletons))}
     return _reshape(node.image, [n for at, n in enumerate(shape) if at not in axes])
 
 
 def _unsqueezed(node: Node) -> Value:
-    given = np.ravel(node.constant(1, "axes"))
-    rank = len(node.image.shape) + len(given)
-    axes, rest = {int(a) % rank for a in given}, iter(node.image.shape)
-    return _reshape(node.image, [1 if at in axes else next(rest) for at in range(rank)])
+    new_axes = np.ravel(node.constant(1, "axes"))
+    rank = len(node.image.shape) + len(new_axes)
+    axes, remaining = {int(a) % rank for a in new_axes}, iter(node.image.shape)
+    return _reshape(node.image, [1 if at in axes else next(remaining) for at in range(rank)])
 
 
 def _transposed(node: Node) -> Value:
     x = node.image
-    turned = list(node.get("perm", range(len(x.order))[::-1]))
-    return Value(x.tensor, tuple(turned.index(axis) for axis in x.order))
+    permutation = list(node.get("perm", range(len(x.order))[::-1]))
+    return Value(x.tensor, tuple(permutation.index(axis) for axis in x.order))
 
 
 def _concatenated(node: Node) -> Value:
     import tensorflow as tf
 
     order = next(v.order for v in node.inputs if isinstance(v, Value))
-    parts = [v.put(order) if isinstance(v, Value) else np.transpose(v, order) for v in node.inputs]
+    parts = [v.in_order(order) if isinstance(v, Value) else np.transpose(v, order) for v in node.inputs]
     return Value(tf.concat(parts, order.index(node.get("axis") % len(order))), order)
 
 
@@ -368,23 +368,23 @@ def _sliced(node: Node) -> Value:
     starts, ends = (np.ravel(node.constant(at, name)) for at, name in ((1, "starts"), (2, "ends")))
     axes = np.ravel(node.constant(3, "axes", range(len(starts))))
     steps = np.ravel(node.constant(4, "steps", [1] * len(starts)))
-    cut = [slice(None)] * len(x.order)
+    slices = [slice(None)] * len(x.order)
     for start, end, axis, step in zip(starts, ends, axes, steps):
         if step < 1:
             raise Unsupported("Slice backwards")
-        cut[x.order.index(int(axis) % len(x.order))] = slice(int(start), int(end), int(step))
-    return Value(x.tensor[tuple(cut)], x.order)
+        slices[x.order.index(int(axis) % len(x.order))] = slice(int(start), int(end), int(step))
+    return Value(x.tensor[tuple(slices)], x.order)
 
 
 def _pad(node: Node) -> Value:
     import tensorflow as tf
 
-    x, how = node.image, node.get("mode", b"constant")
-    if how not in (b"constant", b"reflect") or node.input(3) is not None:
-        raise Unsupported(f"Pad by {how.decode()}, or of some axes")
+    x, mode = node.image, node.get("mode", b"constant")
+    if mode not in (b"constant", b"reflect") or node.input(3) is not None:
+        raise Unsupported(f"Pad by {mode.decode()}, or of some axes")
     pads = [int(n) for n in node.constant(1, "pads")]
     pairs = [(pads[axis], pads[axis + len(x.order)]) for axis in x.order]
-    return Value(tf.pad(x.tensor, pairs, how.decode().upper(), float(node.constant(2, "value", 0.0))), x.order)
+    return Value(tf.pad(x.tensor, pairs, mode.decode().upper(), float(node.constant(2, "value", 0.0))), x.order)
 
 
 def _resized(node: Node) -> Value:
@@ -392,25 +392,27 @@ def _resized(node: Node) -> Value:
     import tensorflow as tf
 
     x, mode = node.map, node.get("mode", b"nearest").decode()
-    placed = node.get("coordinate_transformation_mode", b"half_pixel").decode()
-    rounded = node.get("nearest_mode", b"round_prefer_floor").decode()
+    coordinates = node.get("coordinate_transformation_mode", b"half_pixel").decode()
+    rounding = node.get("nearest_mode", b"round_prefer_floor").decode()
     sizes, scales = node.input(3), node.input(2) if node.opset > 10 else node.input(1)
     if sizes is None and scales is None:
         raise Unsupported(f"{node.kind} to no size")
-    old = [int(n) for n in x.shape[1:3]]
-    size = [int(n) for n in (sizes[2:] if sizes is not None else np.floor(np.array(old) * scales[2:]))]
-    by_whole = all(new % n == 0 for new, n in zip(size, old))
+    old_size = [int(n) for n in x.shape[1:3]]
+    size = [int(n) for n in (sizes[2:] if sizes is not None else np.floor(np.array(old_size) * scales[2:]))]
+    is_multiple = all(new % n == 0 for new, n in zip(size, old_size))
     if (
         mode == "nearest"
-        and by_whole
-        and (placed, rounded) in (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"))
+        and is_multiple
+        and (coordinates, rounding) in (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"))
     ):
-        return Value(tf.image.resize(x, size, "nearest"), LAST)
-    if mode == "linear" and placed in ("half_pixel", "pytorch_half_pixel", "align_corners") and min(size) > 1:
-        corners = placed == "align_corners"
-        made = tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=corners, half_pixel_centers=not corners)
-        return Value(made, LAST)
-    raise Unsupported(f"{node.kind} by {mode} and {placed}")
+        return Value(tf.image.resize(x, size, "nearest"), CHANNELS_LAST)
+    if mode == "linear" and coordinates in ("half_pixel", "pytorch_half_pixel", "align_corners") and min(size) > 1:
+        align_corners = coordinates == "align_corners"
+        resized = tf.raw_ops.ResizeBilinear(
+            images=x, size=size, align_corners=align_corners, half_pixel_centers=not align_corners
+        )
+        return Value(resized, CHANNELS_LAST)
+    raise Unsupported(f"{node.kind} by {mode} and {coordinates}")
 
 
 def _tensorflow(path: str) -> Callable[[Any, Node], Any]:
@@ -426,12 +428,12 @@ def _tensorflow(path: str) -> Callable[[Any, Node], Any]:
 
 
 def _lower(name: str) -> Operation:
-    def compute(one: Any, other: Any) -> Any:
+    def compute(a: Any, b: Any) -> Any:
         import tensorflow as tf
 
-        return getattr(tf, name)(one, other)
+        return getattr(tf, name)(a, b)
 
-    return _together(compute)
+    return _broadcast(compute)
 
 
 def _leaky(x: Any, node: Node) -> Any:
@@ -477,16 +479,19 @@ OPERATIONS: dict[str, Operation] = {
     "Sum": _lower("add"),
     "Max": _lower("maximum"),
     "Min": _lower("minimum"),
-    **{name: _each(_tensorflow(f"nn.{name.lower()}")) for name in ("Relu", "Selu", "Sigmoid", "Tanh", "Softplus")},
-    **{name: _each(_tensorflow(f"math.{name.lower()}")) for name in ("Abs", "Erf", "Exp", "Floor", "Sqrt")},
-    "Neg": _each(_tensorflow("negative")),
-    "LeakyRelu": _each(_leaky),
-    "Elu": _each(_elu),
-    "Gelu": _each(_gelu),
-    "Clip": _each(_clip),
-    "HardSwish": _each(_hard_swish),
-    "HardSigmoid": _each(_hard_sigmoid),
-    "Mish": _each(lambda x, node: x * _tensorflow("nn.tanh")(_tensorflow("nn.softplus")(x, node), node)),
+    **{
+        name: _elementwise(_tensorflow(f"nn.{name.lower()}"))
+        for name in ("Relu", "Selu", "Sigmoid", "Tanh", "Softplus")
+    },
+    **{name: _elementwise(_tensorflow(f"math.{name.lower()}")) for name in ("Abs", "Erf", "Exp", "Floor", "Sqrt")},
+    "Neg": _elementwise(_tensorflow("negative")),
+    "LeakyRelu": _elementwise(_leaky),
+    "Elu": _elementwise(_elu),
+    "Gelu": _elementwise(_gelu),
+    "Clip": _elementwise(_clip),
+    "HardSwish": _elementwise(_hard_swish),
+    "HardSigmoid": _elementwise(_hard_sigmoid),
+    "Mish": _elementwise(lambda x, node: x * _tensorflow("nn.tanh")(_tensorflow("nn.softplus")(x, node), node)),
     "PRelu": _prelu,
     **{f"Reduce{name}": _reduce(f"reduce_{name.lower()}") for name in ("Mean", "Max", "Min", "Sum")},
     "Softmax": _softmax,

@@ -72,14 +72,14 @@ def of_numbers(mean: Sequence[float], std: Sequence[float]) -> Scaling:
     """By mean and standard deviation in levels of 0 to 255.
 
     Raises:
-        ConversionError: they are no such numbers; those for pictures from 0 to 1 are recognised.
+        ConversionError: they are no such numbers; those for images from 0 to 1 are recognised.
     """
     if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise ConversionError("--mean and --std: must be finite numbers, and --std above 0")
     if max(std) < 1:
         scaled = " ".join(f"{255 * v:.6g}" for v in mean), " ".join(f"{255 * v:.6g}" for v in std)
         raise ConversionError(
-            f"--std: {' '.join(map(str, std))} is meant for pictures from 0 to 1; "
+            f"--std: {' '.join(map(str, std))} is meant for images from 0 to 1; "
             f"give both in levels of 0 to 255: --mean {scaled[0]} --std {scaled[1]}"
         )
     return Scaling(tuple(mean), tuple(std))
@@ -101,7 +101,7 @@ class Step:
 
 
 def of_steps(steps: Sequence[Step], channels: int) -> Scaling | None:
-    """What pictures a network takes, by what it does to them first; ``None`` where that says nothing.
+    """What images a network takes, by what it does to them first; ``None`` where that says nothing.
 
     Rescaling, Normalization and ``preprocess_input`` inside a network are products and sums with constants. If they
     bring 0..255 to a range of a few units, or take ImageNet's mean off it, the network takes 0..255; if they do so
@@ -110,9 +110,9 @@ def of_steps(steps: Sequence[Step], channels: int) -> Scaling | None:
     factor, shift = _affine(steps, channels)
     if (factor == 1).all() and (shift == 0).all():
         return None
-    for taken, wide in ((RAW, 255.0), (TO_ONE, 1.0)):
-        if _is_a_few_units(factor * wide, shift) and (taken is RAW or shift.any()):
-            return taken
+    for scaling, white in ((RAW, 255.0), (TO_ONE, 1.0)):
+        if _is_a_few_units(factor * white, shift) and (scaling is RAW or shift.any()):
+            return scaling
     by_mean = np.allclose(factor, 1, atol=0.05) and ((-160 < shift) & (shift < -80)).all()
     return RAW if by_mean else None
 
@@ -150,10 +150,10 @@ def steps_of_tflite(tflite: bytes) -> list[Step]:
     while (operator := _reader(editor, tensor)) is not None:
         kind, output = editor.kind(operator), int(operator.outputs[0])
         if kind in ("MUL", "ADD", "SUB", "DIV") and editor.activation(operator) == "NONE":
-            known = [int(i) for i in operator.inputs if editor.is_constant(int(i))]
-            if len(known) != 1:
+            constants = [int(i) for i in operator.inputs if editor.is_constant(int(i))]
+            if len(constants) != 1:
                 break
-            steps.append(Step(kind, editor.constant(known[0]), int(operator.inputs[0]) == known[0]))
+            steps.append(Step(kind, editor.constant(constants[0]), int(operator.inputs[0]) == constants[0]))
         elif kind not in ("STRIDED_SLICE", "REVERSE_V2", "PACK") or editor.shape(output) != editor.shape(tensor):
             break
         tensor = output

@@ -20,7 +20,7 @@ def canonical(data: bytes, name: str) -> bytes:
     _check(flatbuffer.read(data, name), name)
     editor = Editor(data, name)
     _check_weights(editor, name)
-    _name_each_apart(editor)
+    _make_names_unique(editor)
     _fix_batch(editor, name)
     _strip_softmax(editor)
     _two_logits(editor)
@@ -30,8 +30,10 @@ def canonical(data: bytes, name: str) -> bytes:
 
 
 def _check(graph: flatbuffer.Graph, name: str) -> None:
-    if graph.others:
-        raise ConversionError(f"{name}: holds {graph.others + 1} graphs; only a network of one graph can be converted")
+    if graph.other_graphs:
+        raise ConversionError(
+            f"{name}: holds {graph.other_graphs + 1} graphs; only a network of one graph can be converted"
+        )
     if len(graph.inputs) != 1:
         raise ConversionError(f"{name}: has {len(graph.inputs)} inputs; only networks of one image can be converted")
     (image,) = graph.inputs
@@ -74,13 +76,13 @@ def _check_weights(editor: Editor, name: str) -> None:
                 raise ConversionError(f"{name}: the weights {editor.name(index)} hold NaN or infinity; train it again")
 
 
-def _name_each_apart(editor: Editor) -> None:
+def _make_names_unique(editor: Editor) -> None:
     """The quantiser tells tensors by their names; some converters give none, or one twice."""
-    seen = set()
+    names = set()
     for index, tensor in enumerate(editor.tensors):
         name = editor.name(index) or "tensor"
-        tensor.name = (f"{name}_{index}" if name in seen or not editor.name(index) else name).encode()
-        seen.add(editor.name(index))
+        tensor.name = (f"{name}_{index}" if name in names or not editor.name(index) else name).encode()
+        names.add(editor.name(index))
 
 
 def _fix_batch(editor: Editor, name: str) -> None:
@@ -115,14 +117,14 @@ def _two_logits(editor: Editor) -> None:
         if editor.shape(end) != (1, 1):
             continue
         writer = editor.producer(end)
-        one = end
+        logit = end
         if writer is not None and editor.kind(writer) == "LOGISTIC" and not editor.readers(end):
             editor.operators.remove(writer)
-            one = int(writer.inputs[0])
-        second = editor.add_constant(np.array([[0.0, 1.0]], np.float32), "second_class")
-        both = editor.add_activation((1, 2), "two_logits")
-        editor.add_operation("MUL", [one, second], [both], flatbuffer.schema().MulOptionsT())
-        editor.rename_output(end, both)
+            logit = int(writer.inputs[0])
+        second_class = editor.add_constant(np.array([[0.0, 1.0]], np.float32), "second_class")
+        two_logits = editor.add_activation((1, 2), "two_logits")
+        editor.add_operation("MUL", [logit, second_class], [two_logits], flatbuffer.schema().MulOptionsT())
+        editor.rename_output(end, two_logits)
 
 
 def _multiply_instead_of_negate(editor: Editor) -> None:
@@ -137,10 +139,10 @@ def _multiply_instead_of_negate(editor: Editor) -> None:
 
 def _multiply_instead_of_relu6(editor: Editor) -> None:
     """A ReLU6 that stands alone is ``x * 1`` with a ReLU6 fused behind: the quantiser knows no other."""
-    alone = [o for o in editor.operators if editor.kind(o) == "RELU6"]
-    if alone:
+    standalone = [o for o in editor.operators if editor.kind(o) == "RELU6"]
+    if standalone:
         one = editor.add_constant(np.array([1.0], np.float32), "one")
-        for operator in alone:
+        for operator in standalone:
             tables = flatbuffer.schema()
             options = tables.MulOptionsT(fusedActivationFunction=tables.ActivationFunctionType.RELU6)
             editor.replace_operation(operator, "MUL", [int(operator.inputs[0]), one], options)

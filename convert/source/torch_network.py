@@ -13,7 +13,7 @@ from convert.source import onnx_network
 from convert.source.frozen import Frozen, first_cause
 from covidnet_lite.errors import ConversionError, MissingExtraError
 
-HOW = (
+EXPORT_HINT = (
     "where its code is, write torch.export.save(torch.export.export(network.eval(), "
     "(torch.zeros(1, 3, HEIGHT, WIDTH),)), 'NAME.pt2') and give that, or torch.onnx.export it"
 )
@@ -38,7 +38,7 @@ def load(path: Path) -> Frozen:
         with _quiet():
             program = torch.export.load(path)
     except Exception as error:  # zip, JSON, pickle and PyTorch each have their own
-        raise ConversionError(f"{path}: PyTorch cannot load it ({first_cause(error)}); {HOW}") from error
+        raise ConversionError(f"{path}: PyTorch cannot load it ({first_cause(error)}); {EXPORT_HINT}") from error
     try:
         with _quiet():
             exported: Any = torch.onnx.export(program, dynamo=True, verbose=False)

@@ -17,7 +17,7 @@ def name_beside(model: Path, count: int) -> Path:
     return model.with_name(f"{model.stem}_batch{count}{model.suffix}")
 
 
-def of(graph: bytes, count: int) -> bytes:
+def with_batch(graph: bytes, count: int) -> bytes:
     """A flatbuffer of one image -> one of ``count``, tried by running it.
 
     Raises:
@@ -37,17 +37,17 @@ def of(graph: bytes, count: int) -> bytes:
             editor.set_constant(editor.own_constant(operator, 1), np.array(shape))
         if operator.builtinOptions is not None:
             operator.builtinOptions.newShape = np.array(shape, np.int32)
-    made = editor.finish()
-    _check(graph, made, count)
-    return made
+    batched = editor.finish()
+    _check(graph, batched, count)
+    return batched
 
 
 def _check(one: bytes, many: bytes, count: int) -> None:
     """Whether each image is answered as it is by itself, on noise."""
     from ai_edge_litert.interpreter import Interpreter
 
-    alone, together = Interpreter(model_content=one), Interpreter(model_content=many)
-    details = alone.get_input_details()[0]
+    single, batched = Interpreter(model_content=one), Interpreter(model_content=many)
+    details = single.get_input_details()[0]
     rng = np.random.default_rng(0)
     images: npt.NDArray[Any] = rng.normal(size=(count, *details["shape"][1:]))
     if details["dtype"] != np.float32:
@@ -55,13 +55,13 @@ def _check(one: bytes, many: bytes, count: int) -> None:
         images = rng.integers(limits.min, limits.max + 1, images.shape)
     images = images.astype(details["dtype"])
     try:
-        answers = [_run(together, images)]
-        answers += [[np.concatenate(end) for end in zip(*(_run(alone, image[None]) for image in images))]]
+        answers = [_run(batched, images)]
+        answers += [[np.concatenate(end) for end in zip(*(_run(single, image[None]) for image in images))]]
     except (RuntimeError, ValueError) as error:
-        why = str(error).strip().split("\n")[0]
-        raise ConversionError(f"--batch {count}: LiteRT cannot run this network on several images ({why})") from error
-    for found, expected in zip(*answers):
-        if found.shape != expected.shape or not np.allclose(found, expected, rtol=1e-3, atol=1e-3):
+        cause = str(error).strip().split("\n")[0]
+        raise ConversionError(f"--batch {count}: LiteRT cannot run this network on several images ({cause})") from error
+    for actual, expected in zip(*answers):
+        if actual.shape != expected.shape or not np.allclose(actual, expected, rtol=1e-3, atol=1e-3):
             raise ConversionError(f"--batch {count}: this network answers images otherwise together than one by one")
 
 

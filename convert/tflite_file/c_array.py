@@ -31,8 +31,8 @@ def header(graph: bytes, manifest: Manifest, file: str) -> str:
     """
     stem = re.sub(r"\W", "_", Path(file).stem)
     stem = f"_{stem}" if stem[0].isdigit() else stem
-    found, upper = read(graph, file), stem.upper()
-    spec, kinds = manifest.input, sorted({node.name for node in found.nodes})
+    parsed, upper = read(graph, file), stem.upper()
+    spec, kinds = manifest.input, sorted({node.name for node in parsed.nodes})
     lines = [
         f"/* {_comment(manifest.name)}: {_comment(', '.join(manifest.labels))}",
         f" * {_comment(manifest.intended_use)}",
@@ -53,7 +53,7 @@ def header(graph: bytes, manifest: Manifest, file: str) -> str:
         f"#ifndef {upper}_H_",
         f"#define {upper}_H_",
         "",
-        f"#define {upper}_ACTIVATION_BYTES {peak(found)}",
+        f"#define {upper}_ACTIVATION_BYTES {peak(parsed)}",
         *_ends(graph, manifest, upper),
         "",
         "#ifdef __cplusplus",
@@ -72,16 +72,16 @@ def header(graph: bytes, manifest: Manifest, file: str) -> str:
 
 def peak(graph: Graph) -> int:
     """The most bytes of activations that live at the same time, each rounded up to 16: no arena can be smaller."""
-    born = {t.index: 0 for t in graph.inputs}
-    dies = {t.index: len(graph.nodes) for t in graph.outputs}
+    first_use = {t.index: 0 for t in graph.inputs}
+    last_use = {t.index: len(graph.nodes) for t in graph.outputs}
     sizes = {t.index: _size(t) for t in graph.inputs}
     for i, node in enumerate(graph.nodes):
         for tensor in node.activations:
             sizes[tensor.index] = _size(tensor)
-            born.setdefault(tensor.index, i)
-            dies[tensor.index] = max(i, dies.get(tensor.index, 0))
+            first_use.setdefault(tensor.index, i)
+            last_use[tensor.index] = max(i, last_use.get(tensor.index, 0))
     return max(
-        sum(size for index, size in sizes.items() if born[index] <= i <= dies.get(index, 0))
+        sum(size for index, size in sizes.items() if first_use[index] <= i <= last_use.get(index, 0))
         for i in range(len(graph.nodes))
     )
 
@@ -91,17 +91,17 @@ def _size(tensor: Tensor) -> int:
 
 
 def _ends(graph: bytes, manifest: Manifest, upper: str) -> Iterator[str]:
-    """Sizes of the picture, and scale and zero point of what goes in and comes out."""
+    """Sizes of the image, and scale and zero point of what goes in and comes out."""
     editor, spec = Editor(graph), manifest.input
     for name, value in (("HEIGHT", spec.height), ("WIDTH", spec.width), ("CHANNELS", spec.channels)):
         yield f"#define {upper}_{name} {value}"
     yield f"#define {upper}_CLASSES {len(manifest.labels)}"
     logits = editor.outputs[manifest.outputs["logits"]]
     for name, tensor in (("INPUT", editor.inputs[0]), ("LOGITS", logits)):
-        stored = editor.tensors[tensor].quantization
-        if stored is not None and stored.scale is not None and len(stored.scale) == 1:
-            yield f"#define {upper}_{name}_SCALE {float(stored.scale[0]):.9g}"
-            yield f"#define {upper}_{name}_ZERO_POINT ({int(stored.zeroPoint[0])})"
+        quantization = editor.tensors[tensor].quantization
+        if quantization is not None and quantization.scale is not None and len(quantization.scale) == 1:
+            yield f"#define {upper}_{name}_SCALE {float(quantization.scale[0]):.9g}"
+            yield f"#define {upper}_{name}_ZERO_POINT ({int(quantization.zeroPoint[0])})"
     yield f"#define {upper}_LOGITS {manifest.outputs['logits']} /* which output */"
 
 

@@ -154,8 +154,8 @@ class Editor:
         """A new operation before or behind another, or behind all; ``options`` is an object of the schema."""
         operator = self._schema.OperatorT(outputs=np.array(outputs, np.int32))
         self.replace_operation(operator, kind, inputs, options)
-        beside = behind if before is None else before
-        at = next((i for i, o in enumerate(self.operators) if o is beside), len(self.operators))
+        neighbour = behind if before is None else before
+        at = next((i for i, o in enumerate(self.operators) if o is neighbour), len(self.operators))
         self.operators.insert(at + 1 if behind is not None else at, operator)
 
     def replace_operation(self, operator: Any, kind: str, inputs: list[int], options: Any) -> None:

@@ -108,7 +108,7 @@ class Graph:
     Attributes:
         parameter_bytes: of all constants.
         weights_behind: how many constants lie behind the flatbuffer instead of in it.
-        others: how many further graphs there are.
+        other_graphs: how many further graphs there are.
     """
 
     nodes: tuple[Node, ...]
@@ -116,7 +116,7 @@ class Graph:
     outputs: tuple[Tensor, ...]
     parameter_bytes: int
     weights_behind: int
-    others: int
+    other_graphs: int
 
 
 def read(data: bytes, name: str) -> Graph:
@@ -236,9 +236,9 @@ def _graph(model: Any, data: bytes) -> Graph:
         kind = types[raw.type]
         quantization = raw.quantization
         scales = [] if quantization is None or quantization.scale is None else list(quantization.scale)
-        zeros = [] if quantization is None or quantization.zeroPoint is None else list(quantization.zeroPoint)
+        zero_points = [] if quantization is None or quantization.zeroPoint is None else list(quantization.zeroPoint)
         constant = index not in computed and not raw.isVariable
-        whole = kind in ("INT8", "UINT8", "INT32", "INT64")
+        is_integer = kind in ("INT8", "UINT8", "INT32", "INT64")
         return Tensor(
             index,
             (raw.name or b"").decode("utf-8", "replace"),
@@ -246,10 +246,10 @@ def _graph(model: Any, data: bytes) -> Graph:
             raw.shapeSignature is not None and any(int(n) < 0 for n in raw.shapeSignature),
             kind,
             len(scales),
-            int(zeros[0]) if zeros else 0,
+            int(zero_points[0]) if zero_points else 0,
             constant,
             bool(raw.isVariable),
-            np.frombuffer(content, kind.lower()) if constant and whole else None,
+            np.frombuffer(content, kind.lower()) if constant and is_integer else None,
         )
 
     tensors = [tensor(i) for i in range(len(graph.tensors))]
@@ -278,9 +278,9 @@ def _graph(model: Any, data: bytes) -> Graph:
     )
 
 
-def _within(index: int, items: Sequence[Any], what: str) -> int:
+def _within(index: int, items: Sequence[Any], kind: str) -> int:
     if not 0 <= index < len(items):
-        raise ValueError(f"there is no {what} {index}")
+        raise ValueError(f"there is no {kind} {index}")
     return int(index)
 
 

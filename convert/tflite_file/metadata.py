@@ -109,35 +109,35 @@ def describe(manifest: Manifest, graph: Graph) -> Table:
 
 
 def _description(manifest: Manifest) -> str:
-    shown = "frontal chest radiograph" if manifest.is_of_radiographs else "picture"
+    subject = "frontal chest radiograph" if manifest.is_of_radiographs else "image"
     return (
-        f"Which of these classes a {shown} resembles: {', '.join(manifest.labels)}. "
+        f"Which of these classes a {subject} resembles: {', '.join(manifest.labels)}. "
         f"{manifest.intended_use} How to judge the scores stands in manifest.json, in the archive at the file's end."
     )
 
 
 def _input(manifest: Manifest) -> Table:
     spec = manifest.input
-    what = "radiograph" if manifest.is_of_radiographs else "picture"
-    description = f"A gray {what}" + (", the same in all three channels" if spec.channels == 3 else "")
+    subject = "radiograph" if manifest.is_of_radiographs else "image"
+    description = f"A gray {subject}" + (", the same in all three channels" if spec.channels == 3 else "")
     if spec.in_colour:
-        description = "A picture in colour"
+        description = "An image in colour"
     if spec.colour == "bgr":
         description += ". Its channels are blue, green and red in this order, which this metadata cannot express"
-    first = [
+    steps = [
         *(["crop it to the lungs, which lungs.tflite in the archive finds"] if spec.lungs else []),
         *(["equalise its gray levels"] if spec.equalise else []),
     ]
-    if first:
+    if steps:
         description += (
-            f". Before normalising, {' and '.join(first)}, which this metadata cannot express: "
+            f". Before normalising, {' and '.join(steps)}, which this metadata cannot express: "
             "covidnet_lite.fit.fit does it. Without, the answers are wrong"
         )
     image = Table((RGB if spec.channels == 3 else GRAYSCALE, Table((Count(spec.width), Count(spec.height)))))
     low, high = ([(gray - m) / s for m, s in zip(spec.mean, spec.std)] for gray in (0, 255))
     return Table(
         (
-            what,
+            subject,
             f"{description}.",
             None,  # names of its dimensions
             Table((IMAGE_PROPERTIES, image)),

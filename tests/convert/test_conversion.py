@@ -23,7 +23,7 @@ from PIL import Image
 from convert import quantize
 from convert.judge import report
 from convert.options import stem_of
-from convert.quantisation import ladder
+from convert.quantisation import fallbacks
 from covidnet_lite import files
 from covidnet_lite.network import model as models
 
@@ -139,7 +139,7 @@ def test_a_network_makes_its_own_pictures_from_its_batch_statistics(
     keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x))).save(tmp_path / "own.keras")
     assert quantize.main(command(tmp_path / "own.keras", "--calibration", "synthetic", "--count", 3)) == 0
     origin = models.load(tmp_path / "out.tflite").manifest.provenance["calibration"]
-    assert origin == "3 synthetic pictures, matching the statistics of 1 layers"
+    assert origin == "3 synthetic images, matching the statistics of 1 layers"
 
 
 def test_too_many_pictures_of_its_own_are_refused(given: Path, tmp_path: Path, capsys: Say) -> None:
@@ -294,17 +294,17 @@ def test_recorded_numbers_make_the_same_file_without_images(given: Path, folder:
     assert (tmp_path / "third.tflite").read_bytes() == first
 
 
-@pytest.mark.parametrize("rung", [rung.name for rung in ladder.RUNGS])
+@pytest.mark.parametrize("rung", [rung.name for rung in fallbacks.FALLBACKS])
 def test_recorded_numbers_make_the_same_file_on_every_rung(
     rung: str, given: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, worse = ladder._try, iter(np.linspace(0.1, 0.19, 9))  # each a little better, so that clipping is kept
+    real, worse = fallbacks._try, iter(np.linspace(0.1, 0.19, 9))  # each a little better, so that clipping is kept
 
-    def tried(one: ladder.Rung, *args: Any) -> ladder.Attempt:
+    def tried(one: fallbacks.Fallback, *args: Any) -> fallbacks.Attempt:
         attempt = real(one, *args)
         return attempt if one.name == rung or attempt.agreement is None else replace(attempt, agreement=next(worse))
 
-    monkeypatch.setattr(ladder, "_try", tried)
+    monkeypatch.setattr(fallbacks, "_try", tried)
     argv = command(given, "--calibration", folder, "--record", "--min-agreement", "0.2", "--allow-int16")
     assert quantize.main(argv) == 0
     recorded = json.loads((tmp_path / "own.ranges.json").read_text())
@@ -406,7 +406,7 @@ def test_one_scheme_that_fails_keeps_all_from_being_written(
     def fail(*_: object) -> bytes:
         raise ConversionError("int16: no kernel")
 
-    monkeypatch.setattr(ladder, "plain", fail)
+    monkeypatch.setattr(fallbacks, "plain", fail)
     refuse(command(given, "--calibration", folder, "--schemes", "int8,int16"), "no kernel", tmp_path, capsys)
 
 

@@ -165,7 +165,7 @@ def imitate_int8(model: keras.Model, calibration: npt.NDArray[np.float32]) -> Im
             flat = values.numpy().ravel()
             samples[name] += [rng.choice(flat, min(len(flat), 8192)), np.array([flat.min(), flat.max()])]
     points = {
-        name: Rounded(*clipped_range(np.concatenate(samples[name]), least=1e-3), name=f"{name}_rounded")
+        name: Rounded(*clipped_range(np.concatenate(samples[name]), min_high=1e-3), name=f"{name}_rounded")
         for name in named
     }
 

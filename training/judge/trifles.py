@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from convert.quantisation.calibration import gather
+from convert.quantisation.representative_images import gather
 from covidnet_lite import radiograph
 from covidnet_lite.dataset import Case
 from covidnet_lite.errors import MissingExtraError

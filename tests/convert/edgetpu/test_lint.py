@@ -261,7 +261,7 @@ def test_an_operation_in_its_limits_is_mapped(verdict: Callable[[], edgetpu.Op])
         (lambda: one("PRELU", constants=[np.ones((8, 8, 4), np.int8)]), "slope varies"),
         (lambda: one("RESIZE_BILINEAR", (1, 1, 1, 4), (1, 33, 33, 4), [ints(33, 33)]), "1x1 to 33x33"),
         (lambda: one("RESIZE_BILINEAR", (1, 128, 128, 4), (1, 256, 256, 4), [ints(256, 256)]), "128x128 to 256x256"),
-        (lambda: one("RESIZE_NEAREST_NEIGHBOR", (8, 4), (8, 4)), "something else than a picture"),
+        (lambda: one("RESIZE_NEAREST_NEIGHBOR", (8, 4), (8, 4)), "something else than an image"),
         (lambda: one("SOFTMAX", (1, 16_001)), "at most 16,000"),
         (lambda: one("SOFTMAX", (2, 10)), r"not \[2, 10\]"),
         (lambda: one("SPLIT", constants=[ints(0)], first=True), "splits the batch"),

@@ -24,7 +24,7 @@ def found(spec: InputSpec = RGB) -> list[Disagreement]:
 
 
 def test_the_largest_come_first_and_what_nobody_would_see_is_left_out() -> None:
-    assert [(d.name, d.ours, d.theirs, d.is_another_class) for d in found()] == [
+    assert [(d.name, d.float_answer, d.quantised_answer, d.is_another_class) for d in found()] == [
         ("b.png", ("no", 0.6), ("yes", 0.7), True),
         ("a.png", ("no", 0.9), ("no", 0.8), False),
     ]
@@ -37,7 +37,7 @@ def test_there_are_no_more_than_a_person_looks_at() -> None:
 
 
 def test_colours_are_shown_as_people_see_them() -> None:
-    np.testing.assert_array_equal(found(BGR)[0].picture, PICTURES[1][..., ::-1])
+    np.testing.assert_array_equal(found(BGR)[0].image, PICTURES[1][..., ::-1])
 
 
 def test_both_answers_stand_above_each_picture(monkeypatch: pytest.MonkeyPatch) -> None:

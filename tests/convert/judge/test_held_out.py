@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from convert.judge import held_out
-from convert.quantisation.calibration import choose
+from convert.quantisation.representative_images import choose
 from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.network.input_spec import InputSpec
 
@@ -23,8 +23,8 @@ def cases(chests: Path) -> list[Case]:
 def test_validation_and_test_split_decide_and_the_test_split_is_reported(cases: list[Case]) -> None:
     found = held_out.gather(cases, [], LABELS, SPEC)
     assert found is not None
-    assert found.pictures.shape == (8, 32, 32)
-    assert found.what == "test split"
+    assert found.images.shape == (8, 32, 32)
+    assert found.description == "test split"
     told = [c for c in cases if str(c.path) in np.array(found.names)[found.reported]]
     assert {c.split for c in told} == {"test"}
     assert len(told) == 4
@@ -34,7 +34,7 @@ def test_validation_and_test_split_decide_and_the_test_split_is_reported(cases: 
 def test_without_a_test_split_the_validation_split_is_reported(cases: list[Case]) -> None:
     found = held_out.gather([c for c in cases if c.split != "test"], [], LABELS, SPEC)
     assert found is not None
-    assert (found.what, list(found.reported)) == ("validation split", [True] * 4)
+    assert (found.description, list(found.reported)) == ("validation split", [True] * 4)
 
 
 def test_without_splits_what_calibration_left_over_is_judged_on(cases: list[Case]) -> None:
@@ -42,7 +42,7 @@ def test_without_splits_what_calibration_left_over_is_judged_on(cases: list[Case
     chosen = choose(loose, 10)
     found = held_out.gather(loose, chosen, LABELS, SPEC)
     assert found is not None
-    assert found.what == "images that calibration left over"
+    assert found.description == "images that calibration left over"
     assert len(found.names) == 6
     assert not {str(c.path) for c in chosen} & set(found.names)
     assert held_out.gather(loose, loose, LABELS, SPEC) is None
@@ -61,7 +61,7 @@ def test_other_labels_are_left_out_and_missing_ones_kept(cases: list[Case]) -> N
 
 
 def test_no_more_than_enough_are_read(cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held_out, "MOST", 5)
+    monkeypatch.setattr(held_out, "MAX_IMAGES", 5)
     found = held_out.gather([replace(c, split="") for c in cases], [], LABELS, SPEC)
     assert found is not None
     assert len(found.names) == 5

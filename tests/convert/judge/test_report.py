@@ -11,7 +11,7 @@ from convert.judge import report
 from convert.judge.agreement import Agreement
 from convert.judge.candidate import Candidate
 from convert.judge.disagreement import Disagreement
-from convert.quantisation.ladder import RUNGS, Attempt, Rung
+from convert.quantisation.fallbacks import FALLBACKS, Attempt, Fallback
 from convert.quantisation.layers import Layer
 from covidnet_lite.network.input_spec import InputSpec
 from covidnet_lite.network.manifest import Manifest
@@ -29,7 +29,7 @@ def layer(name: str, snr: float) -> Layer:
     return Layer(name, f"net/{name}", "CONV_2D", snr, (0.0, 6.0), (-0.5, 0.25), (0.001, 0.5))
 
 
-def attempt(rung: Rung, agreement: float) -> Attempt:
+def attempt(rung: Fallback, agreement: float) -> Attempt:
     nothing = dict.fromkeys(field.name for field in fields(Attempt))
     return Attempt(**{**nothing, "rung": rung, "clip": rung.clip, "agreement": agreement, "wide": ()})  # type: ignore[arg-type]
 
@@ -39,7 +39,7 @@ def told(*candidates: Candidate, **more: object) -> report.Report:
         "network": "net.keras",
         "network_sha256": "abc",
         "candidates": candidates or (candidate("int8", 2_000_000, 2.0), candidate("float32", 8_000_000, 4.0)),
-        "attempts": [attempt(*a) for a in zip(RUNGS, (0.9, 0.985))],
+        "attempts": [attempt(*a) for a in zip(FALLBACKS, (0.9, 0.985))],
         "layers": [layer(f"layer{i}", 5.0 + i) for i in range(20)],
         "calibration": "9 radiographs",
         "calibration_sha256": "def",
@@ -125,7 +125,7 @@ def test_markdown_says_it_to_people() -> None:
     for part in (
         "# net.keras in int8, float32", "not a medical device", "**98.50%**", "80.0% (71.1%-86.7%)", "McNemar's exact p is 0.73",
         "| float32 | 8.00 MB | 1.00 |", "dominated", "| min-max | 90.00% |", "`layer0`", "5.0 dB", "0.001 to 0.5", "8 more are in report.json",
-        "* `ward/a.png`", "SHA-256 of the pictures def", "| tensorflow | 1.2.3 |", "(schemes.png)", "(layers.png)", "(ranges.png)",
+        "* `ward/a.png`", "SHA-256 of the images def", "| tensorflow | 1.2.3 |", "(schemes.png)", "(layers.png)", "(ranges.png)",
     ):  # fmt: skip
         assert part in text, part
     assert text.index("`layer0`") < text.index("`layer1`")

@@ -50,7 +50,7 @@ def test_what_a_network_does_first_tells_what_it_takes(front: str, tmp_path: Pat
     made, expected = FRONTS[front]
     net = load(beginning(*made), tmp_path)
     assert (net.spec.mean, net.spec.std) == expected.of_channels(3)
-    assert "scale pictures of 0 to" in net.assumed[0]
+    assert "scale images of 0 to" in net.assumed[0]
 
 
 @pytest.mark.parametrize("front", [(), (layers.ReLU(),), (layers.Normalization(mean=[0.0] * 3, variance=[1.0] * 3),)])
@@ -117,7 +117,7 @@ def test_the_command_takes_one_way_to_say_it() -> None:
 @pytest.mark.parametrize(
     ("mean", "std", "message"),
     [
-        ([0.485], [0.229], r"meant for pictures from 0 to 1.*--mean 123.675 --std 58.395"),
+        ([0.485], [0.229], r"meant for images from 0 to 1.*--mean 123.675 --std 58.395"),
         ([0.0], [0.0], "above 0"),
         ([float("nan")], [1.0], "finite"),
     ],

@@ -32,7 +32,7 @@ def test_images_are_answered_together_as_one_by_one(name: str) -> None:
     net = of_keras(flattened())
     one = scheme.quantise(net.tflite, name, ranges(known(net)))
 
-    many = Interpreter(model_content=batch.of(one, 3))
+    many = Interpreter(model_content=batch.with_batch(one, 3))
 
     many.allocate_tensors()
     given, end = many.get_input_details()[0], many.get_output_details()[0]
@@ -55,7 +55,7 @@ def test_a_network_that_mixes_images_is_refused() -> None:
     net.op("MEAN", [picture, net.constant(np.int32([0]), scales=0)], [mean], options=schema.ReducerOptionsT())
 
     with pytest.raises(ConversionError, match="--batch 2"):
-        batch.of(net.bytes([picture], [mean]), 2)
+        batch.with_batch(net.bytes([picture], [mean]), 2)
 
 
 def test_the_command_writes_the_second_file(tmp_path: Path) -> None:

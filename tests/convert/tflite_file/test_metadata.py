@@ -89,7 +89,7 @@ def test_the_input_is_a_gray_image_with_its_normalisation() -> None:
         extent=None,
         input=replace(MANIFEST.input, equalise=False, lungs=b""),
     )
-    assert described(of_pictures).several(3)[0].several(2)[0].text(0) == "picture"
+    assert described(of_pictures).several(3)[0].several(2)[0].text(0) == "image"
     content = given.inner(3)
     assert content.byte(0) == 2  # an image
     assert content.inner(1).byte(0) == 2  # gray

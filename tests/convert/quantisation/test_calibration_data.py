@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from convert.quantisation import material
+from convert.quantisation import calibration_data
 from convert.quantisation.activations import of_range
 from convert.source import network
 from convert.source.network import FloatNetwork
@@ -35,14 +35,14 @@ def archive(tmp_path: Path) -> Path:
 
 
 def test_what_is_recorded_reads_back_as_it_was_used(small: FloatNetwork, archive: Path, tmp_path: Path) -> None:
-    made = material.from_npz(small, archive, 4)
+    made = calibration_data.from_npz(small, archive, 4)
     assert made.origin == "4 representative images"
-    assert made.pictures is not None
-    assert made.pictures.shape == (4, 64, 64)
-    (tmp_path / "r.json").write_text(material.to_json(made, "bias", "mse", ["stem"]))
-    again = material.read(tmp_path / "r.json")
-    assert (again.origin, again.rung, again.clip, again.wide) == (made.origin, "bias", "mse", ("stem",))
-    assert again.pictures is None
+    assert made.images is not None
+    assert made.images.shape == (4, 64, 64)
+    (tmp_path / "r.json").write_text(calibration_data.to_json(made, "bias", "mse", ["stem"]))
+    again = calibration_data.read(tmp_path / "r.json")
+    assert (again.origin, again.fallback, again.clip, again.wide) == (made.origin, "bias", "mse", ("stem",))
+    assert again.images is None
     assert again.activations.keys() == made.activations.keys()
     for layer, activation in made.activations.items():
         assert again.activations[layer].ranges == activation.ranges
@@ -52,15 +52,15 @@ def test_what_is_recorded_reads_back_as_it_was_used(small: FloatNetwork, archive
 
 def test_a_plain_table_is_read_and_written(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text('{"b": [-1, 2], "a": [0, 6]}')
-    made = material.read(tmp_path / "r.json")
+    made = calibration_data.read(tmp_path / "r.json")
     assert made.origin == "recorded ranges"
     assert made.activations["b"].ranges == {"min-max": (-1, 2)}
-    assert json.loads(material.to_json(made, "min-max", "min-max", ())) == {"a": [0, 6], "b": [-1, 2]}
+    assert json.loads(calibration_data.to_json(made, "min-max", "min-max", ())) == {"a": [0, 6], "b": [-1, 2]}
 
 
 def test_one_layer_a_line(tmp_path: Path) -> None:
-    made = material.Material({"b": of_range(0, 1), "a": of_range(0, 6)}, "")
-    assert len(material.to_json(made, "", "", ()).splitlines()) == 4
+    made = calibration_data.CalibrationData({"b": of_range(0, 1), "a": of_range(0, 6)}, "")
+    assert len(calibration_data.to_json(made, "", "", ()).splitlines()) == 4
 
 
 @pytest.mark.parametrize(
@@ -72,20 +72,20 @@ def test_one_layer_a_line(tmp_path: Path) -> None:
 def test_a_file_without_ranges_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(ConversionError, match=r"r\.json: holds no ranges"):
-        material.read(tmp_path / "r.json")
+        calibration_data.read(tmp_path / "r.json")
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match=r"r\.json: no such file of ranges; pass --calibration"):
-        material.read(tmp_path / "r.json")
+        calibration_data.read(tmp_path / "r.json")
     with pytest.raises(ConversionError, match="holds no ranges"):
-        material.read(tmp_path)
+        calibration_data.read(tmp_path)
 
 
 def test_a_network_that_overflows_is_named_by_its_layer(small: FloatNetwork, archive: Path) -> None:
     mad = replace(small, spec=replace(small.spec, std=(2e-6,), mean=(0.0,)), tflite=multiplied(small.tflite))
     with pytest.raises(ConversionError, match="layer stem puts out NaN or infinity"):
-        material.from_npz(mad, archive, 2)
+        calibration_data.from_npz(mad, archive, 2)
 
 
 def multiplied(tflite: bytes) -> bytes:
@@ -99,9 +99,9 @@ def multiplied(tflite: bytes) -> bytes:
 
 
 def test_pictures_of_its_own_are_counted_and_told(small: FloatNetwork, tmp_path: Path) -> None:
-    made = material.from_itself(small, tmp_path / "none", 3)
-    assert made.origin == "3 synthetic pictures, no statistics to match"
-    assert made.pictures is not None
-    assert made.pictures.shape == (3, 64, 64)
-    with pytest.raises(ConversionError, match="2001 synthetic pictures are too many"):
-        material.from_itself(small, tmp_path / "none", 2001)
+    made = calibration_data.from_network(small, tmp_path / "none", 3)
+    assert made.origin == "3 synthetic images, no statistics to match"
+    assert made.images is not None
+    assert made.images.shape == (3, 64, 64)
+    with pytest.raises(ConversionError, match="2001 synthetic images are too many"):
+        calibration_data.from_network(small, tmp_path / "none", 2001)

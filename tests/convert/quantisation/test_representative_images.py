@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert.quantisation import calibration
+from convert.quantisation import representative_images
 from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.network.input_spec import InputSpec
@@ -22,53 +22,53 @@ def pictures(count: int) -> np.ndarray:
 def test_the_choice_is_level_over_labels_and_sources_and_repeats() -> None:
     cases = [Case(Path(f"{i}"), "normal", source="big", split="train") for i in range(100)]
     cases += [Case(Path(f"s{i}"), "covid", source="small", split="train") for i in range(12)]
-    chosen = calibration.choose(cases, 20)
+    chosen = representative_images.choose(cases, 20)
     assert Counter(c.label for c in chosen) == {"normal": 10, "covid": 10}
-    assert chosen == calibration.choose(cases, 20)
-    assert chosen != calibration.choose(cases, 20, seed=1)
-    assert len(calibration.choose(cases, 500)) == 112
+    assert chosen == representative_images.choose(cases, 20)
+    assert chosen != representative_images.choose(cases, 20, seed=1)
+    assert len(representative_images.choose(cases, 500)) == 112
 
 
 def test_what_is_judged_on_never_calibrates(chests: Path) -> None:
     cases = read_cases(chests)
-    assert {c.split for c in calibration.choose(cases, 40)} == {"train"}
+    assert {c.split for c in representative_images.choose(cases, 40)} == {"train"}
     with pytest.raises(DatasetError, match="must not calibrate"):
-        calibration.choose([replace(c, split="test") for c in cases], 10)
+        representative_images.choose([replace(c, split="test") for c in cases], 10)
 
 
 def test_pictures_are_read_and_fitted_as_on_the_device(chests: Path) -> None:
     spec = InputSpec(40, 32, equalise=True)
-    read = calibration.pixels(read_cases(chests)[:3], spec)
+    read = representative_images.pixels(read_cases(chests)[:3], spec)
     assert read.shape == (3, 40, 32)
     assert read.dtype == np.uint8
     (chests / "1.png").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"1\.png"):
-        calibration.pixels(read_cases(chests)[:3], spec)
+        representative_images.pixels(read_cases(chests)[:3], spec)
 
 
 @pytest.mark.parametrize("key", ["images", "whatever"])
 def test_an_archive_of_pictures_is_read(key: str, tmp_path: Path) -> None:
     given = pictures(3)
     np.savez(tmp_path / "x.npz", **{key: given})
-    np.testing.assert_array_equal(calibration.read_npz(tmp_path / "x.npz", 9, SPEC), given)
+    np.testing.assert_array_equal(representative_images.read_npz(tmp_path / "x.npz", 9, SPEC), given)
     np.savez_compressed(tmp_path / "x.npz", **{key: given[..., None]})
-    np.testing.assert_array_equal(calibration.read_npz(tmp_path / "x.npz", 9, SPEC), given)
+    np.testing.assert_array_equal(representative_images.read_npz(tmp_path / "x.npz", 9, SPEC), given)
     np.savez(tmp_path / "x.npz", **{key: np.repeat(given[..., None], 3, axis=3)})
-    np.testing.assert_array_equal(calibration.read_npz(tmp_path / "x.npz", 9, SPEC), given)
+    np.testing.assert_array_equal(representative_images.read_npz(tmp_path / "x.npz", 9, SPEC), given)
 
 
 def test_the_array_called_images_is_taken_among_others(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", images=pictures(2), labels=np.zeros(2))
-    assert len(calibration.read_npz(tmp_path / "x.npz", 9, SPEC)) == 2
+    assert len(representative_images.read_npz(tmp_path / "x.npz", 9, SPEC)) == 2
     np.savez(tmp_path / "x.npz", pictures=pictures(2), labels=np.zeros(2))
     with pytest.raises(DatasetError, match="holds pictures, labels and no array called images"):
-        calibration.read_npz(tmp_path / "x.npz", 9, SPEC)
+        representative_images.read_npz(tmp_path / "x.npz", 9, SPEC)
 
 
 def test_of_many_pictures_evenly_spread_ones_are_taken(tmp_path: Path) -> None:
     given = pictures(11)
     np.savez(tmp_path / "x.npz", given)
-    np.testing.assert_array_equal(calibration.read_npz(tmp_path / "x.npz", 3, SPEC), given[[0, 5, 10]])
+    np.testing.assert_array_equal(representative_images.read_npz(tmp_path / "x.npz", 3, SPEC), given[[0, 5, 10]])
 
 
 def test_a_damaged_archive_is_refused_wherever_the_damage_is(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_damaged_archive_is_refused_wherever_the_damage_is(tmp_path: Path) -> 
         (tmp_path / "y.npz").write_bytes(broken[: int(rng.integers(1, len(whole)))] if start % 3 == 0 else broken)
         said = "y.npz"
         try:
-            calibration.read_npz(tmp_path / "y.npz", 2, SPEC)
+            representative_images.read_npz(tmp_path / "y.npz", 2, SPEC)
         except DatasetError as error:  # any other exception fails
             said = str(error)
         assert "y.npz" in said
@@ -90,15 +90,15 @@ def test_a_damaged_archive_is_refused_wherever_the_damage_is(tmp_path: Path) -> 
 
 def test_pictures_in_both_sets_are_named() -> None:
     given = pictures(8)
-    calibration.refuse_overlap(given[:4], given[4:], ["a", "b", "c", "d"])
+    representative_images.refuse_overlap(given[:4], given[4:], ["a", "b", "c", "d"])
     with pytest.raises(DatasetError, match=r"4 of 5 images .*\(b, c, d, \.\.\.\)"):
-        calibration.refuse_overlap(given[:4], given[[7, 0, 1, 2, 3]], ["a", "b", "c", "d", "e"])
+        representative_images.refuse_overlap(given[:4], given[[7, 0, 1, 2, 3]], ["a", "b", "c", "d", "e"])
 
 
 def test_the_hash_of_a_set_knows_every_pixel_and_no_order() -> None:
     given = pictures(4)
-    assert calibration.digest(given) == calibration.digest(given[::-1])
+    assert representative_images.digest(given) == representative_images.digest(given[::-1])
     changed = given.copy()
     changed[2, 5, 5] ^= 1
-    assert calibration.digest(given) != calibration.digest(changed)
-    assert calibration.digest(given) != calibration.digest(given[:3])
+    assert representative_images.digest(given) != representative_images.digest(changed)
+    assert representative_images.digest(given) != representative_images.digest(given[:3])

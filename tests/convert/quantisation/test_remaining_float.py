@@ -12,7 +12,7 @@ from float_networks import answers, decibels, image, known, of_keras, ranges, un
 from keras import layers
 
 from convert.quantisation import activations, scheme
-from convert.quantisation.leftover import complete, parameters
+from convert.quantisation.remaining_float import complete, parameters
 from convert.tflite_file import flatbuffer
 from covidnet_lite.errors import ConversionError
 

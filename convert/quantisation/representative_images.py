@@ -1,4 +1,4 @@
-"""Representative images: chosen level over labels and sources, and never those that are judged on."""
+"""Representative images: chosen evenly over labels and sources, and never one that the network is judged on."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import fit
 from covidnet_lite.network.input_spec import InputSpec
 
-Pictures = npt.NDArray[np.uint8]  # (n, height, width), or (n, height, width, 3) in colour; fitted
+Images = npt.NDArray[np.uint8]  # (n, height, width), or (n, height, width, 3) in colour; fitted
 Change = Callable[[Image.Image], Image.Image]
 T = TypeVar("T")
 R = TypeVar("R")
-SHOWN = 20  # unreadable files named in an error
+MAX_LISTED = 20  # unreadable files named in an error
 
 # What NumPy raises on archives it cannot load.
 _UNLOADABLE = (
@@ -55,16 +55,16 @@ def choose(cases: Sequence[Case], count: int, seed: int = 0) -> list[Case]:
     cells: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for index in rng.permutation(len(pool)):
         cells[pool[index].label, pool[index].source].append(pool[index])
-    chosen: list[Case] = []
-    while len(chosen) < min(count, len(pool)):
+    selection: list[Case] = []
+    while len(selection) < min(count, len(pool)):
         for _, members in sorted(cells.items()):
-            if members and len(chosen) < count:
-                chosen.append(members.pop())
-    return chosen
+            if members and len(selection) < count:
+                selection.append(members.pop())
+    return selection
 
 
-def pixels(cases: Sequence[Case], spec: InputSpec, change: Change | None = None) -> Pictures:
-    """Pictures read, perhaps changed, and fitted exactly as the device does.
+def pixels(cases: Sequence[Case], spec: InputSpec, change: Change | None = None) -> Images:
+    """Reads images, changes them where asked to, and fits them exactly as the device does.
 
     Returns ``(n, height, width)`` uint8, in colour ``(n, height, width, 3)``.
 
@@ -74,8 +74,8 @@ def pixels(cases: Sequence[Case], spec: InputSpec, change: Change | None = None)
     return _fitted([(str(c.path), c.path) for c in cases], spec, change)
 
 
-def read_npz(path: Path, count: int, spec: InputSpec) -> Pictures:
-    """The pictures of a NumPy archive, fitted as the device does; evenly spread ones where there are more.
+def read_npz(path: Path, count: int, spec: InputSpec) -> Images:
+    """The images of a NumPy archive, fitted as the device does; ``count`` evenly spread ones where there are more.
 
     The archive holds one array, or one called ``images``: ``(n, height, width)`` or ``(n, height, width, 1 or 3)``,
     of any size, uint8 or what :func:`covidnet_lite.radiograph.read` takes.
@@ -92,19 +92,19 @@ def read_npz(path: Path, count: int, spec: InputSpec) -> Pictures:
             names = archive.files
             name = "images" if "images" in names else names[0] if len(names) == 1 else ""
             if not name:
-                held = ", ".join(names) or "nothing"
-                raise DatasetError(f"{path}: holds {held} and no array called images; write it with numpy.savez")
+                contents = ", ".join(names) or "nothing"
+                raise DatasetError(f"{path}: holds {contents} and no array called images; write it with numpy.savez")
             images = np.asarray(archive[name])
     except _UNLOADABLE as error:
         raise DatasetError(f"{path}: is no NumPy archive of images ({error}); write it with numpy.savez") from error
     if images.ndim not in (3, 4) or not len(images):
         raise DatasetError(f"{path}: {name} has shape {images.shape}; it must be (n, height, width) and maybe channels")
-    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
-    return _fitted([(f"{path}, image {i}", np.squeeze(images[i])) for i in chosen], spec)
+    positions = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
+    return _fitted([(f"{path}, image {i}", np.squeeze(images[i])) for i in positions], spec)
 
 
-def _fitted(sources: Sequence[tuple[str, Any]], spec: InputSpec, change: Change | None = None) -> Pictures:
-    def one(named: tuple[str, Any]) -> Pictures:
+def _fitted(sources: Sequence[tuple[str, Any]], spec: InputSpec, change: Change | None = None) -> Images:
+    def one(named: tuple[str, Any]) -> Images:
         name, source = named
         image = radiograph.read(source, spec.at_least, name, colour=spec.in_colour).image
         return fit(change(image) if change else image, spec)
@@ -126,36 +126,36 @@ def gather(items: Sequence[T], make: Callable[[T], R]) -> list[R]:
             return str(error)
 
     with ThreadPoolExecutor() as pool:
-        made = list(track(pool.map(one, items), len(items), "reading images"))
-    if broken := [m for m in made if isinstance(m, str)]:
-        raise DatasetError("these images cannot be read:\n  " + "\n  ".join(broken[:SHOWN]))
-    return [m[0] for m in made if not isinstance(m, str)]
+        results = list(track(pool.map(one, items), len(items), "reading images"))
+    if errors := [m for m in results if isinstance(m, str)]:
+        raise DatasetError("these images cannot be read:\n  " + "\n  ".join(errors[:MAX_LISTED]))
+    return [m[0] for m in results if not isinstance(m, str)]
 
 
-def refuse_overlap(calibrating: Pictures, judged: Pictures, names: Sequence[str]) -> None:
-    """Compares pictures as the network sees them, so that a copy under another name or in another format is found.
+def refuse_overlap(calibration_images: Images, judged_images: Images, names: Sequence[str]) -> None:
+    """Compares images as the network sees them, so that a copy under another name or in another format is found.
 
     Args:
-        calibrating, judged: fitted pictures.
+        calibration_images, judged_images: fitted images.
         names: of those that are judged on.
 
     Raises:
         DatasetError: some are in both.
     """
-    known = {_digest(p) for p in calibrating}
-    both = [name for name, picture in zip(names, judged) if _digest(picture) in known]
-    if both:
+    digests = {_digest(p) for p in calibration_images}
+    shared = [name for name, image in zip(names, judged_images) if _digest(image) in digests]
+    if shared:
         raise DatasetError(
-            f"{len(both)} of {len(names)} images to judge on were also given to calibrate "
-            f"({', '.join(both[:3])}{', ...' if len(both) > 3 else ''}): the figures would flatter; "
+            f"{len(shared)} of {len(names)} images to judge on were also given to calibrate "
+            f"({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''}): the figures would flatter; "
             "take them out of --calibration, or mark the splits in a manifest"
         )
 
 
-def _digest(picture: Pictures) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest()
+def _digest(image: Images) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
 
 
-def digest(pictures: Pictures) -> str:
+def digest(images: Images) -> str:
     """One SHA-256 for a whole set, whatever its order."""
-    return hashlib.sha256(b"".join(sorted(_digest(p) for p in pictures))).hexdigest()
+    return hashlib.sha256(b"".join(sorted(_digest(p) for p in images))).hexdigest()

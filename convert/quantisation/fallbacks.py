@@ -1,0 +1,270 @@
+"""Ways to quantise, the plainest first; the next is tried when the last one agrees too little with float.
+
+Each fallback keeps what improved the ones before it. A network whose plain int8 is good enough stays plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from convert.quantisation import activations as acts
+from convert.quantisation import layers, scheme
+from convert.quantisation.activations import Activations
+from convert.quantisation.bias_correction import correct_biases
+from convert.quantisation.calibration_data import CalibrationData
+from convert.quantisation.equalise import equalise
+from convert.quantisation.scope import EVERYTHING, Scope, matching
+from convert.source.network import FloatNetwork
+from convert.tflite_file.editor import Editor
+from covidnet_lite.errors import ConversionError
+
+PROBES = 32  # images for finding the noisiest layers
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """One way to quantise.
+
+    Attributes:
+        name: short, for reports and recorded ranges.
+        description: in words.
+        clip: how activation ranges are chosen, a method of :class:`convert.quantisation.activations.Activation`;
+            empty for the one that agreed best so far.
+        corrected: whether biases are corrected.
+        equalised: whether channels are equalised first.
+        wide: share of the activations, the noisiest, that keep 16 bits.
+        base: name of the fallback that a wide one extends, the best so far; else empty.
+    """
+
+    name: str
+    description: str
+    clip: str = ""
+    corrected: bool = False
+    equalised: bool = False
+    wide: float = 0.0
+    base: str = ""
+
+
+FALLBACKS = (
+    Fallback("min-max", "the whole range of each activation", "min-max"),
+    Fallback("percentile", f"activations clipped to {acts.PERCENTILE} % of their values", "percentile"),
+    Fallback("mse", "activations clipped where rounding loses least", "mse"),
+    Fallback("bias", "the best of these, and biases corrected for the rounding of weights", corrected=True),
+    Fallback("equalised", "cross-layer equalisation and bias correction", corrected=True, equalised=True),
+    Fallback("int16 10 %", "the best of these, and the noisiest tenth of the layers in 16 bits", wide=0.10),
+    Fallback("int16 25 %", "the best of these, and the noisiest quarter of the layers in 16 bits", wide=0.25),
+)
+DEFAULT_BASE = "equalised"  # of wide fallbacks recorded by versions that did not record it
+
+
+class TooLittleAgreement(ConversionError):
+    """No fallback agrees well enough with float; ``attempts`` has those that were tried."""
+
+    def __init__(self, message: str, attempts: list[Attempt]) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """One fallback, tried.
+
+    Attributes:
+        fallback: which.
+        clip: how the activation ranges were chosen.
+        network: the float network it was made from, equalised where the fallback says so.
+        calibration: enough to make the same again without images.
+        quantised: the int8 flatbuffer.
+        agreement: share of the held-out images with float's class; ``None`` where there were none.
+        wide: layers that keep 16 bits.
+    """
+
+    fallback: Fallback
+    clip: str
+    network: FloatNetwork
+    calibration: CalibrationData
+    quantised: bytes
+    agreement: float | None
+    wide: tuple[str, ...] = ()
+
+
+def search(
+    network: FloatNetwork,
+    calibration: CalibrationData,
+    measure: Callable[[bytes], float] | None,
+    target: float,
+    log: Callable[[str], Any] = print,
+    scope: Scope = EVERYTHING,
+) -> list[Attempt]:
+    """Tries one fallback after another until one agrees well enough; the last attempt is the one to keep.
+
+    Args:
+        network: to quantise.
+        calibration: to quantise it with.
+        measure: an int8 flatbuffer -> its top-1 agreement with float on held-out images; ``None`` where there are none.
+        target: agreement that is enough.
+        log: receives a line for each fallback, unless the first one is enough.
+        scope: layers kept off 8 bits.
+
+    Raises:
+        TooLittleAgreement: no fallback agrees well enough.
+    """
+    start = next((i for i, fallback in enumerate(FALLBACKS) if fallback.name == calibration.fallback), 0)
+    if _obstacle(FALLBACKS[start], calibration, scope):
+        start = 0
+    attempts: list[Attempt] = []
+    for fallback in FALLBACKS[start:]:
+        obstacle = _obstacle(fallback, calibration, scope)
+        if obstacle:
+            log(f"{fallback.name}: not tried, {obstacle}")
+            continue
+        best = max(attempts, key=lambda a: a.agreement or 0) if attempts else None
+        clip = best.clip if best else calibration.clip or FALLBACKS[0].clip
+        base = best.fallback if best else _by_name(calibration.base or DEFAULT_BASE)
+        attempt = _try(_on_base(fallback, base), network, calibration, measure, clip, scope)
+        attempts.append(attempt)
+        if attempt.agreement is None:
+            return attempts
+        if attempt.agreement >= target:
+            if len(attempts) > 1:
+                log(f"{fallback.name}: {attempt.agreement:.2%} agreement, enough ({fallback.description})")
+            return attempts
+        log(f"{fallback.name}: {attempt.agreement:.2%} agreement, less than {target:.2%} ({fallback.description})")
+    best = max(attempts, key=lambda a: a.agreement or 0)
+    raise TooLittleAgreement(
+        f"no way to int8 reaches the agreement asked for, {target:.2%}: the best is {best.fallback.name!r} with "
+        f"{best.agreement:.2%}; nothing was written. Calibrate on more or better representative images, keep the "
+        "noisiest layers of the report in float (--keep-float NAME), "
+        + ("" if scope.allow_int16 else "pass --allow-int16 (slower than float on a CPU), ")
+        + "take --schemes float16, write the best of them all the same (--write-best), or lower --min-agreement",
+        attempts,
+    )
+
+
+def plain(network: FloatNetwork, scheme_name: str, calibration: CalibrationData | None) -> bytes:
+    """A flatbuffer in a scheme other than int8, near enough to float to need no fallback.
+
+    Raises:
+        ConversionError: the scheme needs ranges and there are none, or lacks a kernel.
+    """
+    if scheme_name not in scheme.CALIBRATED or calibration is None:
+        return scheme.quantise(network.tflite, scheme_name)
+    activations = acts.by_tensor(calibration.activations, network)
+    ranges = {name: a.range(FALLBACKS[0].clip) for name, a in activations.items()}
+    return scheme.quantise(network.tflite, scheme_name, ranges)
+
+
+def _by_name(name: str) -> Fallback:
+    return next((fallback for fallback in FALLBACKS if fallback.name == name), FALLBACKS[0])
+
+
+def _on_base(fallback: Fallback, base: Fallback) -> Fallback:
+    """A wide fallback does all that the best one so far does."""
+    if not fallback.wide:
+        return fallback
+    return replace(fallback, corrected=base.corrected, equalised=base.equalised, base=base.base or base.name)
+
+
+def _obstacle(fallback: Fallback, calibration: CalibrationData, scope: Scope) -> str:
+    """Why a fallback cannot be tried; empty when it can be."""
+    has_channels = all(a.is_full for layer, a in calibration.activations.items() if layer != acts.INPUT)
+    if fallback.name != FALLBACKS[0].name and not has_channels:
+        return "the ranges say no more than lowest and highest; pass --calibration, or record them again"
+    if fallback.wide and not scope.allow_int16 and not _recorded_wide(fallback, calibration):
+        return "16 bits are slower than float on a CPU; pass --allow-int16 to take them all the same"
+    if fallback.wide and calibration.images is None and not _recorded_wide(fallback, calibration):
+        return "which layers are noisiest is seen on images alone; pass --calibration"
+    return ""
+
+
+def _try(
+    fallback: Fallback,
+    network: FloatNetwork,
+    calibration: CalibrationData,
+    measure: Callable[[bytes], float] | None,
+    best_clip: str,
+    scope: Scope,
+) -> Attempt:
+    clip, activations = fallback.clip or best_clip, acts.by_tensor(calibration.activations, network)
+    if fallback.equalised:
+        network, calibration, activations = _equalised(network, calibration, clip)
+    ranges = {name: a.range(clip) for name, a in activations.items()}
+    floats, wide_by_scope = _outside_int8(network, scope)
+    quantised = _quantise(fallback, network, activations, ranges, wide_by_scope, floats)
+    wide: tuple[str, ...] = ()
+    if fallback.wide:
+        wide = _recorded_wide(fallback, calibration) or _noisiest(network, quantised, calibration.images, fallback.wide)
+        noisy = [name for name in _operations(network, wide) if name not in (*wide_by_scope, *floats)]
+        quantised = _quantise(fallback, network, activations, ranges, [*wide_by_scope, *noisy], floats)
+    return Attempt(fallback, clip, network, calibration, quantised, measure(quantised) if measure else None, wide)
+
+
+def _equalised(
+    network: FloatNetwork, calibration: CalibrationData, clip: str
+) -> tuple[FloatNetwork, CalibrationData, Activations]:
+    """The equalised network, calibration data with the ranges that the images gave, and activations by tensor."""
+    tflite, activations = equalise(network.tflite, acts.by_tensor(calibration.activations, network))
+    network = replace(network, tflite=tflite)
+    # Where values are clipped does not follow from the ranges of channels.
+    if calibration.images is not None and clip != FALLBACKS[0].clip:
+        observed = acts.record(network, calibration.images)
+        by_layer = {
+            layer: a.with_range(acts.EQUALISED, observed[layer].range(clip))
+            for layer, a in calibration.activations.items()
+        }
+        calibration = replace(calibration, activations=by_layer)
+    recorded = acts.by_tensor(calibration.activations, network)
+    return (
+        network,
+        calibration,
+        {t: a.with_range(clip, recorded[t].ranges.get(acts.EQUALISED, a.range(clip))) for t, a in activations.items()},
+    )
+
+
+def _recorded_wide(fallback: Fallback, calibration: CalibrationData) -> tuple[str, ...]:
+    return calibration.wide if fallback.name == calibration.fallback else ()
+
+
+def _quantise(
+    fallback: Fallback,
+    network: FloatNetwork,
+    activations: Activations,
+    ranges: dict[str, acts.Range],
+    wide: Sequence[str] = (),
+    floats: Sequence[str] = (),
+) -> bytes:
+    quantised = scheme.quantise(network.tflite, "int8", ranges, wide, floats)
+    return correct_biases(quantised, network.tflite, activations) if fallback.corrected else quantised
+
+
+def _outside_int8(network: FloatNetwork, scope: Scope) -> tuple[list[str], list[str]]:
+    """Operations that stay in float, and those that stay in 16 bits, each named by the tensor that it writes."""
+    layer_of = acts.layers_of(list(acts.tensors_of(network.tflite)), network)
+    floats = matching(scope.keep_float, layer_of.values(), "--keep-float")
+    wide = matching(scope.keep_int16, layer_of.values(), "--keep-int16")
+    outside = [tensor for tensor, layer in layer_of.items() if layer in floats and layer != acts.INPUT]
+    return outside, [name for name in _operations(network, wide) if name not in outside] if wide else []
+
+
+def _noisiest(network: FloatNetwork, quantised: bytes, images: Any, share: float) -> tuple[str, ...]:
+    compared = layers.compare(network, quantised, images[:PROBES])
+    ends = {*network.output_tensors.values()}  # these and the image stay 8 bits
+    inner = [layer for layer in compared if layer.operation != "INPUT" and layer.tensor not in ends]
+    worst = sorted(inner, key=lambda layer: -layer.lost)  # those that make noise, not those that inherit it
+    return tuple(layer.name for layer in worst[: max(1, round(share * len(worst)))])
+
+
+def _operations(network: FloatNetwork, wide: Sequence[str]) -> list[str]:
+    """Operations that write or read the activations of these layers, each named by the tensor that it writes."""
+    editor = Editor(network.tflite)
+    index = {editor.name(i): i for i in range(len(editor.tensors))}
+    layer_of = acts.layers_of(list(acts.tensors_of(network.tflite)), network)
+    operations = []
+    for tensor, layer in layer_of.items():
+        if layer in wide:
+            operations += [tensor] if editor.producer(index[tensor]) is not None else []
+            operations += [editor.name(int(o.outputs[0])) for o in editor.readers(index[tensor])]
+    ends = {editor.name(t) for t in editor.outputs}  # stay 8 bits: int8 out is what readers expect
+    return [name for name in dict.fromkeys(operations) if name not in ends]
