@@ -2,14 +2,15 @@
 
     python benchmarks/node.py                     # 1,000 films, killed three times in mid-stream and once after it
 
-Needs the extra ``node``, pydicom-data, and Debian's dcmtk and orthanc. What Orthanc holds in the end counts: one
-Structured Report of every film and, from a network that does not abstain, one Secondary Capture. A film that was
-acknowledged is never offered again.
+Needs the extra ``node``, pydicom-data, and Debian's dcmtk and orthanc. There are two destinations, each an Orthanc; the
+second is away until the first has everything. What they hold in the end counts: one Structured Report of every film
+and, from a network that does not abstain, one Secondary Capture. A film that was acknowledged is never offered again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -27,6 +28,7 @@ from benchmarks.orthanc import AE_TITLE, Orthanc, free_port, missing
 from covidnet_lite import Classifier
 from covidnet_lite.network.model import DEFAULT
 
+SECOND = "second"  # destination
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,22 +38,24 @@ class Outcome:
 
     Attributes:
         films: how many were sent.
-        results: how many Orthanc should hold.
+        results: how many each destination should hold.
         kills: with SIGKILL, and how many films had been acknowledged by then.
-        lost: results that Orthanc lacks, as (kind, film).
+        lost: results that a destination lacks, as (destination, kind, film).
         surplus: results that it holds and should not, or more than once.
         repeated: results that were sent again, because a kill came between Orthanc's answer and our mark.
-        seconds: from the first film sent to the last result stored.
+        seconds: from the first film sent to the last result stored by the first destination, the second being away.
+        caught_up: from the return of the second destination to its last result.
         idle_exit: the node's exit code after SIGTERM.
     """
 
     films: int
     results: int
     kills: tuple[int, ...]
-    lost: list[tuple[str, str]]
-    surplus: list[tuple[str, str]]
+    lost: list[tuple[str, str, str]]
+    surplus: list[tuple[str, str, str]]
     repeated: int
     seconds: float
+    caught_up: float
     idle_exit: int
 
 
@@ -103,8 +107,11 @@ class NodeProcess:
     @property
     def waiting(self) -> int:
         """Radiographs in the queue, and results, of each destination its own."""
-        parts = [self.queue / "received", self.queue / "outgoing", *(self.queue / "to").iterdir()]
-        return sum(len(os.listdir(part)) for part in parts)
+        return sum(map(self.waiting_for, (part.name for part in (self.queue / "to").iterdir())))
+
+    def waiting_for(self, destination: str) -> int:
+        """Radiographs in the queue, and results that one destination does not have yet."""
+        return sum(len(os.listdir(self.queue / part)) for part in ("received", "outgoing", f"to/{destination}"))
 
 
 def trial(
@@ -122,8 +129,12 @@ def trial(
     kinds = ("SR", "SC") if answered else ("SR",)  # an abstention is sent without a picture
     left, acknowledged, killed = list(films), 0, []
     at = [max(1, round(share * count)) for share in kills]
-    with Orthanc(folder / "pacs") as pacs:
-        node = NodeProcess(folder, pacs.port, model=model)
+    places = {"pacs": Orthanc(folder / "pacs"), SECOND: Orthanc(folder / SECOND)}
+    with contextlib.ExitStack() as running:
+        running.enter_context(places["pacs"])
+        second = f'[destinations.{SECOND}]\nae_title = "{AE_TITLE}"\nhost = "127.0.0.1"\nport = {places[SECOND].port}\n'
+        node = NodeProcess(folder, places["pacs"].port, second, model)
+        running.callback(node.kill)
 
         def one_more() -> None:
             nonlocal acknowledged
@@ -133,33 +144,45 @@ def trial(
                 node.kill()
                 killed.append(acknowledged)
 
-        try:
+        node.start()
+        start = time.monotonic()
+        for _ in range(len(kills) + 1):
+            taken = set(modality.send(left, node.port, acknowledged=one_more))
+            left = [path for path in left if path not in taken]
+            if not left:
+                break
             node.start()
-            start = time.monotonic()
-            for _ in range(len(kills) + 1):
-                taken = set(modality.send(left, node.port, acknowledged=one_more))
-                left = [path for path in left if path not in taken]
-                if not left:
-                    break
-                node.start()
-            if left:
-                raise RuntimeError(f"{len(left)} films were not taken; see {node.log}")
-            node.kill()
-            killed.append(acknowledged)
-            node.start()
-            until = time.monotonic() + 60 + count
-            while node.waiting and time.monotonic() < until:
-                time.sleep(0.2)
-            seconds = time.monotonic() - start
-            code = node.terminate()
-        finally:
-            node.kill()
-        held = Counter(pacs.results())
-        repeated = (folder / "pacs/orthanc.log").read_text(errors="replace").count("Already stored")
-    wanted = Counter((kind, uid) for kind in kinds for uid in films.values())
+        if left:
+            raise RuntimeError(f"{len(left)} films were not taken; see {node.log}")
+        node.kill()
+        killed.append(acknowledged)
+        node.start()
+        seconds = _until_empty(node, "pacs", count, start)
+        running.enter_context(places[SECOND])
+        caught_up = _until_empty(node, SECOND, count, time.monotonic())
+        code = node.terminate()
+        held = Counter((name, *result) for name, place in places.items() for result in place.results())
+    logs = [(folder / name / "orthanc.log").read_text(errors="replace") for name in places]
+    wanted = Counter((name, kind, uid) for name in places for kind in kinds for uid in films.values())
     return Outcome(
-        count, wanted.total(), tuple(killed), sorted(wanted - held), sorted(held - wanted), repeated, seconds, code
-    )  # fmt: skip
+        count,
+        wanted.total() // len(places),
+        tuple(killed),
+        sorted(wanted - held),
+        sorted(held - wanted),
+        sum(log.count("Already stored") for log in logs),
+        seconds,
+        caught_up,
+        code,
+    )
+
+
+def _until_empty(node: NodeProcess, destination: str, count: int, start: float) -> float:
+    """Waits until nothing waits for a destination; the seconds since ``start``."""
+    until = time.monotonic() + 330 + 3 * count  # a pause after failures lasts five minutes at most
+    while node.waiting_for(destination) and time.monotonic() < until:
+        time.sleep(0.2)
+    return time.monotonic() - start
 
 
 def main() -> int:
@@ -178,16 +201,17 @@ def main() -> int:
         outcome = trial(film, args.folder or Path(folder), args.films, model=args.model)
     rows = {
         "films sent with storescu": outcome.films,
-        "results that should be stored": outcome.results,
+        "results that each of two Orthancs should hold": outcome.results,
         "SIGKILLs, after so many acknowledged": ", ".join(map(str, outcome.kills)),
         "results lost": len(outcome.lost),
         "results surplus": len(outcome.surplus),
         "results sent again under the same UID": outcome.repeated,
-        "seconds, all in all": f"{outcome.seconds:.0f}",
+        "seconds until the first had all, the second away": f"{outcome.seconds:.0f}",
+        "seconds until the second had all, when it came": f"{outcome.caught_up:.0f}",
         "exit code after SIGTERM": outcome.idle_exit,
     }
     for name, value in rows.items():
-        print(f"{name:40} {value}")
+        print(f"{name:50} {value}")
     return 1 if outcome.lost or outcome.surplus or outcome.idle_exit else 0
 
 
