@@ -30,14 +30,14 @@ from .network.manifest import Manifest
 from .network.preprocess import prepare
 from .prediction import Failure, Prediction, Verdict, judge
 from .radiograph import Radiograph, Source
-from .site import site as sites
-from .site.site import Site
 from .unforeseen import unforeseen
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from PIL import Image
+
+    from .site.site import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ class Classifier:
             BackendError: no runtime takes it, or there is no Edge TPU for one that needs it.
         """
         self.model = models.load(model, manifest)
-        self.site = sites.read(site) if isinstance(site, (str, os.PathLike)) else site
+        self.site = _read_site(site) if isinstance(site, (str, os.PathLike)) else site
         manifest = self.model.manifest
         self.manifest = self.site.applied(manifest, self.model.sha256) if self.site else manifest
         self.heard: Callable[[Prediction], None] | None = None  # called with each prediction
@@ -356,6 +356,12 @@ def _ms(start: float) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
+def _read_site(path: str | os.PathLike[str]) -> Site:
+    from .site import site as sites  # most have none
+
+    return sites.read(path)
+
+
 @lru_cache(maxsize=4)
 def _cached(model: str, runtime: str | None, threads: int | None, site: Site | None) -> Classifier:
     return Classifier(model, runtime, threads, site=site)
@@ -373,5 +379,5 @@ def classify(
     See :class:`Classifier` for the arguments and the errors.
     """
     if isinstance(site, (str, os.PathLike)):
-        site = sites.read(site)
+        site = _read_site(site)
     return _cached(os.fspath(model), runtime, threads, site).classify(img)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from .box import WHOLE, Box
 from .codes import Code, Note
-from .dicom_in.examination import Examination
 from .errors import CovidNetLiteError, UnforeseenError
 from .evidence.maps import merge_others
 from .evidence.place import OUTSIDE, Place
@@ -22,6 +21,7 @@ from .percent import distinct_numbers, distinct_percents, percent
 if TYPE_CHECKING:
     from PIL import Image
 
+    from .dicom_in.examination import Examination
     from .radiograph import Source
     from .site.site import Site
 

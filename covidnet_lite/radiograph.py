@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,14 @@ from PIL import Image, UnidentifiedImageError
 
 from . import formats, resource_limits
 from .codes import Code, Note
-from .dicom_in.examination import Examination
 from .errors import InputError
 from .image_in import costs, image_file, metadata
 from .image_in.image_file import DECODING_ERRORS, LUMINANCE
 from .image_in.reduction import Size, reduction
 from .image_in.to_8_bits import stretch
+
+if TYPE_CHECKING:
+    from .dicom_in.examination import Examination
 
 
 class Readable(Protocol):

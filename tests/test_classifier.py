@@ -242,6 +242,14 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_jpeg_is_classified_without_importing_what_only_other_work_needs(tmp_path: Path) -> None:
+    Image.effect_noise((600, 600), 90).save(tmp_path / "noise.jpg")
+    needless = {"PIL.PngImagePlugin", "covidnet_lite.dicom_in.examination", "covidnet_lite.site.site", "tempfile"}
+    program = f"import sys, covidnet_lite; covidnet_lite.classify(sys.argv[1]); print({needless} & set(sys.modules))"
+    command = [sys.executable, "-c", program, tmp_path / "noise.jpg"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
 def test_everything_public_can_be_had(classifier: covidnet_lite.Classifier) -> None:
     assert all(getattr(covidnet_lite, name) is not None for name in covidnet_lite.__all__)
     assert set(covidnet_lite.__all__) <= set(dir(covidnet_lite))
