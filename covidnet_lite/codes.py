@@ -30,6 +30,8 @@ class Code(str, Enum):
     OTHER_MODALITY = "other-modality", "its header says that it is no projection radiograph (CR, DX)"
     OTHER_BODY_PART = "other-body-part", "its header names another part of the body than the chest"
     OTHER_VIEW = "other-view", "its header names another view than a frontal one (PA or AP)"
+    # Not classified.
+    NOT_ADMITTED = "not-admitted", "no rule of the settings admits it: not classified"
     # Refused, by the pixels.
     BLANK = "blank", "the image is blank: it has next to no contrast"
     BLANK_LUNGS = "blank-lungs", "what was taken for the lungs is blank: next to no contrast"

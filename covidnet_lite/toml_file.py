@@ -55,12 +55,12 @@ def build(kind: type[T], table: dict[str, Any], context: dict[str, Any] | None =
 
 
 def _message(kind: Any, error: Any) -> str:
-    path = error["loc"]
+    kinds, path = _kinds(kind, error["loc"])
     key = ".".join(map(str, path))
     if error["type"] == "missing":
         return f"{key}: is missing"
     if error["type"] == UNKNOWN:
-        fields = _keys(kind, path[:-1])
+        fields = [field.name for field in dataclasses.fields(kinds[-2])]
         matches = difflib.get_close_matches(str(path[-1]), fields, 1)
         return f"{key}: no such key; " + (
             f"did you mean {matches[0]}?" if matches else f"there are: {', '.join(fields)}"
@@ -71,10 +71,24 @@ def _message(kind: Any, error: Any) -> str:
     return f"{key}: {error['input']!r} must be {expected}"
 
 
-def _keys(kind: Any, path: Sequence[int | str]) -> list[str]:
-    """The fields of the dataclass at a path within another."""
-    for part in path:
-        kind = get_type_hints(kind)[str(part)] if dataclasses.is_dataclass(kind) else get_args(kind)[-1]
+def _kinds(kind: Any, location: Sequence[int | str]) -> tuple[list[Any], list[int | str]]:
+    """The types along pydantic's way to an error, and the keys of it that stand in the file.
+
+    Not in the file: the name of a dataclass, as tag of the one that was chosen of several, and the mark of a key.
+    """
+    kinds, path = [kind], []
+    for part in location:
+        members = [member for member in get_args(kind) if member not in (type(None), Ellipsis)]
+        tagged = [member for member in members if getattr(member, "__name__", None) == part]
+        if tagged or part == "[key]":
+            kind = kinds[-1] = tagged[0] if tagged else kind
+            continue
+        path.append(part)
+        kind = (
+            get_type_hints(kind).get(str(part)) if dataclasses.is_dataclass(kind) else members[-1] if members else None
+        )
         if isinstance(kind, types.UnionType):
-            kind = next(member for member in get_args(kind) if member is not type(None))
-    return [field.name for field in dataclasses.fields(kind)]
+            several = [member for member in get_args(kind) if member is not type(None)]
+            kind = several[0] if len(several) == 1 else kind
+        kinds.append(kind)
+    return kinds, path

@@ -7,24 +7,25 @@ from typing import Any
 
 from pydicom import uid
 from pynetdicom import AE, build_context
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
-    ComprehensiveSRStorage,
-    SecondaryCaptureImageStorage,
-)
 
 from . import tls
 from .reply import Reply
-from .settings import Pacs, Settings
+from .settings import Pacs, Results, Settings
+from .syntaxes import RADIOGRAPHS, RESULTS, transfer_syntaxes
 
-RESULTS = (ComprehensiveSRStorage, SecondaryCaptureImageStorage)
 SYNTAXES: list[str | uid.UID] = [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian]
 
 
 class CStore:
     """A DICOM application entity that sends."""
 
-    def __init__(self, pacs: Pacs, settings: Settings) -> None:
+    def __init__(self, pacs: Pacs, results: Results, settings: Settings) -> None:
         """Connects to nobody yet.
+
+        Args:
+            pacs: where to.
+            results: what it gets; what is not among them it need not take.
+            settings: of the node.
 
         Raises:
             SettingsError: a certificate cannot be used.
@@ -36,6 +37,10 @@ class CStore:
         self._entity.acse_timeout = self._entity.dimse_timeout = self._entity.network_timeout = timeout
         self._entity.connection_timeout = timeout
         self._association: Any = None
+        self._wanted = [kind for name, kind in RESULTS.items() if name in results.kinds]
+        self._contexts = [build_context(kind, SYNTAXES) for kind in self._wanted]
+        if pacs.forward:  # one syntax each, for radiographs are sent on as they came
+            self._contexts += [build_context(kind, one) for kind in RADIOGRAPHS for one in transfer_syntaxes()]
 
     @property
     def is_connected(self) -> bool:
@@ -50,14 +55,14 @@ class CStore:
             self._association = self._entity.associate(
                 self._pacs.host,
                 self._pacs.port,
-                contexts=[build_context(kind, SYNTAXES) for kind in RESULTS],
+                contexts=self._contexts,
                 ae_title=self._pacs.ae_title,
                 tls_args=self._tls,
             )
         except OSError as error:  # its name is not known
             self._association = None
             return str(error.strerror or error)
-        why = _objection(self._association)
+        why = _objection(self._association, self._wanted)
         if why:
             self.close()
         return why
@@ -68,6 +73,8 @@ class CStore:
             answer = self._association.send_c_store(path)
         except RuntimeError:  # ended just before
             answer = {}
+        except ValueError:  # no context was agreed on for it
+            return Reply.never("does not take objects of its kind or transfer syntax")
         if "Status" in answer:
             return Reply.of_status(int(answer.Status))
         if self.is_connected:
@@ -82,12 +89,12 @@ class CStore:
         self._association = None
 
 
-def _objection(association: Any) -> str | None:
+def _objection(association: Any, wanted: list[Any]) -> str | None:
     """Why nothing can be sent over an association, or ``None``."""
     if association.is_rejected:
         return f"refuses us: {association.acceptor.primitive.reason_str}"
     if not association.is_established:
         return "cannot be reached"
     taken = {context.abstract_syntax for context in association.accepted_contexts}
-    missing = [kind.name for kind in RESULTS if kind not in taken]
+    missing = [kind.name for kind in wanted if kind not in taken]
     return f"does not take {' and '.join(missing)}" if missing else None

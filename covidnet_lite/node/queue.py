@@ -35,6 +35,7 @@ class Queue(Inbox):
         arrived: set when a radiograph has been received.
         outboxes: destination -> what waits for it.
         quarantine: what is set aside.
+        not_admitted: how many radiographs no rule has admitted since it was opened.
     """
 
     def __init__(self, folder: Path, limits: Limits, destinations: Sequence[str]) -> None:
@@ -51,6 +52,7 @@ class Queue(Inbox):
         self.folder = folder
         folders = Folders(folder, tuple(destinations))
         super().__init__(folders, limits)
+        self.not_admitted = 0
         self.quarantine = Quarantine(folders, limits.failed)
         on_disk(folder, lambda: folder.mkdir(0o700, parents=True, exist_ok=True))  # patients are in there
         for part in folders.all:

@@ -6,23 +6,14 @@ import logging
 import socket
 import threading
 import time
-from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
-from pydicom import uid
 from pydicom.filewriter import write_file_meta_info
-from pydicom.pixels import get_decoder
 from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    SecondaryCaptureImageStorage,
-    Verification,
-)
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from ..errors import AddressError, OutputError
-from ..image_in import jpeg
 from ..output import printable
 from . import tls
 from .door import DoorServer, takes_place
@@ -30,34 +21,16 @@ from .inbox import Priority
 from .layout import identifier
 from .queue import Queue
 from .settings import Limits, Settings
+from .syntaxes import RADIOGRAPHS, UNCOMPRESSED, transfer_syntaxes
 
 _config.LOG_HANDLER_LEVEL = "none"  # it would describe every message, which nobody reads
 
 log = logging.getLogger(__name__)
 
-FILMS = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage)
-UNCOMPRESSED = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian)
-COMPRESSED = (
-    uid.JPEGBaseline8Bit,
-    uid.JPEGExtended12Bit,
-    uid.JPEGLossless,
-    uid.JPEGLosslessSV1,
-    uid.JPEGLSLossless,
-    uid.JPEGLSNearLossless,
-    uid.JPEG2000Lossless,
-    uid.JPEG2000,
-    uid.RLELossless,
-)
 PDU = 10  # seconds in which one has to come
 SOMETHING = 16 << 10  # bytes; a sender of less is as good as silent
 LONGEST_PDU = 1 << 16  # bytes; we ask for it, and take no longer one
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
-
-
-def transfer_syntaxes() -> list[str]:
-    """What is installed here can decode, so that a modality converts instead of sending in vain."""
-    ours = jpeg.SYNTAXES if find_spec("imagecodecs") else ()
-    return [*UNCOMPRESSED, *(syntax for syntax in COMPRESSED if syntax in ours or get_decoder(syntax).is_available)]
 
 
 class Receiver:
@@ -77,7 +50,7 @@ class Receiver:
         entity.maximum_pdu_size = LONGEST_PDU
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = self._limits.timeout
         entity.add_supported_context(Verification, list(UNCOMPRESSED))
-        for kind in FILMS:
+        for kind in RADIOGRAPHS:
             entity.add_supported_context(kind, transfer_syntaxes())
         context = tls.receiving(settings.tls) if settings.tls else None
         try:

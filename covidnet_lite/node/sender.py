@@ -77,7 +77,7 @@ class Sender:
         self._outbox, self._stop = outbox, stop
         self._label = destination.ae_title
         self._name = f"PACS {destination.ae_title}@{destination.host}:{destination.port}"
-        self._connection: Connection = CStore(destination, settings)
+        self._connection: Connection = CStore(destination, settings.results_for(outbox.name), settings)
         self._turns = Turns()
         self._away = Pause()  # the destination as a whole
         self._not_now: dict[str, Pause] = {}  # key -> of a parcel that the destination would not take yet

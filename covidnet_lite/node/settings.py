@@ -86,6 +86,30 @@ class Results:
     unsure: tuple[Kind, ...] = ("SR",)
     refused: tuple[Kind, ...] = ("SR",)
 
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """All that may be sent."""
+        return frozenset((*self.positive, *self.negative, *self.unsure, *self.refused))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Admits the radiographs that meet all of its lists; an empty list asks for nothing.
+
+    Capitals and small letters are the same, ``*`` and ``?`` stand for any characters, and ``""`` for an element that
+    the header does not have.
+
+    Attributes:
+        stations: of StationName.
+        ae_titles: of the sender.
+        body_parts, views: as the header has them, or ``CHEST``, ``PA`` and so on for the word of any language or code.
+    """
+
+    stations: tuple[str, ...] = ()
+    ae_titles: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
@@ -93,10 +117,12 @@ class Destination:
 
     Attributes:
         results: which; ``None``: as for all.
+        forward: it gets the radiographs that no rule admits, as they came, where they are to be forwarded.
         tls: certificates; ``None``: for DICOM no TLS, for ``https`` the system's own list.
     """
 
     results: Results | None = None
+    forward: bool = False
     tls: Tls | None = None
 
 
@@ -173,6 +199,8 @@ class Settings:
     Attributes:
         pacs: the destination of that name, where there is but one.
         results: what is sent, where a destination says nothing else.
+        admit: which radiographs are classified: those that a rule admits; without rules, all.
+        not_admitted: what becomes of the others: dropped, kept in quarantine, or forwarded to destinations.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = toml_file.STRICT
@@ -181,6 +209,8 @@ class Settings:
     pacs: Pacs | None = None
     destinations: dict[Name, Pacs] = field(default_factory=dict)
     results: Results = field(default_factory=Results)
+    admit: tuple[Rule, ...] = ()
+    not_admitted: Literal["drop", "keep", "forward"] = "keep"
     ae_title: AeTitle = "COVIDNET"
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 11112
@@ -194,6 +224,10 @@ class Settings:
             raise SettingsError("destinations.pacs: is there twice, as [pacs] and as [destinations.pacs]; leave one")
         if not self.everywhere:
             raise SettingsError("pacs: is missing; name a [pacs], or one [destinations.NAME] or several")
+        if (self.not_admitted == "forward") != any(one.forward for one in self.everywhere.values()):
+            raise SettingsError(
+                'not_admitted: "forward" and a destination with forward = true go together; set both or neither'
+            )
         if self.tls and not (self.tls.certificate and self.tls.key):
             raise SettingsError("tls: the receiver needs its certificate and key; name both PEM files")
 

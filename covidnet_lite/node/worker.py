@@ -19,7 +19,7 @@ from ..output import printable
 from ..percent import percent
 from ..prediction import Prediction
 from ..unforeseen import unforeseen
-from . import routing
+from . import admission, routing
 from .inbox import Arrival
 from .layout import identifier
 from .queue import Queue
@@ -74,7 +74,7 @@ def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: S
         header = dicom_file.header(file, name)
     meta = header.file_meta
     uid = str(meta.MediaStorageSOPInstanceUID)
-    story = {
+    story: dict[str, Any] = {
         "film": identifier(uid, arrival.key),
         "from": str(meta.get("SourceApplicationEntityTitle", "")),
         "received": arrival.path.stat().st_mtime,
@@ -87,12 +87,25 @@ def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: S
             f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended",
             Code.CONTRADICTION,
         )
+    if not admission.admits(settings.admit, header, story["from"]):
+        return _leave(queue, arrival, story, settings)
     prediction = classifier.classify(arrival.path, keep_image=True)
     answer = routing.answer_of(prediction)
     wanted = routing.kinds(settings, answer)
     made = _results(prediction, header, classifier, {kind for kinds in wanted.values() for kind in kinds})
     story |= {"answer": _answer(prediction), "urgent": answer == "positive"}
     _finish(queue, arrival, story, routing.parcels(wanted, made))
+
+
+def _leave(queue: Queue, arrival: Arrival, story: dict[str, Any], settings: Settings) -> None:
+    """Does with a radiograph that no rule admits what the settings say."""
+    code = Code.NOT_ADMITTED
+    queue.not_admitted += 1
+    if settings.not_admitted == "keep":
+        return _set_aside(queue, arrival, InputError(f"{code.public}; see [[admit]] in the settings", code))
+    takers = [name for name, one in settings.everywhere.items() if settings.not_admitted == "forward" and one.forward]
+    data = arrival.path.read_bytes() if takers else b""
+    _finish(queue, arrival, {**story, "answer": code.public, "code": code.value}, {name: [data] for name in takers})
 
 
 def _results(prediction: Prediction, header: Dataset, classifier: Classifier, wanted: set[Kind]) -> dict[Kind, bytes]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
+from pydicom.uid import RLELossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
@@ -22,7 +26,9 @@ from covidnet_lite.node.cstore import CStore
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.reply import Reply
 from covidnet_lite.node.sender import Sender
-from covidnet_lite.node.settings import Pacs, Settings, Tls
+from covidnet_lite.node.settings import Pacs, Results, Settings, Tls
+
+BOTH = (ComprehensiveSRStorage, SecondaryCaptureImageStorage)
 
 
 @pytest.fixture(autouse=True)
@@ -34,16 +40,19 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 class FakePacs:
     """Notes what it gets; answers with the next of ``answers``, then with success. ``None`` breaks off."""
 
-    def __init__(self, port: int, answers: list[int | None], kinds: tuple[Any, ...], context: Any = None) -> None:
+    def __init__(
+        self, port: int, answers: list[int | None], kinds: tuple[Any, ...], context: Any = None, pause: float = 0.0
+    ) -> None:
         self.got: list[str] = []
         self.associations = 0
         entity = AE(ae_title="PACS")
         entity.require_called_aet = True
         for kind in kinds:
-            entity.add_supported_context(kind)
+            entity.add_supported_context(*(kind if isinstance(kind, tuple) else (kind,)))
 
         def store(event: Any) -> int:
             self.got.append(str(event.request.AffectedSOPInstanceUID))
+            time.sleep(pause)
             answer = answers.pop(0) if answers else 0x0000
             if answer is None:
                 event.assoc.abort()
@@ -68,7 +77,7 @@ def pacs() -> Iterator[Callable[..., FakePacs]]:
     def start(
         port: int,
         *answers: int | None,
-        kinds: Any = (ComprehensiveSRStorage, SecondaryCaptureImageStorage),
+        kinds: Any = BOTH,
         **more: Any,
     ) -> FakePacs:
         made.append(FakePacs(port, list(answers), kinds, **more))
@@ -101,23 +110,26 @@ def results(as_bytes: Callable[..., bytes]) -> Callable[[str], list[bytes]]:
 @contextmanager
 def sending(told: Settings) -> Iterator[Queue]:
     queue, stop = Queue(told.queue, told.limits, tuple(told.everywhere)), threading.Event()
-    thread = threading.Thread(target=Sender(told, queue.outboxes["pacs"], stop).run)
-    thread.start()
+    threads = [threading.Thread(target=Sender(told, outbox, stop).run) for outbox in queue.outboxes.values()]
+    for thread in threads:
+        thread.start()
     try:
         yield queue
     finally:
         stop.set()
         queue.wake()
-        thread.join(30)
+        for thread in threads:
+            thread.join(30)
         queue.close()
-    assert not thread.is_alive()
+    assert not any(thread.is_alive() for thread in threads)
 
 
-def put(queue: Queue, uid: str, results: list[bytes]) -> None:
+def put(queue: Queue, uid: str, results: list[bytes], *names: str, urgent: bool = False) -> None:
     queue.add(uid, b"film")
     film = queue.next()
     assert film
-    queue.finish(film, {"film": uid, "from": "XRAY", "answer": "resembles normal (99%)"}, {"pacs": results})
+    story = {"film": uid, "from": "XRAY", "answer": "resembles normal (99%)", "urgent": urgent}
+    queue.finish(film, story, dict.fromkeys(names or ("pacs",), results))
 
 
 def soon(what: Callable[[], bool], seconds: float = 10) -> bool:
@@ -300,3 +312,67 @@ def test_a_parcel_that_fails_in_a_way_nobody_foresaw_is_set_aside_and_the_next_i
         assert (queue.counts["sent"], queue.counts["failed"]) == (1, 1)
     assert "reference" in caplog.text
     assert "DOE" not in caplog.text
+
+
+def test_a_destination_that_gets_no_reports_need_not_take_any(told: Settings, results: Any, pacs: Any) -> None:
+    there = pacs(told.pacs.port, kinds=(SecondaryCaptureImageStorage,))
+    with sending(replace(told, results=Results(*[("SC",)] * 4))) as queue:
+        put(queue, "1.1", results("1.1")[1:])
+        assert soon(lambda: queue.counts["sent"] == 1)
+    assert there.got == ["1.1.2"]
+
+
+def test_a_radiograph_is_forwarded_in_its_own_transfer_syntax(
+    told: Settings, as_bytes: Callable[..., bytes], pacs: Any
+) -> None:
+    data = pydicom.dcmread(BytesIO(as_bytes("1.1")))
+    data.compress(RLELossless, generate_instance_uid=False)
+    data.save_as(film := BytesIO())
+    there = pacs(told.pacs.port, kinds=(*BOTH, (data.SOPClassUID, RLELossless)))
+    told = replace(told, not_admitted="forward", pacs=replace(told.pacs, forward=True))
+    with sending(told) as queue:
+        put(queue, "1.1", [film.getvalue()])
+        assert soon(lambda: queue.counts["sent"] == 1)
+        put(queue, "1.2", [as_bytes("1.2")])  # whose syntax was not agreed on
+        assert soon(lambda: queue.counts["failed"] == 1)
+    assert there.got == ["1.1"]
+
+
+def test_a_destination_that_is_away_holds_up_no_other(told: Settings, results: Any, pacs: Any) -> None:
+    alarm = Pacs("PACS", "127.0.0.1", free_port())
+    there, both = pacs(told.pacs.port), replace(told, destinations={"alarm": alarm})
+    with sending(both) as queue:
+        for uid in ("1.1", "1.2"):
+            put(queue, uid, results(uid), *both.everywhere)
+        assert soon(lambda: len(there.got) == 4)
+        assert queue.outboxes["alarm"].waiting == 2
+        late = pacs(alarm.port)
+        assert soon(lambda: queue.counts["outgoing"] == 0)
+    assert there.got == late.got == ["1.1.1", "1.1.2", "1.2.1", "1.2.2"]
+
+
+def test_urgent_results_go_first_and_no_other_waits_for_ever(told: Settings, results: Any, pacs: Any) -> None:
+    with contextlib.closing(Queue(told.queue, told.limits, tuple(told.everywhere))) as queue:
+        for i in range(12):
+            put(queue, f"1.{i:02}", results(f"1.{i:02}")[:1], urgent=i > 3)
+            time.sleep(0.01)
+    there = pacs(told.pacs.port)
+    with sending(told) as queue:
+        assert soon(lambda: queue.counts["sent"] == 12)
+    order = [int(uid.split(".")[1]) for uid in there.got]
+    assert order == [4, 5, 6, 7, 0, 8, 9, 10, 11, 1, 2, 3]  # every fifth is the oldest of all
+
+
+def test_what_comes_while_others_are_sent_goes_before_them_if_it_is_urgent(
+    told: Settings, results: Any, pacs: Any
+) -> None:
+    with contextlib.closing(Queue(told.queue, told.limits, tuple(told.everywhere))) as queue:
+        for i in range(4):
+            put(queue, f"1.{i}", results(f"1.{i}")[:1])
+            time.sleep(0.01)
+    there = pacs(told.pacs.port, pause=0.5)
+    with sending(told) as queue:
+        assert soon(lambda: there.got == ["1.0.1"])
+        put(queue, "1.9", results("1.9")[:1], urgent=True)
+        assert soon(lambda: queue.counts["sent"] == 5)
+    assert there.got.index("1.9.1") <= 2

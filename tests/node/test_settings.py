@@ -11,7 +11,7 @@ import pytest
 
 from covidnet_lite.errors import SettingsError
 from covidnet_lite.node import settings
-from covidnet_lite.node.settings import Limits, Net, Pacs, Results, Senders, Settings, Tls
+from covidnet_lite.node.settings import Limits, Net, Pacs, Results, Rule, Senders, Settings, Tls
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST: dict[str, Any] = {"queue": "q", "pacs": {"ae_title": "PACS", "host": "pacs.example", "port": 104}}
@@ -79,7 +79,7 @@ def test_the_example_of_the_documents_is_valid_and_has_every_setting(tmp_path: P
     text = example()
     assert [
         f.name
-        for kind in (Settings, Results, Tls, Senders, Limits, Net, Pacs)
+        for kind in (Settings, Results, Rule, Tls, Senders, Limits, Net, Pacs)
         for f in fields(kind)
         if f.name not in text
     ] == []
@@ -110,6 +110,12 @@ def test_the_example_of_the_documents_is_valid_and_has_every_setting(tmp_path: P
         ({"senders": {"ae_titles": ["é"]}}, "no AE title"),
         ({"senders": {"ae_titles": "XRAY"}}, "must be a valid array"),
         ({"senders": {"addresses": ["xray.example"]}}, "no address and no network"),
+        ({"destinations": {"pacs": LEAST["pacs"]}}, r"destinations\.pacs: is there twice"),
+        ({"destinations": {"No Name": LEAST["pacs"]}}, "no name of a destination"),
+        ({"results": {"positive": ["PDF"]}}, "must be 'SR' or 'SC'"),
+        ({"not_admitted": "forward"}, "go together"),
+        ({"pacs": {**LEAST["pacs"], "forward": True}}, "go together"),
+        ({"admit": [{"station": ["A"]}]}, r"admit\.0\.station: no such key; did you mean stations\?"),
         ({"tls": {"ca": "ca.pem"}}, "needs its certificate and key"),
     ],
 )

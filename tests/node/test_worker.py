@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,16 @@ from covidnet_lite import Classifier, radiograph
 from covidnet_lite.errors import OutputError
 from covidnet_lite.node import worker
 from covidnet_lite.node.queue import Queue
-from covidnet_lite.node.settings import Settings
+from covidnet_lite.node.settings import Results, Rule, Settings
 
 
 @pytest.fixture(scope="module")
 def classifier(answering: Path) -> Classifier:
     return Classifier(answering)
+
+
+ELSEWHERE = (Rule(stations=("SOMEWHERE ELSE",)),)
+ALL = Results(unsure=("SR", "SC"), refused=("SR", "SC"))
 
 
 @pytest.fixture
@@ -47,6 +52,18 @@ def work(queue: Queue, classifier: Classifier, settings: Settings) -> Callable[[
 
         queue.forget = idle  # type: ignore[method-assign]
         worker.work(queue, classifier, stop, settings)
+
+    return run
+
+
+@pytest.fixture
+def work_with(queue: Queue, classifier: Classifier, settings: Settings) -> Callable[..., None]:
+    """Works with settings changed until nothing is received any more."""
+
+    def run(**changes: Any) -> None:
+        stop = threading.Event()
+        queue.forget = lambda: (stop.set(), queue.arrived.set())  # type: ignore[method-assign,assign,return-value]
+        worker.work(queue, classifier, stop, replace(settings, **changes))
 
     return run
 
@@ -205,3 +222,84 @@ def test_a_full_disk_is_waited_for_and_is_no_fault_of_the_film(
     work()
     assert queue.counts == {"received": 0, "outgoing": 1, "sent": 0, "failed": 0}
     assert caplog.text.count("no room; trying again") == 2 * worker.TRIES
+
+
+def test_what_no_rule_admits_is_kept_in_quarantine(
+    queue: Queue, work_with: Any, as_bytes: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.add("1.2.3", film := as_bytes("1.2.3", StationName="ROOM 1"))
+    work_with(admit=ELSEWHERE)
+    assert queue.counts == {"received": 0, "outgoing": 0, "sent": 0, "failed": 1}
+    assert "no rule of the settings admits it" in reason(queue)
+    (kept,) = (queue.folder / "failed").glob("*/film.dcm")
+    assert kept.read_bytes() == film
+    assert "1.2.3: set aside" in caplog.text
+    assert "no rule of the settings admits it" in caplog.text
+    assert "ROOM" not in caplog.text
+    assert queue.not_admitted == 1
+
+
+def test_what_no_rule_admits_is_dropped_with_a_line_in_the_log_and_known_again(
+    queue: Queue, work_with: Any, as_bytes: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "covidnet_lite.node")
+    queue.add("1.2.3", as_bytes("1.2.3"))
+    work_with(admit=ELSEWHERE, not_admitted="drop")
+    assert queue.counts == {"received": 0, "outgoing": 0, "sent": 1, "failed": 0}
+    assert "1.2.3 from CLUNIE1: no rule of the settings admits it: not classified; nothing to send" in caplog.text
+    assert queue.not_admitted == 1
+    assert not queue.add("1.2.3", as_bytes("1.2.3"))
+
+
+def test_what_no_rule_admits_is_forwarded_as_it_came(
+    queue: Queue, work_with: Any, as_bytes: Any, settings: Settings
+) -> None:
+    queue.add("1.2.3", film := as_bytes("1.2.3"))
+    work_with(admit=ELSEWHERE, not_admitted="forward", pacs=replace(settings.pacs, forward=True))
+    (parcel,) = queue.outboxes["pacs"].parcels()
+    assert [path.read_bytes() for path in parcel.objects] == [film]
+    assert not parcel.is_urgent
+
+
+def test_what_a_rule_admits_is_classified(queue: Queue, work_with: Any, as_bytes: Any) -> None:
+    queue.add("1.2.3", as_bytes("1.2.3", StationName="Somewhere else"))
+    work_with(admit=ELSEWHERE, not_admitted="drop")
+    assert len(objects(queue)) == 2
+    assert queue.not_admitted == 0
+
+
+@pytest.mark.parametrize("results", [ALL, Results(unsure=("SC",))])
+def test_an_abstention_may_have_a_capture_without_a_map(
+    queue: Queue,
+    work_with: Any,
+    as_bytes: Any,
+    classifier: Classifier,
+    abstaining: Path,
+    monkeypatch: Any,
+    results: Any,
+) -> None:
+    monkeypatch.setattr(classifier, "classify", Classifier(abstaining).classify)
+    queue.add("1.2.3", as_bytes("1.2.3"))
+    work_with(results=results)
+    capture = objects(queue)[-1]
+    assert [made.Modality for made in objects(queue)] == [{"SR": "SR", "SC": "OT"}[kind] for kind in results.unsure]
+    assert "no answer" in capture.SeriesDescription
+    pixels = capture.pixel_array.astype(int)
+    middle = pixels[len(pixels) // 4 : len(pixels) // 2]
+    assert (middle.max(axis=-1) == middle.min(axis=-1)).all()  # gray: no colour of a map
+
+
+def test_a_lateral_view_has_no_capture_for_its_pixels_are_not_decoded(
+    queue: Queue, work_with: Any, as_bytes: Any, decodings: list[str]
+) -> None:
+    queue.add("1.2.3", as_bytes("1.2.3", ViewPosition="LL"))
+    work_with(results=ALL)
+    assert [made.Modality for made in objects(queue)] == ["SR"]
+    assert decodings == []
+
+
+def test_nothing_is_made_that_nobody_wants(queue: Queue, work_with: Any, as_bytes: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(worker.dicom_results, "make", None)
+    queue.add("1.2.3", as_bytes("1.2.3"))
+    work_with(results=Results((), (), (), ()))
+    assert queue.counts == {"received": 0, "outgoing": 0, "sent": 1, "failed": 0}
