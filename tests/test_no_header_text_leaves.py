@@ -189,23 +189,40 @@ def test_what_is_published_quotes_no_header(name: str, films: dict[str, Filled],
 
 @dataclass(frozen=True)
 class Worked:
-    """What the node made of all of them: results by SOP Instance UID of the film, and its log."""
+    """What the node made of all of them.
+
+    Attributes:
+        results: by SOP Instance UID of the film.
+        log: as text.
+        records: the log as JSON, and the audit trail.
+    """
 
     results: dict[str, list[Any]]
     log: str
+    records: str
 
 
 @pytest.fixture(scope="module")
 def worked(films: dict[str, Filled], network: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worked]:
     pytest.importorskip("pynetdicom")
-    from covidnet_lite.node import sender, worker
+    from covidnet_lite.logs import JsonFormatter
+    from covidnet_lite.node import audit, sender, worker
+    from covidnet_lite.node.events import Event, Instance, Peer, Received
     from covidnet_lite.node.queue import Queue
     from covidnet_lite.node.settings import Limits, Pacs, Settings
 
     settings = Settings(tmp_path_factory.mktemp("queue"), Pacs("PACS", "127.0.0.1", 1), limits=Limits(free_mb=0))
-    queue, lines = Queue(settings.queue, settings.limits, ("pacs",)), []
+    queue, lines, records = Queue(settings.queue, settings.limits, ("pacs",)), [], []
+
+    def take(record: logging.LogRecord) -> None:
+        lines.append(record.getMessage())
+        records.append(JsonFormatter().format(record))
+
+    def tell(event: Event) -> None:
+        records.append(audit.message(event, Peer("COVIDNET", "here"), 0.0))
+
     handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = take  # type: ignore[method-assign]
     log = logging.getLogger("covidnet_lite")  # as the command does
     level = log.level
     log.addHandler(handler)
@@ -220,12 +237,15 @@ def worked(films: dict[str, Filled], network: Path, tmp_path_factory: pytest.Tem
     try:
         for number, film in enumerate(films.values(), 1):
             queue.add(f"1.2.3.{number}", film.path.read_bytes())
-        worker.work(queue, Classifier(network), stop, settings)
+            meta = pydicom.filereader.read_file_meta_info(film.path)
+            instance = Instance(str(meta.get("MediaStorageSOPClassUID")), str(meta.get("MediaStorageSOPInstanceUID")))
+            tell(Received(Peer("XRAY", "192.0.2.7"), instance))
+        worker.work(queue, Classifier(network), stop, settings, tell)
         results: dict[str, list[Any]] = {}
         for parcel in queue.outboxes["pacs"].parcels():
-            sender._log_sent(parcel.story, "PACS")
+            sender._log_sent(parcel.story, "PACS", "pacs")
             results[parcel.story["film"]] = [pydicom.dcmread(path) for path in parcel.objects]
-        yield Worked(results, "\n".join(lines))
+        yield Worked(results, "\n".join(lines), "\n".join(records))
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
@@ -237,6 +257,12 @@ def test_the_log_of_the_node_quotes_no_header(films: dict[str, Filled], worked: 
     assert worked.log.count("set aside") + len(worked.results) == len(films)
     assert "1.2.3.1 from" in worked.log
     assert worked.log.count("resembles") > len(films) / 2
+
+
+def test_the_log_as_json_and_the_audit_trail_quote_no_header(films: dict[str, Filled], worked: Worked) -> None:
+    assert "ZQX" not in worked.records
+    assert worked.records.count('"code": "sent"') == len(worked.results)
+    assert worked.records.count("<AuditMessage>") == 2 * len(films)
 
 
 @pytest.mark.parametrize("name", NAMES)

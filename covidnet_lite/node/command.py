@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import options
+from ..exit_codes import OK
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 DESCRIPTION = """Receives chest radiographs from a modality or PACS (DICOM C-STORE), classifies them, and sends a
 Structured Report and a Secondary Capture to a PACS. A radiograph that the node has acknowledged is on disk and
@@ -46,7 +50,7 @@ def add(commands: Any) -> None:
         help="use the thresholds of the hospital in this file (see: covidnet-lite site fit)",
     )
     parser.add_argument(
-        "--check", action="store_true", help="test settings, queue, neural network, port and PACS, then exit"
+        "--check", action="store_true", help="test settings, queue, neural network, port and destinations, then exit"
     )
     options.log_format(parser)
     parser.set_defaults(run=run)
@@ -64,14 +68,36 @@ def run(args: argparse.Namespace) -> int:
 
     from .. import logs
     from ..errors import MissingExtraError
-    from ..exit_codes import OK
     from ..quiet import silent_runtime
 
     try:
-        from . import settings
+        from .check import check
         from .service import Node
     except ImportError as error:
         raise MissingExtraError(f"a node needs the extra: pip install 'covidnet-lite[node]' ({error})") from error
+    with silent_runtime() as err, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydicom's quote the header, and names have no place in a log
+        if args.check:
+            for line in check(settings_of(args)):
+                print(line)
+            return OK
+        logs.start(args.log_format, err)
+        stop, reload = threading.Event(), threading.Event()
+        for name, event in {"SIGTERM": stop, "SIGINT": stop, "SIGHUP": reload}.items():
+            if hasattr(signal, name):  # Windows has no SIGHUP
+                signal.signal(getattr(signal, name), lambda *_, event=event: event.set())
+        Node(settings_of(args)).run(stop, reload, lambda: settings_of(args))
+    return OK
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """The settings of the file, with those of the options over them.
+
+    Raises:
+        SettingsError: one is missing or impossible, or the file cannot be read.
+    """
+    from . import settings
+
     tables = settings.read(args.settings) if args.settings else {}
     named = ("queue", "ae_title", "host", "port")
     tables |= {name: getattr(args, name) for name in named if getattr(args, name) is not None}
@@ -83,19 +109,4 @@ def run(args: argparse.Namespace) -> int:
         tables["network"] = {**tables.get("network", {}), "allow_unsigned": True}
     if args.pacs:
         tables["pacs"] = {**tables.get("pacs", {}), **settings.pacs(args.pacs)}
-    told = settings.build(tables, args.settings.absolute().parent if args.settings else Path.cwd())
-    with silent_runtime() as err, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # pydicom's quote the header, and names have no place in a log
-        logs.start(args.log_format, err)
-        node = Node(told)
-        if args.check:
-            node.close()
-            print(f"can run: {node.description}")
-            for why in node.objections():
-                print(f"but {why}: until it takes them, results wait")
-            return OK
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        node.run(stop)
-    return OK
+    return settings.build(tables, args.settings.absolute().parent if args.settings else Path.cwd())

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydicom import uid
 from pynetdicom import AE, build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from . import tls
 from .reply import Reply
@@ -38,7 +39,7 @@ class CStore:
         self._entity.connection_timeout = timeout
         self._association: Any = None
         self._wanted = [kind for name, kind in RESULTS.items() if name in results.kinds]
-        self._contexts = [build_context(kind, SYNTAXES) for kind in self._wanted]
+        self._contexts = [build_context(kind, SYNTAXES) for kind in (*self._wanted, Verification)]
         if pacs.forward:  # one syntax each, for radiographs are sent on as they came
             self._contexts += [build_context(kind, one) for kind in RADIOGRAPHS for one in transfer_syntaxes()]
 
@@ -66,6 +67,24 @@ class CStore:
         if why:
             self.close()
         return why
+
+    def check(self) -> str | None:
+        """What keeps it from taking results now, or ``None``; asked by C-ECHO, nothing is sent."""
+        try:
+            return self.connect() or self._echo()
+        finally:
+            self.close()
+
+    def _echo(self) -> str | None:
+        if Verification not in {context.abstract_syntax for context in self._association.accepted_contexts}:
+            return None  # it has accepted results, and answers no question
+        try:
+            status = self._association.send_c_echo().get("Status")
+        except RuntimeError:  # ended just before
+            status = None
+        if status == 0:
+            return None
+        return "does not answer" if status is None else f"answers 0x{status:04X} to C-ECHO"
 
     def store(self, path: Path) -> Reply:
         """Sends an object, and waits for the answer."""

@@ -21,7 +21,9 @@ from weakref import WeakSet
 
 from pynetdicom.transport import AssociationServer
 
+from ..logs import coded
 from ..unforeseen import unforeseen
+from .events import Peer, Refused, Tell
 from .settings import Network
 
 log = logging.getLogger(__name__)
@@ -55,12 +57,17 @@ class DoorServer(AssociationServer):
 
     request_queue_size = 64  # connections not yet looked at
 
-    def __init__(self, *args: Any, networks: tuple[Network, ...], per_address: int, **more: Any) -> None:
-        self._networks, self._per_address = networks, per_address
+    def __init__(self, *args: Any, networks: tuple[Network, ...], per_address: int, tell: Tell, **more: Any) -> None:
+        self.let_in(networks, per_address)
+        self._tell = tell
         self._visitors: list[_Visitor] = []
         self._over = threading.Event()
         self._dismissed: WeakSet[Any] = WeakSet()  # associations
         super().__init__(*args, **more)
+
+    def let_in(self, networks: tuple[Network, ...], per_address: int) -> None:
+        """From now on, connections from these addresses, and so many associations with one of them."""
+        self._networks, self._per_address = networks, per_address
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Lets in until :meth:`end`."""
@@ -98,7 +105,9 @@ class DoorServer(AssociationServer):
         address = ipaddress.ip_address(client_address[0].split("%")[0])
         address = getattr(address, "ipv4_mapped", None) or address
         if not any(address in network for network in self._networks):
-            log.warning("refused a connection from %s, which is not among the addresses that may send", address)
+            text = "refused a connection from %s, which is not among the addresses that may send"
+            log.warning(text, address, **coded("connection-refused", sender=address))
+            self._tell(Refused(Peer("", str(address)), "its address is not among those that may send"))
             return False
         return True
 
@@ -122,7 +131,8 @@ class DoorServer(AssociationServer):
         elif said and whole(said, tls=bool(self.ssl_context)) and self._has_room(visitor.host):
             self._let_in(visitor)
         elif time.monotonic() - visitor.since > FIRST:
-            log.warning("ended a connection with %s, which asked for nothing within %.0f s", visitor.host, FIRST)
+            text = "ended a connection with %s, which asked for nothing within %.0f s"
+            log.warning(text, visitor.host, FIRST, **coded("connection-ended", sender=visitor.host))
             self._send_away(visitor)
         else:
             visitor.begun = said is not None
@@ -156,7 +166,8 @@ class DoorServer(AssociationServer):
         longest = max(idle, key=_silence, default=None)
         if longest is None or _silence(longest) < FIRST_MESSAGE:
             return False
-        log.warning("ended an association with %s, which asked for nothing: others wait", longest.requestor.address)
+        text, sender = "ended an association with %s, which asked for nothing: others wait", longest.requestor.address
+        log.warning(text, sender, **coded("association-ended", sender=sender))
         self._dismiss(longest)
         with contextlib.suppress(OSError):  # its client need not agree; SSLSocket's own method would forget its keys
             socket.socket.shutdown(longest.dul.socket.socket, socket.SHUT_RD)
@@ -170,7 +181,8 @@ class DoorServer(AssociationServer):
         silence = _silence(longest)
         if silence < YIELDS:
             return False
-        log.warning("ended an association with %s, silent for %.0f s: others wait", longest.requestor.address, silence)
+        text, sender = "ended an association with %s, silent for %.0f s: others wait", longest.requestor.address
+        log.warning(text, sender, silence, **coded("association-ended", sender=sender))
         self._dismiss(longest)
         return True
 

@@ -126,6 +126,15 @@ class Inbox:
             on_disk(arrival.path, lambda: os.rename(arrival.path, path))
         return Arrival(arrival.key, path, begun, arrival.priority)
 
+    @property
+    def objection(self) -> str | None:
+        """Why there is no room for another radiograph, or ``None``."""
+        try:
+            self._check_room(0)
+        except QueueFullError as error:
+            return str(error)
+        return None
+
     def _check_room(self, size: int) -> None:
         """A destination that is away alone does not fill the queue: as long as another keeps up, only the disk does."""
         root = self._folders.root

@@ -27,11 +27,14 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from ..errors import OutputError
+from ..output import printable
 
 T = TypeVar("T")
 
 TEMPORARY = "."  # begins the names of what is not finished
 STORY, REASON = "film.json", "reason.txt"
+# What the log has of a story, by the names that fields of a line have.
+FIELDS = {"film": "uid", "accession": "accession", "from": "sender", "answer": "answer", "code": "reason"}
 EXCLUSIVE = ".exclusive.lock"
 
 
@@ -110,6 +113,17 @@ def story(folder: Path) -> dict[str, Any]:
         return dict(json.loads((folder / STORY).read_text("utf-8")))
     except (OSError, ValueError):  # only logged, never needed
         return {}
+
+
+def described(story: dict[str, Any], end: str) -> str:
+    """A line of the log on a radiograph: what it is, who sent it, what was answered, and an ``end``."""
+    accession = f" (accession {story['accession']})" if story.get("accession") else ""
+    return printable(f"{story.get('film')}{accession} from {story.get('from')}: {story.get('answer')}; {end}")
+
+
+def fields(story: dict[str, Any]) -> dict[str, Any]:
+    """The same for programs."""
+    return {name: story.get(key) for key, name in FIELDS.items()}
 
 
 def remove(path: Path) -> None:

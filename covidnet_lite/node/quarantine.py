@@ -50,7 +50,7 @@ class Quarantine:
 
     def __init__(self, folders: Folders, keep: int) -> None:
         """``keep``: so many items, of more the oldest goes."""
-        self._folders, self._keep = folders, keep
+        self._folders, self.keep = folders, keep
 
     def items(self) -> list[Item]:
         """All of them, the oldest first."""
@@ -69,7 +69,7 @@ class Quarantine:
     def trim(self) -> None:
         """Removes the oldest items beyond those that are kept."""
         folders = sorted((self._folders.failed / name for name in layout.folders(self._folders.failed)), key=age)
-        for folder in folders[: max(0, len(folders) - self._keep)]:
+        for folder in folders[: max(0, len(folders) - self.keep)]:
             shutil.rmtree(folder)
 
     def retry(self, item: Item) -> None:

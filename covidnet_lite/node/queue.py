@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
+from ..logs import coded
 from . import layout
 from .inbox import Arrival, Inbox
 from .layout import REASON, STORY, TEMPORARY, Folders, age, names, on_disk, remove
@@ -60,11 +61,28 @@ class Queue(Inbox):
         taken = f"{folder}: another node works on this queue; stop it, or name another"
         self._claim = on_disk(folder, lambda: files.claim(folder, taken))
         on_disk(folder, self._recover)
-        self.outboxes = {name: Outbox(folders, name, self.quarantine) for name in destinations}
+        self.outboxes: dict[str, Outbox] = {}
+        self.add_destinations(destinations)
 
     def close(self) -> None:
         """Lets another process have the queue."""
         self._claim.release()
+
+    def add_destinations(self, names: Sequence[str]) -> None:
+        """Makes an outbox for each destination that has none.
+
+        Raises:
+            OutputError: its folder cannot be used.
+        """
+        for name in names:
+            files.check_folder(self._folders.to / name)
+            self.outboxes.setdefault(name, Outbox(self._folders, name, self.quarantine))
+
+    def reload(self, limits: Limits, destinations: Sequence[str]) -> None:
+        """Goes by other limits and destinations, which have outboxes; nobody works on the queue meanwhile."""
+        self._folders.destinations = tuple(destinations)
+        self._limits, self.quarantine.keep = limits, limits.failed
+        self.outboxes = {name: self.outboxes[name] for name in destinations}
 
     def wake(self) -> None:
         """Has whoever waits for something look up."""
@@ -130,6 +148,14 @@ class Queue(Inbox):
             "failed": len(names(folders.failed)),
         }
 
+    @property
+    def oldest(self) -> float | None:
+        """When the one came, or was answered, that waits for longest now, in Unix time; ``None`` where none waits."""
+        received, to = self._folders.received, self._folders.to
+        waiting = [received / name for name in names(received)]
+        waiting += [to / name / key / STORY for name in layout.folders(to) for key in layout.folders(to / name)]
+        return min((age(path)[0] / 1e9 for path in waiting if path.exists()), default=None)
+
     def _commit(self, key: str, story: dict[str, Any], parts: Parts) -> None:
         """Everything about a radiograph appears at once."""
         if not parts:
@@ -183,7 +209,8 @@ class Queue(Inbox):
             if name in folders.destinations:
                 continue
             if left := len(layout.folders(folders.to / name)):
-                log.warning("results of %d radiographs wait for %s, which the settings do not name", left, name)
+                text = "results of %d radiographs wait for %s, which the settings do not name"
+                log.warning(text, left, name, **coded("destination-unknown", destination=name, count=left))
             else:
                 with contextlib.suppress(OSError):  # somebody has put something there
                     (folders.to / name).rmdir()

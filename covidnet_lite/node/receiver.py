@@ -14,9 +14,11 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from ..errors import AddressError, OutputError
+from ..logs import coded
 from ..output import printable
 from . import tls
 from .door import DoorServer, takes_place
+from .events import Instance, Peer, Received, Refused, Tell, nobody
 from .inbox import Priority
 from .layout import identifier
 from .queue import Queue
@@ -36,19 +38,21 @@ SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 class Receiver:
     """A listening DICOM application entity that fills a queue."""
 
-    def __init__(self, settings: Settings, queue: Queue) -> None:
+    def __init__(self, settings: Settings, queue: Queue, tell: Tell = nobody) -> None:
         """Listens; nothing is taken before :meth:`start`.
+
+        Args:
+            settings: of the node.
+            queue: takes what is received.
+            tell: takes what goes into the audit trail.
 
         Raises:
             SettingsError: the address cannot be listened on (AddressError), or a certificate cannot be used.
         """
-        self._queue, self._limits = queue, settings.limits
+        self._queue, self._tell = queue, tell
         entity = _Entity(ae_title=settings.ae_title)
         entity.require_called_aet = True
-        entity.require_calling_aet = list(settings.senders.ae_titles)
-        entity.maximum_associations = self._limits.associations
         entity.maximum_pdu_size = LONGEST_PDU
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = self._limits.timeout
         entity.add_supported_context(Verification, list(UNCOMPRESSED))
         for kind in RADIOGRAPHS:
             entity.add_supported_context(kind, transfer_syntaxes())
@@ -60,20 +64,40 @@ class Receiver:
                 evt_handlers=[
                     (evt.EVT_CONN_OPEN, self._open),
                     (evt.EVT_CONN_CLOSE, lambda event: _wake(event.assoc)),
-                    (evt.EVT_REJECTED, _tell_rejection),
+                    (evt.EVT_REJECTED, self._reject),
                     (evt.EVT_C_ECHO, _echo),
                     (evt.EVT_C_STORE, self._store),
                 ],
                 server_class=DoorServer,
                 networks=settings.senders.networks,
-                per_address=self._limits.per_address,
+                per_address=settings.limits.per_address,
+                tell=tell,
             )
         except OSError as error:
             raise AddressError(
                 f"{settings.host} port {settings.port}: cannot be listened on ({error.strerror or error}); "
                 "name an address of this machine and a port that is free"
             ) from error
+        self._apply(settings)
         self._thread = threading.Thread(target=self._server.serve_forever, name="covidnet-lite receiver")
+
+    def reload(self, settings: Settings) -> None:
+        """Goes by other settings from the next connection on; associations that exist are left as they are.
+
+        Raises:
+            SettingsError: a certificate cannot be used; the settings are those of before.
+        """
+        context = tls.receiving(settings.tls) if settings.tls else None
+        self._apply(settings)
+        self._server.ssl_context = context
+        self._server.let_in(settings.senders.networks, settings.limits.per_address)
+
+    def _apply(self, settings: Settings) -> None:
+        entity, self._limits = self._server.ae, settings.limits
+        entity.ae_title = self._server.ae_title = settings.ae_title
+        entity.require_calling_aet = list(settings.senders.ae_titles)
+        entity.maximum_associations = self._limits.associations
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = self._limits.timeout
 
     @property
     def port(self) -> int:
@@ -112,15 +136,31 @@ class Receiver:
         head.write(b"\0" * 128 + b"DICM")
         write_file_meta_info(head, meta)  # type: ignore[arg-type]  # takes any file
         data = head.getvalue() + event.encoded_dataset(include_meta=False)  # as it came: damage is found later
+        peer, uid = _peer(event.assoc), str(request.AffectedSOPInstanceUID)
+        instance = Instance(str(request.AffectedSOPClassUID), uid)
         try:
-            new = self._queue.add(str(request.AffectedSOPInstanceUID), data, Priority.of_request(request.Priority))
+            new = self._queue.add(uid, data, Priority.of_request(request.Priority))
         except OutputError as error:
-            log.warning("not taken from %s: %s", who, error)
+            log.warning("not taken from %s: %s", who, error, **coded("not-taken", sender=who, reason=error.code))
+            self._tell(Received(peer, instance, error.public))
             return OUT_OF_RESOURCES
         if not new:
-            told = identifier(str(request.AffectedSOPInstanceUID))
-            log.info("%s: sent again by %s, not classified again", told, who)
+            text = "%s: sent again by %s, not classified again"
+            log.info(text, identifier(uid), who, **coded("sent-again", uid=identifier(uid), sender=who))
+        self._tell(Received(peer, instance, is_new=new))
         return SUCCESS
+
+    def _reject(self, event: Any) -> None:
+        association = event.assoc
+        request, entity, who = association.requestor.primitive, association.ae, _who(association)
+        if request.called_ae_title != association.acceptor.ae_title:
+            why = f"it called {request.called_ae_title!r}, not us"
+        elif entity.require_calling_aet and request.calling_ae_title not in entity.require_calling_aet:
+            why = "its AE title is not among those that may send"
+        else:
+            why = f"there are {entity.maximum_associations} associations already"
+        log.warning("refused an association with %s: %s", who, why, **coded("association-refused", sender=who))
+        self._tell(Refused(_peer(association), why))
 
 
 class _Entity(AE):
@@ -164,7 +204,8 @@ class _Reader:
         try:
             return self._read(count)
         except OSError as error:
-            log.warning("ended an association with %s: %s", self._peer, error)
+            text = "ended an association with %s: %s"
+            log.warning(text, self._peer, error, **coded("association-ended", sender=self._peer))
             raise
 
     def _read(self, count: int) -> bytearray:
@@ -198,17 +239,9 @@ def _echo(event: Any) -> int:
     return SUCCESS
 
 
-def _tell_rejection(event: Any) -> None:
-    association = event.assoc
-    request, entity = association.requestor.primitive, association.ae
-    if request.called_ae_title != association.acceptor.ae_title:
-        why = f"it called {request.called_ae_title!r}, not us"
-    elif entity.require_calling_aet and request.calling_ae_title not in entity.require_calling_aet:
-        why = "its AE title is not among those that may send"
-    else:
-        why = f"there are {entity.maximum_associations} associations already"
-    log.warning("refused an association with %s: %s", _who(association), why)
-
-
 def _who(association: Any) -> str:
     return printable(f"{association.requestor.ae_title}@{association.requestor.address}")
+
+
+def _peer(association: Any) -> Peer:
+    return Peer(association.requestor.ae_title, association.requestor.address)

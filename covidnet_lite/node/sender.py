@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydicom.filereader import read_file_meta_info
+
 from ..errors import OutputError
+from ..logs import coded
 from ..output import printable
 from ..unforeseen import unforeseen
 from .cstore import CStore
+from .events import Instance, Peer, Sent, Tell, nobody
 from .inbox import Turns
+from .layout import described, fields
 from .outbox import Outbox, Parcel
 from .reply import Reply, Verdict
 from .settings import Settings
@@ -67,17 +72,18 @@ class Sender:
         is_away: whether the destination could not be reached when it was last tried.
     """
 
-    def __init__(self, settings: Settings, outbox: Outbox, stop: threading.Event) -> None:
-        """Sends nothing before :meth:`run`.
+    def __init__(self, settings: Settings, outbox: Outbox, stop: threading.Event, tell: Tell = nobody) -> None:
+        """Sends nothing before :meth:`run`; ``tell`` takes what goes into the audit trail.
 
         Raises:
             SettingsError: a certificate cannot be used.
         """
         destination = settings.everywhere[outbox.name]
-        self._outbox, self._stop = outbox, stop
+        self._outbox, self._stop, self._tell = outbox, stop, tell
         self._label = destination.ae_title
         self._name = f"PACS {destination.ae_title}@{destination.host}:{destination.port}"
         self._connection: Connection = CStore(destination, settings.results_for(outbox.name), settings)
+        self._peer = Peer(destination.ae_title, destination.host)
         self._turns = Turns()
         self._away = Pause()  # the destination as a whole
         self._not_now: dict[str, Pause] = {}  # key -> of a parcel that the destination would not take yet
@@ -106,12 +112,6 @@ class Sender:
                 ready.wait(min((LOOK, *(self._pause(parcel).left for parcel in parcels))))
         self._connection.close()
 
-    def objection(self) -> str | None:
-        """What keeps the destination from taking results now, or ``None``; nothing is sent."""
-        why = self._connection.connect()
-        self._connection.close()
-        return f"{self._name} {why}" if why else None
-
     def _pause(self, parcel: Parcel) -> Pause:
         return self._not_now.get(parcel.key, Pause())
 
@@ -120,11 +120,13 @@ class Sender:
         why = self._connection.connect()
         if why is None:
             if self.is_away:
-                log.info("%s is back", self._name)
+                log.info("%s is back", self._name, **coded("destination-back", destination=self._outbox.name))
             self._away = Pause()
             return True
         self._away = self._away.longer()
-        log.warning("%s %s; %d to send, trying again in %.0f s", self._name, why, waiting, self._away.length)
+        line = coded("destination-away", destination=self._outbox.name, waiting=waiting)
+        text = "%s %s; %d to send, trying again in %.0f s"
+        log.warning(text, self._name, why, waiting, self._away.length, **line)
         return False
 
     def _send_all(self, due: list[Parcel]) -> None:
@@ -149,19 +151,23 @@ class Sender:
             if reply.verdict is Verdict.LATER:
                 self._not_now[parcel.key] = pause = self._pause(parcel).longer()
                 text = "%s %s for %s; trying again in %.0f s"
-                log.warning(text, self._name, reply.words, _radiograph(parcel), pause.length)
+                line = coded("not-sent", uid=_radiograph(parcel), destination=self._outbox.name)
+                log.warning(text, self._name, reply.words, _radiograph(parcel), pause.length, **line)
                 return
-            if reply.verdict is Verdict.NEVER:
+            objection = reply.words if reply.verdict is Verdict.NEVER else None
+            self._tell(Sent(self._peer, _instance(path), objection))
+            if objection:
                 return self._set_aside(parcel, f"{self._name} will not take {path.name}: it {reply.words}")
             self._outbox.mark_sent(path)
         story = parcel.story
         self._outbox.close(parcel)
-        _log_sent(story, self._label)
+        _log_sent(story, self._label, self._outbox.name)
         self._not_now.pop(parcel.key, None)
 
     def _set_aside(self, parcel: Parcel, reason: str) -> None:
         folder = self._outbox.reject(parcel, f"{_radiograph(parcel)}: {reason}")
-        log.error("%s: set aside in failed/%s: %s", _radiograph(parcel), folder, reason)
+        line = coded("set-aside", uid=_radiograph(parcel), item=folder, destination=self._outbox.name)
+        log.error("%s: set aside in failed/%s: %s", _radiograph(parcel), folder, reason, **line)
         self._not_now.pop(parcel.key, None)
 
 
@@ -169,11 +175,13 @@ def _radiograph(parcel: Parcel) -> str:
     return printable(str(parcel.story.get("film", parcel.key)))
 
 
-def _log_sent(story: dict[str, Any], destination: str) -> None:
+def _instance(path: Path) -> Instance:
+    meta = read_file_meta_info(path)
+    return Instance(str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID))
+
+
+def _log_sent(story: dict[str, Any], label: str, destination: str) -> None:
     """The one line of a radiograph and a destination."""
-    after = time.time() - float(story.get("received", time.time()))
-    line = (
-        f"{story.get('film')} from {story.get('from')}: {story.get('answer')}; "
-        f"{story.get('results', 0)} results with {destination} after {after:.1f} s"
-    )
-    log.info("%s", printable(line))
+    after, count = time.time() - float(story.get("received", time.time())), story.get("results", 0)
+    line = coded("sent", **fields(story), destination=destination, results=count, seconds=round(after, 1))
+    log.info("%s", described(story, f"{count} results with {label} after {after:.1f} s"), **line)

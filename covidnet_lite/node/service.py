@@ -1,114 +1,188 @@
-"""A node at work: receiver, worker and senders around one queue."""
+"""A node at work: receiver, worker and senders around one queue, and what reports on them."""
 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from .. import __version__
 from ..classifier import Classifier
 from ..dicom_out import results as dicom_results
+from ..errors import CovidNetLiteError, SettingsError
 from ..logs import coded
 from ..readers.pool import Readers
-from ..site.drift import Report, following
+from . import reachable
+from .audit import Trail
+from .events import Answered, Event, Peer, Started, Stopped
+from .health import Health, Remembered
+from .monitor import Monitor
+from .pipeline import Pipeline
 from .queue import Queue
 from .receiver import Receiver
-from .sender import Sender
 from .settings import Settings
-from .worker import work
 
 log = logging.getLogger(__name__)
+
+KEPT = ("queue", "host", "port")  # settings that hold until the node is restarted
 
 
 class Node:
     """Everything a node needs, opened; nothing is taken or sent before :meth:`run`."""
 
     def __init__(self, settings: Settings) -> None:
-        """Opens queue, network and port.
+        """Opens queue, network, ports and audit trail.
 
         Raises:
             CovidNetLiteError: one of them cannot be used; the message says which.
         """
         dicom_results.require()
-        network = settings.network
-        self._settings, self._stop = settings, threading.Event()
-        self._readers = Readers()
-        self._classifier = Classifier(
-            network.model,
-            network.runtime or None,
-            network.threads or None,
-            read=self._readers.read,
-            site=network.site,
-            unsigned="allow" if network.allow_unsigned else "refuse",
-        )
-        if drift := following(self._classifier.site, _log_drift):
-            self._classifier.heard = drift.add
-        self._queue = Queue(settings.queue, settings.limits, tuple(settings.everywhere))
-        try:
-            self._senders = [Sender(settings, outbox, self._stop) for outbox in self._queue.outboxes.values()]
-            self._receiver = Receiver(settings, self._queue)
-        except BaseException:
-            self._queue.close()
-            raise
+        self._settings = settings
+        self._trail: Trail | None = None
+        self._monitor: Monitor | None = None
+        self._reachable = Remembered(lambda: reachable.ask(self._settings, reachable.BRIEF))
+        with ExitStack() as opened:
+            self._readers = Readers()
+            opened.callback(self._readers.close)
+            self._queue = Queue(settings.queue, settings.limits, tuple(settings.everywhere))
+            opened.callback(self._queue.close)
+            self._pipeline = self._new_pipeline(settings)
+            self._receiver = Receiver(settings, self._queue, self._tell)
+            opened.callback(self._receiver.stop)
+            self._trail = _new_trail(settings)
+            opened.callback(lambda: _close(self._trail))
+            self._monitor = self._new_monitor(settings)
+            opened.callback(lambda: _close(self._monitor))
+            self._opened = opened.pop_all()
 
     @property
     def description(self) -> str:
         """One line: who listens where, and what waits."""
-        told, counts = self._settings, self._queue.counts
-        destinations = ", ".join(map(str, told.everywhere.values()))
+        counts = self._queue.counts
         return (
-            f"{told.ae_title} on {told.host} port {self._receiver.port}{' (TLS)' if told.tls else ''}, "
-            f"results to {destinations}, covidnet-lite {__version__}, network {self._classifier.model.name}"
-            f"{f' at site {self._classifier.site}' if self._classifier.site else ''}; "
-            f"{counts['received']} films to classify, {counts['outgoing']} to send, {counts['failed']} set aside"
+            f"{describe(self._settings, self._pipeline.classifier, self._receiver.port)}; {counts['received']} "
+            f"radiographs to classify, {counts['outgoing']} to send, {counts['failed']} set aside"
         )
 
-    def objections(self) -> list[str]:
-        """Asks the destinations: what keeps some from taking results now."""
-        return [objection for sender in self._senders if (objection := sender.objection())]
-
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: threading.Event, reload: threading.Event, settings: Callable[[], Settings]) -> None:
         """Works until ``stop`` is set: then takes no more, ends what it has in hand, and returns.
 
+        Args:
+            stop: ends it.
+            reload: has it go by new settings.
+            settings: reads them.
+
         Raises:
-            OutputError: the disk failed.
+            OutputError, BackendError: the disk or the network failed.
         """
-        parts: list[Future[None]] = []
-        pool = ThreadPoolExecutor(1 + len(self._senders), thread_name_prefix="covidnet-lite")
-        try:
-            parts = [
-                pool.submit(work, self._queue, self._classifier, self._stop, self._settings),
-                *(pool.submit(sender.run) for sender in self._senders),
-            ]
-            for part in parts:
-                part.add_done_callback(lambda _: stop.set())  # neither ends by itself, but by an error
-            self._receiver.start()
-            log.info(
-                "%s", self.description, **coded("started", ae_title=self._settings.ae_title, port=self._receiver.port)
-            )
-            while not stop.wait(1.0):
-                pass  # a signal that comes just as the wait begins is heard only when it ends
-        finally:
-            self._receiver.stop()
-            self._stop.set()
-            self._queue.wake()
-            pool.shutdown()
-            self._queue.close()
-            self._readers.close()
-        for part in parts:
-            part.result()
-        counts = self._queue.counts
-        text = "stopped; %d films to classify and %d to send wait"
+        with self._opened:
+            try:
+                self._pipeline.start(stop.set)
+                self._receiver.start()
+                if self._monitor:
+                    self._monitor.start()
+                self._tell(Started())
+                log.info("%s", self.description, **coded("started", port=self._receiver.port))
+                while not stop.wait(1.0):  # a signal that comes just as the wait begins is heard only when it ends
+                    if reload.is_set():
+                        reload.clear()
+                        self._reload(settings, stop)
+            finally:
+                self._receiver.stop()
+                self._tell(Stopped())
+                self._pipeline.stop()
+            counts = self._queue.counts
+        text = "stopped; %d radiographs to classify and %d to send wait"
         log.info(text, counts["received"], counts["outgoing"], **coded("stopped", queue=counts))
 
     def close(self) -> None:
-        """Lets go of port and queue, without having run."""
-        self._receiver.stop()
-        self._queue.close()
-        self._readers.close()
+        """Lets go of ports and queue, without having run."""
+        self._opened.close()
+
+    def _reload(self, read: Callable[[], Settings], stop: threading.Event) -> None:
+        """Goes by new settings if all of them can be used; else the old ones hold, and nothing has changed."""
+        with ExitStack() as unused:
+            try:
+                settings = read()
+                _check_kept(self._settings, settings)
+                self._queue.add_destinations(tuple(settings.everywhere))
+                pipeline = self._new_pipeline(settings, self._pipeline)
+                trail = _new_trail(settings)
+                unused.callback(_close, trail)
+                monitor = self._monitor if _port(settings) == _port(self._settings) else self._new_monitor(settings)
+                unused.callback(_close, monitor if monitor is not self._monitor else None)
+                self._receiver.reload(settings)
+            except CovidNetLiteError as error:
+                text = "the settings are not reloaded, the old ones hold: %s"
+                log.error(text, error, **coded("not-reloaded", reason=error.code))
+                return
+            unused.pop_all()
+        self._pipeline.stop()
+        self._queue.reload(settings.limits, tuple(settings.everywhere))
+        self._settings, self._pipeline = settings, pipeline
+        self._reachable.forget()
+        pipeline.start(stop.set)
+        old_trail, self._trail = self._trail, trail
+        _close(old_trail)
+        if monitor is not self._monitor:
+            _close(self._monitor)
+            self._monitor = monitor
+            if monitor:
+                monitor.start()
+        log.info("reloaded: %s", self.description, **coded("reloaded"))
+
+    def _new_pipeline(self, settings: Settings, before: Pipeline | None = None) -> Pipeline:
+        return Pipeline(settings, self._queue, self._readers, self._tell, lambda: self._health().gauges(), before)
+
+    def _new_monitor(self, settings: Settings) -> Monitor | None:
+        port = _port(settings)
+        return Monitor(port, self._health, lambda: self._pipeline.metrics.text()) if port else None
+
+    def _health(self) -> Health:
+        queue, oldest = self._queue, self._queue.oldest
+        return Health(
+            queue.counts,
+            None if oldest is None else max(0.0, time.time() - oldest),
+            self._reachable(),
+            self._pipeline.answered,
+            queue.objection,
+            60.0 * (self._settings.health.oldest_minutes if self._settings.health else 0),
+        )
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, Answered) and event.objection:
+            self._pipeline.metrics.image("failed", {})
+        if self._trail:
+            self._trail.write(event)
 
 
-def _log_drift(report: Report) -> None:
-    if report.drifted:
-        log.warning("drift: %s", report, **coded("drift", **report.to_dict()))
+def describe(settings: Settings, classifier: Classifier, port: int) -> str:
+    """Who listens where, sends where, and answers by what, for the log."""
+    destinations = ", ".join(map(str, settings.everywhere.values()))
+    return (
+        f"{settings.ae_title} on {settings.host} port {port}{' (TLS)' if settings.tls else ''}, "
+        f"results to {destinations}, covidnet-lite {__version__}, network {classifier.model.name}"
+        f"{f' at site {classifier.site}' if classifier.site else ''}"
+    )
+
+
+def _new_trail(settings: Settings) -> Trail | None:
+    return Trail(settings.audit, Peer(settings.ae_title, socket.gethostname())) if settings.audit else None
+
+
+def _port(settings: Settings) -> int | None:
+    return settings.health.port if settings.health else None
+
+
+def _close(part: Trail | Monitor | None) -> None:
+    if part:
+        part.close()
+
+
+def _check_kept(old: Settings, new: Settings) -> None:
+    changed = [name for name in KEPT if getattr(old, name) != getattr(new, name)]
+    if changed:
+        raise SettingsError(f"{' and '.join(changed)}: cannot change while the node runs; restart it for that")

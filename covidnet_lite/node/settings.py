@@ -45,9 +45,16 @@ def _destination(name: str) -> str:
     return name
 
 
+def _host_and_port(text: str) -> str:
+    if not re.fullmatch(r"[^\s@]+:[0-9]{1,5}", text) or not 0 < int(text.rpartition(":")[2]) < 65536:
+        raise ValueError(f"{text!r} is no address of a server; write HOST:PORT, say 192.0.2.9:514")
+    return text
+
+
 File = Annotated[Path, AfterValidator(_below_folder)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Address = Annotated[str, AfterValidator(_address)]
+HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
@@ -193,6 +200,38 @@ class Net:
 
 
 @dataclass(frozen=True)
+class Health:
+    """What a monitoring system on this machine may ask, over HTTP at 127.0.0.1.
+
+    Attributes:
+        port: at which ``/health`` and ``/metrics`` are answered.
+        oldest_minutes: how long a radiograph may wait, for its answer or its delivery, before the node is unhealthy.
+    """
+
+    port: Port
+    oldest_minutes: Count = 60
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Where the audit trail goes: to a file, a syslog server, or both.
+
+    Attributes:
+        file: a new one begins at midnight (UTC).
+        keep_days: how many days' files are kept beside today's.
+        syslog: ``HOST:PORT`` of a server that takes RFC 5424 over UDP.
+    """
+
+    file: File | None = None
+    keep_days: Count = 365
+    syslog: HostAndPort | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.file or self.syslog):
+            raise ValueError("name a file, a syslog server, or both")
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of it.
 
@@ -218,6 +257,9 @@ class Settings:
     senders: Senders = field(default_factory=Senders)
     limits: Limits = field(default_factory=Limits)
     network: Net = field(default_factory=Net)
+    log_accession: bool = False
+    health: Health | None = None
+    audit: Audit | None = None
 
     def __post_init__(self) -> None:
         if self.pacs and "pacs" in self.destinations:

@@ -315,6 +315,25 @@ def test_with_tls_only_tls_gets_in_and_only_with_a_known_certificate(
         anyone.release()
 
 
+def test_a_renewed_certificate_is_shown_from_the_next_connection_on(
+    receiving: Receiving, settings: Settings, certificates: dict[str, Tls]
+) -> None:
+    def subject(port: int) -> Any:
+        context = ssl.create_default_context(cafile=str(certificates["server"].ca))
+        with socket.create_connection(("127.0.0.1", port)) as plain:
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted:
+                return dict(pair for ((pair),) in encrypted.getpeercert()["subject"])["commonName"]
+
+    first, second = (replace(certificates[name], ca=None) for name in ("server", "client"))
+    with receiving(tls=first) as (receiver, _):
+        assert subject(receiver.port) == "server"
+        receiver.reload(replace(settings, tls=second))
+        assert subject(receiver.port) == "client"
+        with pytest.raises(SettingsError, match="none.pem"):
+            receiver.reload(replace(settings, tls=replace(second, certificate=Path("none.pem"))))
+        assert subject(receiver.port) == "client"
+
+
 def test_a_tls_handshake_that_never_comes_holds_up_nobody(receiving: Receiving, certificates: dict[str, Tls]) -> None:
     with receiving(tls=replace(certificates["server"], ca=None)) as (receiver, _):
         silent = socket.create_connection(("127.0.0.1", receiver.port))

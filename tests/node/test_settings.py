@@ -11,7 +11,7 @@ import pytest
 
 from covidnet_lite.errors import SettingsError
 from covidnet_lite.node import settings
-from covidnet_lite.node.settings import Limits, Net, Pacs, Results, Rule, Senders, Settings, Tls
+from covidnet_lite.node.settings import Audit, Health, Limits, Net, Pacs, Results, Rule, Senders, Settings, Tls
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST: dict[str, Any] = {"queue": "q", "pacs": {"ae_title": "PACS", "host": "pacs.example", "port": 104}}
@@ -79,7 +79,7 @@ def test_the_example_of_the_documents_is_valid_and_has_every_setting(tmp_path: P
     text = example()
     assert [
         f.name
-        for kind in (Settings, Results, Rule, Tls, Senders, Limits, Net, Pacs)
+        for kind in (Settings, Health, Audit, Results, Rule, Tls, Senders, Limits, Net, Pacs)
         for f in fields(kind)
         if f.name not in text
     ] == []
@@ -91,6 +91,11 @@ def test_the_example_of_the_documents_is_valid_and_has_every_setting(tmp_path: P
         ({"queue": None}, "queue: is missing"),
         ({"pacs": None}, "pacs: is missing"),
         ({"pacs": {"ae_title": "PACS", "host": "h"}}, r"pacs\.port: is missing"),
+        ({"health": {}}, r"health\.port: is missing"),
+        ({"health": {"port": 0}}, r"health\.port: 0 must be"),
+        ({"audit": {}}, r"audit: name a file, a syslog server, or both"),
+        ({"audit": {"syslog": "host"}}, r"audit\.syslog: 'host' is no address of a server; write HOST:PORT"),
+        ({"audit": {"syslog": "host:0"}}, r"audit\.syslog: 'host:0' is no address of a server"),
         ({"quue": "q"}, r"quue: no such key; did you mean queue\?"),
         ({"limits": {"film": 1}}, r"limits\.film: no such key; did you mean films\?"),
         ({"limits": {"films": 0}}, r"limits\.films: 0 must be greater than or equal to 1"),

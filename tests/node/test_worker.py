@@ -16,7 +16,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from covidnet_lite import Classifier, radiograph
 from covidnet_lite.errors import OutputError
-from covidnet_lite.node import worker
+from covidnet_lite.node import layout, worker
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.settings import Results, Rule, Settings
 
@@ -88,6 +88,19 @@ def test_a_film_becomes_a_report_and_a_picture_that_speak_of_it(queue: Queue, wo
     assert parcel.story["film"] == "1.2.3"
     assert parcel.story["results"] == 2
     assert parcel.story["answer"].startswith("resembles")
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_accession_number_is_noted_for_the_log_where_that_is_allowed(
+    allowed: bool, queue: Queue, classifier: Classifier, settings: Settings, as_bytes: Any
+) -> None:
+    stop = threading.Event()
+    queue.forget = lambda: (stop.set(), queue.arrived.set())  # type: ignore[assignment, method-assign]
+    queue.add("1.2.3", as_bytes("1.2.3", AccessionNumber="A17"))
+    worker.work(queue, classifier, stop, replace(settings, log_accession=allowed))
+    story = queue.outboxes["pacs"].parcels()[0].story
+    assert layout.fields(story)["accession"] == ("A17" if allowed else None)
+    assert layout.described(story, "sent").startswith("1.2.3 (accession A17) from " if allowed else "1.2.3 from ")
 
 
 def test_a_narrowed_answer_is_sent_with_its_picture_and_an_abstention_without(
