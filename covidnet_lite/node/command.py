@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import options
 from ..exit_codes import OK
+from . import queue_command
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -19,6 +20,7 @@ Research use only; not a medical device."""
 EXAMPLES = (
     "covidnet-lite node --settings node.toml",
     "covidnet-lite node --pacs ORTHANC@pacs:4242 --queue /var/lib/queue --check",
+    "covidnet-lite node queue list --settings node.toml",
 )
 
 
@@ -54,6 +56,7 @@ def add(commands: Any) -> None:
     )
     options.log_format(parser)
     parser.set_defaults(run=run)
+    queue_command.add(parser.add_subparsers(metavar="WORD"))
 
 
 def run(args: argparse.Namespace) -> int:
