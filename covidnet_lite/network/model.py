@@ -97,7 +97,7 @@ def verify(data: bytes, path: Path, manifest: Manifest | None = None, pinned: st
     # The identifier and a plausible root offset: interpreters crash on less.
     if len(data) < 16 or data[4:8] != b"TFL3" or not 8 <= int.from_bytes(data[:4], "little") < len(data):
         raise ModelError(f"{name}: is no TFLite file; give one made by: covidnet-lite convert")
-    carried = unseal(data, name, known=pinned is not None) if manifest is None or is_sealed(data) else None
+    carried = unseal(data, name, digest in shipped().values()) if manifest is None or is_sealed(data) else None
     return Model(data, manifest or carried, digest, path)  # type: ignore[arg-type]
 
 

@@ -45,6 +45,15 @@ def test_a_shipped_network_that_was_replaced_is_refused(monkeypatch: pytest.Monk
         model.load("base")
 
 
+def test_a_copy_of_a_shipped_network_is_hashed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "copy.tflite"
+    path.write_bytes(BASE.read_bytes())
+    hashed, sha256 = [], hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda data=b"": (hashed.append(len(data)), sha256(data))[1])
+    assert model.load(path).is_shipped
+    assert sum(length > 1_000_000 for length in hashed) == 1
+
+
 def test_an_unknown_name_says_which_there_are() -> None:
     with pytest.raises(ModelError, match="no such model.*base"):
         model.load("huge")
