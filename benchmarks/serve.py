@@ -60,7 +60,7 @@ def on_screen(url: str, film: Path, rounds: int) -> float:
         page.wait_for_selector("html[data-ready]")
         for _ in range(rounds):
             page.set_input_files("#files", str(film))
-            told = page.wait_for_selector("#fact-list dd:has-text('after it was opened')")
+            told = page.wait_for_selector("#detail-list dd:has-text('after it was opened')")
             taken.append(float(re.sub(r"\D.*", "", told.inner_text() if told else "")))
             page.click("#clear")
         browser.close()

@@ -1,4 +1,4 @@
-"""Reviews on the page: nothing that is typed is lost, and whoever opens a film sees what was said of it."""
+"""Reviews on the page: nothing that is typed is lost, and each reviewer sees the earlier reviews."""
 
 from __future__ import annotations
 
@@ -21,60 +21,60 @@ pytestmark = pytest.mark.slow  # a browser, for several minutes
 
 @pytest.fixture(scope="module")
 def reviewing(answering: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose network answers every film, and which keeps reviews and pictures."""
-    kept = tmp_path_factory.mktemp("reviewing")
-    options = ("--model", answering, "--reviews", kept / "reviews.sqlite", "--keep", kept / "pictures")
+    """A server whose network answers for every radiograph, and which stores reviews and images."""
+    folder = tmp_path_factory.mktemp("reviewing")
+    options = ("--model", answering, "--reviews", folder / "reviews.sqlite", "--keep", folder / "images")
     with serving(*options) as running:
         yield running
 
 
-def distinct(film: Path, number: int) -> list[Path]:
-    """Films that differ in one pixel, so that each has reviews of its own."""
-    made = []
+def distinct(radiograph: Path, number: int) -> list[Path]:
+    """Radiographs that differ in one pixel, so that each has its own reviews."""
+    paths = []
     for i in range(number):
-        image = Image.open(film).convert("L")
+        image = Image.open(radiograph).convert("L")
         image.putpixel((0, 0), random.randrange(256))
         image.putpixel((1, 0), random.randrange(256))
         image.putpixel((i + 2, 0), 255 - image.getpixel((i + 2, 0)))
-        made.append(film.with_name(f"{i:02}.png"))
-        image.save(made[-1])
-    return made
+        paths.append(radiograph.with_name(f"{i:02}.png"))
+        image.save(paths[-1])
+    return paths
 
 
 def review(page: Any, reviewer: str, verdict: str, label: str | None = None) -> None:
     page.fill("#reviewer", reviewer)
     page.check(f"input[name=verdict][value={verdict}]")
     if label is not None:
-        page.select_option("#right-label", label)
+        page.select_option("#label", label)
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#review-state:has-text('Saved.')")
 
 
-def test_a_review_is_kept_and_comes_back_as_a_manifest_to_train_on(
+def test_a_review_is_stored_and_exported_as_a_manifest_for_training(
     opened: Callable[..., Any], reviewing: Server, film: Path, tmp_path: Path
 ) -> None:
     page = opened(reviewing.url)
     load(page, film)
     page.keyboard.press("d")
-    page.select_option("#right-label", "normal")
+    page.select_option("#label", "normal")
     page.fill("#comment", "both <b>bases</b>")
     page.fill("#patient", "p7")
     page.keyboard.press("Control+Enter")
-    assert "who you are" in page.inner_text("#review-state")
+    assert "enter your name" in page.inner_text("#review-state")
     page.keyboard.type("Dr. A")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#review-state:has-text('Saved.')")
     assert page.locator("#rows tr td").last.inner_text() == "✗"
-    (kept,) = reviewing.client.get("/v1/reviews").json()["reviews"]
-    assert (kept["verdict"], kept["label"], kept["comment"]) == ("disagree", "normal", "both <b>bases</b>")
-    assert kept["reviewer"] == "Dr. A"
+    (stored,) = reviewing.client.get("/v1/reviews").json()["reviews"]
+    assert (stored["verdict"], stored["label"], stored["comment"]) == ("disagree", "normal", "both <b>bases</b>")
+    assert stored["reviewer"] == "Dr. A"
     with page.expect_download() as waited:
         page.click("#manifest")
     waited.value.save_as(tmp_path / "manifest.csv")
     (case,) = read_cases(tmp_path / "manifest.csv")
     assert (case.label, case.patient, case.source) == ("normal", "p7", "reviewed")
     assert Image.open(case.path).size == (1841, 1955)
-    assert not Image.open(case.path).info  # pixels alone: no header, no name
+    assert not Image.open(case.path).info  # only pixels: no header, no name
 
 
 def test_a_review_without_a_verdict_is_not_sent(opened: Callable[..., Any], reviewing: Server, film: Path) -> None:
@@ -84,25 +84,25 @@ def test_a_review_without_a_verdict_is_not_sent(opened: Callable[..., Any], revi
     assert "whether you agree" in page.inner_text("#review-state")
 
 
-def test_of_an_abstention_one_is_asked_what_one_sees(
+def test_under_an_abstention_the_form_asks_what_the_reviewer_sees(
     opened: Callable[..., Any], film_png: Path, abstaining: Path, tmp_path: Path
 ) -> None:
     with serving("--model", abstaining, "--reviews", tmp_path / "reviews.sqlite") as server:
         page = opened(server.url)
         load(page, film_png)
         assert page.is_hidden("#verdicts")
-        assert page.inner_text("#right-label-title") == "What do you see?"
+        assert page.inner_text("#label-title") == "What do you see?"
         page.fill("#reviewer", "Dr. A")
         page.click("#review-form button[type=submit]")
         assert "what you see" in page.inner_text("#review-state")
-        page.select_option("#right-label", "pneumonia")
+        page.select_option("#label", "pneumonia")
         page.click("#review-form button[type=submit]")
         page.wait_for_selector("#review-state:has-text('Saved.')")
-        (kept,) = server.client.get("/v1/reviews").json()["reviews"]
-        assert (kept["verdict"], kept["label"]) == ("", "pneumonia")
+        (stored,) = server.client.get("/v1/reviews").json()["reviews"]
+        assert (stored["verdict"], stored["label"]) == ("", "pneumonia")
 
 
-def test_what_is_typed_stays_with_its_film_until_it_is_saved(
+def test_a_draft_stays_with_its_radiograph_until_it_is_saved(
     opened: Callable[..., Any], reviewing: Server, film_png: Path
 ) -> None:
     page = opened(reviewing.url)
@@ -117,34 +117,34 @@ def test_what_is_typed_stays_with_its_film_until_it_is_saved(
     page.wait_for_function("document.querySelector('#comment').value === 'one'")
     assert page.locator("#rows td.mark").all_inner_texts() == ["✎", "✎"]
     page.click("#clear")
-    assert "2 reviews are not saved." in page.inner_text("#ask")
+    assert "2 reviews are not saved." in page.inner_text("#confirm")
     page.keyboard.press("Escape")
     assert page.locator("#rows tr").count() == 2
     review(page, "Dr. A", "agree")
     assert page.locator("#rows td.mark").all_inner_texts() == ["✓", "✎"]
     page.click("#clear")
-    page.click("#ask-go")
+    page.click("#confirm-action")
     page.locator("#rows tr").first.wait_for(state="detached", timeout=5000)
 
 
 @pytest.mark.parametrize("typed", [True, False])
-def test_the_browser_asks_before_it_leaves_with_something_typed(
+def test_the_browser_asks_before_it_leaves_the_page_with_a_draft(
     opened: Callable[..., Any], reviewing: Server, film_png: Path, typed: bool
 ) -> None:
     page = opened(reviewing.url)
     load(page, film_png)
-    asked: list[str] = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.dismiss()))
     page.click("#comment")
     if typed:
         page.keyboard.type("seen")
     page.close(run_before_unload=True)
     if typed:
         page.wait_for_timeout(500)
-    assert asked == (["beforeunload"] if typed else [])
+    assert dialogs == (["beforeunload"] if typed else [])
 
 
-def test_a_film_reviewed_before_shows_that_review_whoever_opens_it(
+def test_an_earlier_review_is_shown_to_every_reviewer(
     opened: Callable[..., Any], reviewing: Server, film_png: Path
 ) -> None:
     (path,) = distinct(film_png, 1)
@@ -154,16 +154,16 @@ def test_a_film_reviewed_before_shows_that_review_whoever_opens_it(
     review(page, "Dr. A", "agree")
     other = opened(reviewing.url)
     load(other, path)
-    other.wait_for_selector("#earlier:has-text('seen by A')")
-    assert re.search(r"Dr\. A, 20\d\d-\d\d-\d\d \d\d:\d\d UTC, of nano", other.inner_text("#earlier"))
-    assert other.input_value("#comment") == ""  # it is not this reviewer's
+    other.wait_for_selector("#earlier-reviews:has-text('seen by A')")
+    assert re.search(r"Dr\. A, 20\d\d-\d\d-\d\d \d\d:\d\d UTC, network nano", other.inner_text("#earlier-reviews"))
+    assert other.input_value("#comment") == ""  # another reviewer's
     assert other.input_value("#reviewer") == ""
     page.click("#clear")
     load(page, path)
-    page.wait_for_function("document.querySelector('#comment').value === 'seen by A'")  # it is
+    page.wait_for_function("document.querySelector('#comment').value === 'seen by A'")  # the reviewer's own
 
 
-def test_disagreement_is_shown_and_left_out_until_one_settles_it(
+def test_disagreement_is_shown_and_left_out_of_the_manifest_until_a_review_settles_it(
     opened: Callable[..., Any], reviewing: Server, film_png: Path
 ) -> None:
     def counts() -> tuple[int, int]:
@@ -176,7 +176,7 @@ def test_disagreement_is_shown_and_left_out_until_one_settles_it(
     load(page, path)
     review(page, "Dr. A", "agree")
     assert counts() == (before[0] + 1, before[1])
-    assert page.is_hidden("#settling")
+    assert page.is_hidden("#settle")
     review(page, "Dr. B", "disagree", "normal")
     assert page.is_visible("#disagreement")
     assert page.locator("#rows td.mark").inner_text() == "≠"
@@ -187,21 +187,21 @@ def test_disagreement_is_shown_and_left_out_until_one_settles_it(
     assert counts() == (before[0] + 1, before[1])
 
 
-def test_a_review_that_could_not_be_saved_is_still_there(
+def test_a_review_that_could_not_be_saved_stays_in_the_form(
     opened: Callable[..., Any], reviewing: Server, film_png: Path
 ) -> None:
     page = opened(reviewing.url)
     load(page, *copies(film_png, 2))
     page.route("**/v1/reviews", lambda route: route.abort())
     page.fill("#reviewer", "Dr. A")
-    page.fill("#comment", "kept")
+    page.fill("#comment", "basal")
     page.check("input[name=verdict][value=agree]")
     page.click("#review-form button[type=submit]")
     page.wait_for_selector("#review-state:has-text('Not saved: The server does not answer')")
     page.focus("#canvas")
     page.keyboard.press("j")
     page.keyboard.press("k")
-    page.wait_for_function("document.querySelector('#comment').value === 'kept'")
+    page.wait_for_function("document.querySelector('#comment').value === 'basal'")
     page.unroute("**/v1/reviews")
     page.click("#review-form button[type=submit]")
     page.wait_for_selector("#review-state:has-text('Saved.')")

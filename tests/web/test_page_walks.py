@@ -1,4 +1,4 @@
-"""Random walks through the page: whatever one does, a review that was typed is on the page or on the server."""
+"""Random walks through the page: a review that was typed is always on the page or on the server."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ st = pytest.importorskip("hypothesis.strategies")
 
 pytestmark = pytest.mark.slow  # a browser, for several minutes
 
-FILMS = 3
+RADIOGRAPHS = 3
 WALKS = 100
 STEPS = (
     "type", "comment", "next", "previous", "choose", "save", "broken save", "sort", "search", "clear, go back",
-    "add", "key", "settle in the middle",
+    "add", "key", "save and go on",
 )  # fmt: skip
 
 
@@ -33,22 +33,22 @@ def walked(answering: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 class Walk:
-    """A person at the page, and what that person has typed."""
+    """A reviewer at the page, and what this reviewer has typed."""
 
-    number = count()  # nothing is typed twice: an older walk's review would hide that it is lost
+    number = count()  # no text is typed twice: an earlier walk's review would hide a loss
 
-    def __init__(self, page: Any, server: Server, films: list[Path]) -> None:
-        self.page, self.server, self.films = page, server, films
-        self.typed: dict[str, str] = {}  # film -> what stands in its comment
+    def __init__(self, page: Any, server: Server, paths: list[Path]) -> None:
+        self.page, self.server, self.paths = page, server, paths
+        self.typed: dict[str, str] = {}  # radiograph -> its comment
 
     @property
-    def film(self) -> str:
+    def selected(self) -> str:
         return str(self.page.inner_text("#corner-name"))
 
     def step(self, what: str, number: int) -> None:
         page = self.page
         if what in ("type", "comment"):
-            words = f"{self.film} {next(self.number)}"
+            words = f"{self.selected} {next(self.number)}"
             if what == "type":
                 page.fill("#comment", words)
             else:
@@ -56,7 +56,7 @@ class Walk:
                 page.keyboard.press("End")
                 page.keyboard.type(f" {next(self.number)}")
                 words = page.input_value("#comment")
-            self.typed[self.film] = words.strip()
+            self.typed[self.selected] = words.strip()
         elif what in ("next", "previous"):
             page.focus("#canvas")
             page.keyboard.press("j" if what == "next" else "k")
@@ -72,7 +72,7 @@ class Walk:
             page.click("#review-form button[type=submit]")
             page.wait_for_selector("#review-state:has-text('Not saved')")
             page.unroute("**/v1/reviews")
-        elif what == "settle in the middle":  # the answer of the save comes while one is at another film, or types on
+        elif what == "save and go on":  # the server answers while the reviewer types on or is at another radiograph
             page.check("input[name=verdict][value=agree]")
             page.click("#review-form button[type=submit]")
             if number % 2:
@@ -89,33 +89,31 @@ class Walk:
                 page.click("#clear")
                 page.keyboard.press("Escape")
         elif what == "add":
-            page.set_input_files("#files", str(self.films[number % FILMS].with_name("zz-bad.png")))
+            page.set_input_files("#files", str(self.paths[number % RADIOGRAPHS].with_name("zz-bad.png")))
         elif what == "key":
             page.focus("#canvas")
             page.keyboard.press("ad"[number % 2])
 
     def lost(self) -> list[str]:
-        """Films whose comment is neither in the form, when one goes there, nor on the server."""
+        """Radiographs whose comment is neither in the form nor on the server."""
         self.page.wait_for_timeout(100)
-        kept = {review["comment"] for review in self.server.client.get("/v1/reviews").json()["reviews"]}
+        stored = {review["comment"] for review in self.server.client.get("/v1/reviews").json()["reviews"]}
         missing = []
         for name, words in self.typed.items():
             self.page.locator("#rows button", has_text=name).first.click()
             self.page.wait_for_function("name => document.querySelector('#corner-name').textContent === name", arg=name)
-            if self.page.input_value("#comment").strip() != words and words not in kept:
+            if self.page.input_value("#comment").strip() != words and words not in stored:
                 missing.append(f"{name}: {words}")
         return missing
 
 
-def test_no_review_is_typed_and_then_lost(
-    opened: Callable[..., Any], walked: Server, film_png: Path, tmp_path: Path
-) -> None:
-    films = []
-    for i in range(FILMS):
+def test_no_typed_review_is_lost(opened: Callable[..., Any], walked: Server, film_png: Path, tmp_path: Path) -> None:
+    paths = []
+    for i in range(RADIOGRAPHS):
         image = Image.open(film_png).convert("L").resize((300, 320))
         image.putpixel((i, 0), 255)
-        films.append(tmp_path / f"film-{i}.png")
-        image.save(films[-1])
+        paths.append(tmp_path / f"film-{i}.png")
+        image.save(paths[-1])
     (tmp_path / "zz-bad.png").write_bytes(b"no picture")
     page = opened(walked.url)
 
@@ -125,15 +123,15 @@ def test_no_review_is_typed_and_then_lost(
         page.reload() if not page.locator("#rows tr").count() else page.evaluate(
             "document.querySelector('#clear').click()"
         )
-        if page.locator("#ask[open]").count():
-            page.click("#ask-go")
-        load(page, *films)
+        if page.locator("#confirm[open]").count():
+            page.click("#confirm-action")
+        load(page, *paths)
         page.fill("#reviewer", "Dr. A")
-        person = Walk(page, walked, films)
+        reviewer = Walk(page, walked, paths)
         for what, number in steps:
             if page.is_hidden("#review") and what not in ("next", "previous", "choose"):
-                continue  # a film that cannot be read has no review
-            person.step(what, number)
-        assert person.lost() == []
+                continue  # a file that cannot be read has no review
+            reviewer.step(what, number)
+        assert reviewer.lost() == []
 
     walk()

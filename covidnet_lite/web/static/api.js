@@ -1,9 +1,10 @@
-// The server's answers. The token stays in this browser session; an upload tells how far it is.
+// Requests to the server. The token stays in this browser session.
 
 const BUSY = 503;
 const GONE = 404;
-const PATIENCE = 60; // times a busy server is asked again
-const KEY = "covidnet-lite-token";
+const UNAUTHORIZED = 401;
+const MAX_RETRIES = 60; // of a request that a busy server refuses
+const TOKEN_KEY = "covidnet-lite-token";
 
 export class ApiError extends Error {
   constructor(status, message) {
@@ -11,112 +12,112 @@ export class ApiError extends Error {
     this.status = status;
   }
 
-  // Whether the line or the server is to blame, so that it may go better another time.
-  get passing() {
+  // Whether the connection or the server caused the error, and the same request may succeed later.
+  get retryable() {
     return this.status === 0 || this.status === 408 || this.status >= 500;
   }
 }
 
 export class Api {
-  #token = sessionStorage.getItem(KEY);
-  #asking = null;
+  #token = sessionStorage.getItem(TOKEN_KEY);
+  #tokenRequest = null;
 
-  // askToken: async (why) => token, called when the server wants one.
-  constructor(askToken) {
-    this.askToken = askToken;
+  // requestToken: async (error) => token, called when the server requires one.
+  constructor(requestToken) {
+    this.requestToken = requestToken;
   }
 
   about() {
     return this.#json("/v1/about");
   }
 
-  // progress: (share) => ..., called while the film is on its way.
-  async classify(file, progress) {
-    const { results } = await this.#json("/v1/classify?evidence=1&recall=1", { method: "POST", body: form(file), progress });
+  // onProgress: (share) => ..., called during the upload.
+  async classify(file, onProgress) {
+    const { results } = await this.#json("/v1/classify?evidence=1&recall=1", { method: "POST", body: form(file), onProgress });
     return results[0];
   }
 
-  // By the hash of the last upload, or else uploaded again.
-  async picture(one, full = false) {
+  // The decoded image of an entry: by the hash of its upload, or uploaded again if the server no longer has it.
+  async image(entry, full = false) {
     const query = full ? "?full=1" : "";
-    const ask = (path, options) => this.#ask(`/v1/picture${path}${query}`, options);
-    const again = () => ask("", { method: "POST", body: form(one.file) });
-    const answer = await (one.result?.image ? ask(`/${one.result.image}`).catch(instead(again)) : again());
-    const size = ["Width", "Height"].map((side) => Number(answer.headers.get(`X-Original-${side}`)));
-    return { ...graymap(await answer.arrayBuffer()), originalWidth: size[0], originalHeight: size[1] };
+    const request = (path, options) => this.#request(`/v1/picture${path}${query}`, options);
+    const upload = () => request("", { method: "POST", body: form(entry.file) });
+    const hash = entry.result?.image;
+    const response = await (hash ? request(`/${hash}`).catch(ifGone(upload)) : upload());
+    const [originalWidth, originalHeight] = ["Width", "Height"].map((side) => Number(response.headers.get(`X-Original-${side}`)));
+    return { ...graymap(await response.arrayBuffer()), originalWidth, originalHeight };
   }
 
-  async thumbnail(image, side) {
-    return graymap(await (await this.#ask(`/v1/picture/${image}?side=${side}`)).arrayBuffer());
+  async thumbnail(hash, side) {
+    return graymap(await (await this.#request(`/v1/picture/${hash}?side=${side}`)).arrayBuffer());
   }
 
-  review(one, fields) {
+  review(entry, fields) {
     const send = (body) => this.#json("/v1/reviews", { method: "POST", body });
-    const { image } = one.result;
-    return send(form(null, { ...fields, image })).catch(instead(() => send(form(one.file, fields))));
+    const { image } = entry.result;
+    return send(form(null, { ...fields, image })).catch(ifGone(() => send(form(entry.file, fields))));
   }
 
-  reviews(image = null) {
-    return this.#json(`/v1/reviews${image ? `?image=${image}` : ""}`);
+  reviews(hash = null) {
+    return this.#json(`/v1/reviews${hash ? `?image=${hash}` : ""}`);
   }
 
   async manifest() {
-    return (await this.#ask("/v1/reviews/manifest.csv")).text();
+    return (await this.#request("/v1/reviews/manifest.csv")).text();
   }
 
   async #json(path, options) {
-    return (await this.#ask(path, options)).json();
+    return (await this.#request(path, options)).json();
   }
 
-  async #ask(path, options = {}) {
-    for (let asked = 0; ; asked += 1) {
-      const shown = this.#token;
-      const headers = shown ? { Authorization: `Bearer ${shown}` } : {};
-      let answer;
+  async #request(path, options = {}) {
+    for (let retries = 0; ; retries += 1) {
+      const token = this.#token;
+      const headers = token ? { Authorization: `Bearer ${token}` } : {};
+      let response;
       try {
-        answer = await (options.progress ? upload(path, options, headers) : fetch(path, { ...options, headers }));
+        response = await (options.onProgress ? upload(path, options, headers) : fetch(path, { ...options, headers }));
       } catch {
         throw new ApiError(0, "The server does not answer. Is it still running?");
       }
-      if (answer.ok) return answer;
-      if (answer.status === 401) {
-        if (shown === this.#token) await this.#askAgain(shown);
-      } else if (answer.status === BUSY && asked < PATIENCE) {
-        await new Promise((resolve) => setTimeout(resolve, 1000 * (Number(answer.headers.get("Retry-After")) || 1)));
+      if (response.ok) return response;
+      if (response.status === UNAUTHORIZED) {
+        if (token === this.#token) await this.#renewToken(token);
+      } else if (response.status === BUSY && retries < MAX_RETRIES) {
+        await new Promise((resolve) => setTimeout(resolve, 1000 * (Number(response.headers.get("Retry-After")) || 1)));
       } else {
-        throw new ApiError(answer.status, await reason(answer));
+        throw new ApiError(response.status, await errorMessage(response));
       }
     }
   }
 
-  // Once, however many requests wait for it.
-  async #askAgain(shown) {
-    this.#asking ??= this.askToken(shown ? "That token is not the right one." : "");
-    this.#token = await this.#asking;
-    this.#asking = null;
-    sessionStorage.setItem(KEY, this.#token);
+  // Opens one dialog, however many requests wait for the token.
+  async #renewToken(refused) {
+    this.#tokenRequest ??= this.requestToken(refused ? "The server does not accept this token." : "");
+    this.#token = await this.#tokenRequest;
+    this.#tokenRequest = null;
+    sessionStorage.setItem(TOKEN_KEY, this.#token);
   }
 }
 
-// fetch does not tell how far an upload is.
-function upload(path, { method, body, progress }, headers) {
+// By XMLHttpRequest, as fetch does not report the progress of an upload.
+function upload(path, { method, body, onProgress }, headers) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open(method, path);
     request.responseType = "arraybuffer";
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-    request.upload.addEventListener("progress", ({ loaded, total }) => progress(total ? loaded / total : 0));
-    request.addEventListener("error", () => reject(new TypeError("no answer")));
+    request.upload.addEventListener("progress", ({ loaded, total }) => onProgress(total ? loaded / total : 0));
+    request.addEventListener("error", () => reject(new TypeError("no response")));
     request.addEventListener("load", () => {
-      const after = request.getResponseHeader("Retry-After");
-      const told = after ? { "Retry-After": after } : {};
-      resolve(new Response(request.response, { status: request.status, headers: told }));
+      const delay = request.getResponseHeader("Retry-After");
+      resolve(new Response(request.response, { status: request.status, headers: delay ? { "Retry-After": delay } : {} }));
     });
     request.send(body);
   });
 }
 
-const instead = (action) => (error) => {
+const ifGone = (action) => (error) => {
   if (error.status !== GONE) throw error;
   return action();
 };
@@ -128,19 +129,19 @@ function form(file, fields = {}) {
   return data;
 }
 
-async function reason(answer) {
+async function errorMessage(response) {
   try {
-    return (await answer.json()).error;
+    return (await response.json()).error;
   } catch {
-    return `The server answered ${answer.status}.`;
+    return `The server answered with status ${response.status}.`;
   }
 }
 
-// Portable Graymap, binary, one byte a pixel: "P5", width, height, 255, then the pixels.
+// Portable Graymap, binary, one byte per pixel: "P5", width, height, 255, then the pixels.
 export function graymap(buffer) {
-  const head = new TextDecoder("latin1").decode(buffer.slice(0, 64));
-  const found = /^P5\s+(\d+)\s+(\d+)\s+255\s/.exec(head);
-  if (!found) throw new ApiError(0, "The server sent no picture.");
-  const [width, height] = [Number(found[1]), Number(found[2])];
-  return { width, height, pixels: new Uint8Array(buffer, found[0].length, width * height) };
+  const header = new TextDecoder("latin1").decode(buffer.slice(0, 64));
+  const match = /^P5\s+(\d+)\s+(\d+)\s+255\s/.exec(header);
+  if (!match) throw new ApiError(0, "The server sent no image.");
+  const [width, height] = [Number(match[1]), Number(match[2])];
+  return { width, height, pixels: new Uint8Array(buffer, match[0].length, width * height) };
 }

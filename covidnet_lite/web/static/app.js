@@ -1,233 +1,240 @@
-// The page: films come in, are classified a few at a time, and the one that is chosen is shown.
+// The page: opened radiographs are uploaded a few at a time, and the selected one is shown.
 
 import { Api } from "./api.js";
-import { ask, unsaved, watchLeaving } from "./ask.js";
-import { Beside } from "./beside.js";
-import { answerWord, Cases, PENDING, whose } from "./cases.js";
+import { Comparison } from "./comparison.js";
+import { confirmed, unsavedReviews, watchLeaving } from "./confirm.js";
+import { correctedFile, correctionFor } from "./correction.js";
 import { headerOf } from "./dicom.js";
-import { byId, element } from "./dom.js";
+import { byId, setOptions } from "./dom.js";
 import { exportCsv, exportJson } from "./exports.js";
+import { watchFileInput } from "./fileinput.js";
 import { watchFocus } from "./focus.js";
 import { watchGestures } from "./gestures.js";
-import { Magnifier, Ruler } from "./instruments.js";
-import { watchIntake } from "./intake.js";
+import { ImageCache } from "./images.js";
 import { watchKeys } from "./keys.js";
-import { showList } from "./list.js";
-import { fate, showPanel, words } from "./panel.js";
-import { Pictures } from "./pictures.js";
+import { showList } from "./listview.js";
+import { Magnifier } from "./magnifier.js";
+import { showPanel, storageNote, summary } from "./panel.js";
 import { watchPrinting } from "./print.js";
 import { Queue } from "./queue.js";
 import { ReviewForm } from "./review.js";
+import { Ruler } from "./ruler.js";
 import { watchTheme } from "./theme.js";
 import { Thumbnails } from "./thumbnails.js";
-import { askToken } from "./token.js";
-import { markSides, showColours, Toolbar } from "./toolbar.js";
-import { remedy, upright } from "./upright.js";
+import { requestToken } from "./token.js";
+import { drawSides, mapLegend, showColours, Toolbar } from "./toolbar.js";
 import { Viewer } from "./viewer.js";
+import { answerWord, identity, PENDING, Worklist } from "./worklist.js";
 import { isZip, unpacked } from "./zip.js";
 
-const PAN = 60; // pixels a key press
+const PAN = 60; // pixels per key press
 
-const api = new Api(askToken);
-const cases = new Cases();
-const queue = new Queue(api, cases);
-const pictures = new Pictures(api);
+const api = new Api(requestToken);
+const worklist = new Worklist();
+const queue = new Queue(api, worklist);
+const images = new ImageCache(api);
 const viewer = new Viewer(byId("canvas"));
 const [ruler, magnifier] = [new Ruler(viewer), new Magnifier(viewer)];
-let onScreen = null; // the case whose film is in the viewer
+let displayed = null; // the entry whose image is in the viewer
 
 watchTheme();
-const keepFocus = watchFocus(cases);
+const keepFocus = watchFocus(worklist);
 const about = await api.about();
-const review = new ReviewForm(api, cases, about);
-const toolbar = new Toolbar(viewer, ruler, magnifier, () => onScreen);
-byId("kept").textContent = fate(about);
+const review = new ReviewForm(api, worklist, about);
+const toolbar = new Toolbar(viewer, ruler, magnifier, () => displayed);
+byId("storage-note").textContent = storageNote(about);
 showColours(about.evidence_colours);
-showList(cases);
-new Thumbnails(api, cases);
-new Beside(cases, pictures);
-const choose = watchIntake(take);
+showList(worklist);
+new Thumbnails(api, worklist);
+new Comparison(worklist, images);
+const choose = watchFileInput(open);
 watchGestures(byId("canvas"), viewer, ruler, magnifier);
-watchLeaving(cases);
-const printAll = watchPrinting(cases, about, (one) => words(one, about), printed);
+watchLeaving(worklist);
+const printAll = watchPrinting(worklist, about, displayedCanvas);
 showPanel(null, about);
-cases.addEventListener("select", showSelected);
-viewer.addEventListener("detail", moreDetail);
+worklist.addEventListener("select", showSelected);
+viewer.addEventListener("detail", loadDetail);
 
-async function take(given, known = {}) {
-  const files = given.some(isZip) ? await unpacked(given) : given;
-  if (!files.length) return [];
-  const added = cases.add(files, known);
-  queue.add(added);
-  for (const one of added) readHeader(one);
-  return added;
+async function open(files, fields = {}) {
+  const entries = worklist.add(files.some(isZip) ? await unpacked(files) : files, fields);
+  queue.add(entries);
+  for (const entry of entries) readHeader(entry);
+  return entries;
 }
 
-async function readHeader(one) {
-  const header = await headerOf(one.file).catch(() => ({})); // a file that cannot be read is told of by its answer
+async function readHeader(entry) {
+  const header = await headerOf(entry.file).catch(() => ({})); // the server reports a file that cannot be read
   if (!Object.keys(header).length) return;
-  one.header = header;
-  cases.changed(one);
+  entry.header = header;
+  worklist.changed(entry);
 }
 
 async function showSelected() {
-  const one = cases.selected;
-  showPanel(one, about);
-  review.show(one);
-  byId("again").hidden = !one?.passing;
-  byId("put-right").hidden = !remedy(one?.result);
-  byId("welcome").hidden = Boolean(one);
-  byId("tools").dataset.empty = String(!one);
-  byId("corner-name").textContent = one ? [one.name, ...whose(one)].join("\n") : "";
+  const entry = worklist.selected;
+  showPanel(entry, about);
+  review.show(entry);
+  byId("retry").hidden = !entry?.retryable;
+  byId("correct").hidden = !correctionFor(entry?.result);
+  byId("welcome").hidden = Boolean(entry);
+  byId("tools").dataset.empty = String(!entry);
+  byId("corner-name").textContent = entry ? [entry.name, ...identity(entry)].join("\n") : "";
   byId("corner-size").textContent = "";
-  if (!one) {
-    message("");
-    showFilm(null, null);
+  if (!entry) {
+    showMessage("");
+    showImage(null, null);
     byId("canvas").setAttribute("aria-label", "No radiograph");
     return;
   }
-  byId("canvas").setAttribute("aria-label", `Radiograph ${one.name}${one.result?.labels?.length ? `, answer: ${answerWord(one)}` : ""}`);
-  await showPicture(one);
-  if (one === cases.selected) showMap(one);
+  const answer = entry.result?.labels?.length ? `, answer: ${answerWord(entry)}` : "";
+  byId("canvas").setAttribute("aria-label", `Radiograph ${entry.name}${answer}`);
+  await loadImage(entry);
+  if (entry === worklist.selected) showMap(entry);
 }
 
-async function showPicture(one) {
-  if (one === onScreen) {
-    toolbar.take(one);
-    return tellSize(viewer.film);
+async function loadImage(entry) {
+  if (entry === displayed) {
+    toolbar.update(entry);
+    showSize(viewer.image);
+    return;
   }
-  showFilm(null, null);
-  if (one.status === PENDING) return message("On its way …"); // the picture is asked for by the hash in the answer
-  message("Loading …");
+  showImage(null, null);
+  if (entry.status === PENDING) {
+    showMessage("Uploading …"); // the image is requested by the hash in the result
+    return;
+  }
+  showMessage("Loading …");
   try {
-    const film = await pictures.of(one);
-    if (one !== cases.selected) return;
-    message("");
-    tellSize(film);
-    if (one !== onScreen) showFilm(one, film);
+    const image = await images.of(entry);
+    if (entry !== worklist.selected) return;
+    showMessage("");
+    showSize(image);
+    if (entry !== displayed) showImage(entry, image);
   } catch (error) {
-    if (one === cases.selected) message(`No picture: ${error.message}`);
+    if (entry === worklist.selected) showMessage(`The image cannot be shown: ${error.message}`);
   }
 }
 
-function showFilm(one, film, how) {
-  onScreen = one;
-  viewer.show(film, how);
-  if (!how) toolbar.take(one);
+function showImage(entry, image, options) {
+  displayed = entry;
+  viewer.show(image, options);
+  if (!options) toolbar.update(entry);
 }
 
-function tellSize(film) {
-  byId("corner-size").textContent = `${film.originalWidth} × ${film.originalHeight}`;
+function showSize({ originalWidth, originalHeight }) {
+  byId("corner-size").textContent = `${originalWidth} × ${originalHeight}`;
 }
 
-function showMap(one) {
-  const { result } = one;
+function showMap(entry) {
+  const { result } = entry;
   const grids = result?.evidence ?? null;
   const labels = Object.keys(grids ?? {});
   const select = byId("evidence-label");
-  // An abstention shows no map until somebody asks for one, which would be read as a finding.
+  // An abstention shows no map until the user chooses one: a map would be read as a finding.
   const answered = Boolean(result?.labels?.length);
-  const none = labels.length && !answered ? [element("option", { value: "", text: "choose" })] : [];
-  select.replaceChildren(...none, ...labels.map((label) => element("option", { value: label, text: label })));
+  setOptions(select, [...(answered ? [] : [["", labels.length ? "choose" : "none"]]), ...labels.map((label) => [label, label])]);
   select.disabled = byId("opacity").disabled = !labels.length;
   keepFocus();
-  const label = answered ? answerWord(one) : "";
-  select.value = label;
-  if (one === onScreen) viewer.overlay(grids, frameOf(one), about.evidence_colours, label);
-  if (result && one.status !== PENDING && !one.waited && one === onScreen) {
-    requestAnimationFrame(() => {
-      if (one !== onScreen) return;
-      one.waited = `${Math.round(performance.now() - one.since)} ms after it was ${one.act}`;
-      showPanel(one, about);
-    });
-  }
+  select.value = answered ? answerWord(entry) : "";
+  if (entry !== displayed) return;
+  viewer.overlay(grids, frameOf(entry), about.evidence_colours, select.value);
+  if (result && !entry.displayTime) requestAnimationFrame(() => showDisplayTime(entry));
 }
 
-const frameOf = (one) => one.result?.view ?? [0, 0, 1, 1];
+function showDisplayTime(entry) {
+  if (entry !== displayed) return;
+  entry.displayTime = `${Math.round(performance.now() - entry.startedAt)} ms after it was ${entry.startedBy}`;
+  showPanel(entry, about);
+}
 
-async function moreDetail() {
-  const one = onScreen;
-  if (!one || one.asking) return;
-  one.asking = true;
+const frameOf = (entry) => entry.result?.view ?? [0, 0, 1, 1];
+
+async function loadDetail() {
+  const entry = displayed;
+  if (!entry || entry.loadingDetail) return;
+  entry.loadingDetail = true;
   try {
-    const film = await pictures.inFull(one);
-    if (one === onScreen) showFilm(one, film, { same: true });
-    one.asking = false; // after a failure it stays: every repaint would ask again
+    const image = await images.inFull(entry);
+    if (entry === displayed) showImage(entry, image, { same: true });
+    entry.loadingDetail = false; // stays set after a failure: else every repaint would ask again
   } catch (error) {
-    if (one === onScreen) message(`No more detail: ${error.message}`);
+    if (entry === displayed) showMessage(`Full detail cannot be shown: ${error.message}`);
   }
 }
 
-// The film on screen, as it is shown, for paper.
-function printed(one, longest) {
-  const canvas = one === onScreen ? viewer.copy(longest) : null;
-  if (canvas) canvas.dataset.caption = toolbar.legend();
-  if (canvas) markSides(canvas, one.header, viewer);
-  return canvas;
+// The displayed radiograph as it is on the screen, for paper.
+function displayedCanvas(entry, longest) {
+  return entry === displayed ? captioned(entry, viewer, longest) : null;
 }
 
-// Another one, as it would be shown.
-async function drawn(one, longest) {
+// Any radiograph as the page shows it at first.
+async function initialCanvas(entry, longest) {
   const other = new Viewer(document.createElement("canvas"));
   try {
-    other.show(await pictures.of(one));
+    other.show(await images.of(entry));
   } catch {
     return null;
   }
-  const label = one.result.labels.length ? answerWord(one) : "";
-  other.overlay(one.result.evidence, frameOf(one), about.evidence_colours, label);
-  const canvas = other.copy(longest);
-  markSides(canvas, one.header, other);
-  if (other.mapShown) canvas.dataset.caption = `Evidence for ${label}, logits: 0 to ${Math.max(0, other.mapShown.most).toFixed(1)}`;
+  const label = entry.result.labels.length ? answerWord(entry) : "";
+  other.overlay(entry.result.evidence, frameOf(entry), about.evidence_colours, label);
+  return captioned(entry, other, longest);
+}
+
+function captioned(entry, source, longest) {
+  const canvas = source.copy(longest);
+  if (!canvas) return null;
+  canvas.dataset.caption = mapLegend(source, entry);
+  drawSides(canvas, entry.header, source);
   return canvas;
 }
 
-function message(text) {
-  const place = byId("stage-message");
-  place.textContent = text;
-  place.hidden = !text;
+function showMessage(text) {
+  byId("stage-message").textContent = text;
+  byId("stage-message").hidden = !text;
 }
 
-async function putRight() {
-  const one = cases.selected;
-  const picture = await pictures.inFull(one);
-  const { patient, id, date, accession } = one.header;
-  const [added] = await take([await upright(picture, remedy(one.result), one.name)], { header: { patient, id, date, accession } });
-  cases.select(added.id);
+async function correct() {
+  const entry = worklist.selected;
+  const image = await images.inFull(entry);
+  const { patient, id, date, accession } = entry.header;
+  const file = await correctedFile(image, correctionFor(entry.result), entry.name);
+  const [added] = await open([file], { header: { patient, id, date, accession } });
+  worklist.select(added.id);
 }
 
 async function clear() {
-  if (cases.drafts && !(await ask(`${unsaved(cases.drafts)} Clear the list all the same?`, "Clear"))) return;
+  const { drafts } = worklist;
+  if (drafts && !(await confirmed(`${unsavedReviews(drafts)} Clear the list anyway?`, "Clear list"))) return;
   queue.clear();
-  pictures.clear();
-  cases.clear();
+  images.clear();
+  worklist.clear();
 }
 
-const press = (id, action) => byId(id).addEventListener("click", action);
-press("previous", () => cases.step(-1));
-press("next", () => cases.step(1));
-press("help-button", () => byId("help").showModal());
-press("export-csv", () => exportCsv(cases, about.labels));
-press("export-json", () => exportJson(cases));
-press("print", () => window.print());
-press("print-all", () => printAll(drawn));
-press("retry", () => queue.retry(cases.lost));
-press("again", () => queue.retry([cases.selected]));
-press("put-right", putRight);
-press("clear", clear);
+const onClick = (id, action) => byId(id).addEventListener("click", action);
+const showHelp = () => byId("help").showModal();
+const next = () => worklist.step(1);
+const previous = () => worklist.step(-1);
+onClick("previous", previous);
+onClick("next", next);
+onClick("help-button", showHelp);
+onClick("export-csv", () => exportCsv(worklist, about.labels));
+onClick("export-json", () => exportJson(worklist));
+onClick("print", () => window.print());
+onClick("print-all", () => printAll(initialCanvas));
+onClick("retry-all", () => queue.retry(worklist.retryable));
+onClick("retry", () => queue.retry([worklist.selected]));
+onClick("correct", correct);
+onClick("clear", clear);
 
-const down = () => cases.step(1);
-const up = () => cases.step(-1);
 const { actions } = toolbar;
 watchKeys(
   {
-    ArrowDown: down, j: down, ArrowUp: up, k: up, o: choose, "?": () => byId("help").showModal(), "/": () => byId("search").focus(),
+    ArrowDown: next, j: next, ArrowUp: previous, k: previous, o: choose, "?": showHelp, "/": () => byId("search").focus(),
     i: actions.invert, r: actions.reset, t: actions.rotate, f: actions.flip, m: actions.ruler, z: actions.magnifier, 1: actions.actual,
-    F: actions.full, "+": actions["zoom-in"], "=": actions["zoom-in"], "-": actions["zoom-out"],
+    F: actions["full-screen"], "+": actions["zoom-in"], "=": actions["zoom-in"], "-": actions["zoom-out"],
     h: () => toolbar.toggleMap(), "[": () => toolbar.setOpacity(viewer.opacity - 0.1), "]": () => toolbar.setOpacity(viewer.opacity + 0.1),
     "Shift ArrowLeft": () => viewer.panBy(PAN, 0), "Shift ArrowRight": () => viewer.panBy(-PAN, 0),
     "Shift ArrowUp": () => viewer.panBy(0, PAN), "Shift ArrowDown": () => viewer.panBy(0, -PAN),
-    a: () => review.mark("agree"), d: () => review.mark("disagree"), save: () => review.send(),
+    a: () => review.setVerdict("agree"), d: () => review.setVerdict("disagree"), save: () => review.send(),
   },
   () => byId("single-keys").checked,
 );

@@ -1,7 +1,7 @@
-// What a DICOM header says of patient and picture, read in the browser: it is for the screen alone, and goes nowhere.
+// Patient, geometry and windows of a DICOM header, read in the browser: for the screen only, never sent anywhere.
 
-const MOST = 1 << 18; // bytes that are looked through
-const LAST = 0x20500020;
+const HEADER_BYTES = 1 << 18; // of the file, in which the elements are sought
+const LAST_TAG = 0x20500020;
 const UNDEFINED = 0xffffffff;
 const [ITEM, ITEM_END, SEQUENCE_END] = [0xfffee000, 0xfffee00d, 0xfffee0dd];
 const LONG = new Set(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]);
@@ -20,37 +20,37 @@ const CHARSETS = [
   [/126$/, "iso-8859-7"], [/138$/, "iso-8859-8"], [/148$/, "iso-8859-9"], [/166$/, "windows-874"],
 ];
 
-// {patient, id, date, accession, orientation, spacing, atDetector, windows, whiteIsLow}; what is not said is missing.
+// {patient, id, date, accession, orientation, spacing, atDetector, windows, whiteIsLow}, without the fields that the header lacks.
 export async function headerOf(file) {
-  const data = new DataView(await file.slice(0, MOST).arrayBuffer());
+  const data = new DataView(await file.slice(0, HEADER_BYTES).arrayBuffer());
   if (data.byteLength < 136 || ascii(data, 128, 4) !== "DICM") return {};
-  const found = new Map();
+  const values = new Map();
   try {
-    new Reader(data, found).run();
+    new Reader(data, values).run();
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error; // it ends here, or is damaged: what was found stays
+    if (!(error instanceof RangeError)) throw error; // cut off or damaged: the values read so far count
   }
-  return facts(found);
+  return fields(values);
 }
 
 class Reader {
-  constructor(data, found) {
-    Object.assign(this, { data, found, at: 132, explicit: true, little: true });
+  constructor(data, values) {
+    Object.assign(this, { data, values, at: 132, explicit: true, little: true });
   }
 
   run() {
     while (this.at < this.data.byteLength) {
-      if (this.explicit && this.data.getUint16(this.at, true) !== 2 && !this.begun) this.begin();
+      if (this.explicit && this.data.getUint16(this.at, true) !== 2 && !this.inDataSet) this.beginDataSet();
       const tag = this.tag();
-      if (tag > LAST) return;
+      if (tag > LAST_TAG) return;
       this.element(tag, WANTED.get(tag));
     }
   }
 
-  // After the file's head, which is always little endian, comes what its transfer syntax says.
-  begin() {
-    this.begun = true;
-    const syntax = this.found.has("syntax") ? text(this.found.get("syntax"), "latin1") : "";
+  // The file meta information is always explicit little endian; the data set follows its transfer syntax.
+  beginDataSet() {
+    this.inDataSet = true;
+    const syntax = this.values.has("syntax") ? text(this.values.get("syntax"), "latin1") : "";
     this.explicit = syntax !== IMPLICIT;
     this.little = syntax !== BIG_ENDIAN;
     if (syntax === DEFLATED) this.at = this.data.byteLength;
@@ -66,12 +66,12 @@ class Reader {
   element(tag, name) {
     const length = this.length(tag);
     if (length === UNDEFINED) {
-      if (name) this.found.set(name, new Uint8Array(1));
+      if (name) this.values.set(name, new Uint8Array(1));
       this.items();
       return;
     }
     if (name && this.at + length <= this.data.byteLength) {
-      this.found.set(name, new Uint8Array(this.data.buffer, this.at, length));
+      this.values.set(name, new Uint8Array(this.data.buffer, this.at, length));
     }
     this.at += length;
   }
@@ -94,50 +94,51 @@ class Reader {
     return this.data.getUint32(this.at - 4, this.little);
   }
 
-  // The items of a sequence without a length, which are passed over.
+  // Skips the items of a sequence without a length.
   items() {
     for (;;) {
       const tag = this.tag();
       const length = this.length(tag);
       if (tag === SEQUENCE_END) return;
       if (length !== UNDEFINED) this.at += length;
-      else for (let inner = this.tag(); this.inner(inner); inner = this.tag());
+      else while (this.skipElement());
     }
   }
 
-  inner(tag) {
+  // Returns false at the end of the item.
+  skipElement() {
+    const tag = this.tag();
     this.element(tag, undefined);
     return tag !== ITEM_END;
   }
 }
 
-function facts(found) {
-  const charset = CHARSETS.find(([pattern]) => pattern.test(read(found, "charset", "latin1")))?.[1] ?? "latin1";
-  const said = (name) => read(found, name, charset);
-  const numbers = (name) => said(name).split("\\").map(Number).filter(Number.isFinite);
-  const list = (name) => (said(name) ? numbers(name) : []);
-  const [centres, widths, names] = [list("centres"), list("widths"), said("explanations").split("\\")];
-  const linear = !said("function").startsWith("SIGMOID") && !found.has("table");
-  const shape = { INVERSE: true, IDENTITY: false }[said("shape")];
+function fields(values) {
+  const charset = CHARSETS.find(([pattern]) => pattern.test(read(values, "charset", "latin1")))?.[1] ?? "latin1";
+  const value = (name) => read(values, name, charset);
+  const list = (name) => (value(name) ? value(name).split("\\").map(Number).filter(Number.isFinite) : []);
+  const [centres, widths, names] = [list("centres"), list("widths"), value("explanations").split("\\")];
+  const linear = !value("function").startsWith("SIGMOID") && !values.has("table");
+  const shape = { INVERSE: true, IDENTITY: false }[value("shape")];
   const spacing = [list("spacing"), list("imagerSpacing")].find((pair) => pair.length === 2 && pair.every((mm) => mm > 0));
-  const orientation = said("orientation").toUpperCase().split("\\").map((word) => word.trim());
-  const told = {
-    patient: said("patient").split("=")[0].split("^").filter(Boolean).slice(0, 2).join(", "),
-    id: said("id"),
-    date: said("date").replace(/^(\d{4})(\d\d)(\d\d)$/, "$1-$2-$3"),
-    accession: said("accession"),
+  const orientation = value("orientation").toUpperCase().split("\\").map((word) => word.trim());
+  const header = {
+    patient: value("patient").split("=")[0].split("^").filter(Boolean).slice(0, 2).join(", "),
+    id: value("id"),
+    date: value("date").replace(/^(\d{4})(\d\d)(\d\d)$/, "$1-$2-$3"),
+    accession: value("accession"),
     orientation: orientation.length === 2 && orientation.every((word) => /^[LRAPHF]+$/.test(word)) ? orientation : null,
     spacing: spacing ?? null,
     atDetector: Boolean(spacing) && list("spacing").length !== 2,
     windows: linear
       ? centres.map((centre, i) => ({ centre, width: widths[i], name: names[i] ?? "" })).filter(({ width }) => width > 0)
       : [],
-    whiteIsLow: shape ?? said("photometric") === "MONOCHROME1",
+    whiteIsLow: shape ?? value("photometric") === "MONOCHROME1",
   };
-  return Object.fromEntries(Object.entries(told).filter(([, value]) => value !== "" && value !== null));
+  return Object.fromEntries(Object.entries(header).filter(([, field]) => field !== "" && field !== null));
 }
 
-const read = (found, name, charset) => (found.has(name) ? text(found.get(name), charset) : "");
+const read = (values, name, charset) => (values.has(name) ? text(values.get(name), charset) : "");
 
 const text = (bytes, charset) => new TextDecoder(charset).decode(bytes).replace(/\0/g, "").trim();
 

@@ -1,8 +1,8 @@
-// The evidence map: a small grid, enlarged and coloured as covidnet_lite/evidence/heatmap.py does it.
+// The evidence map: a small grid, enlarged and coloured as in covidnet_lite/evidence/heatmap.py.
 
-const SIDE = 256; // pixels; the screen enlarges the rest
+const SIDE = 256; // pixels; the canvas enlarges it further
 
-// grid: rows of 0 to 1; colours: 256 of [red, green, blue]. Gives a canvas whose opacity is the strength.
+// grid: rows of 0 to 1; colours: 256 of [red, green, blue]. Returns a canvas whose opacity is the strength.
 export function paint(grid, colours) {
   const canvas = new OffscreenCanvas(SIDE, SIDE);
   const image = new ImageData(SIDE, SIDE);
@@ -39,7 +39,7 @@ function stretch(values, side) {
   });
 }
 
-// Keys' cubic with a = -0.5, as Pillow's.
+// Keys' cubic with a = -0.5, as in Pillow.
 function weight(distance) {
   const d = Math.abs(distance);
   if (d < 1) return (1.5 * d - 2.5) * d * d + 1;

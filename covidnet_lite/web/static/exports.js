@@ -1,33 +1,32 @@
-// The work list as CSV and JSON, made here: the server does not keep it.
+// The work list as CSV and JSON, written in the browser: the server does not store it.
 
-import { disagreed } from "./cases.js";
-import { save } from "./dom.js";
+import { download } from "./dom.js";
+import { disagree } from "./worklist.js";
 
-export function exportJson(cases) {
-  save("covidnet-lite.json", "application/json", `${JSON.stringify(cases.sorted().map(plain), null, 1)}\n`);
+export function exportJson(worklist) {
+  download("covidnet-lite.json", "application/json", `${JSON.stringify(worklist.sorted().map(record), null, 1)}\n`);
 }
 
-export function exportCsv(cases, labels) {
-  const head = ["name", "status", "label", "labels", "reason", ...labels, "extent", "extent_error", "place", "verdict", "right_label", "comment", "reviewer", "reviewers_disagree", "model", "sha256", "image", "note"];
-  const rows = cases.sorted().map((one) => {
-    const { evidence, probabilities = {}, ...result } = one.result ?? {};
-    const { review } = one;
+export function exportCsv(worklist, labels) {
+  const columns = ["name", "status", "label", "labels", "reason", ...labels, "extent", "extent_error", "place", "verdict", "right_label", "comment", "reviewer", "reviewers_disagree", "model", "sha256", "image", "note"];
+  const rows = worklist.sorted().map(({ name, status, result, review, reviews }) => {
+    const { probabilities = {}, ...rest } = result ?? {};
     const shares = labels.map((label) => probabilities[label] ?? "");
     return [
-      one.name, one.status, result.label, result.labels?.join("|"), result.reason, ...shares,
-      result.extent, result.extent_error, result.place?.main, review?.verdict, review?.label, review?.comment, review?.reviewer, disagreed(one.reviews) ? "yes" : "",
-      result.model, result.sha256, result.image, result.note,
+      name, status, rest.label, rest.labels?.join("|"), rest.reason, ...shares,
+      rest.extent, rest.extent_error, rest.place?.main, review?.verdict, review?.label, review?.comment, review?.reviewer, disagree(reviews) ? "yes" : "",
+      rest.model, rest.sha256, rest.image, rest.note,
     ];
   });
-  save("covidnet-lite.csv", "text/csv", [head, ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join(""));
+  download("covidnet-lite.csv", "text/csv", [columns, ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join(""));
 }
 
-function plain(one) {
-  const { evidence, ...result } = one.result ?? { name: one.name, status: one.status };
-  return { ...result, name: one.name, review: one.review, reviews: one.reviews, reviewers_disagree: disagreed(one.reviews) };
+function record({ name, status, result, review, reviews }) {
+  const { evidence, ...rest } = result ?? { status };
+  return { ...rest, name, review, reviews, reviewers_disagree: disagree(reviews) };
 }
 
-// Quoted, and no text that a spreadsheet would take for a formula.
+// Quoted, and marked as text where a spreadsheet would see a formula.
 export function cell(value) {
   const text = String(value ?? "");
   const safe = /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;

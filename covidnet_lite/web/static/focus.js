@@ -1,19 +1,19 @@
-// The keyboard's place on the page: what is hidden or disabled while it has the focus would drop it.
+// Keeps the keyboard focus: the browser drops it when the focused element is hidden or disabled.
 
 import { byId } from "./dom.js";
 
-// Gives a function to call after hiding or disabling anything.
-export function watchFocus(cases) {
-  const home = () => byId(cases.selected ? "canvas" : "choose").focus({ preventScroll: true });
-  // Others listen as well: first they hide and disable what they will, then this looks.
-  const keepFocus = () => queueMicrotask(() => usable(document.activeElement) || home());
-  cases.addEventListener("change", keepFocus);
-  cases.addEventListener("select", keepFocus);
+// Returns a function to call after hiding or disabling anything.
+export function watchFocus(worklist) {
+  const reset = () => byId(worklist.selected ? "canvas" : "choose").focus({ preventScroll: true });
+  // In a microtask, after the other listeners have hidden and disabled elements.
+  const keepFocus = () => queueMicrotask(() => usable(document.activeElement) || reset());
+  worklist.addEventListener("change", keepFocus);
+  worklist.addEventListener("select", keepFocus);
   for (const dialog of document.querySelectorAll("dialog")) {
-    // What had the focus before has it again by now, if it is still there.
-    dialog.addEventListener("close", () => (document.activeElement === document.body ? home() : keepFocus()));
+    // The browser has returned the focus by now, if the element that had it still exists.
+    dialog.addEventListener("close", () => (document.activeElement === document.body ? reset() : keepFocus()));
   }
   return keepFocus;
 }
 
-const usable = (one) => !one.disabled && one.checkVisibility();
+const usable = (node) => !node.disabled && node.checkVisibility();

@@ -1,25 +1,26 @@
-// Films on paper: one a page, with answer, numbers and whose it is.
+// Radiographs on paper: one per page, with answer, probabilities and patient.
 
-import { byId, element, percent } from "./dom.js";
+import { byId, definitions, element } from "./dom.js";
+import { bars, findings, summary } from "./panel.js";
 
-const LONGEST = 1600; // pixels of the printed film
-const MOST = 100; // films at once
+const LONGEST = 1600; // pixels of the printed image
+const MAX_SHEETS = 100;
 
-// picture: one -> a canvas of it, or null; sheets are made when the browser prints, or by printAll.
-export function watchPrinting(cases, about, words, picture) {
+// canvasOf: (entry, longest) => a canvas, or null. Sheets are made when the browser prints, or by printAll.
+export function watchPrinting(worklist, about, canvasOf) {
   let prepared = null;
   window.addEventListener("beforeprint", () => {
-    const one = cases.selected;
-    const sheets = prepared ?? (one ? [sheet(one, about, words(one), picture(one, LONGEST))] : []);
+    const { selected } = worklist;
+    const sheets = prepared ?? (selected ? [sheet(selected, about, canvasOf(selected, LONGEST))] : []);
     byId("sheets").replaceChildren(...sheets);
   });
   window.addEventListener("afterprint", () => byId("sheets").replaceChildren());
 
-  // draw: async one -> a canvas.
+  // draw: async (entry, longest) => a canvas, or null.
   return async function printAll(draw) {
     const sheets = [];
-    for (const one of cases.shown().slice(0, MOST)) {
-      if (one.result) sheets.push(sheet(one, about, words(one), await draw(one, LONGEST)));
+    for (const entry of worklist.visible().filter(({ result }) => result).slice(0, MAX_SHEETS)) {
+      sheets.push(sheet(entry, about, await draw(entry, LONGEST)));
     }
     prepared = sheets;
     window.print();
@@ -27,41 +28,28 @@ export function watchPrinting(cases, about, words, picture) {
   };
 }
 
-function sheet(one, about, [verdict, because], canvas) {
-  const { header, result, review } = one;
+function sheet(entry, about, canvas) {
+  const { header, result, review } = entry;
+  const [verdict, explanation] = summary(entry, about);
   const rows = [
-    ["Film", one.name], ["Patient", header.patient], ["Patient ID", header.id], ["Date", header.date],
-    ["Accession number", header.accession], ["Track record", result?.track_record], ["Opacity", extent(result, about)],
-    ["Evidence", positive(result, about) && result.place?.main],
-    ["Review", review && `${review.reviewer}: ${review.verdict || "sees"} ${review.label || "none of these"}`],
+    ["Radiograph", entry.name], ["Patient", header.patient], ["Patient ID", header.id], ["Date", header.date],
+    ["Accession number", header.accession], ...findings(result, about), ["Track record", result?.track_record],
+    ["Review", review && reviewText(review)],
     ["Network", `${about.model}, SHA-256 ${about.sha256}`], ["Printed", new Date().toLocaleString()],
   ];
-  const pairs = rows.filter(([, text]) => text).flatMap(([term, text]) => [element("dt", { text: term }), element("dd", { text })]);
   return element(
     "section",
     { className: "sheet" },
     element("p", { className: "sheet-notice", text: "Research use only. Not a medical device. Not for diagnosis." }),
     element("h2", { text: verdict }),
-    element("p", { text: because }),
-    ...(canvas ? [element("figure", {}, canvas, element("figcaption", { text: canvas.dataset.caption ?? "" }))] : []),
-    ...(result?.labels?.length ? [bars(result)] : []),
-    element("dl", {}, ...pairs),
+    element("p", { text: explanation }),
+    ...(canvas ? [element("figure", {}, canvas, element("figcaption", { text: canvas.dataset.caption }))] : []),
+    ...(result?.labels?.length ? [element("ul", { className: "bars" }, ...bars(result))] : []),
+    element("dl", {}, ...definitions(rows)),
   );
 }
 
-const positive = (result, about) => result?.labels?.length && about.negative !== null && !result.labels.includes(about.negative);
-
-const extent = (result, about) => positive(result, about) && result.extent != null && `about ${percent(result.extent, 0)} of the lungs`;
-
-function bars({ probabilities }) {
-  const rows = Object.entries(probabilities).map(([label, share]) =>
-    element(
-      "li",
-      {},
-      element("span", { text: label }),
-      element("meter", { min: 0, max: 1, value: share, "aria-label": `probability of ${label}` }),
-      element("span", { className: "share", text: percent(share) }),
-    ),
-  );
-  return element("ul", { className: "bars" }, ...rows);
+function reviewText({ reviewer, verdict, label }) {
+  if (verdict === "agree") return `${reviewer} agrees${label ? `: ${label}` : ""}`;
+  return `${reviewer} ${verdict ? "disagrees" : "sees"}: ${label || "none of these"}`;
 }

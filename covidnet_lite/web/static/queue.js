@@ -1,54 +1,52 @@
-// Films on their way to the server, a few at a time; what is looked at comes first.
+// Uploads, a few at a time; the selected radiograph goes first.
 
-const AT_ONCE = 3; // requests; the server has few cores
+const AT_ONCE = 3; // the server has few cores
 
 export class Queue {
   #waiting = [];
-  #working = 0;
+  #running = 0;
 
-  constructor(api, cases) {
-    this.api = api;
-    this.cases = cases;
+  constructor(api, worklist) {
+    Object.assign(this, { api, worklist });
   }
 
-  add(films) {
-    this.#waiting.push(...films);
-    this.#work();
+  add(entries) {
+    this.#waiting.push(...entries);
+    this.#start();
   }
 
-  // What failed by no fault of its own is sent again.
-  retry(films) {
-    for (const one of films) this.cases.again(one);
-    this.add(films);
+  retry(entries) {
+    for (const entry of entries) this.worklist.restart(entry);
+    this.add(entries);
   }
 
   clear() {
     this.#waiting = [];
   }
 
-  #work() {
-    while (this.#working < AT_ONCE && this.#waiting.length) {
-      const at = Math.max(0, this.#waiting.indexOf(this.cases.selected));
-      const [one] = this.#waiting.splice(at, 1);
-      this.#working += 1;
-      this.#classify(one).finally(() => {
-        this.#working -= 1;
-        this.#work();
+  #start() {
+    while (this.#running < AT_ONCE && this.#waiting.length) {
+      const at = Math.max(0, this.#waiting.indexOf(this.worklist.selected));
+      const [entry] = this.#waiting.splice(at, 1);
+      this.#running += 1;
+      this.#classify(entry).finally(() => {
+        this.#running -= 1;
+        this.#start();
       });
     }
   }
 
-  async #classify(one) {
+  async #classify(entry) {
     let result;
     try {
-      result = await this.api.classify(one.file, (share) => {
-        one.progress = share;
-        this.cases.tell("progress");
+      result = await this.api.classify(entry.file, (share) => {
+        entry.progress = share;
+        this.worklist.notify("progress");
       });
     } catch (error) {
-      one.passing = Boolean(error.passing);
-      result = { name: one.name, status: "failed", label: null, labels: [], reason: error.message, probabilities: {} };
+      entry.retryable = Boolean(error.retryable);
+      result = { name: entry.name, status: "failed", label: null, labels: [], reason: error.message, probabilities: {} };
     }
-    if (this.cases.has(one)) this.cases.settle(one, result);
+    if (this.worklist.has(entry)) this.worklist.finish(entry, result);
   }
 }

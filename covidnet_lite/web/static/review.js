@@ -1,109 +1,112 @@
-// What professionals say of an answer. What is typed is kept with its film until it is saved.
+// Reviews of answers. What is typed stays with its radiograph until it is saved.
 
-import { disagreed, standing } from "./cases.js";
-import { byId, element, save } from "./dom.js";
+import { byId, download, element, setOptions } from "./dom.js";
+import { currentReviews, disagree } from "./worklist.js";
 
 const NONE = ""; // none of the network's classes
-const OPEN = "open"; // nothing is chosen yet, where there is no answer
-const NAME = "covidnet-lite-reviewer"; // asked once a browser session
+const UNDECIDED = "undecided"; // under an abstention, until the reviewer chooses a label
+const NAME_KEY = "covidnet-lite-reviewer";
 const FIELDS = ["verdict", "label", "comment", "patient", "settles"];
 
 export class ReviewForm {
-  #one = null;
+  #entry = null;
+  #result = null;
   #form = byId("review-form");
-  #blank = {}; // what stands in the form of this film before anything is typed
+  #initial = {}; // the values of the form before the reviewer types
 
-  constructor(api, cases, about) {
-    Object.assign(this, { api, cases, about });
-    this.#fields.reviewer.value = sessionStorage.getItem(NAME) ?? "";
+  constructor(api, worklist, about) {
+    Object.assign(this, { api, worklist, about });
+    this.#fields.reviewer.value = sessionStorage.getItem(NAME_KEY) ?? "";
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.send();
     });
     this.#form.addEventListener("input", (event) => {
-      if (event.target.name === "reviewer") sessionStorage.setItem(NAME, event.target.value.trim());
-      else this.#typed();
+      if (event.target.name === "reviewer") sessionStorage.setItem(NAME_KEY, event.target.value.trim());
+      else this.#updateDraft();
     });
-    byId("manifest").addEventListener("click", () => this.#manifest());
-    byId("no-review").hidden = about.reviews;
+    byId("manifest").addEventListener("click", () => this.#saveManifest());
+    byId("no-reviews").hidden = about.reviews;
     byId("manifest").disabled = !about.keeps_pictures;
     byId("manifest-note").textContent = about.keeps_pictures
-      ? "A table of the reviewed films that were kept, to train on."
-      : "Pictures are not kept, so there is nothing to train on. Start it with --keep DIR to keep those you review.";
+      ? "A table of the reviewed radiographs whose images are stored, for training."
+      : "This server does not store images, so there is nothing to train with. To store the images that you review, start it with --keep DIR.";
   }
 
-  show(one) {
-    const same = one === this.#one && one?.result === this.#result;
-    this.#one = one;
-    this.#result = one?.result;
-    const able = this.about.reviews && Boolean(one?.result) && one.status !== "failed";
-    byId("review").hidden = !able;
-    if (!able) return;
+  show(entry) {
+    const same = entry === this.#entry && entry?.result === this.#result;
+    this.#entry = entry;
+    this.#result = entry?.result;
+    const reviewable = this.about.reviews && Boolean(entry?.result) && entry.status !== "failed";
+    byId("review").hidden = !reviewable;
+    if (!reviewable) return;
     if (!same) {
-      byId("review-state").textContent = "";
-      this.#load(one);
+      this.#showState("");
+      this.#loadReviews(entry);
     }
-    this.#showEarlier();
+    this.#showReviews();
     this.#fill();
   }
 
-  mark(verdict) {
+  setVerdict(verdict) {
     if (byId("review").hidden || byId("verdicts").hidden) return;
     for (const radio of this.#fields.verdict) radio.checked = radio.value === verdict;
-    this.#typed();
+    this.#updateDraft();
     if (verdict === "disagree") this.#fields.label.focus();
   }
 
   async send() {
-    const one = this.#one;
+    const entry = this.#entry;
     if (byId("review").hidden) return;
-    const fields = this.#values();
+    const values = this.#values();
     const reviewer = this.#fields.reviewer.value.trim();
-    const missing = this.#missing(one, fields, reviewer);
-    if (missing) {
-      byId("review-state").textContent = missing;
+    const problem = this.#problem(entry, values, reviewer);
+    if (problem) {
+      this.#showState(problem);
       return;
     }
-    one.draft = fields; // until it is saved, it is not
-    byId("review-state").textContent = "Saving …";
-    let told = "Saved.";
+    entry.draft = values; // a draft until the server has stored it
+    this.#showState("Saving …");
+    let state = "Saved.";
     try {
-      const settles = fields.settles ? "yes" : "";
-      const label = fields.label === OPEN ? NONE : fields.label;
-      const review = await this.api.review(one, { ...fields, label, settles, reviewer });
-      one.reviews = [...one.reviews.filter((other) => other.reviewer !== review.reviewer), review];
-      if (equal(one.draft, fields)) one.draft = null;
+      const settles = values.settles ? "yes" : "";
+      const label = values.label === UNDECIDED ? NONE : values.label;
+      const review = await this.api.review(entry, { ...values, label, settles, reviewer });
+      entry.reviews = [...entry.reviews.filter((other) => other.reviewer !== review.reviewer), review];
+      if (equal(entry.draft, values)) entry.draft = null;
     } catch (error) {
-      told = `Not saved: ${error.message}`;
+      state = `Not saved: ${error.message}`;
     }
-    this.cases.tell("change");
-    if (one !== this.#one) return;
-    this.#showEarlier();
-    if (!one.draft) this.#fill();
-    byId("review-state").textContent = told;
+    this.worklist.notify("change");
+    if (entry !== this.#entry) return;
+    this.#showReviews();
+    if (!entry.draft) this.#fill();
+    this.#showState(state);
   }
-
-  #result = null;
 
   get #fields() {
     return this.#form.elements;
   }
 
-  #missing(one, { verdict, label }, reviewer) {
-    if (one.result.labels.length && !verdict) return "Say first whether you agree.";
-    if (!one.result.labels.length && label === OPEN) return "Say first what you see.";
-    if (reviewer) return "";
-    this.#fields.reviewer.focus();
-    return "Say first who you are.";
+  #showState(text) {
+    byId("review-state").textContent = text;
   }
 
-  #typed() {
-    this.#follow();
+  #problem({ result }, { verdict, label }, reviewer) {
+    if (result.labels.length && !verdict) return "First choose whether you agree.";
+    if (!result.labels.length && label === UNDECIDED) return "First choose what you see.";
+    if (reviewer) return "";
+    this.#fields.reviewer.focus();
+    return "First enter your name.";
+  }
+
+  #updateDraft() {
+    this.#limitLabels();
     const values = this.#values();
-    const before = Boolean(this.#one.draft);
-    this.#one.draft = equal(values, this.#blank) ? null : values;
-    byId("review-state").textContent = this.#one.draft ? "Not saved yet." : "";
-    if (before !== Boolean(this.#one.draft)) this.cases.tell("change");
+    const before = Boolean(this.#entry.draft);
+    this.#entry.draft = equal(values, this.#initial) ? null : values;
+    this.#showState(this.#entry.draft ? "Not saved yet." : "");
+    if (before !== Boolean(this.#entry.draft)) this.worklist.notify("change");
   }
 
   #values() {
@@ -111,87 +114,88 @@ export class ReviewForm {
     return { ...values, verdict: this.#fields.verdict.value, settles: this.#fields.settles.checked };
   }
 
-  // The draft, or the last review under this name, or nothing.
+  // Fills the form with the draft, or with the last review by this reviewer, or leaves it empty.
   #fill() {
-    const { result, reviews, draft } = this.#one;
+    const { result, reviews, draft } = this.#entry;
     const answered = result.labels.length > 0;
-    const name = this.#fields.reviewer.value.trim();
-    const mine = reviews.find((review) => review.reviewer === name);
-    const empty = { verdict: "", label: answered ? (result.label ?? NONE) : OPEN, comment: "", patient: "" };
-    this.#blank = { ...pick(mine ?? empty, FIELDS), settles: mine?.settles === "yes" };
-    const { verdict, settles, ...texts } = draft ?? this.#blank;
+    const reviewer = this.#fields.reviewer.value.trim();
+    const own = reviews.find((review) => review.reviewer === reviewer);
+    const empty = { verdict: "", label: answered ? (result.label ?? NONE) : UNDECIDED, comment: "", patient: "" };
+    this.#initial = { ...pick(own ?? empty, FIELDS), settles: own?.settles === "yes" };
+    const { verdict, settles, ...texts } = draft ?? this.#initial;
     byId("verdicts").hidden = !answered;
-    byId("right-label-title").textContent = answered ? "What it is" : "What do you see?";
-    const options = [...(answered ? [] : [[OPEN, "choose"]]), ...this.about.labels.map((label) => [label, label]), [NONE, "none of these"]];
-    this.#fields.label.replaceChildren(...options.map(([value, text]) => element("option", { value, text })));
+    byId("label-title").textContent = answered ? "What the radiograph shows" : "What do you see?";
+    setOptions(this.#fields.label, [
+      ...(answered ? [] : [[UNDECIDED, "choose"]]), ...this.about.labels.map((label) => [label, label]), [NONE, "none of these"],
+    ]);
     for (const radio of this.#fields.verdict) radio.checked = radio.value === verdict;
     this.#fields.settles.checked = settles;
-    for (const [field, value] of Object.entries(texts)) {
-      if (this.#fields[field].value !== value) this.#fields[field].value = value; // else the caret would jump
+    for (const [name, value] of Object.entries(texts)) {
+      if (this.#fields[name].value !== value) this.#fields[name].value = value; // setting an equal text would move the caret
     }
-    this.#follow();
-    if (!draft) this.#blank = this.#values();
+    this.#limitLabels();
+    if (!draft) this.#initial = this.#values();
   }
 
-  // To agree with an answer is to call it right; with one of several labels, to say which, or to leave it open.
-  #follow() {
+  // Who agrees with an answer of one label chooses that label; with one of several labels, one of them or none.
+  #limitLabels() {
     const { verdict, label } = this.#fields;
-    const answers = this.#one?.result?.labels ?? [];
-    const agreed = verdict.value === "agree" && answers.length > 0;
-    if (agreed && answers.length === 1) label.value = answers[0];
-    label.disabled = agreed && answers.length === 1;
+    const answers = this.#entry?.result?.labels ?? [];
+    const agrees = verdict.value === "agree" && answers.length > 0;
+    if (agrees && answers.length === 1) label.value = answers[0];
+    label.disabled = agrees && answers.length === 1;
     for (const option of label.options) {
-      const said = answers.includes(option.value);
-      option.disabled = option.value !== NONE && (agreed ? !said : verdict.value === "disagree" && said);
-      if (option.value === NONE) option.text = agreed ? "left open" : "none of these";
+      const answered = answers.includes(option.value);
+      option.disabled = option.value !== NONE && (agrees ? !answered : verdict.value === "disagree" && answered);
+      if (option.value === NONE) option.text = agrees ? "left open" : "none of these";
     }
     if (label.selectedOptions[0]?.disabled) label.value = NONE;
   }
 
-  // What others, or oneself, said of this image before.
-  async #load(one) {
+  // Earlier reviews of this image, by any reviewer.
+  async #loadReviews(entry) {
     try {
-      const { reviews } = await this.api.reviews(one.result.image);
-      if (reviews.length <= one.reviews.length) return;
-      one.reviews = reviews;
+      const { reviews } = await this.api.reviews(entry.result.image);
+      if (reviews.length <= entry.reviews.length) return;
+      entry.reviews = reviews;
     } catch (error) {
-      if (one === this.#one) byId("review-state").textContent = `Earlier reviews cannot be shown: ${error.message}`;
+      if (entry === this.#entry) this.#showState(`Earlier reviews cannot be shown: ${error.message}`);
       return;
     }
-    this.cases.tell("change");
-    if (one !== this.#one) return;
-    this.#showEarlier();
-    if (!one.draft) this.#fill();
+    this.worklist.notify("change");
+    if (entry !== this.#entry) return;
+    this.#showReviews();
+    if (!entry.draft) this.#fill();
   }
 
-  #showEarlier() {
-    const { reviews } = this.#one;
-    const apart = disagreed(reviews);
-    byId("earlier").replaceChildren(...reviews.map((review) => element("li", { text: told(review) })));
-    byId("earlier").hidden = !reviews.length;
-    byId("disagreement").hidden = !apart;
-    byId("settling").hidden = !apart && !standing(reviews).some((review) => review.settles);
+  #showReviews() {
+    const { reviews } = this.#entry;
+    const disputed = disagree(reviews);
+    byId("earlier-reviews").replaceChildren(...reviews.map((review) => element("li", { text: summary(review) })));
+    byId("earlier-reviews").hidden = !reviews.length;
+    byId("disagreement").hidden = !disputed;
+    byId("settle").hidden = !disputed && !currentReviews(reviews).some((review) => review.settles);
   }
 
-  async #manifest() {
+  async #saveManifest() {
     try {
       const { export: counts } = await this.api.reviews();
-      save("manifest.csv", "text/csv", await this.api.manifest());
+      download("manifest.csv", "text/csv", await this.api.manifest());
       byId("manifest-note").textContent =
-        `${counts.cases} films to train on; left out: ${counts.not_kept} without a kept picture, ` +
-        `${counts.without_label} without a label, ${counts.disagreed} on which reviewers disagree.`;
+        `Saved ${counts.cases} radiographs for training. Left out: ${counts.not_kept} without a stored image, ` +
+        `${counts.without_label} without a label, ${counts.disagreed} with disagreeing reviewers.`;
     } catch (error) {
       byId("manifest-note").textContent = error.message;
     }
   }
 }
 
-const pick = (from, names) => Object.fromEntries(names.map((name) => [name, from[name] ?? ""]));
+const pick = (record, names) => Object.fromEntries(names.map((name) => [name, record[name] ?? ""]));
 
 const equal = (a, b) => FIELDS.every((name) => a?.[name] === b?.[name]);
 
-function told({ reviewer, at, verdict, label, comment, model, settles }) {
-  const when = at.slice(0, 16).replace("T", " ");
-  const what = [verdict && `${verdict}s`, label || "none of these", settles && "settles it"].filter(Boolean).join(", ");
-  return `${reviewer || "Somebody"}, ${when} UTC, of ${model}: ${what}${comment ? ` — ${comment}` : ""}`;
+function summary({ reviewer, at, verdict, label, comment, model, settles }) {
+  const time = at.slice(0, 16).replace("T", " ");
+  const opinion = [verdict && `${verdict}s`, label || (verdict === "agree" ? "label left open" : "none of these"), settles && "settles the label"].filter(Boolean).join(", ");
+  return `${reviewer || "Unnamed reviewer"}, ${time} UTC, network ${model}: ${opinion}${comment ? ` — ${comment}` : ""}`;
 }

@@ -1,20 +1,20 @@
-// Light or dark: as the system has it, until a choice is made here; it is not kept.
+// Light or dark: the system's theme until the user chooses one. The choice is not stored.
 
 import { byId } from "./dom.js";
 
 export function watchTheme() {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const button = byId("theme");
-  let chosen = null;
-  const show = () => {
-    const dark = chosen ?? system.matches;
-    document.documentElement.dataset.theme = dark ? "dark" : "light";
-    button.setAttribute("aria-pressed", String(dark));
+  let choice = null;
+  const isDark = () => choice ?? system.matches;
+  const apply = () => {
+    document.documentElement.dataset.theme = isDark() ? "dark" : "light";
+    button.setAttribute("aria-pressed", String(isDark()));
   };
   button.addEventListener("click", () => {
-    chosen = !(chosen ?? system.matches);
-    show();
+    choice = !isDark();
+    apply();
   });
-  system.addEventListener("change", show);
-  show();
+  system.addEventListener("change", apply);
+  apply();
 }

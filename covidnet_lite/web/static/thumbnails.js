@@ -1,40 +1,39 @@
-// Small pictures for the work list, fetched one by one when nothing else is on its way.
+// Thumbnails for the work list, requested one by one when no upload is pending.
 
 const SIDE = 96; // pixels
 
 export class Thumbnails {
-  #busy = false;
-  #tried = new Set(); // cases whose picture could not be had
+  #loading = false;
+  #requested = new Set(); // entries; each is requested once
 
-  constructor(api, cases) {
-    this.api = api;
-    this.cases = cases;
-    cases.addEventListener("change", () => this.#next());
+  constructor(api, worklist) {
+    Object.assign(this, { api, worklist });
+    worklist.addEventListener("change", () => this.#next());
   }
 
   async #next() {
-    if (this.#busy || this.cases.pending) return;
-    const wanted = (one) => !one.thumbnail && !this.#tried.has(one) && one.result?.image && one.status !== "failed";
-    const one = this.cases.shown().find(wanted);
-    if (!one) return;
-    this.#busy = true;
-    this.#tried.add(one);
+    if (this.#loading || this.worklist.pending) return;
+    const lacks = (entry) => !entry.thumbnail && !this.#requested.has(entry) && entry.result?.image && entry.status !== "failed";
+    const entry = this.worklist.visible().find(lacks);
+    if (!entry) return;
+    this.#loading = true;
+    this.#requested.add(entry);
     try {
-      one.thumbnail = drawn(await this.api.thumbnail(one.result.image, SIDE));
+      entry.thumbnail = paint(await this.api.thumbnail(entry.result.image, SIDE));
     } catch {
-      // It does without.
+      // The row stays without a thumbnail.
     }
-    this.#busy = false;
-    this.cases.tell("thumbnail");
+    this.#loading = false;
+    this.worklist.notify("thumbnail");
     this.#next();
   }
 }
 
-function drawn({ width, height, pixels }) {
+function paint({ width, height, pixels }) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height, className: "thumbnail" });
   canvas.setAttribute("aria-hidden", "true");
-  const image = new ImageData(width, height);
-  pixels.forEach((gray, i) => image.data.set([gray, gray, gray, 255], 4 * i));
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  const data = new ImageData(width, height);
+  pixels.forEach((gray, i) => data.data.set([gray, gray, gray, 255], 4 * i));
+  canvas.getContext("2d").putImageData(data, 0, 0);
   return canvas;
 }

@@ -1,19 +1,19 @@
-// The question for the token of the server.
+// The dialog for the server's token.
 
 import { byId } from "./dom.js";
 
-export function askToken(why) {
+export function requestToken(error) {
   const dialog = byId("token-dialog");
-  byId("token-error").textContent = why;
+  byId("token-error").textContent = error;
   if (!dialog.open) dialog.showModal();
   return new Promise((resolve) => {
-    const again = () => dialog.showModal(); // left with Escape; without a token there is nothing to see
-    dialog.addEventListener("close", again);
+    const reopen = () => dialog.showModal(); // after Escape: without a token the page can show nothing
+    dialog.addEventListener("close", reopen);
     byId("token-form").addEventListener(
       "submit",
       (event) => {
         event.preventDefault();
-        dialog.removeEventListener("close", again);
+        dialog.removeEventListener("close", reopen);
         dialog.close();
         resolve(byId("token").value.trim());
       },

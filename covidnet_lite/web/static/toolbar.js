@@ -1,25 +1,25 @@
-// The viewer's buttons, sliders and menus, and what stands in the corners of the film.
+// The viewer's buttons, sliders and menus, and the texts in its corners and at its edges.
 
-import { byId, element } from "./dom.js";
+import { byId, element, setOptions } from "./dom.js";
 import { EDGES, sides } from "./geometry.js";
 import { inDicom, presets } from "./windows.js";
 
 export class Toolbar {
-  #before = 0.45; // the map's opacity when it was last seen
-  #offered = []; // presets of the film on screen
+  #lastOpacity = 0.45; // of the map, before it was hidden
+  #presets = []; // of the displayed radiograph
 
-  // shown: () => the case whose film is in the viewer.
-  constructor(viewer, ruler, magnifier, shown) {
-    Object.assign(this, { viewer, ruler, magnifier, shown });
+  // displayed: () => the entry whose image is in the viewer.
+  constructor(viewer, ruler, magnifier, displayed) {
+    Object.assign(this, { viewer, ruler, magnifier, displayed });
     this.actions = {
-      invert: () => this.#change({ inverted: !viewer.inverted }),
+      invert: () => this.#set({ inverted: !viewer.inverted }),
       rotate: () => viewer.rotate(),
       flip: () => viewer.flip(),
       actual: () => viewer.actualSize(),
       reset: () => viewer.reset(),
-      ruler: () => this.#press("ruler", ruler.toggle()),
-      magnifier: () => this.#press("magnifier", magnifier.toggle()),
-      full: () => this.#fullScreen(),
+      ruler: () => this.#toggle("ruler", ruler),
+      magnifier: () => this.#toggle("magnifier", magnifier),
+      "full-screen": () => this.#toggleFullScreen(),
       "zoom-in": () => viewer.zoomBy(1.4),
       "zoom-out": () => viewer.zoomBy(1 / 1.4),
     };
@@ -27,23 +27,20 @@ export class Toolbar {
     byId("window").addEventListener("input", (event) => viewer.setWindow(Number(event.target.value), viewer.window.level));
     byId("level").addEventListener("input", (event) => viewer.setWindow(viewer.window.width, Number(event.target.value)));
     byId("opacity").addEventListener("input", (event) => this.setOpacity(Number(event.target.value) / 100));
-    byId("evidence-label").addEventListener("change", (event) => this.#change({ label: event.target.value }));
+    byId("evidence-label").addEventListener("change", (event) => this.#set({ label: event.target.value }));
     byId("preset").addEventListener("change", (event) => {
-      const chosen = this.#offered[Number(event.target.value)];
-      if (chosen) viewer.setWindow(chosen.width, chosen.level);
+      const preset = this.#presets[Number(event.target.value)];
+      if (preset) viewer.setWindow(preset.width, preset.level);
     });
     viewer.addEventListener("view", () => this.#show());
-    document.addEventListener("fullscreenchange", () => byId("full").setAttribute("aria-pressed", String(Boolean(document.fullscreenElement))));
+    document.addEventListener("fullscreenchange", () => setPressed("full-screen", Boolean(document.fullscreenElement)));
   }
 
-  // Another film: its windows and its ruler.
-  take(one) {
-    this.#offered = one ? presets(one.header, one.result) : [];
-    byId("preset").replaceChildren(
-      element("option", { value: "", text: "Preset" }),
-      ...this.#offered.map(({ name }, i) => element("option", { value: String(i), text: name })),
-    );
-    this.ruler.header = one?.header ?? {};
+  // Takes presets and ruler scale from the entry's header.
+  update(entry) {
+    this.#presets = entry ? presets(entry.header, entry.result) : [];
+    setOptions(byId("preset"), [["", "Preset"], ...this.#presets.map(({ name }, i) => [String(i), name])]);
+    this.ruler.header = entry?.header ?? {};
     this.ruler.clear();
   }
 
@@ -54,62 +51,63 @@ export class Toolbar {
   }
 
   toggleMap() {
-    const now = this.viewer.opacity;
-    this.setOpacity(now > 0 ? 0 : this.#before);
-    if (now > 0) this.#before = now;
+    const { opacity } = this.viewer;
+    this.setOpacity(opacity > 0 ? 0 : this.#lastOpacity);
+    if (opacity > 0) this.#lastOpacity = opacity;
   }
 
-  // What the map on screen shows, in words; "" without one.
-  legend() {
-    const { mapShown: map, label } = this.viewer;
-    if (!map) return "";
-    const answered = Boolean(this.shown()?.result?.labels?.length);
-    return `Evidence for ${label}${answered ? "" : " (no answer)"}, logits: 0 to ${Math.max(0, map.most).toFixed(1)}`;
-  }
-
-  #change(what) {
-    Object.assign(this.viewer, what);
+  #set(view) {
+    Object.assign(this.viewer, view);
     this.viewer.draw();
   }
 
-  #press(id, on) {
-    byId(id).setAttribute("aria-pressed", String(on));
+  #toggle(id, tool) {
+    setPressed(id, tool.toggle());
     this.viewer.draw();
   }
 
-  #fullScreen() {
+  #toggleFullScreen() {
     if (document.fullscreenElement) document.exitFullscreen();
     else byId("viewer").requestFullscreen?.();
   }
 
   #show() {
-    const { window, inverted, film, scale, turn, mirrored } = this.viewer;
+    const { window, inverted, image, scale, turn, mirrored, mapShown } = this.viewer;
+    const entry = this.displayed();
     byId("window").value = window.width;
     byId("level").value = window.level;
-    byId("invert").setAttribute("aria-pressed", String(inverted));
-    byId("flip").setAttribute("aria-pressed", String(mirrored));
-    const one = this.shown();
-    const at = this.#offered.findIndex(({ width, level }) => width === window.width && level === window.level);
-    byId("preset").value = at < 0 ? "" : String(at);
-    const parts = [`W ${Math.round(window.width)} L ${Math.round(window.level)}`, one && inDicom(window, one.header, one.result), `${Math.round(scale * 100)}%`];
-    byId("corner-window").textContent = film ? [...parts.filter(Boolean), ...(inverted ? ["inverted"] : [])].join("  ") : "";
-    this.#showLegend();
-    const letters = film && one?.header.orientation ? sides(one.header.orientation, turn, mirrored) : {};
+    setPressed("invert", inverted);
+    setPressed("flip", mirrored);
+    const preset = this.#presets.findIndex(({ width, level }) => width === window.width && level === window.level);
+    byId("preset").value = preset < 0 ? "" : String(preset);
+    const values = [
+      `W ${Math.round(window.width)} L ${Math.round(window.level)}`, entry && inDicom(window, entry.header, entry.result),
+      `${Math.round(scale * 100)}%`, inverted && "inverted",
+    ];
+    byId("corner-window").replaceChildren(...(image ? values : []).filter(Boolean).map((text) => element("span", { text })));
+    byId("map-legend").hidden = !mapShown;
+    if (mapShown) {
+      byId("map-label").textContent = `${mapTitle(this.viewer, entry)}:`;
+      byId("map-maximum").textContent = maximum(this.viewer);
+    }
+    const letters = image && entry?.header.orientation ? sides(entry.header.orientation, turn, mirrored) : {};
     for (const edge of EDGES) byId(`edge-${edge}`).textContent = letters[edge] ?? "";
-  }
-
-  #showLegend() {
-    const { mapShown: map, label } = this.viewer;
-    byId("map-legend").hidden = !map;
-    if (!map) return;
-    const answered = Boolean(this.shown()?.result?.labels?.length);
-    byId("map-label").textContent = `Evidence for ${label}${answered ? "" : " (no answer)"}, logits:`;
-    byId("map-most").textContent = Math.max(0, map.most).toFixed(1);
   }
 }
 
-// On paper, too: which side of the patient is on the left, and which on the right.
-export function markSides(canvas, { orientation }, { turn, mirrored }) {
+const setPressed = (id, pressed) => byId(id).setAttribute("aria-pressed", String(pressed));
+
+const maximum = ({ mapShown }) => Math.max(0, mapShown.maximum).toFixed(1);
+
+const mapTitle = ({ label }, entry) => `Evidence for ${label}${entry?.result?.labels?.length ? "" : " (no answer)"}, logits`;
+
+// The legend of the map in a viewer, as text; "" without a map.
+export function mapLegend(viewer, entry) {
+  return viewer.mapShown ? `${mapTitle(viewer, entry)}: 0 to ${maximum(viewer)}` : "";
+}
+
+// Draws the patient's sides at the left and right edges, for paper.
+export function drawSides(canvas, { orientation }, { turn, mirrored }) {
   if (!orientation) return;
   const { left, right } = sides(orientation, turn, mirrored);
   const context = canvas.getContext("2d");
@@ -123,8 +121,7 @@ export function markSides(canvas, { orientation }, { turn, mirrored }) {
 }
 
 export function showColours(colours) {
-  const canvas = byId("colours");
-  const image = new ImageData(256, 1);
-  colours.forEach((colour, i) => image.data.set([...colour, 255], 4 * i));
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  const data = new ImageData(256, 1);
+  colours.forEach((colour, i) => data.data.set([...colour, 255], 4 * i));
+  byId("colours").getContext("2d").putImageData(data, 0, 0);
 }

@@ -1,32 +1,33 @@
-// A radiograph on a canvas: window and level, inversion, zoom, turns, and the evidence map over it.
+// A radiograph on a canvas: window and level, inversion, zoom, rotation, and the evidence map over it.
 
+import { pixelRatio } from "./dom.js";
 import { paint } from "./evidence.js";
-import { fitting, placed } from "./geometry.js";
-import { WHOLE } from "./windows.js";
+import { fitScale, imageToCanvas } from "./geometry.js";
+import { FULL_RANGE } from "./windows.js";
 
-const FARTHEST = 16; // screen pixels for one of the film
-const GROUND = "#000";
+const MAX_ZOOM = 16; // screen pixels per image pixel
+const BACKGROUND = "#000";
 
-// Tells "view" when what is shown has changed, "detail" when more pixels than there are would help.
+// Events: "view" after each repaint, "detail" when the image has fewer pixels than the screen could show.
 export class Viewer extends EventTarget {
   #canvas;
   #context;
-  #film = null; // {width, height, pixels, originalWidth, originalHeight}
-  #gray = null; // the film, windowed, as a canvas
-  #grayFor = "";
-  #maps = null; // label -> {canvas, most}
-  #frame = null; // the part of the film that the network saw, in fractions
-  #drawn = 0;
-  window = { ...WHOLE };
+  #image = null; // {width, height, pixels, originalWidth, originalHeight}
+  #windowed = null; // a canvas: the image after window, level and inversion
+  #windowedFor = ""; // the settings of that canvas
+  #maps = null; // label -> {canvas, maximum}
+  #frame = null; // the part of the image that the network saw, in fractions
+  #animation = 0;
+  window = { ...FULL_RANGE };
   inverted = false;
   label = null;
   opacity = 0.45;
-  // The film's point in the middle of the canvas (fractions), and canvas pixels for one of the original's.
+  // The point of the image in the middle of the canvas (fractions).
   centre = { x: 0.5, y: 0.5 };
-  zoom = null; // null: as large as fits
+  zoom = null; // canvas pixels per pixel of the original; null: the whole image fits
   turn = 0; // quarters, clockwise
-  mirrored = false; // before it is turned
-  overlays = []; // (context, viewer) => ..., painted over the film
+  mirrored = false; // before the rotation
+  overlays = []; // (context, viewer) => ..., painted over the image
 
   constructor(canvas) {
     super();
@@ -35,51 +36,44 @@ export class Viewer extends EventTarget {
     new ResizeObserver(() => this.#fitCanvas()).observe(canvas);
   }
 
-  // Another film, or the same with more pixels, which leaves the view as it is.
-  show(film, { same = false } = {}) {
-    this.#film = film;
-    this.#grayFor = "";
+  // same: the same image with more pixels, which leaves the view unchanged.
+  show(image, { same = false } = {}) {
+    this.#image = image;
+    this.#windowedFor = "";
     if (!same) this.reset();
     this.draw();
   }
 
-  // grids: label -> {strength: rows of 0 to 1, most: logits that 1 stands for}, or null; frame: [left, top, right, bottom] in fractions.
+  // grids: label -> {strength: rows of 0 to 1, most: the logits for 1}, or null; frame: [left, top, right, bottom] in fractions.
   overlay(grids, frame, colours, label) {
-    const painted = Object.entries(grids ?? {}).map(([name, { strength, most }]) => [
-      name,
-      { canvas: paint(strength, colours), most },
-    ]);
-    this.#maps = grids && Object.fromEntries(painted);
+    const map = ({ strength, most }) => ({ canvas: paint(strength, colours), maximum: most });
+    this.#maps = Object.fromEntries(Object.entries(grids ?? {}).map(([name, grid]) => [name, map(grid)]));
     this.#frame = frame;
     this.label = label;
     this.draw();
   }
 
-  get film() {
-    return this.#film;
+  get image() {
+    return this.#image;
   }
 
-  get hasMap() {
-    return Boolean(this.#maps?.[this.label]);
-  }
-
-  // The map that is drawn, or null.
+  // The visible map, or null.
   get mapShown() {
-    return this.#film && this.hasMap && this.opacity > 0 ? this.#maps[this.label] : null;
+    return this.#image && this.opacity > 0 ? (this.#maps?.[this.label] ?? null) : null;
   }
 
   get scale() {
-    return this.zoom ?? this.#fitting();
+    return this.zoom ?? this.#fitScale();
   }
 
-  // The film's pixels -> the canvas's.
+  // Image pixels -> canvas pixels.
   get matrix() {
-    return placed(this, this.#film, this.#canvas);
+    return imageToCanvas(this, this.#image, this.#canvas);
   }
 
   reset() {
     const centre = { x: 0.5, y: 0.5 };
-    Object.assign(this, { window: { ...WHOLE }, inverted: false, centre, zoom: null, turn: 0, mirrored: false });
+    Object.assign(this, { window: { ...FULL_RANGE }, inverted: false, centre, zoom: null, turn: 0, mirrored: false });
     this.draw();
   }
 
@@ -93,109 +87,108 @@ export class Viewer extends EventTarget {
     this.draw();
   }
 
-  // Left and right as they are on the screen.
+  // Swaps left and right as they are on the screen.
   flip() {
     Object.assign(this, { mirrored: !this.mirrored, turn: (4 - this.turn) % 4 });
     this.draw();
   }
 
-  // By a factor, about a point of the canvas (its pixels); its middle if none is given.
+  // By a factor, about a point in canvas pixels.
   zoomBy(factor, about = { x: this.#canvas.width / 2, y: this.#canvas.height / 2 }) {
-    if (!this.#film) return;
-    const before = this.toFilm(about);
-    const wanted = Math.min(FARTHEST, this.scale * factor);
-    this.zoom = wanted <= this.#fitting() ? null : wanted;
+    if (!this.#image) return;
+    const before = this.toImage(about);
+    const zoom = Math.min(MAX_ZOOM, this.scale * factor);
+    this.zoom = zoom <= this.#fitScale() ? null : zoom;
     if (this.zoom === null) this.centre = { x: 0.5, y: 0.5 };
-    else this.#move(before, this.toFilm(about));
+    else this.#move(before, this.toImage(about));
     this.draw();
   }
 
-  // One pixel of the film on one of the screen.
+  // One pixel of the image per pixel of the screen.
   actualSize() {
-    if (!this.#film) return;
+    if (!this.#image) return;
     this.zoom = 1;
     this.draw();
   }
 
   // By canvas pixels.
   panBy(dx, dy) {
-    if (!this.#film || this.zoom === null) return;
-    this.#move(this.toFilm({ x: 0, y: 0 }), this.toFilm({ x: dx, y: dy }));
+    if (!this.#image || this.zoom === null) return;
+    this.#move(this.toImage({ x: 0, y: 0 }), this.toImage({ x: dx, y: dy }));
     this.draw();
   }
 
-  // A point of the canvas -> of the film, in its pixels.
-  toFilm({ x, y }) {
+  // Canvas pixels -> image pixels.
+  toImage({ x, y }) {
     return this.matrix.inverse().transformPoint({ x, y });
   }
 
   draw() {
-    cancelAnimationFrame(this.#drawn);
-    this.#drawn = requestAnimationFrame(() => {
+    cancelAnimationFrame(this.#animation);
+    this.#animation = requestAnimationFrame(() => {
       this.#paint();
       this.dispatchEvent(new Event("view"));
     });
   }
 
-  // Film, window, turns and map as on the screen, but whole and without what lies over it; null without a film.
+  // A canvas of the whole image, windowed, rotated and with its map, without overlays; null without an image.
   copy(longest) {
-    if (!this.#film) return null;
-    const { originalWidth: w, originalHeight: h } = this.#film;
+    if (!this.#image) return null;
+    const { originalWidth: w, originalHeight: h } = this.#image;
     const scale = Math.min(1, longest / Math.max(w, h));
     const sizes = [w, h].map((side) => Math.round(side * scale));
     const [width, height] = this.turn % 2 ? sizes.reverse() : sizes;
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
     const view = { ...this, centre: { x: 0.5, y: 0.5 }, scale };
-    this.paintFilm(canvas.getContext("2d"), placed(view, this.#film, canvas));
+    this.paintImage(canvas.getContext("2d"), imageToCanvas(view, this.#image, canvas));
     return canvas;
   }
 
-  paintFilm(context, matrix) {
-    const { width, height, originalWidth, originalHeight } = this.#film;
+  paintImage(context, matrix) {
+    const { width, height, originalWidth, originalHeight } = this.#image;
     const scale = Math.hypot(matrix.a, matrix.b);
     context.save();
     context.setTransform(matrix);
     context.imageSmoothingQuality = "high";
-    context.imageSmoothingEnabled = (scale * originalWidth) / width < 4; // so close, one wants to see the pixels
-    context.drawImage(this.#windowed(), 0, 0, originalWidth, originalHeight);
+    context.imageSmoothingEnabled = (scale * originalWidth) / width < 4; // so close, single pixels should show
+    context.drawImage(this.#windowedImage(), 0, 0, originalWidth, originalHeight);
     if (this.mapShown) this.#paintMap(context, scale);
     context.restore();
   }
 
   #move(from, to) {
-    const { originalWidth: w, originalHeight: h } = this.#film;
-    const within = (v) => Math.min(1, Math.max(0, v));
-    this.centre = { x: within(this.centre.x + (from.x - to.x) / w), y: within(this.centre.y + (from.y - to.y) / h) };
+    const { originalWidth: w, originalHeight: h } = this.#image;
+    const clamp = (share) => Math.min(1, Math.max(0, share));
+    this.centre = { x: clamp(this.centre.x + (from.x - to.x) / w), y: clamp(this.centre.y + (from.y - to.y) / h) };
   }
 
-  #fitting() {
-    return this.#film ? fitting(this.#film, this.turn, this.#canvas) : 1;
+  #fitScale() {
+    return this.#image ? fitScale(this.#image, this.turn, this.#canvas) : 1;
   }
 
   #fitCanvas() {
     const box = this.#canvas.getBoundingClientRect();
-    const ratio = window.devicePixelRatio || 1;
-    this.#canvas.width = Math.max(1, Math.round(box.width * ratio));
-    this.#canvas.height = Math.max(1, Math.round(box.height * ratio));
+    this.#canvas.width = Math.max(1, Math.round(box.width * pixelRatio()));
+    this.#canvas.height = Math.max(1, Math.round(box.height * pixelRatio()));
     this.draw();
   }
 
   #paint() {
     const context = this.#context;
-    const film = this.#film;
+    const image = this.#image;
     context.setTransform(1, 0, 0, 1, 0, 0);
-    context.fillStyle = GROUND;
+    context.fillStyle = BACKGROUND;
     context.fillRect(0, 0, this.#canvas.width, this.#canvas.height);
-    if (!film) return;
-    this.paintFilm(context, this.matrix);
+    if (!image) return;
+    this.paintImage(context, this.matrix);
     for (const overlay of this.overlays) overlay(context, this);
-    if (film.width < film.originalWidth && film.originalWidth * this.scale > film.width) {
+    if (image.width < image.originalWidth && image.originalWidth * this.scale > image.width) {
       this.dispatchEvent(new Event("detail"));
     }
   }
 
   #paintMap(context, scale) {
-    const { originalWidth, originalHeight } = this.#film;
+    const { originalWidth, originalHeight } = this.#image;
     const edge = (share, i) => share * (i % 2 ? originalHeight : originalWidth);
     const [left, top, right, bottom] = this.#frame.map(edge);
     context.save();
@@ -204,35 +197,35 @@ export class Viewer extends EventTarget {
     context.drawImage(this.#maps[this.label].canvas, left, top, right - left, bottom - top);
     context.globalAlpha = 0.5;
     context.strokeStyle = "#9fd3e6";
-    context.lineWidth = (window.devicePixelRatio || 1) / scale;
+    context.lineWidth = pixelRatio() / scale;
     context.setLineDash([6 / scale, 6 / scale]);
     context.strokeRect(left, top, right - left, bottom - top);
     context.restore();
   }
 
-  #windowed() {
-    const film = this.#film;
-    const wanted = `${this.window.width} ${this.window.level} ${this.inverted}`;
-    if (this.#grayFor === wanted) return this.#gray;
-    if (this.#gray?.width !== film.width || this.#gray?.height !== film.height) {
-      this.#gray = new OffscreenCanvas(film.width, film.height);
+  #windowedImage() {
+    const image = this.#image;
+    const settings = `${this.window.width} ${this.window.level} ${this.inverted}`;
+    if (this.#windowedFor === settings) return this.#windowed;
+    if (this.#windowed?.width !== image.width || this.#windowed?.height !== image.height) {
+      this.#windowed = new OffscreenCanvas(image.width, image.height);
     }
     const table = grays(this.window, this.inverted);
-    const image = new ImageData(film.width, film.height);
-    const colours = new Uint32Array(image.data.buffer);
-    const { pixels } = film;
+    const data = new ImageData(image.width, image.height);
+    const colours = new Uint32Array(data.data.buffer);
+    const { pixels } = image;
     for (let i = 0; i < pixels.length; i += 1) colours[i] = table[pixels[i]];
-    this.#gray.getContext("2d").putImageData(image, 0, 0);
-    this.#grayFor = wanted;
-    return this.#gray;
+    this.#windowed.getContext("2d").putImageData(data, 0, 0);
+    this.#windowedFor = settings;
+    return this.#windowed;
   }
 }
 
-// Gray level -> opaque gray as one number, 256 of them.
+// A table: gray level -> opaque gray as one 32-bit number.
 export function grays({ width, level }, inverted) {
   return Uint32Array.from({ length: 256 }, (_, gray) => {
     const share = Math.min(1, Math.max(0, (gray - level) / width + 0.5));
-    const shown = Math.round(255 * (inverted ? 1 - share : share));
-    return (0xff000000 | (shown << 16) | (shown << 8) | shown) >>> 0;
+    const level8 = Math.round(255 * (inverted ? 1 - share : share));
+    return (0xff000000 | (level8 << 16) | (level8 << 8) | level8) >>> 0;
   });
 }
