@@ -19,6 +19,7 @@ from convert.judge import card, judgement, report
 from convert.judge.agreement import NEAR, latencies, near_ties
 from convert.judge.candidate import Candidate, agree
 from convert.judge.disagreement import Disagreement, largest
+from convert.judge.distance import distance_on
 from convert.judge.held_out import HeldOut, gather
 from convert.judge.judgement import Judgement, path_beside
 from convert.judge.network_outputs import outputs
@@ -192,7 +193,8 @@ def _quantise_all(
         description = SCHEMES[scheme]
         if scheme == "int8":
             assert calibration is not None
-            attempts = _quantise_to_int8(options, network, calibration, agreement if held_out else None, log)
+            measure = agreement if held_out else None
+            attempts = _quantise_to_int8(options, network, base_manifest, calibration, measure, log)
             graph, fallback = attempts[-1].quantised, attempts[-1].fallback
             as_recorded = fallback is fallbacks.FALLBACKS[0] and calibration.images is None and not calibration.fallback
             description = (
@@ -234,17 +236,20 @@ def _quantise_all(
 def _quantise_to_int8(
     options: Options,
     network: FloatNetwork,
+    base_manifest: Manifest,
     calibration: CalibrationData,
     agreement: Callable[[bytes], float] | None,
     log: Callable[[str], Any],
 ) -> list[fallbacks.Attempt]:
     """The rungs that int8 took; the one to keep comes last, which is the best where a person asked for that."""
+    images = calibration.images
+    distance = distance_on(images, network, base_manifest) if images is not None else None
     try:
-        return fallbacks.search(network, calibration, agreement, options.min_agreement, log, options.scope)
+        return fallbacks.search(network, calibration, agreement, options.min_agreement, log, options.scope, distance)
     except fallbacks.TooLittleAgreement as error:
         if not options.write_best:
             raise
-        best = max(error.attempts, key=lambda a: a.agreement or 0)
+        best = fallbacks.best_of(error.attempts)
         log(f"{best.fallback.name}: written as the best there is, below the bar")
         return [*(a for a in error.attempts if a is not best), best]
 

@@ -90,16 +90,7 @@ def to_json(report: Report) -> str:
         "calibration_sha256": report.calibration_sha256,
         "judged": report.judged,
         "schemes": [_scheme(c, c.scheme in worse) for c in report.candidates],
-        "rungs": [
-            {
-                "rung": t.fallback.name,
-                "what": t.fallback.description,
-                "clip": t.clip,
-                "agreement": t.agreement,
-                "wide": list(t.wide),
-            }
-            for t in report.attempts
-        ],
+        "rungs": [_attempt(attempt) for attempt in report.attempts],
         "layers": [asdict(layer) for layer in report.layers],
         "packages": report.packages,
         "machine": {"processor": platform.machine(), "system": platform.system(), "python": platform.python_version()},
@@ -114,6 +105,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "what": fallback.description,
         "clip": attempt.clip,
         "agreement": attempt.agreement,
+        "distance": attempt.distance,
         "wide": list(attempt.wide),
     }
 
@@ -267,10 +259,11 @@ def _schemes(report: Report) -> str:
 
 
 def _rungs(report: Report) -> str:
-    lines = ["| rung | agreement on all held-out images | |", "|---|---|---|"]
+    lines = ["| rung | agreement on all held-out images | distance on the calibration images | |", "|---|---|---|---|"]
     for t in report.attempts:
         share = "not measured" if t.agreement is None else f"{t.agreement:.2%}"
-        lines.append(f"| {t.fallback.name} | {share} | {t.fallback.description} |")
+        distance = "not measured" if t.distance is None else f"{t.distance:.5f}"
+        lines.append(f"| {t.fallback.name} | {share} | {distance} | {t.fallback.description} |")
     return "\n".join(lines)
 
 

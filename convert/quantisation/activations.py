@@ -21,6 +21,7 @@ from convert.progress import track
 from convert.source.network import FloatNetwork
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.prediction import softmax
 
 Range = tuple[float, float]
 Array = npt.NDArray[Any]
@@ -29,7 +30,9 @@ INPUT = "radiograph"
 SAMPLES = 2**15  # values kept of each activation, spread over all images
 PERCENTILE = 99.99
 _MINMAX = "min-max"
-METHODS = (_MINMAX, "percentile", "mse")
+TYPICAL = 0.9  # share of the images whose whole range ``typical`` keeps, at either end
+CHANGE = 0.005  # of a probability, that clipped logits may cost
+METHODS = (_MINMAX, "percentile", "typical")
 EQUALISED = "equalised"  # the range to keep once channels are equalised; known where images were shown then
 
 
@@ -38,8 +41,9 @@ class Activation:
     """One activation over all representative images.
 
     Attributes:
-        ranges: method -> lowest and highest value to keep; ``min-max`` always, ``percentile`` and ``mse``
-            (the range whose 256 levels lose least) where they were recorded, and maybe ``equalised``.
+        ranges: method -> lowest and highest value to keep; ``min-max`` always, ``percentile`` and ``typical``
+            (the range that nine of ten images keep to) where they were recorded, and maybe ``equalised``. For the
+            logits, both are :func:`range_of_logits`.
         lows, highs, means: of each channel, float32; empty where they were not recorded.
     """
 
@@ -88,17 +92,27 @@ def record(network: FloatNetwork, images: npt.NDArray[np.uint8]) -> Activations:
     layers = layers_of(list(tensors), network)
     interpreter = all_tensors(network.tflite)
     recorders = {name: _Recorder(len(images)) for name in tensors}
+    output, logits = network.output_tensors.get("logits", ""), []
     for image in track(images, len(images), "recording activations"):
         run(interpreter, normalise(image[None], network.spec))
         for name, index in tensors.items():
             recorders[name].add(interpreter.get_tensor(index))
+        if output in tensors:
+            logits.append(interpreter.get_tensor(tensors[output]).reshape(1, -1))
     nonfinite = [layers[name] for name, recorder in recorders.items() if not recorder.is_finite]
     if nonfinite:
         raise ConversionError(
             f"the layer {nonfinite[0]} puts out NaN or infinity on the representative images; "
             "check --input-range, or train the network again"
         )
-    return {layers[name]: recorder.finish() for name, recorder in recorders.items()}
+    activations = {layers[name]: recorder.finish() for name, recorder in recorders.items()}
+    if logits:
+        low, high = range_of_logits(np.concatenate(logits))
+        for method in METHODS[1:]:
+            activations[layers[output]] = activations[layers[output]].with_range(
+                method, (_rounded(low), _rounded(high))
+            )
+    return activations
 
 
 class _Recorder:
@@ -108,6 +122,7 @@ class _Recorder:
         self._images, self._count, self._sum = images, 0, np.zeros(())
         self._lows = self._highs = np.zeros(())
         self._samples: list[Array] = []
+        self._ends: list[Range] = []  # of each image
 
     def add(self, values: Array) -> None:
         channels = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
@@ -115,6 +130,7 @@ class _Recorder:
         self._lows = np.minimum(self._lows, lows) if self._count else lows
         self._highs = np.maximum(self._highs, highs) if self._count else highs
         self._sum = self._sum + mean
+        self._ends.append((float(lows.min()), float(highs.max())))
         step = max(1, values.size * self._images // SAMPLES)
         while math.gcd(step, values.size) > 1:  # or it would see some of the channels only
             step += 1
@@ -129,13 +145,35 @@ class _Recorder:
         low, high = float(self._lows.min()), float(self._highs.max())
         samples = np.concatenate(self._samples)
         tail = (100 - PERCENTILE) / 2
-        percentile = np.percentile(samples, [tail, 100 - tail])
-        ranges = {_MINMAX: (low, high), "percentile": percentile, "mse": clipped_range(np.append(samples, [low, high]))}
+        image_lows, image_highs = zip(*self._ends)
+        ranges: dict[str, Range] = {
+            _MINMAX: (low, high),
+            "percentile": (np.percentile(samples, tail), np.percentile(samples, 100 - tail)),
+            "typical": (np.quantile(image_lows, 1 - TYPICAL), np.quantile(image_highs, TYPICAL)),
+        }
         means = self._sum / max(self._count, 1)
         return Activation(
             {method: (_rounded(ends[0]), _rounded(ends[1])) for method, ends in ranges.items()},
             *(np.array([_rounded(v) for v in values], np.float32) for values in (self._lows, self._highs, means)),
         )
+
+
+def range_of_logits(logits: Array) -> Range:
+    """The narrowest range of ``(n, classes)`` logits that changes no probability by more than ``CHANGE``.
+
+    The step between 8-bit logits is then as fine as can be: two classes tie where their logits differ by less. A logit
+    far below or above the others may be cut off, as it is as good as certain either way.
+    """
+    exact = softmax(logits)
+
+    def change(low: float, high: float) -> float:
+        return float(np.abs(softmax(np.clip(logits, low, high)) - exact).max())
+
+    low, high = min(float(logits.min()), 0.0), max(float(logits.max()), 0.0)
+    shares = np.linspace(0.0, 1.0, 51)
+    low = next(end for end in low * shares if change(end, high) <= CHANGE / 2 or end == low)
+    high = next(end for end in high * shares if change(low, end) <= CHANGE or end == high)
+    return float(low), float(high)
 
 
 def clipped_range(values: Array, min_high: float = 0.0) -> Range:

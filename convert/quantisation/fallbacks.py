@@ -31,7 +31,7 @@ class Fallback:
         name: short, for reports and recorded ranges.
         description: in words.
         clip: how activation ranges are chosen, a method of :class:`convert.quantisation.activations.Activation`;
-            empty for the one that agreed best so far.
+            empty for that of the best fallback so far.
         corrected: whether biases are corrected.
         equalised: whether channels are equalised first.
         wide: share of the activations, the noisiest, that keep 16 bits.
@@ -50,7 +50,7 @@ class Fallback:
 FALLBACKS = (
     Fallback("min-max", "the whole range of each activation", "min-max"),
     Fallback("percentile", f"activations clipped to {acts.PERCENTILE} % of their values", "percentile"),
-    Fallback("mse", "activations clipped where rounding loses least", "mse"),
+    Fallback("typical", f"activations clipped to what {acts.TYPICAL:.0%} of the images keep to", "typical"),
     Fallback("bias", "the best of these, and biases corrected for the rounding of weights", corrected=True),
     Fallback("equalised", "cross-layer equalisation and bias correction", corrected=True, equalised=True),
     Fallback("int16 10 %", "the best of these, and the noisiest tenth of the layers in 16 bits", wide=0.10),
@@ -79,6 +79,7 @@ class Attempt:
         quantised: the int8 flatbuffer.
         agreement: share of the held-out images with float's class; ``None`` where there were none.
         wide: layers that keep 16 bits.
+        distance: from float on the representative images; ``None`` where there were none, or the agreement is enough.
     """
 
     fallback: Fallback
@@ -88,6 +89,14 @@ class Attempt:
     quantised: bytes
     agreement: float | None
     wide: tuple[str, ...] = ()
+    distance: float | None = None
+
+
+def best_of(attempts: Sequence[Attempt]) -> Attempt:
+    """The nearest to float on representative images, as those that judge must not choose; else what agrees best."""
+    if all(a.distance is not None for a in attempts):
+        return min(attempts, key=lambda a: a.distance or 0)
+    return max(attempts, key=lambda a: a.agreement or 0)
 
 
 def search(
@@ -97,6 +106,7 @@ def search(
     target: float,
     log: Callable[[str], Any] = print,
     scope: Scope = EVERYTHING,
+    distance: Callable[[bytes], float] | None = None,
 ) -> list[Attempt]:
     """Tries one fallback after another until one agrees well enough; the last attempt is the one to keep.
 
@@ -107,6 +117,8 @@ def search(
         target: agreement that is enough.
         log: receives a line for each fallback, unless the first one is enough.
         scope: layers kept off 8 bits.
+        distance: an int8 flatbuffer -> its distance from float on the representative images, by which the best fallback
+            is chosen; ``None`` where there are no images.
 
     Raises:
         TooLittleAgreement: no fallback agrees well enough.
@@ -120,19 +132,19 @@ def search(
         if obstacle:
             log(f"{fallback.name}: not tried, {obstacle}")
             continue
-        best = max(attempts, key=lambda a: a.agreement or 0) if attempts else None
+        best = best_of(attempts) if attempts else None
         clip = best.clip if best else calibration.clip or FALLBACKS[0].clip
         base = best.fallback if best else _by_name(calibration.base or DEFAULT_BASE)
         attempt = _try(_on_base(fallback, base), network, calibration, measure, clip, scope)
-        attempts.append(attempt)
         if attempt.agreement is None:
-            return attempts
+            return [*attempts, attempt]
         if attempt.agreement >= target:
-            if len(attempts) > 1:
+            if attempts:
                 log(f"{fallback.name}: {attempt.agreement:.2%} agreement, enough ({fallback.description})")
-            return attempts
+            return [*attempts, attempt]
+        attempts.append(replace(attempt, distance=distance(attempt.quantised) if distance else None))
         log(f"{fallback.name}: {attempt.agreement:.2%} agreement, less than {target:.2%} ({fallback.description})")
-    best = max(attempts, key=lambda a: a.agreement or 0)
+    best = best_of(attempts)
     raise TooLittleAgreement(
         f"no way to int8 reaches the agreement asked for, {target:.2%}: the best is {best.fallback.name!r} with "
         f"{best.agreement:.2%}; nothing was written. Calibrate on more or better representative images, keep the "

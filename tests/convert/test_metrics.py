@@ -155,3 +155,39 @@ def test_answers_with_the_same_confidence_stand_or_fall_together():
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.8, 0.2]])
     assert metrics.abstention_threshold(np.array([0, 0, 1]), probabilities, 0.0) == 0.9
     assert metrics.abstention_threshold(np.array([0, 0, 1]), probabilities, 0.34) == 0.8
+
+
+def test_divergence_is_that_of_the_probabilities_whatever_all_logits_share() -> None:
+    logits = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]])
+    assert metrics.divergence(logits, logits + np.array([[7.0], [-800.0]])) == pytest.approx(0, abs=1e-12)
+    others = np.array([[1.0, 0.0, -1.0], [0.5, 0.0, 3.0]])
+    p, q = softmax(logits, 1.0), softmax(others, 1.0)
+    assert metrics.divergence(logits, others) == pytest.approx((p * np.log(p / q)).sum(axis=1).mean(), rel=1e-5)
+
+
+def test_expected_disagreement_is_what_counting_finds_on_many_images() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (4000, 3))
+    others = logits + rng.normal(0, 0.3, logits.shape)
+    counted = (logits.argmax(1) != others.argmax(1)).mean()
+    assert metrics.expected_disagreement(logits, others) == pytest.approx(counted, abs=0.01)
+    assert metrics.expected_disagreement(logits, logits) == 0
+    assert metrics.expected_disagreement(logits, 3 * logits - 7) == 0
+
+
+def test_expected_disagreement_varies_less_than_counting_on_few_images() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (100, 3))
+    counted, expected = [], []
+    for _ in range(200):
+        others = logits + rng.normal(0, 0.3, logits.shape)
+        counted.append((logits.argmax(1) != others.argmax(1)).mean())
+        expected.append(metrics.expected_disagreement(logits, others))
+    assert np.mean(expected) == pytest.approx(np.mean(counted), abs=0.02)
+    assert np.std(expected) < 0.9 * np.std(counted)
+
+
+def test_clipping_that_changes_no_class_is_no_disagreement_and_a_tie_is_half_a_one() -> None:
+    logits = np.array([[0.0, 1.0], [0.0, 30.0], [0.0, 31.0], [0.0, 32.0]] * 20)
+    assert metrics.expected_disagreement(logits, logits.clip(0, 5)) == pytest.approx(0, abs=0.05)
+    assert metrics.expected_disagreement(logits, np.zeros_like(logits)) == 0.5

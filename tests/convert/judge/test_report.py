@@ -31,7 +31,7 @@ def layer(name: str, snr: float) -> Layer:
 
 def attempt(rung: Fallback, agreement: float) -> Attempt:
     nothing = dict.fromkeys(field.name for field in fields(Attempt))
-    return Attempt(**{**nothing, "rung": rung, "clip": rung.clip, "agreement": agreement, "wide": ()})  # type: ignore[arg-type]
+    return Attempt(**{**nothing, "fallback": rung, "clip": rung.clip, "agreement": agreement, "wide": ()})  # type: ignore[arg-type]
 
 
 def told(*candidates: Candidate, **more: object) -> report.Report:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from float_networks import SIDE, of_keras, pictures, plain, unequal, with_graph
+from float_networks import SIDE, answers, of_keras, pictures, plain, unequal, with_graph
 
 from convert.float_input import normalise
 from convert.quantisation import activations
@@ -16,6 +16,7 @@ from convert.source.network import FloatNetwork
 from convert.tflite_file.editor import Editor
 from covidnet_lite.errors import ConversionError
 from covidnet_lite.network.input_spec import InputSpec
+from covidnet_lite.prediction import softmax
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_channels_are_those_that_keras_computes(
 def test_clipped_ranges_lie_within_the_whole_one(recorded: activations.Activations) -> None:
     for layer, a in recorded.items():
         low, high = a.range("min-max")
-        for method in ("percentile", "mse"):
+        for method in ("percentile", "typical"):
             clipped = a.range(method)
             assert min(low, 0) <= clipped[0] <= clipped[1] <= max(high, 0), (layer, method)
 
@@ -89,7 +90,36 @@ def test_every_channel_is_sampled_though_their_number_divides_the_step() -> None
     values[..., 31] = 7
     a = recorder(*values)
     assert a.range("percentile") == (0, 7)
-    assert a.range("mse")[1] == pytest.approx(7, rel=0.03)  # a few samples of 7 in very many of 0 would be clipped
+    assert a.range("typical") == (0, 7)
+
+
+def test_the_typical_range_is_that_of_nine_images_of_ten() -> None:
+    batches = [np.full((1, 4, 4, 2), 2.0) for _ in range(19)] + [np.full((1, 4, 4, 2), 100.0)]
+    a = recorder(*batches)
+    assert a.range("min-max") == (2, 100)
+    assert a.range("typical") == (2, 2)
+
+
+def test_logits_are_clipped_as_far_as_probabilities_allow(net: FloatNetwork) -> None:
+    exact, recorded = answers(net)[0], activations.record(net, pictures())["logits"]
+    (low, high), clipped = recorded.range("min-max"), recorded.range("percentile")
+    assert low <= clipped[0] < clipped[1] <= high
+    assert clipped == recorded.range("typical")
+    assert np.abs(softmax(np.clip(exact, *clipped)) - softmax(exact)).max() <= activations.CHANGE * 1.01
+
+
+def test_a_logit_that_is_as_good_as_certain_is_cut_off() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1, (200, 4))
+    logits[:, 3] = -60  # a class that is never likely
+    logits[:20, 0] = 40  # one that is certain
+    low, high = activations.range_of_logits(logits)
+    assert -10 < low < logits[:, :3].min() + 0.5
+    assert 5 < high < 12
+    assert activations.range_of_logits(np.zeros((3, 2))) == (0, 0)
+    few = rng.normal(0, 0.01, (200, 4))  # none of it may be cut off
+    few[0] = [0.5, 0, 0, 0]
+    assert activations.range_of_logits(few)[1] > 0.45
 
 
 def test_the_range_that_loses_least_is_found_at_any_size() -> None:
@@ -134,7 +164,7 @@ def test_a_plain_table_of_ranges_is_read_and_written_as_it_is() -> None:
     table = {"a": [0.0, 6.0], "b": [-72.10932922363281, 1.0]}
     read = activations.from_table(table)
     assert not read["a"].is_full
-    assert read["b"].range("mse") == (-72.10932922363281, 1.0)
+    assert read["b"].range("typical") == (-72.10932922363281, 1.0)
     assert activations.to_table(read) == table
 
 
@@ -145,7 +175,7 @@ FULL = {"min-max": [0, 1], "lows": [0.0], "highs": [1.0], "means": [0.5]}
     "entry",
     [
         1, [1], [1, 2, 3], [2, 1], ["x", "y"], [0, float("nan")], [0, float("inf")], None, "ab",
-        {}, FULL | {"min-max": [1, 0]}, FULL | {"mse": [0]}, FULL | {"lows": [0.0, 1.0]}, FULL | {"means": ["x"]},
+        {}, FULL | {"min-max": [1, 0]}, FULL | {"typical": [0]}, FULL | {"lows": [0.0, 1.0]}, FULL | {"means": ["x"]},
         FULL | {"means": [float("nan")]}, FULL | {"highs": [float("inf")]}, FULL | {"equalised": [2, 1]},
         {k: v for k, v in FULL.items() if k != "min-max"}, {k: v for k, v in FULL.items() if k != "means"},
     ],
@@ -202,7 +232,7 @@ def test_names_are_the_same_when_the_network_is_converted_again(
 
 def test_scaling_channels_scales_all_that_is_known_of_them() -> None:
     a = Activation(
-        {"min-max": (-2.0, 4.0), "mse": (-1.0, 3.0)}, np.float32([-2, 0]), np.float32([1, 4]), np.float32([0, 2])
+        {"min-max": (-2.0, 4.0), "typical": (-1.0, 3.0)}, np.float32([-2, 0]), np.float32([1, 4]), np.float32([0, 2])
     )
     scaled = a.scaled(np.float32([2, 0.5]))
     assert scaled.ranges == {"min-max": (-4.0, 2.0)}

@@ -39,9 +39,9 @@ def test_what_is_recorded_reads_back_as_it_was_used(small: FloatNetwork, archive
     assert made.origin == "4 representative images"
     assert made.images is not None
     assert made.images.shape == (4, 64, 64)
-    (tmp_path / "r.json").write_text(calibration_data.to_json(made, "bias", "mse", ["stem"]))
+    (tmp_path / "r.json").write_text(calibration_data.to_json(made, "bias", "typical", ["stem"]))
     again = calibration_data.read(tmp_path / "r.json")
-    assert (again.origin, again.fallback, again.clip, again.wide) == (made.origin, "bias", "mse", ("stem",))
+    assert (again.origin, again.fallback, again.clip, again.wide) == (made.origin, "bias", "typical", ("stem",))
     assert again.images is None
     assert again.activations.keys() == made.activations.keys()
     for layer, activation in made.activations.items():

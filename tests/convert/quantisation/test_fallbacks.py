@@ -60,7 +60,7 @@ def test_the_plainest_rung_that_is_good_enough_is_kept_in_silence(net: FloatNetw
 
 
 def test_rungs_are_tried_in_order_until_one_is_good_enough(net: FloatNetwork, given: CalibrationData) -> None:
-    assert NAMES == ["min-max", "percentile", "mse", "bias", "equalised", "int16 10 %", "int16 25 %"]
+    assert NAMES == ["min-max", "percentile", "typical", "bias", "equalised", "int16 10 %", "int16 25 %"]
     said: list[str] = []
     attempts = search(net, given, scores(0.7, 0.8, 0.75, 0.9, 0.96), 0.95, said.append)
     assert [a.fallback.name for a in attempts] == NAMES[:5]
@@ -71,9 +71,28 @@ def test_rungs_are_tried_in_order_until_one_is_good_enough(net: FloatNetwork, gi
 
 
 def test_the_best_way_to_clip_is_carried_on(net: FloatNetwork, given: CalibrationData) -> None:
-    for values, best in (((0.7, 0.8, 0.75), "percentile"), ((0.7, 0.6, 0.8), "mse"), ((0.7, 0.7, 0.7), "min-max")):
+    for values, best in (((0.7, 0.8, 0.75), "percentile"), ((0.7, 0.6, 0.8), "typical"), ((0.7, 0.7, 0.7), "min-max")):
         attempts = search(net, given, scores(*values, 0.5, 1.0), 0.95, silent)
-        assert [a.clip for a in attempts] == ["min-max", "percentile", "mse", best, best]
+        assert [a.clip for a in attempts] == ["min-max", "percentile", "typical", best, best]
+
+
+def test_where_images_calibrate_the_fallback_nearest_to_float_on_them_is_extended(
+    net: FloatNetwork, given: CalibrationData
+) -> None:
+    distances = iter((0.3, 0.1, 0.2, 0.5, 0.4))
+    with pytest.raises(TooLittleAgreement, match="the best is 'percentile' with 50.00%") as raised:
+        search(net, given, scores(0.7, 0.5, 0.9, 0.6, 0.8), 0.95, silent, distance=lambda graph: next(distances))
+    attempts = raised.value.attempts
+    assert [a.clip for a in attempts] == ["min-max", "percentile", "typical", "percentile", "percentile"]
+    assert [a.distance for a in attempts] == [0.3, 0.1, 0.2, 0.5, 0.4]
+
+
+def test_a_fallback_that_is_good_enough_needs_no_distance(net: FloatNetwork, given: CalibrationData) -> None:
+    def distance(graph: bytes) -> float:
+        raise AssertionError("not needed")
+
+    (attempt,) = search(net, given, scores(0.99), 0.99, silent, distance=distance)
+    assert attempt.distance is None
 
 
 def test_each_rung_does_what_it_says(net: FloatNetwork, given: CalibrationData) -> None:
@@ -116,7 +135,7 @@ def test_without_a_judge_there_is_one_attempt(net: FloatNetwork, given: Calibrat
     assert (attempt.fallback.name, attempt.agreement, said) == ("min-max", None, [])
 
 
-@pytest.mark.parametrize("best", ["min-max", "mse"])
+@pytest.mark.parametrize("best", ["min-max", "typical"])
 @pytest.mark.parametrize("until", range(1, len(FALLBACKS) + 1))
 def test_recorded_numbers_make_the_same_bytes_without_pictures(
     until: int, best: str, net: FloatNetwork, given: CalibrationData, tmp_path: Path
@@ -158,9 +177,9 @@ def test_with_numbers_alone_no_layer_is_widened_and_it_says_why(net: FloatNetwor
 def test_from_recorded_numbers_it_goes_on_upwards_but_not_with_another_rung_s_layers(
     net: FloatNetwork, given: CalibrationData
 ) -> None:
-    recorded = replace(given, images=None, fallback="bias", clip="mse")
+    recorded = replace(given, images=None, fallback="bias", clip="typical")
     attempts = search(net, recorded, scores(0.5, 1.0), 0.99, silent)
-    assert [(a.fallback.name, a.clip) for a in attempts] == [("bias", "mse"), ("equalised", "mse")]
+    assert [(a.fallback.name, a.clip) for a in attempts] == [("bias", "typical"), ("equalised", "typical")]
     said: list[str] = []
     with pytest.raises(TooLittleAgreement):
         search(net, replace(recorded, fallback="int16 10 %", wide=("two",)), scores(0.5), 0.99, said.append, WIDE)
@@ -198,10 +217,10 @@ def test_where_an_equalised_activation_is_clipped_is_seen_on_the_pictures(
     net: FloatNetwork, given: CalibrationData
 ) -> None:
     kept = search(net, given, scores(0.5, 0.5, 0.6, 0.5, 1.0), 0.95, silent)[-1]
-    assert (kept.fallback.name, kept.clip) == ("equalised", "mse")
+    assert (kept.fallback.name, kept.clip) == ("equalised", "typical")
     seen = activations.record(kept.network, pictures())
     for layer, a in kept.calibration.activations.items():
-        assert a.ranges[activations.EQUALISED] == seen[layer].range("mse")
+        assert a.ranges[activations.EQUALISED] == seen[layer].range("typical")
     assert activations.EQUALISED not in given.activations["one"].ranges
 
 
