@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 AE_TITLE = "ORTHANC"
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")  # of Debian's orthanc-dicomweb, as "Plugins"
 
 
 def program(name: str) -> str | None:
@@ -89,6 +90,11 @@ class Orthanc:
             self._process.terminate()
             self._process.wait(30)
             self._process = None
+
+    @property
+    def dicomweb(self) -> str:
+        """The URL of its DICOMweb service, where it has the plug-in."""
+        return f"http://127.0.0.1:{self._http}/dicom-web"
 
     def get(self, path: str) -> Any:
         """What its REST interface answers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from .cstore import CStore
+from .connections import connection
 from .health import Objections
 from .settings import Settings
 
@@ -24,12 +24,10 @@ def ask(settings: Settings, timeout: int | None = None) -> Objections:
         does.
 
     Raises:
-        SettingsError: a certificate cannot be used.
+        SettingsError: a certificate or a token cannot be used.
     """
     if timeout is not None:
         settings = replace(settings, limits=replace(settings.limits, timeout=timeout))
-    connections = {
-        name: CStore(pacs, settings.results_for(name), settings) for name, pacs in settings.everywhere.items()
-    }
+    connections = {name: connection(settings, name) for name in settings.everywhere}
     with ThreadPoolExecutor(len(connections)) as pool:
-        return dict(zip(connections, pool.map(lambda connection: connection.check(), connections.values())))
+        return dict(zip(connections, pool.map(lambda one: one.check(), connections.values())))

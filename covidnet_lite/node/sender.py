@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pydicom.filereader import read_file_meta_info
 
@@ -15,12 +15,12 @@ from ..errors import OutputError
 from ..logs import coded
 from ..output import printable
 from ..unforeseen import unforeseen
-from .cstore import CStore
+from .connections import connection
 from .events import Instance, Peer, Sent, Tell, nobody
 from .inbox import Turns
 from .layout import described, fields
 from .outbox import Outbox, Parcel
-from .reply import Reply, Verdict
+from .reply import Verdict
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,23 +28,6 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # seconds
 LINGER = 2.0  # seconds a connection is kept with nothing to send
 LOOK = 5.0  # seconds after which another process may have put something into the queue
-
-
-class Connection(Protocol):
-    """A way to a destination: it is opened, kept while there is something to send, and closed."""
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether objects can be sent."""
-
-    def connect(self) -> str | None:
-        """Makes sure that they can; why not, to follow the destination's name, or ``None``."""
-
-    def store(self, path: Path) -> Reply:
-        """Sends one, and waits for the answer."""
-
-    def close(self) -> None:
-        """Ends it, if it is open."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +59,13 @@ class Sender:
         """Sends nothing before :meth:`run`; ``tell`` takes what goes into the audit trail.
 
         Raises:
-            SettingsError: a certificate cannot be used.
+            SettingsError: a certificate or a token cannot be used.
         """
         destination = settings.everywhere[outbox.name]
         self._outbox, self._stop, self._tell = outbox, stop, tell
-        self._label = destination.ae_title
-        self._name = f"PACS {destination.ae_title}@{destination.host}:{destination.port}"
-        self._connection: Connection = CStore(destination, settings.results_for(outbox.name), settings)
-        self._peer = Peer(destination.ae_title, destination.host)
+        self._label, self._name = destination.label, destination.title
+        self._connection = connection(settings, outbox.name)
+        self._peer = Peer(destination.label, destination.address)
         self._turns = Turns()
         self._away = Pause()  # the destination as a whole
         self._not_now: dict[str, Pause] = {}  # key -> of a parcel that the destination would not take yet

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo
 
 from .. import toml_file
 from ..errors import SettingsError
@@ -51,6 +52,16 @@ def _host_and_port(text: str) -> str:
     return text
 
 
+def _url(url: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9_.:\[\]-]+(/[\w./~-]*)?", url):
+        raise ValueError(f"{url!r} is no URL of a DICOMweb service; write https://HOST/PATH, without name or password")
+    return url.rstrip("/")
+
+
+def _is_here(url: str) -> bool:
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
 File = Annotated[Path, AfterValidator(_below_folder)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Address = Annotated[str, AfterValidator(_address)]
@@ -59,6 +70,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 Name = Annotated[str, AfterValidator(_destination)]
+Url = Annotated[str, AfterValidator(_url)]
 Kind = Literal["SR", "SC"]
 
 
@@ -143,6 +155,74 @@ class Pacs(Destination):
 
     def __str__(self) -> str:
         return f"{self.ae_title}@{self.host}:{self.port}{' (TLS)' if self.tls else ''}"
+
+    @property
+    def label(self) -> str:
+        """What it is called where a radiograph is done."""
+        return self.ae_title
+
+    @property
+    def title(self) -> str:
+        """What it is called where something is wrong."""
+        return f"PACS {self.ae_title}@{self.host}:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """Its host."""
+        return self.host
+
+
+@dataclass(frozen=True)
+class Service:
+    """A DICOMweb service.
+
+    Attributes:
+        url: where its ``/studies`` are.
+        token: a file with the bearer token alone.
+        tls: certificates; ``None``: the CAs that certifi lists.
+    """
+
+    url: Url
+    token: File | None = None
+    tls: Tls | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.token and not self.url.startswith("https:") and not _is_here(self.url):
+            raise SettingsError(f"{self.url}: a token is sent over https alone, or to this machine")
+
+
+@dataclass(frozen=True)
+class DicomWeb(Service, Destination):
+    """One that speaks DICOMweb (STOW-RS)."""
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def label(self) -> str:
+        """What it is called where a radiograph is done."""
+        return self.url
+
+    @property
+    def title(self) -> str:
+        """What it is called where something is wrong."""
+        return f"DICOMweb {self.url}"
+
+    @property
+    def address(self) -> str:
+        """Its host."""
+        return urlsplit(self.url).hostname or ""
+
+
+def _kind(table: Any) -> str:
+    """Which kind of destination a table means."""
+    is_web = "url" in table if isinstance(table, dict) else isinstance(table, DicomWeb)
+    return "DicomWeb" if is_web else "Pacs"
+
+
+Either = Annotated[
+    Annotated[Pacs, Tag("Pacs")] | Annotated[DicomWeb, Tag("DicomWeb")], Discriminator(_kind)  # as toml_file has tags
+]
 
 
 @dataclass(frozen=True)
@@ -239,6 +319,7 @@ class Settings:
         pacs: the destination of that name, where there is but one.
         results: what is sent, where a destination says nothing else.
         admit: which radiographs are classified: those that a rule admits; without rules, all.
+        archive: from which ``node fetch`` gets radiographs.
         not_admitted: what becomes of the others: dropped, kept in quarantine, or forwarded to destinations.
     """
 
@@ -246,7 +327,7 @@ class Settings:
 
     queue: File
     pacs: Pacs | None = None
-    destinations: dict[Name, Pacs] = field(default_factory=dict)
+    destinations: dict[Name, Either] = field(default_factory=dict)
     results: Results = field(default_factory=Results)
     admit: tuple[Rule, ...] = ()
     not_admitted: Literal["drop", "keep", "forward"] = "keep"
@@ -260,6 +341,7 @@ class Settings:
     log_accession: bool = False
     health: Health | None = None
     audit: Audit | None = None
+    archive: Service | None = None
 
     def __post_init__(self) -> None:
         if self.pacs and "pacs" in self.destinations:
@@ -274,7 +356,7 @@ class Settings:
             raise SettingsError("tls: the receiver needs its certificate and key; name both PEM files")
 
     @property
-    def everywhere(self) -> dict[str, Pacs]:
+    def everywhere(self) -> dict[str, Pacs | DicomWeb]:
         """All destinations by name, ``[pacs]`` first."""
         return {**({"pacs": self.pacs} if self.pacs else {}), **self.destinations}
 

@@ -11,7 +11,19 @@ import pytest
 
 from covidnet_lite.errors import SettingsError
 from covidnet_lite.node import settings
-from covidnet_lite.node.settings import Audit, Health, Limits, Net, Pacs, Results, Rule, Senders, Settings, Tls
+from covidnet_lite.node.settings import (
+    Audit,
+    DicomWeb,
+    Health,
+    Limits,
+    Net,
+    Pacs,
+    Results,
+    Rule,
+    Senders,
+    Settings,
+    Tls,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST: dict[str, Any] = {"queue": "q", "pacs": {"ae_title": "PACS", "host": "pacs.example", "port": 104}}
@@ -79,7 +91,7 @@ def test_the_example_of_the_documents_is_valid_and_has_every_setting(tmp_path: P
     text = example()
     assert [
         f.name
-        for kind in (Settings, Health, Audit, Results, Rule, Tls, Senders, Limits, Net, Pacs)
+        for kind in (Settings, Health, Audit, Results, Rule, DicomWeb, Tls, Senders, Limits, Net, Pacs)
         for f in fields(kind)
         if f.name not in text
     ] == []
@@ -117,6 +129,13 @@ def test_the_example_of_the_documents_is_valid_and_has_every_setting(tmp_path: P
         ({"senders": {"addresses": ["xray.example"]}}, "no address and no network"),
         ({"destinations": {"pacs": LEAST["pacs"]}}, r"destinations\.pacs: is there twice"),
         ({"destinations": {"No Name": LEAST["pacs"]}}, "no name of a destination"),
+        ({"destinations": {"cloud": {"url": "ftp://h"}}}, r"destinations\.cloud\.url: 'ftp://h' is no URL"),
+        (
+            {"destinations": {"cloud": {"url": "https://h", "tokn": "t"}}},
+            r"cloud\.tokn: no such key; did you mean token",
+        ),
+        ({"destinations": {"a": {"ae_title": "A", "host": "h"}}}, r"destinations\.a\.port: is missing"),
+        ({"destinations": {"cloud": {"url": "http://h", "token": "t"}}}, "a token is sent over https alone"),
         ({"results": {"positive": ["PDF"]}}, "must be 'SR' or 'SC'"),
         ({"not_admitted": "forward"}, "go together"),
         ({"pacs": {**LEAST["pacs"], "forward": True}}, "go together"),
