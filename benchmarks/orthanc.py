@@ -92,13 +92,18 @@ class Orthanc:
             self._process = None
 
     @property
+    def http(self) -> str:
+        """The URL of its REST interface."""
+        return f"http://127.0.0.1:{self._http}"
+
+    @property
     def dicomweb(self) -> str:
         """The URL of its DICOMweb service, where it has the plug-in."""
-        return f"http://127.0.0.1:{self._http}/dicom-web"
+        return f"{self.http}/dicom-web"
 
     def get(self, path: str) -> Any:
         """What its REST interface answers."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._http}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.http}{path}", timeout=30) as answer:
             return json.load(answer)
 
     def results(self) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import options
 from ..exit_codes import OK
-from . import queue_command
+from . import fetch_command, queue_command
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -56,7 +56,9 @@ def add(commands: Any) -> None:
     )
     options.log_format(parser)
     parser.set_defaults(run=run)
-    queue_command.add(parser.add_subparsers(metavar="WORD"))
+    words = parser.add_subparsers(metavar="WORD")
+    queue_command.add(words)
+    fetch_command.add(words)
 
 
 def run(args: argparse.Namespace) -> int:
