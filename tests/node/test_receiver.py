@@ -29,7 +29,7 @@ from pynetdicom.sop_class import (
 from benchmarks.bad_clients import request
 from benchmarks.orthanc import program
 from covidnet_lite.errors import SettingsError
-from covidnet_lite.node import door
+from covidnet_lite.node import door, syntaxes
 from covidnet_lite.node import receiver as module
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.settings import Limits, Senders, Settings, Tls
@@ -94,7 +94,7 @@ def test_not_a_bit_of_a_data_set_is_changed(receiving: Receiving, as_bytes: Call
 
 @pytest.mark.parametrize("kind", FILMS, ids=lambda kind: kind.name)
 def test_every_usual_transfer_syntax_of_a_projection_radiograph_is_taken(receiving: Receiving, kind: Any) -> None:
-    usual = [*module.UNCOMPRESSED, *module.COMPRESSED]
+    usual = [*syntaxes.UNCOMPRESSED, *syntaxes.COMPRESSED]
     with receiving() as (receiver, _):
         association = associate(receiver.port, contexts=[build_context(kind, syntax) for syntax in usual])
         taken = {context.transfer_syntax[0] for context in association.accepted_contexts}
@@ -103,12 +103,12 @@ def test_every_usual_transfer_syntax_of_a_projection_radiograph_is_taken(receivi
 
 
 def test_what_cannot_be_decoded_here_is_not_agreed_on(receiving: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = module.get_decoder
+    real = syntaxes.get_decoder
 
     class Absent:
         is_available = False
 
-    monkeypatch.setattr(module, "get_decoder", lambda syntax: Absent if syntax == uid.JPEG2000 else real(syntax))
+    monkeypatch.setattr(syntaxes, "get_decoder", lambda syntax: Absent if syntax == uid.JPEG2000 else real(syntax))
     with receiving() as (receiver, _):
         association = associate(
             receiver.port, contexts=[build_context(FILMS[0], [uid.JPEG2000, uid.ExplicitVRLittleEndian])]
@@ -439,7 +439,7 @@ def test_no_more_connections_wait_from_one_address_than_allowed(
 
 
 def test_an_address_or_port_that_is_not_ours_is_told(settings: Settings, tmp_path: Path) -> None:
-    queue = Queue(settings.queue, settings.limits)
+    queue = Queue(settings.queue, settings.limits, tuple(settings.everywhere))
     with pytest.raises(SettingsError, match=r"192\.0\.2\.7 port 0"):
         module.Receiver(replace(settings, host="192.0.2.7"), queue)
     with pytest.raises(SettingsError, match="cannot be used for TLS"):
