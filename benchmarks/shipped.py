@@ -20,7 +20,7 @@ from convert.judge.plots import BLUE, GREY, INK, blank_figure, png
 from covidnet_lite import files
 from covidnet_lite.network import model
 from covidnet_lite.network.interpreter import Interpreter, available_cores
-from training.judge.figure import told
+from training.judge.figure import to_text
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -64,7 +64,7 @@ def markdown(found: dict[str, dict[str, Any]]) -> str:
     ]
     for name, row in found.items():
         cells = [f"`{name}`", f"{row['megabytes']:.2f} MB", f"{row['side']} px", f"{row['latency']:.2f}"]
-        lines.append("| " + " | ".join([*cells, *(told(row[column]) for column in LINES)]) + " |")
+        lines.append("| " + " | ".join([*cells, *(to_text(row[column]) for column in LINES)]) + " |")
     return "\n".join(lines)
 
 

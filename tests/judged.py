@@ -12,7 +12,7 @@ from covidnet_lite.dataset import Case
 from covidnet_lite.network.input_spec import InputSpec
 from covidnet_lite.network.manifest import Manifest
 from covidnet_lite.network.operating_point import OperatingPoint
-from training.judge.films import means
+from training.judge.audit_set import right_classes
 from training.judge.network import Network
 from training.judge.reading import Reading, read
 
@@ -45,7 +45,7 @@ def reading(
     }
     if evidence is not None:
         outputs["evidence"] = np.asarray(evidence, np.float32)
-    assert all(means(case.label, manifest.labels) for case in films)
+    assert all(right_classes(case.label, manifest.labels) for case in films)
     return read(manifest, films, outputs)
 
 

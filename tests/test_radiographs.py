@@ -18,7 +18,7 @@ from covidnet_lite.dataset import Case, read_cases, write_manifest
 from covidnet_lite.network import model
 from covidnet_lite.network.manifest import seal
 from covidnet_lite.prediction import calibrated, softmax
-from training import answering, dataset
+from training import dataset, operating_point
 from training.fit.recipe import Recipe, read_recipe
 
 LABELS = ("normal", "pneumonia", "covid")
@@ -93,12 +93,12 @@ def stated(card: str, pattern: str) -> float:
 
 def test_the_recorded_judgement_is_what_the_data_give(graded: list[Case], recipe: Recipe) -> None:
     kept = judgement.load(quantize.CHECKPOINT.with_suffix(""))
-    told = answering.tell(model.load("base"), [c for c in graded if c.split == "val"], recipe)
-    temperature, bias = answering.calibrate(told.logits, told.allowed)
+    told = operating_point.labelled_outputs(model.load("base"), [c for c in graded if c.split == "val"], recipe)
+    temperature, bias = operating_point.calibrate(told.logits, told.allowed)
     assert temperature == pytest.approx(kept.temperature, abs=0.02)
     assert bias == pytest.approx(np.array(kept.correction), abs=0.03)
     shares = softmax(told.logits + bias, temperature)
-    point = answering.operating_point(shares, told.allowed, recipe.labels, answering.Risks())
+    point = operating_point.operating_point(shares, told.allowed, recipe.labels, operating_point.Risks())
     assert kept.operating_point is not None
     assert point.negative_from == pytest.approx(kept.operating_point.negative_from, abs=0.02)
     assert point.positive_from == pytest.approx(kept.operating_point.positive_from, abs=0.02)

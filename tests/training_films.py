@@ -7,7 +7,7 @@ from conftest import drawn_chest
 
 from covidnet_lite.box import WHOLE
 from training.data.supervision import Lesson
-from training.fit.batches import Films
+from training.fit.batches import Radiographs
 
 
 def lesson(count: int = 12, ranked: int = 0) -> Lesson:
@@ -20,6 +20,6 @@ def lesson(count: int = 12, ranked: int = 0) -> Lesson:
     return Lesson(allowed, boxes, np.ones(count, np.float32), severity, tuple(pools))
 
 
-def films(count: int = 12, ranked: int = 0) -> Films:
+def films(count: int = 12, ranked: int = 0) -> Radiographs:
     images = [np.asarray(drawn_chest(i, opaque=bool(i % 2), side=96)) for i in range(count)]
-    return Films(images, [WHOLE] * count, lesson(count, ranked))
+    return Radiographs(images, [WHOLE] * count, lesson(count, ranked))

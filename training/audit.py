@@ -3,8 +3,8 @@
 MODEL is a ``.tflite`` or the name of a shipped network; OWN is the manifest of the hospitals that it was trained on, of
 which the splits ``val`` and ``test`` are judged, and each OTHER one of hospitals that it has never seen. Contrasts are
 taken within a hospital, never between two. Writes ``audit.md``, ``audit.json`` and plots to ``--out``, and prints the
-Markdown. What the data have no material for is said to be not measured. A network is asked once about each film; its
-outputs stay in ``--out`` for the next time.
+Markdown. What the data have no material for is said to be not measured. A network is asked once about each radiograph;
+its outputs stay in ``--out`` for the next time.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ import numpy as np
 from covidnet_lite import files
 from covidnet_lite.errors import CovidNetLiteError, MissingExtraError, ModelError
 from covidnet_lite.network import model
-from training.data.pictures import frame
+from training.data.prepared import without_lungs
 from training.fit.recipe import read_recipe
-from training.judge import audit_plots, audit_table, network, severity
+from training.judge import audit_plots, audit_table, severity
+from training.judge import network as networks
 from training.judge.agreement import agreement
-from training.judge.contrasts import ANY, AWAY, HOME, TYPICAL, area, area_within_matrix, has_both, hospitals
+from training.judge.answers import answer_rates, operating_curve, status_rates
+from training.judge.audit_set import AuditSet, read_audit_set
+from training.judge.baselines import baselines
+from training.judge.contrasts import ANY, OWN, TYPICAL, UNSEEN, area, area_within_matrix, has_both, hospitals
 from training.judge.figure import Figure, count
-from training.judge.films import Films, read_films
 from training.judge.network import Network
 from training.judge.outputs import outputs
 from training.judge.pointing import has_boxes, pointing
 from training.judge.reading import Reading, read
 from training.judge.reliability import bins, calibration
-from training.judge.trifles import baselines
-from training.judge.verdicts import called, curve, statuses
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +45,7 @@ CHECKPOINTS = ROOT / "training/checkpoints"
 README, CARD = ROOT / "README.md", ROOT / "MODEL_CARD.md"
 EXTRAS = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}  # module -> package
 GRADES = {"normal": "negative", "covid": "typical", "indeterminate": "indeterminate", "pneumonia": "atypical"}
-# Sources whose ill films are judged together; the labels of the others were mined from reports, or are of children.
+# Sources whose ill radiographs are judged together; the others' labels were mined from reports, or are of children.
 ILL = ("ralo_stonybrook", "hannover_covid19", "covid_image_data_collection")
 TEST, UNSEEN_NORMAL, UNSEEN_ILL = "own hospitals, test split", "unseen normal films", "unseen ill films"
 MIXED = "unseen normal and ill films of different hospitals"
@@ -54,21 +55,21 @@ Rows = dict[str, dict[str, Figure]]  # row -> column -> figure
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """What a network says of all films of an audit."""
+    """What a network says of all radiographs of an audit."""
 
-    home: Reading
-    away: Reading | None
+    own: Reading
+    unseen: Reading | None
 
     @property
     def test(self) -> Reading:
         """The test split of its own hospitals."""
-        return self.home.of(self.home.in_split("test"))
+        return self.own.of(self.own.in_split("test"))
 
     def hospitals(self) -> Iterator[tuple[str, Reading]]:
         """Its own, and each that it has never seen."""
         yield TEST, self.test
-        if self.away:
-            yield from hospitals(self.away)
+        if self.unseen:
+            yield from hospitals(self.unseen)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,15 +109,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         shipped, floating = load(args.model, args.float or _default(args.model, ".keras"))
         recipe = args.recipe or _default(args.model, ".toml")
         sources = read_recipe(recipe).sources if recipe else {}
-        films = read_films(args.data, shipped.labels, sources, args.wrong)
-        figures = audit(shipped, floating, films, args.out / "outputs", _progress)
+        audit_set = read_audit_set(args.data, shipped.labels, sources, args.wrong)
+        figures = audit(shipped, floating, audit_set, args.out / "outputs", _progress)
         plots = audit_plots.draw(figures)
         report, figures_json = audit_table.report(figures, list(plots)), json.dumps(figures, indent=1) + "\n"
         contents: dict[str, bytes | str] = {"audit.md": report, "audit.json": figures_json, **plots}
         files.write_all({args.out / name: content for name, content in contents.items()})
         if args.publish:
             texts = {CARD: audit_table.card, README: audit_table.summary}
-            tables = {path: audit_table.placed(path.read_text("utf-8"), make(figures)) for path, make in texts.items()}
+            tables = {
+                path: audit_table.replace_block(path.read_text("utf-8"), make(figures)) for path, make in texts.items()
+            }
             files.write_all({CHECKPOINTS / f"{args.model}.audit.json": figures_json, **tables})
         print(report)
     except CovidNetLiteError as error:
@@ -127,8 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check_extras() -> None:
     """Before long work begins, not after it."""
-    if lacking := [package for module, package in EXTRAS.items() if find_spec(module) is None]:
-        raise MissingExtraError(f"the audit needs {' and '.join(lacking)}: pip install 'covidnet-lite[training]'")
+    if missing := [package for module, package in EXTRAS.items() if find_spec(module) is None]:
+        raise MissingExtraError(f"the audit needs {' and '.join(missing)}: pip install 'covidnet-lite[training]'")
 
 
 def _progress(step: str) -> None:
@@ -151,27 +154,27 @@ def load(name: str, floating: Path | None) -> tuple[Network, Network | None]:
     """
     if name.endswith(".keras"):
         raise ModelError(f"{name}: is a float network; give the .tflite made from it, and this one as --float")
-    shipped = network.load(name)
+    shipped = networks.load(name)
     if floating is None:
         return shipped, None
-    before = network.load(str(floating))
-    if (before.labels, before.spec) != (shipped.labels, shipped.spec):
+    float_network = networks.load(str(floating))
+    if (float_network.labels, float_network.spec) != (shipped.labels, shipped.spec):
         raise ModelError(
             f"{floating}: has other labels or another input than {name}; give the network it was made from"
         )
     stated = str(shipped.manifest.provenance.get("network_sha256", ""))
-    if stated and stated != before.sha256:
+    if stated and stated != float_network.sha256:
         raise ModelError(
-            f"{floating}: its SHA-256 is {before.sha256}, but {name} was made from a network with {stated}; "
+            f"{floating}: its SHA-256 is {float_network.sha256}, but {name} was made from a network with {stated}; "
             "give that one as --float, or make the .tflite again with convert/quantize.py"
         )
-    return shipped, replace(before, manifest=shipped.manifest)
+    return shipped, replace(float_network, manifest=shipped.manifest)
 
 
 def audit(
     shipped: Network,
     floating: Network | None,
-    films: Films,
+    audit_set: AuditSet,
     folder: Path,
     progress: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Any]:
@@ -182,48 +185,50 @@ def audit(
         OutputError: ``folder``, where the outputs of networks are kept, cannot be written to.
     """
     progress("what int8 says")
-    told = readings(shipped, films, folder)
+    readings = read_network(shipped, audit_set, folder)
     sections: dict[str, Callable[[], Rows]] = {
-        "films": lambda: {name: _films(part) for name, part in told.hospitals()},
-        "contrasts": lambda: _contrasts(shipped, told, films, folder),
-        "hospitals": lambda: _away(told),
-        "called": lambda: _called(told),
-        "severity": lambda: _severity(told),
-        "by_extent": lambda: _by_extent(told),
+        "films": lambda: {name: _films(part) for name, part in readings.hospitals()},
+        "contrasts": lambda: _contrasts(shipped, readings, audit_set, folder),
+        "hospitals": lambda: _unseen_hospitals(readings),
+        "called": lambda: _answer_rates(readings),
+        "severity": lambda: _severity(readings),
+        "by_extent": lambda: _by_extent(readings),
         "pointing": lambda: {
-            name: pointing(part) for name, part in told.hospitals() if name == TEST or has_boxes(part).any()
+            name: pointing(part) for name, part in readings.hospitals() if name == TEST or has_boxes(part).any()
         },
-        "statuses": lambda: {name: statuses(part) for name, part in _groups(told)},
-        "calibration": lambda: {name: calibration(part) for name, part in told.hospitals() if has_both(part, AWAY[0])},
-        "agreement": lambda: _agreement(told, floating, films, folder),
+        "statuses": lambda: {name: status_rates(part) for name, part in _groups(readings)},
+        "calibration": lambda: {
+            name: calibration(part) for name, part in readings.hospitals() if has_both(part, UNSEEN[0])
+        },
+        "agreement": lambda: _agreement(readings, floating, audit_set, folder),
     }
-    measured: dict[str, Rows] = {}
+    sections_rows: dict[str, Rows] = {}
     for name, measure in sections.items():
         progress(name)
-        measured[name] = measure()
-    both = [(name, part) for name, part in told.hospitals() if has_both(part, AWAY[0])]
+        sections_rows[name] = measure()
+    both = [(name, part) for name, part in readings.hospitals() if has_both(part, UNSEEN[0])]
     return {
         "model": shipped.name,
         "sha256": shipped.sha256,
         "float_sha256": floating.sha256 if floating else None,
-        "partly": list(films.partly),
+        "partly": list(audit_set.partly),
         "operating_point": shipped.manifest.operating_point is not None,
         "normal_from": shipped.manifest.operating_point.negative_from if shipped.manifest.operating_point else None,
-        "sections": measured,
-        "curves": {name: curve(part) for name, part in [*both, *_unseen(told)]},
+        "sections": sections_rows,
+        "curves": {name: operating_curve(part) for name, part in [*both, *_unseen(readings)]},
         "bins": {name: bins(part) for name, part in both},
-        "extents": severity.by_score(*severity.graded(told.away)) if told.away else [],
+        "extents": severity.by_score(*severity.graded(readings.unseen)) if readings.unseen else [],
     }
 
 
-def readings(asked: Network, films: Films, folder: Path) -> Readings:
-    """What a network says of the films; see :func:`training.judge.outputs.outputs`."""
-    home, away = (
-        read(asked.manifest, cases, outputs(asked, cases, folder)) if cases else None
-        for cases in (films.home, films.away)
+def read_network(network: Network, audit_set: AuditSet, folder: Path) -> Readings:
+    """What a network says of the radiographs; see :func:`training.judge.outputs.outputs`."""
+    own, unseen = (
+        read(network.manifest, cases, outputs(network, cases, folder)) if cases else None
+        for cases in (audit_set.own, audit_set.unseen)
     )
-    assert home is not None  # read_films saw to it
-    return Readings(home, away)
+    assert own is not None  # read_films saw to it
+    return Readings(own, unseen)
 
 
 def _films(reading: Reading) -> dict[str, Figure]:
@@ -235,28 +240,28 @@ def _films(reading: Reading) -> dict[str, Figure]:
     }
 
 
-def _contrasts(shipped: Network, told: Readings, films: Films, folder: Path) -> Rows:
+def _contrasts(shipped: Network, readings: Readings, audit_set: AuditSet, folder: Path) -> Rows:
     """Within its own hospitals, beside what can be had without a lung."""
-    test = told.test
+    test = readings.test
     black = None
     if shipped.spec.lungs:
-        black = read(shipped.manifest, test.cases, outputs(shipped, test.cases, folder, frame))
+        black = read(shipped.manifest, test.cases, outputs(shipped, test.cases, folder, without_lungs))
     rows: Rows = {}
-    for contrast in (c for c in HOME if has_both(test, c)):
+    for contrast in (c for c in OWN if has_both(test, c)):
         row = {"test split": area(test, contrast)}
         if contrast in (ANY, TYPICAL):
-            row["one pixel matrix, validation and test"] = area_within_matrix(told.home, contrast)
-        row |= baselines(films.taught, test.cases, contrast, folder)
+            row["one pixel matrix, validation and test"] = area_within_matrix(readings.own, contrast)
+        row |= baselines(audit_set.training, test.cases, contrast, folder)
         if black:
             row["lungs black"] = area(black, contrast)
         rows[contrast.name] = row
     return rows
 
 
-def _away(told: Readings) -> Rows:
+def _unseen_hospitals(readings: Readings) -> Rows:
     rows: Rows = {}
-    for name, part in hospitals(told.away) if told.away else ():
-        if row := {contrast.name: area(part, contrast) for contrast in AWAY if has_both(part, contrast)}:
+    for name, part in hospitals(readings.unseen) if readings.unseen else ():
+        if row := {contrast.name: area(part, contrast) for contrast in UNSEEN if has_both(part, contrast)}:
             rows[name] = row
     return rows
 
@@ -266,52 +271,52 @@ def _by_label(reading: Reading) -> Iterator[tuple[str, Reading]]:
         yield f"{source or 'no source'}: {label}", reading.of(reading.of_source(source) & reading.labelled(label))
 
 
-def _called(told: Readings) -> Rows:
-    test = told.test
+def _answer_rates(readings: Readings) -> Rows:
+    test = readings.test
     rows = {
-        f"own hospitals: {GRADES.get(label, label)}": called(test.of(test.labelled(label)))
+        f"own hospitals: {GRADES.get(label, label)}": answer_rates(test.of(test.labelled(label)))
         for label in dict.fromkeys((*GRADES, *(case.label for case in test.cases)))
         if test.labelled(label).any()
     }
-    return rows | {name: called(part) for name, part in (_by_label(told.away) if told.away else ())}
+    return rows | {name: answer_rates(part) for name, part in (_by_label(readings.unseen) if readings.unseen else ())}
 
 
-def _severity(told: Readings) -> Rows:
-    if told.away is None or not len(severity.graded(told.away)[0].cases):
+def _severity(readings: Readings) -> Rows:
+    if readings.unseen is None or not len(severity.graded(readings.unseen)[0].cases):
         return {}
-    return {"graded films": severity.agreement(*severity.graded(told.away))}
+    return {"graded films": severity.agreement(*severity.graded(readings.unseen))}
 
 
-def _by_extent(told: Readings) -> Rows:
-    return severity.thirds(*severity.graded(told.away)) if told.away else {}
+def _by_extent(readings: Readings) -> Rows:
+    return severity.thirds(*severity.graded(readings.unseen)) if readings.unseen else {}
 
 
-def _unseen(told: Readings) -> Iterator[tuple[str, Reading]]:
-    """All normal films of hospitals never seen with the ill films of others of them."""
-    if told.away:
-        both = told.away.of(~told.away.is_ill | told.away.of_source(*ILL))
+def _unseen(readings: Readings) -> Iterator[tuple[str, Reading]]:
+    """All normal radiographs of hospitals never seen with the ill radiographs of others of them."""
+    if readings.unseen:
+        both = readings.unseen.of(~readings.unseen.is_ill | readings.unseen.of_source(*ILL))
         if both.is_ill.any() and not both.is_ill.all():
             yield MIXED, both
 
 
-def _groups(told: Readings) -> Iterator[tuple[str, Reading]]:
-    yield TEST, told.test
-    if told.away:
-        for name, chosen in (
-            (UNSEEN_NORMAL, ~told.away.is_ill),
-            (UNSEEN_ILL, told.away.is_ill & told.away.of_source(*ILL)),
+def _groups(readings: Readings) -> Iterator[tuple[str, Reading]]:
+    yield TEST, readings.test
+    if readings.unseen:
+        for name, selection in (
+            (UNSEEN_NORMAL, ~readings.unseen.is_ill),
+            (UNSEEN_ILL, readings.unseen.is_ill & readings.unseen.of_source(*ILL)),
         ):
-            if chosen.any():
-                yield name, told.away.of(chosen)
-        yield from _by_label(told.away)
+            if selection.any():
+                yield name, readings.unseen.of(selection)
+        yield from _by_label(readings.unseen)
 
 
-def _agreement(told: Readings, floating: Network | None, films: Films, folder: Path) -> Rows:
+def _agreement(readings: Readings, floating: Network | None, audit_set: AuditSet, folder: Path) -> Rows:
     if floating is None:
         return {}
-    before = readings(floating, films, folder)
-    pairs = zip(told.hospitals(), before.hospitals())
-    return {name: agreement(part, other, AWAY[0]) for (name, part), (_, other) in pairs}
+    float_readings = read_network(floating, audit_set, folder)
+    pairs = zip(readings.hospitals(), float_readings.hospitals())
+    return {name: agreement(part, other, UNSEEN[0]) for (name, part), (_, other) in pairs}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The radiographs a network is trained on: ``python training/dataset.py DATA`` says what is wrong with them.
 
 DATA is a manifest.csv or a folder (``LABEL/image`` or ``SPLIT/LABEL/image``). Prints
-counts, problems, labels that a source gives away, copies, films that look wrong,
+counts, problems, labels that a source gives away, copies, radiographs that look wrong,
 and how much of the label the source tells; a file that cannot be read costs only
-itself. ``--page`` shows the films, ``--split-into`` deals them into train, val and test.
+itself. ``--page`` shows the radiographs, ``--split-into`` deals them into train, val and test.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from covidnet_lite.fit import fit
 from covidnet_lite.network.input_spec import InputSpec
 
 SPLITS = ("train", "val", "test")
-SIDE = 320  # pixels of a film's shorter side in memory while it is looked at
-SHOWN = 20  # lines of each kind that are printed
-NEARLY_ALL = 0.95  # share of a label's films from which they count as those of one source, and the reverse
+SIDE = 320  # pixels of a radiograph's shorter side in memory while it is looked at
+MAX_PRINTED = 20  # lines of each kind that are printed
+NEARLY_ALL = 0.95  # share of a label's radiographs from which they count as those of one source, and the reverse
 KINDS = {
     "inverted": "Look inverted (black for white)",
     "turned": "Look turned",
@@ -46,34 +46,34 @@ KINDS = {
 
 def problems(cases: Sequence[Case], labels: Sequence[str], ignore: Sequence[str] = ()) -> list[str]:
     """Everything wrong with a data set, one sentence each; empty when it can be used."""
-    found = [f"{case.path}: no such file" for case in cases if not case.path.is_file()]
+    lines = [f"{case.path}: no such file" for case in cases if not case.path.is_file()]
     unknown = Counter(case.label for case in cases if case.label not in labels and case.label not in ignore)
-    found += [
+    lines += [
         f"label {label!r} on {count} images is none of {', '.join(labels)}; name it in the recipe's labels or ignore"
         for label, count in sorted(unknown.items())
     ]
     splits: dict[str, set[str]] = defaultdict(set)
     for case in cases:
         if case.split not in ("", *SPLITS):
-            found.append(f"{case.path}: split {case.split!r} is none of {', '.join(SPLITS)}")
+            lines.append(f"{case.path}: split {case.split!r} is none of {', '.join(SPLITS)}")
         if case.patient and case.split:
             splits[case.patient].add(case.split)
-    found += [
+    lines += [
         f"patient {patient} is in {' and '.join(sorted(names))}; put all images of one patient in one split"
         for patient, names in sorted(splits.items())
         if len(names) > 1
     ]
     # The same bytes twice, within a split or across, count one image twice.
-    same: dict[str, list[Path]] = defaultdict(list)
+    paths_of: dict[str, list[Path]] = defaultdict(list)
     for case in cases:
         if digest := _digest(case.path):
-            same[digest].append(case.path)
-    found += [
+            paths_of[digest].append(case.path)
+    lines += [
         f"{paths[0]} is repeated as {', '.join(str(p) for p in paths[1:])}; keep one"
-        for paths in same.values()
+        for paths in paths_of.values()
         if len(paths) > 1
     ]
-    return found
+    return lines
 
 
 def _digest(path: Path) -> str:
@@ -86,10 +86,10 @@ def _digest(path: Path) -> str:
 
 def check(cases: Sequence[Case], labels: Sequence[str], ignore: Sequence[str] = ()) -> None:
     """Raises one :class:`DatasetError` with all :func:`problems`, if there are any."""
-    found = problems(cases, labels, ignore)
-    if found:
-        shown = "\n  ".join(found[:20]) + (f"\n  and {len(found) - 20} more" if len(found) > 20 else "")
-        raise DatasetError(f"the data set has {len(found)} problem{'s' * (len(found) > 1)}:\n  {shown}")
+    lines = problems(cases, labels, ignore)
+    if lines:
+        listed_lines = "\n  ".join(lines[:20]) + (f"\n  and {len(lines) - 20} more" if len(lines) > 20 else "")
+        raise DatasetError(f"the data set has {len(lines)} problem{'s' * (len(lines) > 1)}:\n  {listed_lines}")
 
 
 def split_by_patient(
@@ -103,17 +103,17 @@ def split_by_patient(
     rng = np.random.default_rng(seed)
     strata: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)  # dict keys: a set that keeps its order
     unit = [case.patient or str(case.path) for case in cases]
-    dealt = {u: case.split for u, case in zip(unit, cases) if case.split}
+    split_of = {u: case.split for u, case in zip(unit, cases) if case.split}
     for u, case in zip(unit, cases):
-        if u not in dealt:
+        if u not in split_of:
             strata[case.label, case.source][u] = None
     for _, patients in sorted(strata.items()):
-        names = [p for p in patients if p not in dealt]
+        names = [p for p in patients if p not in split_of]
         rng.shuffle(names)
         bounds = np.rint(np.cumsum(fractions) * len(names)).astype(int)
         for i, name in enumerate(names):
-            dealt[name] = SPLITS[int(np.searchsorted(bounds, i, side="right"))]
-    return [replace(case, split=dealt[u]) for u, case in zip(unit, cases)]
+            split_of[name] = SPLITS[int(np.searchsorted(bounds, i, side="right"))]
+    return [replace(case, split=split_of[u]) for u, case in zip(unit, cases)]
 
 
 def case_weights(cases: Sequence[Case], balance: float, source_weights: dict[str, float]) -> npt.NDArray[np.float32]:
@@ -133,20 +133,21 @@ def case_weights(cases: Sequence[Case], balance: float, source_weights: dict[str
 
 
 def single_source_labels(cases: Sequence[Case], labels: Sequence[str]) -> dict[str, str]:
-    """Labels whose films come from one source, label -> source: there a network can tell the source instead.
+    """Labels whose radiographs come from one source, label -> source: there a network can tell the source instead.
 
-    From one source means at least 95 % of the films that ``cases`` has of a label. Where all labels come from the same
-    source, only the films can tell them apart, and nothing is returned. Films of no named source count as one source.
+    From one source means at least 95 % of the radiographs that ``cases`` has of a label. Where all labels come from the
+    same source, only the radiographs can tell them apart, and nothing is returned. Radiographs of no named source count
+    as one source.
     """
-    return _settled([(case.label, case.source) for case in cases if case.label in labels])
+    return _one_to_one([(case.label, case.source) for case in cases if case.label in labels])
 
 
 def single_label_sources(cases: Sequence[Case], labels: Sequence[str]) -> dict[str, str]:
-    """Sources whose films have one label, source -> label; the reverse of :func:`single_source_labels`."""
-    return _settled([(case.source, case.label) for case in cases if case.label in labels])
+    """Sources whose radiographs have one label, source -> label; the reverse of :func:`single_source_labels`."""
+    return _one_to_one([(case.source, case.label) for case in cases if case.label in labels])
 
 
-def _settled(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+def _one_to_one(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Firsts that nearly always go with one and the same second, unless all firsts go with that."""
     seconds: dict[str, Counter[str]] = defaultdict(Counter)
     for first, second in pairs:
@@ -159,79 +160,80 @@ def _settled(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
 def source_contrasts(cases: Sequence[Case], labels: Sequence[str]) -> list[str]:
     """Where telling the sources apart would pass for telling the labels apart, one sentence each.
 
-    Looks at the films that a network would be trained on: those of the split ``train``, and those without a split.
+    Looks at the radiographs that a network would be trained on: those of the split ``train``, and those without a
+        split.
     """
-    taught = [case for case in cases if case.split in ("", "train")]
-    said = [
+    training = [case for case in cases if case.split in ("", "train")]
+    sentences = [
         f"Nearly all films labelled {label} are of {source or 'no named source'}, and those of other labels are not"
-        for label, source in single_source_labels(taught, labels).items()
+        for label, source in single_source_labels(training, labels).items()
     ]
-    said += [
+    sentences += [
         f"Nearly all films of {source or 'no named source'} are labelled {label}, and those of other sources are not"
-        for source, label in single_label_sources(taught, labels).items()
+        for source, label in single_label_sources(training, labels).items()
     ]
     advice = "a network can learn the source instead; compare labels within a source, keep such films for tests"
-    return [f"{sentence}: {advice}" for sentence in said]
+    return [f"{sentence}: {advice}" for sentence in sentences]
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
-    """A case and its picture: 8-bit gray, maybe reduced, and ``(width, height)`` of the file."""
+class CaseImage:
+    """A case and its image: 8-bit gray, maybe reduced, and ``(width, height)`` of the file."""
 
     case: Case
     image: Image.Image
     size: tuple[int, int]
 
 
-def read_film(case: Case, side: int) -> Film:
+def read_image(case: Case, side: int) -> CaseImage:
     """The radiograph, the shorter side about ``side`` pixels, or as stored if smaller.
 
     Raises:
         InputError, MissingExtraError: it cannot be read.
     """
-    read = radiograph.read(case.path, at_least=(side, side))
-    image, factor = read.image, side / min(read.image.size)
+    decoded = radiograph.read(case.path, at_least=(side, side))
+    image, factor = decoded.image, side / min(decoded.image.size)
     if factor < 1:
         image = image.resize([round(s * factor) for s in image.size], Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return Film(case, image, (read.width, read.height))
+    return CaseImage(case, image, (decoded.width, decoded.height))
 
 
-def readable(cases: Sequence[Case], side: int) -> tuple[list[Film], list[str]]:
-    """The radiographs as :func:`read_film` makes them, and what ails the others."""
+def read_images(cases: Sequence[Case], side: int) -> tuple[list[CaseImage], list[str]]:
+    """The radiographs as :func:`read_image` makes them, and what ails the others."""
 
-    def one(case: Case) -> Film | str:
+    def one(case: Case) -> CaseImage | str:
         try:
-            return read_film(case, side)
+            return read_image(case, side)
         except CovidNetLiteError as error:
             return str(error)
 
     with ThreadPoolExecutor() as pool:
-        films = list(pool.map(one, cases))
-    return [f for f in films if isinstance(f, Film)], [f for f in films if isinstance(f, str)]
+        results = list(pool.map(one, cases))
+    return [f for f in results if isinstance(f, CaseImage)], [f for f in results if isinstance(f, str)]
 
 
 def decode(cases: Sequence[Case], side: int) -> list[Image.Image]:
-    """All radiographs in memory, as :func:`readable` makes them.
+    """All radiographs in memory, as :func:`read_images` makes them.
 
     Raises:
         DatasetError: at least one cannot be read; all such are named.
     """
-    films, broken = readable(cases, side)
-    if broken:
-        raise DatasetError("these radiographs cannot be read:\n  " + "\n  ".join(broken))
-    return [film.image for film in films]
+    items, errors = read_images(cases, side)
+    if errors:
+        raise DatasetError("these radiographs cannot be read:\n  " + "\n  ".join(errors))
+    return [item.image for item in items]
 
 
 def network_inputs(
     images: Sequence[Image.Image], spec: InputSpec, views: Sequence[Box] | None = None
 ) -> npt.NDArray[np.float32]:
     """``(n, height, width, channels)`` float32, unchanged by chance; ``views``, where they are known already."""
-    known: Sequence[Box | None] = views or [None] * len(images)
-    pixels = [fit(image, spec, view) for image, view in zip(images, known)]
+    given_views: Sequence[Box | None] = views or [None] * len(images)
+    pixels = [fit(image, spec, view) for image, view in zip(images, given_views)]
     return normalise(np.stack(pixels), spec)
 
 
-def split_apart(
+def split_without_leaks(
     cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seed: int, hold_out: Sequence[str]
 ) -> list[Case]:
     """Deals all cases into splits so that neither a patient nor a pair of copies is in two.
@@ -252,25 +254,29 @@ def split_apart(
     first: dict[str, int] = {}
     same = [(first.setdefault(case.patient or str(case.path), i), i, 1.0) for i, case in enumerate(cases)]
     group = groups([*same, *((i, j, 1.0) for i, j in pairs)], len(cases))
-    given: dict[int, str] = {}
+    split_of: dict[int, str] = {}
     for g, case in zip(group, cases):
         wish = "test" if case.source in hold_out else case.split if case.split in SPLITS else ""
-        given[g] = max(given.get(g, ""), wish, key=("", *SPLITS).index)
-    joined = [replace(case, patient=f"group {g}", split=given[g]) for g, case in zip(group, cases)]
-    return [replace(case, split=dealt.split) for case, dealt in zip(cases, split_by_patient(joined, seed))]
+        split_of[g] = max(split_of.get(g, ""), wish, key=("", *SPLITS).index)
+    joined = [replace(case, patient=f"group {g}", split=split_of[g]) for g, case in zip(group, cases)]
+    return [replace(case, split=assigned.split) for case, assigned in zip(cases, split_by_patient(joined, seed))]
 
 
-def look(cases: Sequence[Case], labels: Sequence[str]) -> tuple[dict[str, Any], list[Film]]:
-    """Everything that :func:`words` tells, as plain figures, and the films that could be read."""
+def inspect(cases: Sequence[Case], labels: Sequence[str]) -> tuple[dict[str, Any], list[CaseImage]]:
+    """Everything that :func:`summary` tells, as plain figures, and the radiographs that could be read."""
     from training.data.confounding import confounding
     from training.data.duplicates import near_duplicates
-    from training.data.suspicions import burnt_in, laterals, orientation
+    from training.data.suspicious_images import burnt_in, laterals, orientation
 
-    films, unreadable = readable([case for case in cases if case.path.is_file()], SIDE)
-    seen, images = [film.case for film in films], [film.image for film in films]
-    patients = [case.patient or str(case.path) for case in seen]
-    turned = orientation(images, patients)
-    suspected = [*(turned.suspicions if turned else ()), *laterals(seen, images), *burnt_in(images)]
+    items, unreadable = read_images([case for case in cases if case.path.is_file()], SIDE)
+    readable_cases, images = [item.case for item in items], [item.image for item in items]
+    patients = [case.patient or str(case.path) for case in readable_cases]
+    orientations = orientation(images, patients)
+    suspicions = [
+        *(orientations.suspicions if orientations else ()),
+        *laterals(readable_cases, images),
+        *burnt_in(images),
+    ]
     figures = {
         "images": len(cases),
         "patients": len({case.patient or str(case.path) for case in cases}),
@@ -278,18 +284,19 @@ def look(cases: Sequence[Case], labels: Sequence[str]) -> tuple[dict[str, Any], 
         "problems": problems(cases, labels),
         "source_contrasts": source_contrasts(cases, labels),
         "unreadable": unreadable,
-        "copies": [_copy(seen, i, j, alike) for i, j, alike in near_duplicates(images)],
-        "orientation": {"recall": turned.recall, "flagged": turned.flagged} if turned else None,
-        "suspicions": [{"file": str(seen[s.index].path), "film": s.index, **asdict(s)} for s in suspected],
+        "copies": [_copy(readable_cases, i, j, alike) for i, j, alike in near_duplicates(images)],
+        "orientation": {"recall": orientations.recall, "flagged": orientations.flagged} if orientations else None,
+        "suspicions": [{"file": str(readable_cases[s.index].path), "film": s.index, **asdict(s)} for s in suspicions],
         "confounding": None,
     }
-    kept = [i for i, case in enumerate(seen) if case.label in labels]
-    if kept:
-        images, cases, sizes = [images[i] for i in kept], [seen[i] for i in kept], [films[i].size for i in kept]
-        told = ([c.label for c in cases], [c.source for c in cases], [patients[i] for i in kept])
-        found = confounding(images, sizes, *told)
-        figures["confounding"] = {**asdict(found), "words": found.words()}
-    return figures, films
+    indices = [i for i, case in enumerate(readable_cases) if case.label in labels]
+    if indices:
+        usable = [items[i] for i in indices]
+        labels_of, sources = [item.case.label for item in usable], [item.case.source for item in usable]
+        images, sizes = [item.image for item in usable], [item.size for item in usable]
+        result = confounding(images, sizes, labels_of, sources, [patients[i] for i in indices])
+        figures["confounding"] = {**asdict(result), "words": result.sentences()}
+    return figures, items
 
 
 def _copy(cases: Sequence[Case], i: int, j: int, alike: float) -> dict[str, Any]:
@@ -298,8 +305,8 @@ def _copy(cases: Sequence[Case], i: int, j: int, alike: float) -> dict[str, Any]
     return {"films": [i, j], "files": [str(one.path), str(other.path)], "likeness": round(alike, 3), "across": across}
 
 
-def words(figures: dict[str, Any]) -> str:
-    """The figures of :func:`look` as a person reads them."""
+def summary(figures: dict[str, Any]) -> str:
+    """The figures of :func:`inspect` as a person reads them."""
     lines = [f"{figures['images']} images of {figures['patients']} patients", "", "Label, source, split:"]
     lines += [f"  {n:6d}  " + ", ".join(name or "-" for name in cell) for *cell, n in figures["counts"]]
     lines += _part("Problems", figures["problems"]) + _part("Cannot be read", figures["unreadable"])
@@ -316,18 +323,18 @@ def words(figures: dict[str, Any]) -> str:
             for copy in copies
         ],
     )
-    turned = figures["orientation"]
-    if turned:
-        shares = ", ".join(f"{way} {share:.0%}" for way, share in turned["recall"].items())
+    orientations = figures["orientation"]
+    if orientations:
+        shares = ", ".join(f"{orientation} {share:.0%}" for orientation, share in orientations["recall"].items())
         lines += [
             "",
             f"Of this data set's own films, made wrong on purpose, the next two find: {shares}.",
-            f"As they are, {turned['flagged']:.1%} are reported, which bounds the false alarms.",
+            f"As they are, {orientations['flagged']:.1%} are reported, which bounds the false alarms.",
         ]
     else:
         lines += ["", "Inverted and turned films were not looked for: too few films or patients to learn from."]
     for kind, title in KINDS.items():
-        if kind in ("inverted", "turned") and not turned:
+        if kind in ("inverted", "turned") and not orientations:
             continue
         of_kind = [s for s in figures["suspicions"] if s["kind"] == kind]
         lines += _part(title, [f"{Path(s['file']).name}: {s['reason']}" for s in of_kind])
@@ -336,9 +343,9 @@ def words(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _part(title: str, found: Sequence[str]) -> list[str]:
-    more = [f"  and {len(found) - SHOWN} more (--json has all)"] if len(found) > SHOWN else []
-    return ["", f"{title}: {'' if found else 'none'}".rstrip(), *(f"  {line}" for line in found[:SHOWN]), *more]
+def _part(title: str, lines: Sequence[str]) -> list[str]:
+    rest = [f"  and {len(lines) - MAX_PRINTED} more (--json has all)"] if len(lines) > MAX_PRINTED else []
+    return ["", f"{title}: {'' if lines else 'none'}".rstrip(), *(f"  {line}" for line in lines[:MAX_PRINTED]), *rest]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -367,30 +374,30 @@ def _run(args: argparse.Namespace) -> int:
 
     cases = read_cases(args.data)
     labels = args.labels.split(",") if args.labels else sorted({case.label for case in cases})
-    figures, films = look(cases, labels)
-    print(words(figures))
+    figures, items = inspect(cases, labels)
+    print(summary(figures))
     if args.page:
         reasons: dict[int, list[str]] = defaultdict(list)
         for copy in figures["copies"]:
             for one, other in (copy["films"], copy["films"][::-1]):
-                reasons[one].append(f"nearly the same as {films[other].case.path.name}")
+                reasons[one].append(f"nearly the same as {items[other].case.path.name}")
         for suspicion in figures["suspicions"]:
             reasons[suspicion["film"]].append(suspicion["reason"])
-        files.write(args.page, page(films, reasons))
+        files.write(args.page, page(items, reasons))
         print(f"\nwrote {args.page}")
     if args.json:
         files.write(args.json, json.dumps(figures, indent=1) + "\n")
     if args.split_into:
-        chosen = [film.case for film in films if film.case.label in labels]
-        if not chosen:
+        selection = [item.case for item in items if item.case.label in labels]
+        if not selection:
             raise DatasetError(f"{args.data}: no readable image labelled {', '.join(labels)} to split; see above")
-        place = {id(case): i for i, case in enumerate(chosen)}
-        both = ([place.get(id(films[i].case)) for i in copy["films"]] for copy in figures["copies"])
-        dealt = split_apart(
-            chosen, [(i, j) for i, j in both if i is not None and j is not None], args.seed, args.hold_out
+        place = {id(case): i for i, case in enumerate(selection)}
+        both = ([place.get(id(items[i].case)) for i in copy["films"]] for copy in figures["copies"])
+        assigned = split_without_leaks(
+            selection, [(i, j) for i, j in both if i is not None and j is not None], args.seed, args.hold_out
         )
-        write_manifest(args.split_into, dealt)
-        counts = Counter(case.split for case in dealt)
+        write_manifest(args.split_into, assigned)
+        counts = Counter(case.split for case in assigned)
         print(f"\nwrote {args.split_into}: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS))
     return 0
 

@@ -2,7 +2,7 @@
 
 MODEL is a ``.keras`` file, a ``.tflite`` or the name of a shipped network.
 Prints Markdown: accuracy, sensitivity and specificity with Wilson intervals (which
-take the films of one patient as independent), macro AUROC with an interval that
+take the radiographs of one patient as independent), macro AUROC with an interval that
 draws whole patients, the confusion matrix, and the same for each source, which is
 where the truth is.
 """
@@ -24,9 +24,9 @@ from convert import metrics
 from covidnet_lite import files
 from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from training.data.pictures import pictures
-from training.judge import network
-from training.judge.figure import LEAST, macro_auroc, share
+from training.data.prepared import prepare_all
+from training.judge import network as networks
+from training.judge.figure import MIN_COUNT, macro_auroc, share
 from training.judge.network import Network
 
 
@@ -56,10 +56,10 @@ class Answers:
         """Which cases it answers: those from its threshold on."""
         return np.asarray(self.probabilities.max(axis=1) >= self.threshold)
 
-    def of(self, chosen: npt.NDArray[np.bool_]) -> Answers:
+    def of(self, selection: npt.NDArray[np.bool_]) -> Answers:
         """The same for some of the cases."""
-        cases = [case for case, keep in zip(self.cases, chosen) if keep]
-        return replace(self, cases=cases, targets=self.targets[chosen], probabilities=self.probabilities[chosen])
+        cases = [case for case, is_selected in zip(self.cases, selection) if is_selected]
+        return replace(self, cases=cases, targets=self.targets[selection], probabilities=self.probabilities[selection])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args(argv)
     try:
-        answers = ask(args.model, args.data, args.split)
-        figures = judge(answers)
+        answers = run_split(args.model, args.data, args.split)
+        figures = compute_figures(answers)
         print(markdown(figures))
         if args.json:
             files.write(args.json, json.dumps(figures, indent=1) + "\n")
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def ask(model: str, data: Path, split: str) -> Answers:
+def run_split(model: str, data: Path, split: str) -> Answers:
     """Runs a network over one split.
 
     Raises:
@@ -91,28 +91,30 @@ def ask(model: str, data: Path, split: str) -> Answers:
         ModelError: the model cannot be loaded.
     """
     cases = [c for c in read_cases(data) if c.split in (split, "")]
-    asked = network.load(model)
-    cases = [c for c in cases if c.label in asked.labels]
+    network = networks.load(model)
+    cases = [c for c in cases if c.label in network.labels]
     if not cases:
-        raise DatasetError(f"{data}: no image labelled {', '.join(asked.labels)} in the {split} split")
-    return replace(answer(asked, cases), name=Path(model).name)
+        raise DatasetError(f"{data}: no image labelled {', '.join(network.labels)} in the {split} split")
+    return replace(predict(network, cases), name=Path(model).name)
 
 
-def answer(asked: Network, cases: list[Case]) -> Answers:
+def predict(network: Network, cases: list[Case]) -> Answers:
     """What a network says of cases, all of which have one of its labels."""
-    shown, _ = pictures(cases, asked.spec)
-    targets = np.array([asked.labels.index(c.label) for c in cases])
-    probabilities = asked.probabilities(asked.run(shown)["logits"])
-    return Answers(asked.name, asked.labels, cases, targets, probabilities, asked.manifest.threshold)
+    images, _ = prepare_all(cases, network.spec)
+    targets = np.array([network.labels.index(c.label) for c in cases])
+    probabilities = network.probabilities(network.run(images)["logits"])
+    return Answers(network.name, network.labels, cases, targets, probabilities, network.manifest.threshold)
 
 
 def split_of(cases: Sequence[Case]) -> str:
     """The split that cases are of, in words; a case of none may be one that the network was trained on."""
     names = " and ".join(sorted({case.split for case in cases if case.split}))
-    lacking = sum(not case.split for case in cases)
+    without_split = sum(not case.split for case in cases)
     if not names:
         return "no split: may hold training images"
-    return f"{names} split" + (f", and {lacking} images of no split: may hold training images" if lacking else "")
+    return f"{names} split" + (
+        f", and {without_split} images of no split: may hold training images" if without_split else ""
+    )
 
 
 def by_source(answers: Answers) -> Iterator[tuple[str, Answers]]:
@@ -121,7 +123,7 @@ def by_source(answers: Answers) -> Iterator[tuple[str, Answers]]:
         yield source, answers.of(np.array([case.source == source for case in answers.cases]))
 
 
-def judge(answers: Answers) -> dict[str, Any]:
+def compute_figures(answers: Answers) -> dict[str, Any]:
     """Every figure, over all cases and for each source."""
     return {
         "model": answers.name,
@@ -141,8 +143,11 @@ def _figures(answers: Answers) -> dict[str, Any]:
     classes = {}
     for k, label in enumerate(answers.labels):
         positive, negative = int(matrix[k].sum()), int(matrix.sum() - matrix[k].sum())
-        hit, passed = int(matrix[k, k]), int(negative - (matrix[:, k].sum() - matrix[k, k]))
-        classes[label] = {"sensitivity": share(hit, positive), "specificity": share(passed, negative)}
+        true_positives, true_negatives = int(matrix[k, k]), int(negative - (matrix[:, k].sum() - matrix[k, k]))
+        classes[label] = {
+            "sensitivity": share(true_positives, positive),
+            "specificity": share(true_negatives, negative),
+        }
     area = macro_auroc(targets, probabilities, answers.patients, answers.labels)
     return {
         "images": len(targets),
@@ -160,26 +165,26 @@ def _figures(answers: Answers) -> dict[str, Any]:
 
 def markdown(figures: dict[str, Any]) -> str:
     """The figures as a person reads them."""
-    labels, whole = figures["labels"], figures["all"]
+    labels, overall = figures["labels"], figures["all"]
     lines = [
-        f"## {figures['model']}: {whole['images']} images of {whole['patients']} patients; {figures['split']}",
+        f"## {figures['model']}: {overall['images']} images of {overall['patients']} patients; {figures['split']}",
         "",
         "| | value | 95 % interval |",
         "|---|---|---|",
-        _row("accuracy", whole["accuracy"]),
-        _auroc_row(whole),
-        f"| expected calibration error | {whole['ece']:.3f} | |",
-        _row("share answered", whole["answered"]),
-        _row("accuracy when answered", whole["accuracy_when_answered"]),
+        _row("accuracy", overall["accuracy"]),
+        _auroc_row(overall),
+        f"| expected calibration error | {overall['ece']:.3f} | |",
+        _row("share answered", overall["answered"]),
+        _row("accuracy when answered", overall["accuracy_when_answered"]),
     ]
-    for label, found in whole["classes"].items():
+    for label, rates in overall["classes"].items():
         lines += [
-            _row(f"{label}: sensitivity", found["sensitivity"]),
-            _row(f"{label}: specificity", found["specificity"]),
+            _row(f"{label}: sensitivity", rates["sensitivity"]),
+            _row(f"{label}: specificity", rates["specificity"]),
         ]
     lines += ["", "| truth \\ answer | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
     lines += [
-        f"| {label} | " + " | ".join(str(n) for n in row) + " |" for label, row in zip(labels, whole["confusion"])
+        f"| {label} | " + " | ".join(str(n) for n in row) + " |" for label, row in zip(labels, overall["confusion"])
     ]
     lines += [
         "",
@@ -189,17 +194,17 @@ def markdown(figures: dict[str, Any]) -> str:
     ]
     lines += ["|---" * (len(labels) + 4) + "|"]
     for source, part in figures["sources"].items():
-        found = [_short(part["classes"][label]["sensitivity"]) for label in labels]
+        rates = [_short(part["classes"][label]["sensitivity"]) for label in labels]
         area = (
             "-"
             if part["macro_auroc"] is None
             else "{:.2f} ({:.2f}-{:.2f})".format(part["macro_auroc"], *part["macro_auroc_interval"])
         )
         lines.append(
-            f"| {source} | {part['images']} | {_percent(part['accuracy'])} | " + " | ".join(found) + f" | {area} |"
+            f"| {source} | {part['images']} | {_percent(part['accuracy'])} | " + " | ".join(rates) + f" | {area} |"
         )
-    if any(part["macro_auroc"] is None for part in (whole, *figures["sources"].values())):
-        lines += ["", f"Without a macro AUROC: a single class, or one with fewer than {LEAST} images or patients."]
+    if any(part["macro_auroc"] is None for part in (overall, *figures["sources"].values())):
+        lines += ["", f"Without a macro AUROC: a single class, or one with fewer than {MIN_COUNT} images or patients."]
     return "\n".join(lines)
 
 

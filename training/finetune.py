@@ -36,7 +36,7 @@ from training.data import supervision
 from training.data.supervision import Source
 from training.data.variant import variant
 from training.fit import backbones, checkpoint, frozen, heads, losses, quantisation_aware, trainer
-from training.fit.batches import Batch, Films, crop, drawn, pixel_batches, predict, steps
+from training.fit.batches import Batch, Radiographs, batch_indices, crop, pixel_batches, predict, steps
 from training.fit.equalise_channels import equalise_channels
 from training.fit.recipe import Recipe, read_recipe
 
@@ -51,8 +51,8 @@ class Split:
     """Decoded cases of one split."""
 
     cases: list[Case]
-    films: Films
-    inputs: npt.NDArray[np.float32]  # (n, height, width, channels), of validation films as they are; else empty
+    radiographs: Radiographs
+    inputs: npt.NDArray[np.float32]  # (n, height, width, channels), of validation radiographs as they are; else empty
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,9 +88,9 @@ def run(
     data: Sequence[Path], recipe: Recipe, recipe_path: Path, out: Path, fresh: bool = False, quiet: bool = False
 ) -> keras.Model:
     """Trains one recipe, or goes on with it, and returns the network."""
-    cases, sources = deal(data, recipe)
+    cases, sources = split_cases(data, recipe)
     folder, text, finder = out / recipe.name, recipe_path.read_bytes(), _finder(recipe)
-    if not fresh and folder.exists() and not begun(out, cases, recipe):
+    if not fresh and folder.exists() and not is_same_run(out, cases, recipe):
         raise DatasetError(
             f"{folder}: holds a run of another recipe or other data; give another --out, or --fresh to drop it"
         )
@@ -99,24 +99,24 @@ def run(
     splits = load(cases, recipe, sources, spec)
     if fresh and folder.exists():
         shutil.rmtree(folder)
-    mark = fingerprint(cases, recipe)
-    files.write_all({folder / f"{recipe.name}.made_from": mark, folder / f"{recipe.name}.toml": text})
+    digest = fingerprint(cases, recipe)
+    files.write_all({folder / f"{recipe.name}.made_from": digest, folder / f"{recipe.name}.toml": text})
     write_manifest(folder / "manifest.csv", cases)  # so that what was held out stays held out
-    say: Callable[[str], None] = (lambda _: None) if quiet else (lambda line: print(line, flush=True))
-    begin, *more = (checkpoint.load(Path(p), start[0], recipe.labels) if p else None for p in _networks(recipe))
-    trained = [_float_stage(recipe, recipe.seed + i, splits, spec, folder, say) for i in range(recipe.seeds)]
-    teachers = [*trained, *more]
+    log: Callable[[str], None] = (lambda _: None) if quiet else (lambda line: print(line, flush=True))
+    begin, *others = (checkpoint.load(Path(p), start[0], recipe.labels) if p else None for p in _networks(recipe))
+    trained = [_float_stage(recipe, recipe.seed + i, splits, spec, folder, log) for i in range(recipe.seeds)]
+    teachers = [*trained, *others]
     network = _copy(begin or trained[-1])
     statistics = None  # batch normalisation keeps them until it is folded
     if recipe.quantisation_aware.epochs:
-        images = _calibration_images(splits["train"].films, spec, recipe)
+        images = _calibration_images(splits["train"].radiographs, spec, recipe)
         equalise_channels(network, images, spec)
         calibration = normalise(images, spec)
-        imitated = quantisation_aware.imitate_int8(network, calibration)
-        _int8_stage(imitated, teachers, recipe, splits, spec, folder, say)
-        imitated.settle()
+        imitation = quantisation_aware.imitate_int8(network, calibration)
+        _int8_stage(imitation, teachers, recipe, splits, spec, folder, log)
+        imitation.settle()
         statistics = synthetic.record(network, calibration)
-        files.write(folder / f"{recipe.name}.ranges.json", json.dumps(imitated.ranges(), indent=1) + "\n")
+        files.write(folder / f"{recipe.name}.ranges.json", json.dumps(imitation.ranges(), indent=1) + "\n")
     facts = {
         "name": recipe.name,
         "version": recipe.version,
@@ -125,19 +125,19 @@ def run(
         "sources": sorted({c.source for c in splits["train"].cases if c.source}),
     }
     checkpoint.save(network, folder / f"{recipe.name}.keras", recipe.labels, spec, facts, statistics)
-    say(f"wrote {folder / recipe.name}.keras")
+    log(f"wrote {folder / recipe.name}.keras")
     return network
 
 
 def fingerprint(cases: Sequence[Case], recipe: Recipe) -> str:
     """SHA-256 of what decides how a network turns out; a run only goes on where it is the same."""
-    told = [[str(c.path), c.label, c.patient, c.source, c.split] for c in cases]
-    files_read = [_finder(recipe), *(Path(p).read_bytes() for p in _networks(recipe) if p)]
-    given = json.dumps([asdict(recipe), told, *(hashlib.sha256(data).hexdigest() for data in files_read)])
-    return hashlib.sha256(given.encode()).hexdigest() + "\n"
+    rows = [[str(c.path), c.label, c.patient, c.source, c.split] for c in cases]
+    contents = [_finder(recipe), *(Path(p).read_bytes() for p in _networks(recipe) if p)]
+    text = json.dumps([asdict(recipe), rows, *(hashlib.sha256(data).hexdigest() for data in contents)])
+    return hashlib.sha256(text.encode()).hexdigest() + "\n"
 
 
-def begun(out: Path, cases: Sequence[Case], recipe: Recipe) -> bool:
+def is_same_run(out: Path, cases: Sequence[Case], recipe: Recipe) -> bool:
     """Whether what lies in the recipe's folder is of this recipe and these cases."""
     made_from = out / recipe.name / f"{recipe.name}.made_from"
     return made_from.is_file() and made_from.read_text() == fingerprint(cases, recipe)
@@ -168,46 +168,46 @@ def _finder(recipe: Recipe) -> bytes:
     return LUNGS.read_bytes()
 
 
-def deal(data: Sequence[Path], recipe: Recipe) -> tuple[list[Case], dict[str, Source]]:
+def split_cases(data: Sequence[Path], recipe: Recipe) -> tuple[list[Case], dict[str, Source]]:
     """Reads and checks the cases that the recipe can use, each in a split, and what their sources teach.
 
     Raises:
         DatasetError: the data set has problems.
     """
-    cases = [case for where in data for case in read_cases(where)]
+    cases = [case for source in data for case in read_cases(source)]
     if recipe.sources:
         supervision.check(cases, recipe.sources, recipe.labels)
-        known = {(name, label) for name, s in recipe.sources.items() for label in (*s.means, *s.batch)}
-        cases = [c for c in cases if (c.source, c.label) in known]
-        dataset.check(cases, sorted({label for _, label in known}))
-        return supervision.deal(cases, recipe.sources), dict(recipe.sources)
+        known_pairs = {(name, label) for name, s in recipe.sources.items() for label in (*s.means, *s.batch)}
+        cases = [c for c in cases if (c.source, c.label) in known_pairs]
+        dataset.check(cases, sorted({label for _, label in known_pairs}))
+        return supervision.assign_splits(cases, recipe.sources), dict(recipe.sources)
     dataset.check(cases, recipe.labels, recipe.ignore)
     cases = dataset.split_by_patient([c for c in cases if c.label in recipe.labels], recipe.seed)
     for warning in dataset.source_contrasts(cases, recipe.labels):
         print(f"warning: {warning}", file=sys.stderr)
-    return cases, supervision.whole(cases, recipe.labels, recipe.batch_size)
+    return cases, supervision.default_sources(cases, recipe.labels, recipe.batch_size)
 
 
 def load(cases: list[Case], recipe: Recipe, sources: dict[str, Source], spec: InputSpec) -> dict[str, Split]:
-    """Decodes the training and validation films.
+    """Decodes the training and validation radiographs.
 
     Raises:
         DatasetError: a split lacks a label.
     """
     splits = {}
     for name in ("train", "val"):
-        chosen = [c for c in cases if c.split == name]
-        held = {means for c in chosen for means in sources[c.source].means.get(c.label, ())}
-        if missing := sorted(set(recipe.labels) - held):
+        selection = [c for c in cases if c.split == name]
+        present = {means for c in selection for means in sources[c.source].means.get(c.label, ())}
+        if missing := sorted(set(recipe.labels) - present):
             raise DatasetError(f"no image of {', '.join(missing)} in the {name} split; add some or change the splits")
-        pictures = dataset.decode(chosen, recipe.decode_side)
-        views = [lungs.view(picture, spec) for picture in pictures]
-        known = supervision.lesson(chosen, sources, recipe.labels, complete=name == "train")
-        films = Films([np.asarray(picture) for picture in pictures], views, known)
-        inputs = dataset.network_inputs(pictures, spec, views) if name == "val" else np.zeros(0, np.float32)
-        splits[name] = Split(chosen, films, inputs)
-        counts = {label: sum(c.label == label for c in chosen) for label in sorted({c.label for c in chosen})}
-        print(f"{name}: {len(chosen)} films, " + ", ".join(f"{n} {label}" for label, n in counts.items()))
+        images = dataset.decode(selection, recipe.decode_side)
+        views = [lungs.view(image, spec) for image in images]
+        lesson = supervision.lesson(selection, sources, recipe.labels, complete=name == "train")
+        radiographs = Radiographs([np.asarray(image) for image in images], views, lesson)
+        inputs = dataset.network_inputs(images, spec, views) if name == "val" else np.zeros(0, np.float32)
+        splits[name] = Split(selection, radiographs, inputs)
+        counts = {label: sum(c.label == label for c in selection) for label in sorted({c.label for c in selection})}
+        print(f"{name}: {len(selection)} films, " + ", ".join(f"{n} {label}" for label, n in counts.items()))
     return splits
 
 
@@ -226,33 +226,35 @@ def _cells(network: keras.Model) -> int:
 
 
 def _float_stage(
-    recipe: Recipe, seed: int, splits: dict[str, Split], spec: InputSpec, folder: Path, say: Any
+    recipe: Recipe, seed: int, splits: dict[str, Split], spec: InputSpec, folder: Path, log: Any
 ) -> keras.Model:
     """One network of the first stage, batch normalisation folded into its convolutions."""
     keras.utils.set_random_seed(seed)
     network, _ = _network(recipe)
-    films = splits["train"].films
+    radiographs = splits["train"].radiographs
     # The same for all seeds, so that they stand on the same frozen layers.
-    _adapt(network, films, spec, recipe)
+    _adapt(network, radiographs, spec, recipe)
     network = quantisation_aware.fold_batch_norm(network)
     cells = _cells(network)
     trained, low = network, None
     if recipe.freeze:
         low = backbones.below(network, recipe.freeze)
         trained = keras.Model(low.output, network.output)
-        kept = frozen.look(low, films, spec, cells, recipe.augment, recipe.variants, recipe.seed, folder)
+        features = frozen.compute_features(
+            low, radiographs, spec, cells, recipe.augment, recipe.variants, recipe.seed, folder
+        )
 
     def batches(epoch: int) -> Iterator[Batch]:
         if low is not None:
-            return kept.batches(films, seed, epoch)
-        return pixel_batches(films, spec, cells, recipe.augment, seed, epoch)
+            return features.batches(radiographs, seed, epoch)
+        return pixel_batches(radiographs, spec, cells, recipe.augment, seed, epoch)
 
     def loss(inputs: Any, allowed: Any, covered: Any, mapped: Any, severity: Any) -> dict[str, Any]:
-        found = trained(keras.ops.cast(inputs, "float32"), training=True)
+        outputs = trained(keras.ops.cast(inputs, "float32"), training=True)
         parts = {
-            "labels": losses.open_cross_entropy(found["logits"], allowed, recipe.label_smoothing),
-            "map": losses.map_cross_entropy(found["evidence"], covered, mapped),
-            "order": losses.ranking(found["evidence"], severity),
+            "labels": losses.open_cross_entropy(outputs["logits"], allowed, recipe.label_smoothing),
+            "map": losses.map_cross_entropy(outputs["evidence"], covered, mapped),
+            "order": losses.ranking(outputs["evidence"], severity),
         }
         return {
             "loss": parts["labels"] + recipe.map_weight * parts["map"] + recipe.rank_weight * parts["order"],
@@ -260,36 +262,37 @@ def _float_stage(
         }
 
     val = splits["val"]
-    seen = val.inputs if low is None else predict(low, val.inputs)
-    count = steps(films.lesson)
+    val_inputs = val.inputs if low is None else predict(low, val.inputs)
+    count = steps(radiographs.lesson)
     stage = trainer.Stage(
         f"float.{seed}",
         recipe.epochs,
         batches,
         loss,
         _groups(trained, recipe, count),
-        lambda: _judge(trained, seen, val, recipe),
+        lambda: _evaluate(trained, val_inputs, val, recipe),
         recipe.momentum,
         trained.non_trainable_variables,
     )
-    trainer.train(stage, folder, folder / f"{recipe.name}.csv", say)
+    trainer.train(stage, folder, folder / f"{recipe.name}.csv", log)
     return network
 
 
-def _adapt(network: keras.Model, films: Films, spec: InputSpec, recipe: Recipe) -> None:
+def _adapt(network: keras.Model, radiographs: Radiographs, spec: InputSpec, recipe: Recipe) -> None:
     """Batch normalisation's statistics, of radiographs instead of ImageNet's photographs (Li et al., AdaBN, 2018)."""
     rng = np.random.default_rng(recipe.seed)
-    size = min(32, len(films.images))
+    size = min(32, len(radiographs.images))
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.8
     for _ in range(ADAPTED if norms else 0):
-        chosen = rng.choice(len(films.images), size, replace=False)
-        seen = [
-            variant(films.images[i], films.views[i], spec.height, rng, recipe.augment, spec.equalise)[0] for i in chosen
+        indices = rng.choice(len(radiographs.images), size, replace=False)
+        images = [
+            variant(radiographs.images[i], radiographs.views[i], spec.height, rng, recipe.augment, spec.equalise)[0]
+            for i in indices
         ]
-        network(normalise(np.stack(seen), spec), training=True)
+        network(normalise(np.stack(images), spec), training=True)
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
 
@@ -313,7 +316,7 @@ def _groups(trained: keras.Model, recipe: Recipe, count: int) -> list[tuple[list
         return keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=1.0)
 
     rates = {True: recipe.learning_rate * recipe.head_rate, False: recipe.learning_rate}
-    return [(variables, optimizer(rates[which])) for which, variables in split.items() if variables]
+    return [(variables, optimizer(rates[is_random])) for is_random, variables in split.items() if variables]
 
 
 def _copy(network: keras.Model) -> keras.Model:
@@ -324,28 +327,28 @@ def _copy(network: keras.Model) -> keras.Model:
 
 
 def _int8_stage(
-    imitated: quantisation_aware.Imitation,
+    imitation: quantisation_aware.Imitation,
     teachers: Sequence[keras.Model],
     recipe: Recipe,
     splits: dict[str, Split],
     spec: InputSpec,
     folder: Path,
-    say: Any,
+    log: Any,
 ) -> None:
     """The second stage: the imitations of int8 learn to say what the first stage's networks say together."""
-    films, val, aware = splits["train"].films, splits["val"], recipe.quantisation_aware
-    cells = _cells(imitated.network)
-    taught = quantisation_aware.mean_of(teachers)
-    count = min(aware.steps or steps(films.lesson), steps(films.lesson))
-    variables = imitated.trainable_variables(recipe.freeze)
+    radiographs, val, aware = splits["train"].radiographs, splits["val"], recipe.quantisation_aware
+    cells = _cells(imitation.network)
+    teacher = quantisation_aware.mean_of(teachers)
+    count = min(aware.steps or steps(radiographs.lesson), steps(radiographs.lesson))
+    variables = imitation.trainable_variables(recipe.freeze)
     schedule = keras.optimizers.schedules.CosineDecay(aware.learning_rate, max(1, aware.epochs * count))
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=1.0)
 
     def batches(epoch: int) -> Iterator[Batch]:
-        return islice(pixel_batches(films, spec, cells, recipe.augment, recipe.seed + 1000, epoch), count)
+        return islice(pixel_batches(radiographs, spec, cells, recipe.augment, recipe.seed + 1000, epoch), count)
 
     def loss(inputs: Any, *_: Any) -> dict[str, Any]:
-        return quantisation_aware.distances(taught, imitated, inputs, aware.consistency, aware.map_weight)
+        return quantisation_aware.distances(teacher, imitation, inputs, aware.consistency, aware.map_weight)
 
     stage = trainer.Stage(
         "int8",
@@ -353,17 +356,17 @@ def _int8_stage(
         batches,
         loss,
         [(variables, optimizer)],
-        lambda: _judge(imitated.whole, val.inputs, val, recipe),
+        lambda: _evaluate(imitation.whole, val.inputs, val, recipe),
     )
-    trainer.train(stage, folder, folder / f"{recipe.name}.csv", say)
+    trainer.train(stage, folder, folder / f"{recipe.name}.csv", log)
 
 
-def _judge(network: keras.Model, inputs: npt.NDArray[Any], val: Split, recipe: Recipe) -> dict[str, float]:
-    """What the log says of an epoch: on validation films whose label is one class."""
-    allowed = val.films.lesson.allowed
+def _evaluate(network: keras.Model, inputs: npt.NDArray[Any], val: Split, recipe: Recipe) -> dict[str, float]:
+    """What the log says of an epoch: on validation radiographs whose label is one class."""
+    allowed = val.radiographs.lesson.allowed
     single = allowed.sum(1) == 1
-    found = predict(network, inputs[single].astype(np.float32))
-    targets, probabilities = allowed[single].argmax(1), softmax(found["logits"])
+    outputs = predict(network, inputs[single].astype(np.float32))
+    targets, probabilities = allowed[single].argmax(1), softmax(outputs["logits"])
     loss = -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-9))
     return {
         "val_loss": float(loss.mean()),
@@ -372,12 +375,12 @@ def _judge(network: keras.Model, inputs: npt.NDArray[Any], val: Split, recipe: R
     }
 
 
-def _calibration_images(films: Films, spec: InputSpec, recipe: Recipe) -> npt.NDArray[np.uint8]:
-    """Training films for activation ranges, drawn as batches are."""
-    wanted = min(recipe.quantisation_aware.calibration_images, len(films.images))
-    order = np.concatenate(list(drawn(films.lesson, recipe.seed, 0)))
-    chosen = list(dict.fromkeys(order.tolist()))[:wanted]
-    return np.stack([crop(films.images[i], films.views[i], spec) for i in chosen])
+def _calibration_images(radiographs: Radiographs, spec: InputSpec, recipe: Recipe) -> npt.NDArray[np.uint8]:
+    """Training radiographs for activation ranges, drawn as batches are."""
+    count = min(recipe.quantisation_aware.calibration_images, len(radiographs.images))
+    order = np.concatenate(list(batch_indices(radiographs.lesson, recipe.seed, 0)))
+    indices = list(dict.fromkeys(order.tolist()))[:count]
+    return np.stack([crop(radiographs.images[i], radiographs.views[i], spec) for i in indices])
 
 
 if __name__ == "__main__":

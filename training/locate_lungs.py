@@ -1,9 +1,9 @@
 """Trains the small network that finds the lungs: ``python training/locate_lungs.py --data MANIFEST [MANIFEST ...]``.
 
-It learns the box around both lungs of the films in the split ``train``: the drawn one where the manifest has
-``lung_boxes`` (``x0 y0 x1 y1`` for each lung, in fractions of the picture, joined by semicolons), and elsewhere the
-one that an earlier finder, the teacher, finds on average over several windows of the film (distillation: Hinton et
-al., 2015). Behind its first convolution it halves the side by averaging (a low-pass, as in Zhang, ICML 2019), and it
+It learns the box around both lungs of the radiographs in the split ``train``: the drawn one where the manifest has
+``lung_boxes`` (``x0 y0 x1 y1`` for each lung, in fractions of the image, joined by semicolons), and elsewhere the
+one that an earlier finder, the teacher, finds on average over several windows of the radiograph (distillation: Hinton
+et al., 2015). Behind its first convolution it halves the side by averaging (a low-pass, as in Zhang, ICML 2019), and it
 computes in floating point, as the rounding of int8 alone moves a box by a third of a percent.
 
 Writes ``lungs.tflite``, whose four outputs are the box; ``training/finetune.py`` puts it into the networks of recipes
@@ -46,14 +46,15 @@ from training.fit import checkpoint
 ROOT = Path(__file__).resolve().parent.parent
 
 TEACHER = ROOT / "training/checkpoints/lungs_teacher.tflite"
-WINDOWS = 5  # of a film, over which the teacher's box is averaged
+WINDOWS = 5  # of a radiograph, over which the teacher's box is averaged
 SPEC = InputSpec(48, 48, equalise=True)
 DECODE_SIDE = 256
-SIDE = 192  # pixels a side of a film of which views are made, square as the network sees it
+SIDE = 192  # pixels a side of a radiograph of which views are made, square as the network sees it
 VIEW = 128  # pixels a side of a view, before it is fitted to the network
-VIEWS = 20_000  # of all films together, made once; each is learnt either way round
+VIEWS = 20_000  # of all radiographs together, made once; each is learnt either way round
 STRENGTH = Strength(flip=0.0, whole=0.0)
-SCALE = (0.2, 1.4)  # how far a view is from its film: from as films of one hospital differ to farther than any should
+# How far a view is from its radiograph: from as radiographs of one hospital differ to farther than any should.
+SCALE = (0.2, 1.4)
 ANYWHERE = 0.4  # the share of views that hold the lungs at any place and size
 BATCH = 64
 LEARNING_RATE = 3e-3
@@ -84,39 +85,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(data: Sequence[Path], teacher: Path, out: Path, epochs: int) -> None:
-    """Trains, converts, and prints how near its boxes are to the drawn ones of films that it did not see.
+    """Trains, converts, and prints how near its boxes are to the drawn ones of radiographs that it did not see.
 
     Raises:
-        DatasetError: there is no film in the training split, or none with a drawn box in another, or a box is none.
+        DatasetError: there is no radiograph in the training split, or none with a drawn box in another, or a box is
+            none.
         ModelError, BackendError: the teacher cannot be used.
     """
     cases = [case for manifest in data for case in read_cases(manifest)]
-    seen, unseen = [c for c in cases if c.split == "train"], [c for c in cases if c.split != "train" and lung_boxes(c)]
-    if not seen or not unseen:
+    train_cases = [c for c in cases if c.split == "train"]
+    test_cases = [c for c in cases if c.split != "train" and lung_boxes(c)]
+    if not train_cases or not test_cases:
         raise DatasetError(
-            f"{', '.join(map(str, data))}: {len(seen)} films of the train split and {len(unseen)} others with "
-            "lung_boxes; some of both are needed, to learn from and to judge on: fill in the columns split and "
+            f"{', '.join(map(str, data))}: {len(train_cases)} films of the train split and {len(test_cases)} others "
+            "with lung_boxes; some of both are needed, to learn from and to judge on: fill in the columns split and "
             "lung_boxes"
         )
     # TensorFlow's own order of addition is left free, for speed: a second run differs in the last digits.
     keras.utils.set_random_seed(2020)
-    films, held_out = dataset.decode(seen, DECODE_SIDE), dataset.decode(unseen, DECODE_SIDE)
-    boxes = label(seen, films, models.load(teacher).data)
-    square = [np.asarray(film.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for film in films]
+    images, held_out = dataset.decode(train_cases, DECODE_SIDE), dataset.decode(test_cases, DECODE_SIDE)
+    boxes = target_boxes(train_cases, images, models.load(teacher).data)
+    square = [np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for image in images]
     network = build()
-    train(network, *show(square, boxes, VIEWS, np.random.default_rng(2020)), epochs)
+    train(network, *random_views(square, boxes, VIEWS, np.random.default_rng(2020)), epochs)
     finder = to_tflite(network)
     files.write(out, finder)
-    found = np.array([lungs.find(film, finder, margin=0.0) for film in held_out], np.float32)
+    predicted_boxes = np.array([lungs.find(image, finder, margin=0.0) for image in held_out], np.float32)
+    overlap = intersection_over_union(predicted_boxes, np.stack([box_around_lungs(c) for c in test_cases]))
     print(f"wrote {out}: {len(finder) / 1e6:.2f} MB")
-    print(words(seen, unseen, intersection_over_union(found, np.stack([around(c) for c in unseen]))))
+    print(summary(train_cases, test_cases, overlap))
 
 
-def words(seen: Sequence[Case], unseen: Sequence[Case], overlap: npt.NDArray[np.float64]) -> str:
-    """How well boxes were found, and where the films are from: of other hospitals it says nothing."""
+def summary(train_cases: Sequence[Case], test_cases: Sequence[Case], overlap: npt.NDArray[np.float64]) -> str:
+    """How well boxes were found, and where the radiographs are from: of other hospitals it says nothing."""
     return (
-        f"trained on {len(seen)} films of {_sources(seen)}; intersection over union on {len(unseen)} others of "
-        f"{_sources(unseen)}: mean {overlap.mean():.3f}, least {overlap.min():.3f}, "
+        f"trained on {len(train_cases)} films of {_sources(train_cases)}; intersection over union on "
+        f"{len(test_cases)} others of {_sources(test_cases)}: mean {overlap.mean():.3f}, least {overlap.min():.3f}, "
         f"{(overlap > 0.7).mean():.0%} above 0.7"
     )
 
@@ -125,8 +129,8 @@ def _sources(cases: Sequence[Case]) -> str:
     return ", ".join(sorted({c.source or "an unnamed source" for c in cases}))
 
 
-def around(case: Case) -> Boxes:
-    """The box around all lungs of a film that has some, ``(4,)``.
+def box_around_lungs(case: Case) -> Boxes:
+    """The box around all lungs of a radiograph that has some, ``(4,)``.
 
     Raises:
         DatasetError: its ``lung_boxes`` are no boxes.
@@ -135,61 +139,63 @@ def around(case: Case) -> Boxes:
     return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
-def label(cases: Sequence[Case], films: Sequence[Image.Image], teacher: bytes) -> Boxes:
-    """The box to learn of each film, ``(n, 4)``: the drawn one, or else the teacher's."""
-    return np.stack([around(c) if lung_boxes(c) else teach(film, teacher) for c, film in zip(cases, films)])
+def target_boxes(cases: Sequence[Case], images: Sequence[Image.Image], teacher: bytes) -> Boxes:
+    """The box to learn of each radiograph, ``(n, 4)``: the drawn one, or else the teacher's."""
+    return np.stack(
+        [box_around_lungs(c) if lung_boxes(c) else teacher_box(image, teacher) for c, image in zip(cases, images)]
+    )
 
 
-def teach(film: Image.Image, teacher: bytes) -> Boxes:
-    """The box around both lungs of an 8-bit gray film, ``(4,)``, on average over several windows of it.
+def teacher_box(image: Image.Image, teacher: bytes) -> Boxes:
+    """The box around both lungs of an 8-bit gray radiograph, ``(4,)``, on average over several windows of it.
 
-    The first window is the whole film, the others differ from it by some percent.
+    The first window is the whole radiograph, the others differ from it by some percent.
     """
-    rng, found = np.random.default_rng(0), []
+    rng, boxes = np.random.default_rng(0), []
     for i in range(WINDOWS):
         sides = np.exp(rng.uniform(-0.03, 0.06, 2)) if i else np.ones(2)
         centre = 0.5 + (rng.uniform(-0.02, 0.02, 2) if i else np.zeros(2))
         (left, top), (right, bottom) = centre - sides / 2, centre + sides / 2
-        corners = tuple(share * side for share, side in zip((left, top, right, bottom), film.size * 2))
-        window = film.transform(film.size, Image.Transform.EXTENT, corners, Image.Resampling.BILINEAR)
+        corners = tuple(share * side for share, side in zip((left, top, right, bottom), image.size * 2))
+        window = image.transform(image.size, Image.Transform.EXTENT, corners, Image.Resampling.BILINEAR)
         box = np.array(lungs.find(window, teacher, margin=0.0))
-        found.append(box * np.tile((right - left, bottom - top), 2) + np.tile((left, top), 2))
-    return np.asarray(np.mean(found, axis=0), np.float32)
+        boxes.append(box * np.tile((right - left, bottom - top), 2) + np.tile((left, top), 2))
+    return np.asarray(np.mean(boxes, axis=0), np.float32)
 
 
-def show(films: Sequence[Pixels], boxes: Boxes, count: int, rng: np.random.Generator) -> tuple[Pixels, Boxes]:
-    """Random views of the films, each film as often as any other, and the box in each.
+def random_views(images: Sequence[Pixels], boxes: Boxes, count: int, rng: np.random.Generator) -> tuple[Pixels, Boxes]:
+    """Random views of the radiographs, each radiograph as often as any other, and the box in each.
 
     Returns:
         ``(count, height, width)`` uint8 as the network sees them, and ``(count, 4)``.
     """
-    pixels, where = [], []
-    for i in np.resize(rng.permutation(len(films)), count).tolist():
+    pixels, boxes_in_views = [], []
+    for i in np.resize(rng.permutation(len(images)), count).tolist():
         strength = replace(STRENGTH, scale=rng.uniform(*SCALE))
         window = anywhere(boxes[i], rng) if rng.random() < ANYWHERE else WHOLE
-        view, matrix = variant(films[i], window, VIEW, rng, strength, equalised=False)
+        view, matrix = variant(images[i], window, VIEW, rng, strength, equalised=False)
         pixels.append(fit(Image.fromarray(view), SPEC))
-        where.append(moved(boxes[i], films[i].shape, matrix))
-    return np.array(pixels), np.array(where)
+        boxes_in_views.append(box_in_view(boxes[i], images[i].shape, matrix))
+    return np.array(pixels), np.array(boxes_in_views)
 
 
 def anywhere(box: Boxes, rng: np.random.Generator) -> Box:
-    """A window, smaller or larger than the film, that holds the box somewhere."""
-    extent = box[2:] - box[:2]
-    sides = np.maximum(np.exp(rng.uniform(-0.2, 0.4) + rng.uniform(-0.1, 0.1, 2)), extent)
-    left, top = box[:2] - rng.uniform(0, 1, 2) * (sides - extent)
+    """A window, smaller or larger than the radiograph, that holds the box somewhere."""
+    size = box[2:] - box[:2]
+    sides = np.maximum(np.exp(rng.uniform(-0.2, 0.4) + rng.uniform(-0.1, 0.1, 2)), size)
+    left, top = box[:2] - rng.uniform(0, 1, 2) * (sides - size)
     return left, top, left + sides[0], top + sides[1]
 
 
-def moved(box: Boxes, shape: tuple[int, ...], matrix: Matrix) -> Boxes:
-    """The part of a film's box that lies in a view.
+def box_in_view(box: Boxes, shape: tuple[int, ...], matrix: Matrix) -> Boxes:
+    """The part of a radiograph's box that lies in a view.
 
     A view may be turned by some degrees; the box is not, and keeps its sides.
 
     Args:
-        box: in fractions of the film.
-        shape: ``(height, width)`` of the film.
-        matrix: from places in the view to those in the film, as :func:`training.data.variant.variant` returns it.
+        box: in fractions of the radiograph.
+        shape: ``(height, width)`` of the radiograph.
+        matrix: from places in the view to those in the radiograph, as :func:`training.data.variant.variant` returns it.
     """
     size = np.array(shape[::-1])
     turn, start = matrix[:, :2], matrix[:, 2]
@@ -245,10 +251,10 @@ def train(network: keras.Model, pixels: Pixels, boxes: Boxes, epochs: int) -> No
 def to_tflite(network: keras.Model) -> bytes:
     """The finder as it ships: weights in half precision, arithmetic in single."""
     with tempfile.TemporaryDirectory() as folder:
-        kept, made = Path(folder) / "lungs.keras", Path(folder) / "lungs.tflite"
-        checkpoint.save(network, kept, lungs.SIDES, SPEC, {"name": "lungs", "version": "2"})
-        convert(Options(kept, made, schemes=("float16",)), log=lambda text: None)
-        return made.read_bytes()
+        keras_file, tflite_file = Path(folder) / "lungs.keras", Path(folder) / "lungs.tflite"
+        checkpoint.save(network, keras_file, lungs.SIDES, SPEC, {"name": "lungs", "version": "2"})
+        convert(Options(keras_file, tflite_file, schemes=("float16",)), log=lambda text: None)
+        return tflite_file.read_bytes()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Kaggle's download -> films to train on: ``python training/siim_challenge.py DOWNLOAD FOLDER``.
+"""Kaggle's download -> radiographs to train on: ``python training/siim_challenge.py DOWNLOAD FOLDER``.
 
 DOWNLOAD holds the training part of the SIIM-FISABIO-RSNA COVID-19 Detection challenge as it is unpacked:
 ``train/STUDY/SERIES/IMAGE.dcm``, ``train_study_level.csv`` and ``train_image_level.csv``. FOLDER gets 8-bit gray JPEGs
 and a ``manifest.csv``: radiologists' grades as labels, the boxes around opacities in fractions, splits by patient.
 
-A file that cannot be read costs only itself and is reported. Run again, it makes only the films that are missing, and
-keeps every patient in the split that the manifest has. Copies and a patient's films beyond the third are made, but do
-not enter the manifest. The terms of these films: docs/data.md.
+A file that cannot be read costs only itself and is reported. Run again, it makes only the radiographs that are missing,
+and keeps every patient in the split that the manifest has. Copies and a patient's radiographs beyond the third are
+made, but do not enter the manifest. The terms of these radiographs: docs/data.md.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from covidnet_lite.dicom_in import dicom_file
 from covidnet_lite.dicom_in.elements import dicom_errors
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError
 from training.data.duplicates import near_duplicates
-from training.dataset import SPLITS, decode, read_film, split_apart
+from training.dataset import SPLITS, decode, read_image, split_without_leaks
 
 STUDIES, IMAGES = "train_study_level.csv", "train_image_level.csv"
 SOURCE = "siim_bimcv"
 LICENCE = "BIMCV-COVID19 Research Use Agreement"
-LEAST_SIDE = 256  # pixels; small opacities are lost below
+MIN_SIDE = 256  # pixels; small opacities are lost below
 QUALITY = 95  # of the JPEGs
-COMPARED = 128  # pixels of a film's shorter side while copies are looked for
-LIKENESS = 0.95  # of copies; two films of one patient in one posture were seen to reach 0.91
-MOST = 3  # films of a patient
+COMPARED = 128  # pixels of a radiograph's shorter side while copies are looked for
+LIKENESS = 0.95  # of copies; two radiographs of one patient in one posture were seen to reach 0.91
+MAX_PER_PATIENT = 3  # radiographs of a patient
 NEGATIVE = "negative"
 # Column of the challenge -> its grade, and the label that a network is taught.
 GRADES = {
@@ -59,8 +59,8 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A film as the challenge lists it.
+class ListedImage:
+    """A radiograph as the challenge lists it.
 
     Attributes:
         image_id, study: the challenge's own names.
@@ -74,34 +74,34 @@ class Listed:
     boxes: tuple[Box, ...]
 
 
-def listed(download: Path) -> tuple[list[Listed], list[str]]:
-    """The films of the two tables, by name, and what is wrong with the others.
+def read_tables(download: Path) -> tuple[list[ListedImage], list[str]]:
+    """The radiographs of the two tables, by name, and what is wrong with the others.
 
     Raises:
         DatasetError: a table is missing, or is not the challenge's.
     """
     columns = {row["id"].removesuffix("_study"): _column(row) for row in _rows(download / STUDIES, ("id", *GRADES))}
-    films: dict[str, Listed] = {}
+    images: dict[str, ListedImage] = {}
     problems = []
     for row in _rows(download / IMAGES, ("id", "boxes", "StudyInstanceUID")):
         name, study = row["id"].removesuffix("_image"), row["StudyInstanceUID"]
         column = columns.get(study)
         try:
-            if name in films:
+            if name in images:
                 raise DatasetError(f"stands in {IMAGES} more than once; the first row is taken")
             if column is None:
                 raise DatasetError(f"its study {study} is not graded, or in more than one way, in {STUDIES}")
             boxes = _boxes(row["boxes"])
             if boxes and GRADES[column][0] == NEGATIVE:
                 raise DatasetError("its study is graded negative for pneumonia, yet it has a box around an opacity")
-            films[name] = Listed(name, study, column, boxes)
+            images[name] = ListedImage(name, study, column, boxes)
         except DatasetError as error:
             problems.append(f"{name}: {error}")
-    return [films[name] for name in sorted(films)], problems
+    return [images[name] for name in sorted(images)], problems
 
 
-def make(film: Listed, path: Path, folder: Path, side: int) -> Case:
-    """Writes a film as JPEG, unless it is there, and returns its row of the manifest, without a split.
+def make(image: ListedImage, path: Path, folder: Path, side: int) -> Case:
+    """Writes a radiograph as JPEG, unless it is there, and returns its row of the manifest, without a split.
 
     Raises:
         InputError: the DICOM file cannot be read.
@@ -109,14 +109,14 @@ def make(film: Listed, path: Path, folder: Path, side: int) -> Case:
         MissingExtraError: pydicom, or a decoder, is not installed.
         OutputError: the JPEG cannot be written.
     """
-    patient, size = _header(path, film.study)
-    jpeg = folder / "images" / f"{_hashed(film.image_id)}.jpg"
-    if not _is_made(jpeg, size, side):
-        read = read_film(Case(path), side)
+    patient, size = _header(path, image.study)
+    jpeg = folder / "images" / f"{_hashed(image.image_id)}.jpg"
+    if not _is_written(jpeg, size, side):
+        radiograph_ = read_image(Case(path), side)
         buffer = io.BytesIO()
-        read.image.save(buffer, "JPEG", quality=QUALITY)
+        radiograph_.image.save(buffer, "JPEG", quality=QUALITY)
         files.write(jpeg, buffer.getvalue())
-    appearance, label = GRADES[film.column]
+    appearance, label = GRADES[image.column]
     row = {
         "file": jpeg.relative_to(folder).as_posix(),
         "sha256": hashlib.sha256(jpeg.read_bytes()).hexdigest(),
@@ -126,55 +126,57 @@ def make(film: Listed, path: Path, folder: Path, side: int) -> Case:
         "source": SOURCE,
         "width0": str(size[0]),
         "height0": str(size[1]),
-        "opacity_boxes": ";".join(_fractions(box, size, path) for box in film.boxes),
-        "image_id": film.image_id,
+        "opacity_boxes": ";".join(_fractions(box, size, path) for box in image.boxes),
+        "image_id": image.image_id,
         "licence": LICENCE,
     }
     return Case(jpeg, label, patient, SOURCE, fields=row)
 
 
-def make_all(films: Sequence[Listed], download: Path, folder: Path, side: int) -> tuple[list[Case], list[str]]:
-    """Every film that can be made, in the order given, and what is wrong with the others."""
+def make_all(images: Sequence[ListedImage], download: Path, folder: Path, side: int) -> tuple[list[Case], list[str]]:
+    """Every radiograph that can be made, in the order given, and what is wrong with the others."""
     paths = {(path.parts[-3], path.stem): path for path in (download / "train").glob("*/*/*.dcm")}
 
-    def one(film: Listed) -> Case | str:
-        path = paths.get((film.study, film.image_id))
+    def one(image: ListedImage) -> Case | str:
+        path = paths.get((image.study, image.image_id))
         if path is None:
-            return f"{film.image_id}: no file {download / 'train' / film.study}/*/{film.image_id}.dcm; unpack it again"
+            return (
+                f"{image.image_id}: no file {download / 'train' / image.study}/*/{image.image_id}.dcm; unpack it again"
+            )
         try:
-            return make(film, path, folder, side)
+            return make(image, path, folder, side)
         except (DatasetError, InputError) as error:
             return str(error)
 
-    made: list[Case] = []
+    cases: list[Case] = []
     problems: list[str] = []
     with ThreadPoolExecutor() as pool:
-        for i, result in enumerate(pool.map(one, films), 1):
+        for i, result in enumerate(pool.map(one, images), 1):
             if isinstance(result, Case):
-                made.append(result)
+                cases.append(result)
             else:
                 problems.append(result)
-            if i % 250 == 0 or i == len(films):
-                print(f"{i} of {len(films)} films", file=sys.stderr, flush=True)
-    return made, problems
+            if i % 250 == 0 or i == len(images):
+                print(f"{i} of {len(images)} films", file=sys.stderr, flush=True)
+    return cases, problems
 
 
-def chosen(cases: Sequence[Case], seed: int) -> tuple[list[Case], int]:
-    """At most three films of a patient, without copies, and with splits; and how many were copies.
+def select(cases: Sequence[Case], seed: int) -> tuple[list[Case], int]:
+    """At most three radiographs of a patient, without copies, and with splits; and how many were copies.
 
-    Splits that are given stay. Patients who share a copied film are in the same split.
+    Splits that are given stay. Patients who share a copied radiograph are in the same split.
     """
     pairs = [(i, j) for i, j, _ in near_duplicates(decode(cases, COMPARED), likeness=LIKENESS)]
     copies: set[int] = set()
     for i, j in sorted(pairs):
         if i not in copies:
             copies.add(j)
-    kept, films = [], Counter[str]()
-    for i, case in enumerate(split_apart(cases, pairs, seed, hold_out=())):
-        if i not in copies and films[case.patient] < MOST:
-            films[case.patient] += 1
-            kept.append(case)
-    return kept, len(copies)
+    selection, per_patient = [], Counter[str]()
+    for i, case in enumerate(split_without_leaks(cases, pairs, seed, hold_out=())):
+        if i not in copies and per_patient[case.patient] < MAX_PER_PATIENT:
+            per_patient[case.patient] += 1
+            selection.append(case)
+    return selection, len(copies)
 
 
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -193,8 +195,8 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 def _column(row: dict[str, str]) -> str | None:
     """The one grade of a study; ``None`` if it has none, or several."""
-    given = [column for column in GRADES if row[column] in ("1", "1.0")]
-    return given[0] if len(given) == 1 else None
+    grades = [column for column in GRADES if row[column] in ("1", "1.0")]
+    return grades[0] if len(grades) == 1 else None
 
 
 def _boxes(text: str) -> tuple[Box, ...]:
@@ -231,8 +233,8 @@ def _hashed(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:12]
 
 
-def _is_made(jpeg: Path, size: tuple[int, int], side: int) -> bool:
-    """Whether a film is there already, whole and of the size asked for."""
+def _is_written(jpeg: Path, size: tuple[int, int], side: int) -> bool:
+    """Whether a radiograph is there already, whole and of the size asked for."""
     try:
         with Image.open(jpeg) as image:
             image.load()
@@ -241,7 +243,7 @@ def _is_made(jpeg: Path, size: tuple[int, int], side: int) -> bool:
         return False
 
 
-def _known_splits(folder: Path) -> dict[str, str]:
+def _earlier_splits(folder: Path) -> dict[str, str]:
     """Patient -> split, of a manifest that an earlier run wrote."""
     if not (folder / "manifest.csv").is_file():
         return {}
@@ -263,8 +265,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--side", type=int, default=320, help="pixels of a film's shorter side (default: 320)")
     parser.add_argument("--seed", type=int, default=2020, help="of the splits (default: 2020)")
     args = parser.parse_args(argv)
-    if args.side < LEAST_SIDE:
-        parser.error(f"--side {args.side}: small opacities are lost below {LEAST_SIDE} pixels")
+    if args.side < MIN_SIDE:
+        parser.error(f"--side {args.side}: small opacities are lost below {MIN_SIDE} pixels")
     try:
         return _run(args.download, args.folder, args.side, args.seed)
     except CovidNetLiteError as error:
@@ -273,28 +275,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(download: Path, folder: Path, side: int, seed: int) -> int:
-    everything, problems = listed(download)
-    # A grade is a study's: where another of its films has the boxes, this one need not show an opacity.
-    films = [film for film in everything if film.boxes or GRADES[film.column][0] == NEGATIVE]
+    all_images, problems = read_tables(download)
+    # A grade is a study's: where another of its radiographs has the boxes, this one need not show an opacity.
+    images = [image for image in all_images if image.boxes or GRADES[image.column][0] == NEGATIVE]
     files.check_folder(folder)
-    known = _known_splits(folder)
-    made, unreadable = make_all(films, download, folder, side)
+    earlier = _earlier_splits(folder)
+    cases, unreadable = make_all(images, download, folder, side)
     problems += unreadable
     for problem in problems:
         print(problem, file=sys.stderr)
-    if not made:
-        raise DatasetError(f"{download}: not one of its {len(films)} films could be made; see above")
-    kept, copies = chosen([replace(case, split=known.get(case.patient, "")) for case in made], seed)
-    files.write(folder / "manifest.csv", _manifest(kept))
-    print(f"wrote {folder / 'manifest.csv'}: {len(kept)} films of {len({case.patient for case in kept})} patients")
+    if not cases:
+        raise DatasetError(f"{download}: not one of its {len(images)} films could be made; see above")
+    selection, copies = select([replace(case, split=earlier.get(case.patient, "")) for case in cases], seed)
+    files.write(folder / "manifest.csv", _manifest(selection))
+    patients = {case.patient for case in selection}
+    print(f"wrote {folder / 'manifest.csv'}: {len(selection)} films of {len(patients)} patients")
     for appearance, label in GRADES.values():
-        of_grade = Counter(case.split for case in kept if case.fields["appearance"] == appearance)
+        of_grade = Counter(case.split for case in selection if case.fields["appearance"] == appearance)
         print(f"  {appearance} ({label}): " + ", ".join(f"{of_grade[split]} {split}" for split in SPLITS))
     print(
-        f"left out: {len(problems)} with something wrong, {len(everything) - len(films)} without a box though their "
-        f"study shows an opacity, {copies} copies, {len(made) - len(kept) - copies} beyond {MOST} of a patient"
+        f"left out: {len(problems)} with something wrong, {len(all_images) - len(images)} without a box though their "
+        f"study shows an opacity, {copies} copies, "
+        f"{len(cases) - len(selection) - copies} beyond {MAX_PER_PATIENT} of a patient"
     )
-    if known:
+    if earlier:
         print("patients of the manifest that was there kept their splits; delete it to deal all of them anew")
     return 0
 

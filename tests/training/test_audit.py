@@ -16,7 +16,7 @@ from covidnet_lite.errors import ModelError
 from training import audit
 from training.data.supervision import Source
 from training.judge import audit_plots, audit_table
-from training.judge.films import Films, read_films
+from training.judge.audit_set import AuditSet, read_audit_set
 from training.judge.network import Network
 
 pytest.importorskip("sklearn")
@@ -48,11 +48,11 @@ def manifests(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def films(manifests: list[Path]) -> Films:
-    return read_films(manifests, LABELS, {"own": Source()})
+def films(manifests: list[Path]) -> AuditSet:
+    return read_audit_set(manifests, LABELS, {"own": Source()})
 
 
-def test_every_figure_comes_in_plain_types(films: Films, tmp_path: Path) -> None:
+def test_every_figure_comes_in_plain_types(films: AuditSet, tmp_path: Path) -> None:
     shipped, steps = sided_network(), []
     figures = audit.audit(shipped, replace(shipped, sha256="1" * 64), films, tmp_path / "out", steps.append)
     assert set(audit_table.SECTIONS) == set(figures["sections"]) <= set(steps)
@@ -78,8 +78,8 @@ def test_every_figure_comes_in_plain_types(films: Films, tmp_path: Path) -> None
     assert audit_table.summary(figures).count("| - |") == 3
 
 
-def test_a_network_alone_in_its_own_hospitals(films: Films, tmp_path: Path) -> None:
-    figures = audit.audit(sided_network(point=None), None, replace(films, away=()), tmp_path)
+def test_a_network_alone_in_its_own_hospitals(films: AuditSet, tmp_path: Path) -> None:
+    figures = audit.audit(sided_network(point=None), None, replace(films, unseen=()), tmp_path)
     assert figures["float_sha256"] is figures["normal_from"] is None
     for name in ("hospitals", "severity", "by_extent", "agreement"):
         assert figures["sections"][name] == {}
@@ -89,13 +89,13 @@ def test_a_network_alone_in_its_own_hospitals(films: Films, tmp_path: Path) -> N
 
 def test_labels_of_another_kind_do_not_fail(chests: Path, tmp_path: Path) -> None:
     network = sided_network(("clear", "clouded"), None)
-    figures = audit.audit(network, None, read_films([chests], network.labels, {}), tmp_path / "out")
+    figures = audit.audit(network, None, read_audit_set([chests], network.labels, {}), tmp_path / "out")
     assert figures["sections"]["films"][audit.TEST]["films"]["value"] == 12
     assert audit_plots.draw(figures) == {}
     assert "Not measured: the data have nothing for it." in audit_table.report(figures, [])
 
 
-def test_every_picture_is_drawn_and_the_same_again(films: Films, tmp_path: Path) -> None:
+def test_every_picture_is_drawn_and_the_same_again(films: AuditSet, tmp_path: Path) -> None:
     figures = audit.audit(sided_network(), None, films, tmp_path)
     pictures = audit_plots.draw(figures)
     assert list(pictures) == ["aurocs.png", "operating_curve.png", "calibration.png", "extent.png"]
@@ -111,7 +111,7 @@ def test_a_float_network_is_read_as_the_int8_one_is(monkeypatch: pytest.MonkeyPa
     def known(stated: str, floating: Network) -> Any:
         manifest = replace(tempered, provenance={"network_sha256": stated})
         made = {"net.tflite": replace(shipped, manifest=manifest), "net.keras": floating}
-        monkeypatch.setattr(audit, "network", SimpleNamespace(load=made.__getitem__))
+        monkeypatch.setattr(audit, "networks", SimpleNamespace(load=made.__getitem__))
         return audit.load("net.tflite", Path("net.keras"))
 
     int8, floating = known("0" * 64, shipped)

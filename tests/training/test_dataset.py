@@ -90,7 +90,7 @@ def test_unreadable_images_are_all_named(chests: Path) -> None:
 
 def test_a_file_that_cannot_be_read_costs_only_itself(chests: Path) -> None:
     (chests / "1.png").write_bytes(b"not a picture")
-    films, broken = dataset.readable(read_cases(chests), 48)
+    films, broken = dataset.read_images(read_cases(chests), 48)
     assert len(films) == 47
     assert len(broken) == 1
     assert "1.png" in broken[0]
@@ -101,15 +101,15 @@ def test_a_file_that_cannot_be_read_costs_only_itself(chests: Path) -> None:
 def test_copies_join_patients_and_held_out_sources_go_to_test() -> None:
     cases = [Case(Path(f"{i}.png"), LABELS[i % 2], f"p{i}", "ab"[i // 30]) for i in range(60)]
     pairs = [(i, i + 1) for i in range(0, 20)]
-    split = dataset.split_apart(cases, pairs, seed=1, hold_out=["b"])
+    split = dataset.split_without_leaks(cases, pairs, seed=1, hold_out=["b"])
     assert {c.split for c in split[30:]} == {"test"}
     assert len({c.split for c in split[:21]}) == 1
     assert {c.split for c in split[:30]} > {"train"}
     assert [c.patient for c in split] == [c.patient for c in cases]
-    joined = dataset.split_apart(cases, [(0, 45)], seed=1, hold_out=["b"])
+    joined = dataset.split_without_leaks(cases, [(0, 45)], seed=1, hold_out=["b"])
     assert joined[0].split == "test"
     with pytest.raises(DatasetError, match=r"no image is from c; sources are a, b"):
-        dataset.split_apart(cases, [], seed=1, hold_out=["c"])
+        dataset.split_without_leaks(cases, [], seed=1, hold_out=["c"])
 
 
 def test_the_command_reports_goes_on_and_writes_what_was_asked(
@@ -154,7 +154,7 @@ def test_a_folder_that_is_missing_is_an_error(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_looking_needs_neither_keras_nor_tensorflow() -> None:
-    code = "import sys; from training import dataset; from training.data import duplicates, suspicions, confounding, thumbnails; print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
+    code = "import sys; from training import dataset; from training.data import duplicates, suspicious_images, confounding, thumbnails; print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -27,7 +27,7 @@ def answers() -> evaluate.Answers:
 
 
 def test_figures_by_hand() -> None:
-    found = evaluate.judge(answers())["all"]
+    found = evaluate.compute_figures(answers())["all"]
     assert found["images"] == 8
     assert found["patients"] == 4
     assert found["accuracy"]["count"] == 6
@@ -49,12 +49,12 @@ def repeated() -> evaluate.Answers:
 
 
 def test_a_macro_auroc_is_told_where_every_class_has_enough() -> None:
-    found = evaluate.judge(repeated())
+    found = evaluate.compute_figures(repeated())
     low, high = found["all"]["macro_auroc_interval"]
     assert low <= found["all"]["macro_auroc"] == metrics.macro_auroc(answers().targets, answers().probabilities) <= high
     assert "| macro AUROC | 0." in evaluate.markdown(found)
     assert "fewer than 5" not in evaluate.markdown(found)
-    few = evaluate.judge(answers())
+    few = evaluate.compute_figures(answers())
     assert few["all"]["macro_auroc"] is few["all"]["macro_auroc_interval"] is None
     assert "| macro AUROC | - | |" in evaluate.markdown(few)
     assert "fewer than 5 images or patients" in evaluate.markdown(few)
@@ -63,9 +63,9 @@ def test_a_macro_auroc_is_told_where_every_class_has_enough() -> None:
 def test_two_sources_may_give_two_patients_one_number() -> None:
     told = answers()
     same = replace(told, cases=[replace(c, patient="1") for c in told.cases])
-    assert evaluate.judge(same)["all"]["patients"] == 2
+    assert evaluate.compute_figures(same)["all"]["patients"] == 2
     unknown = replace(told, cases=[replace(c, patient="") for c in told.cases])
-    assert evaluate.judge(unknown)["all"]["patients"] == 8
+    assert evaluate.compute_figures(unknown)["all"]["patients"] == 8
 
 
 def test_images_of_no_split_are_not_said_to_be_held_out() -> None:
@@ -74,18 +74,18 @@ def test_images_of_no_split_are_not_said_to_be_held_out() -> None:
     bare = [replace(c, split="") for c in told.cases]
     assert evaluate.split_of(bare) == "no split: may hold training images"
     assert evaluate.split_of([*told.cases, *bare[:3]]).startswith("test split, and 3 images of no split: may hold")
-    text = evaluate.markdown(evaluate.judge(replace(told, cases=bare)))
+    text = evaluate.markdown(evaluate.compute_figures(replace(told, cases=bare)))
     assert text.startswith("## net: 8 images of 4 patients; no split: may hold training images\n")
 
 
 def test_every_source_is_judged_on_its_own() -> None:
-    sources = evaluate.judge(answers())["sources"]
+    sources = evaluate.compute_figures(answers())["sources"]
     assert {s: p["images"] for s, p in sources.items()} == {"here": 4, "there": 4}
     assert sources["here"]["classes"]["c"]["sensitivity"]["value"] is None
 
 
 def test_the_markdown_holds_every_table() -> None:
-    text = evaluate.markdown(evaluate.judge(answers()))
+    text = evaluate.markdown(evaluate.compute_figures(answers()))
     assert "| accuracy | 75.0% (6/8) |" in text
     assert "| a | 2 | 1 | 0 |" in text
     assert "| there | 4 |" in text

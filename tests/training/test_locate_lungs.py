@@ -36,7 +36,7 @@ def shown(seed: int) -> tuple[np.ndarray, np.ndarray]:
         views.append(variant(film, locate_lungs.anywhere(BOX, rng), VIEW, rng, ONLY_PLACED, equalised=False))
     (view, matrix), (rest, _) = views
     # What fills the corners falls out.
-    return (view.astype(float) - rest) / 255, locate_lungs.moved(BOX, SIZE[::-1], matrix)
+    return (view.astype(float) - rest) / 255, locate_lungs.box_in_view(BOX, SIZE[::-1], matrix)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -68,7 +68,7 @@ def test_a_window_anywhere_holds_the_lungs(seed: int) -> None:
 def test_every_film_is_shown_as_often_and_a_seed_shows_the_same() -> None:
     films = [np.full(SIZE[::-1], level, np.uint8) for level in (60, 120, 180)]
     boxes = np.array([BOX, BOX / 2, BOX / 4])
-    (pixels, where), again = (locate_lungs.show(films, boxes, 6, np.random.default_rng(5)) for _ in range(2))
+    (pixels, where), again = (locate_lungs.random_views(films, boxes, 6, np.random.default_rng(5)) for _ in range(2))
     assert pixels.shape == (6, SPEC.height, SPEC.width)
     np.testing.assert_array_equal(pixels, again[0])
     np.testing.assert_array_equal(where, again[1])
@@ -89,7 +89,7 @@ def test_a_drawn_box_goes_before_the_teachers(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(lungs, "find", lambda film, teacher, margin: (0.0, 0.0, 1.0, 1.0))
     monkeypatch.setattr(locate_lungs, "WINDOWS", 1)
     films = [Image.new("L", (64, 64))] * 2
-    boxes = locate_lungs.label([boxed("0.1 0.2 0.3 0.4"), boxed("")], films, b"")
+    boxes = locate_lungs.target_boxes([boxed("0.1 0.2 0.3 0.4"), boxed("")], films, b"")
     np.testing.assert_allclose(boxes, [[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]], atol=1e-6)
 
 
@@ -101,7 +101,7 @@ def test_what_the_teacher_finds_in_a_window_is_said_of_the_film(monkeypatch: pyt
         return tuple(map(float, sides))
 
     monkeypatch.setattr(lungs, "find", find)
-    np.testing.assert_allclose(locate_lungs.teach(Image.fromarray(painted(BOX)), b""), BOX, atol=0.004)
+    np.testing.assert_allclose(locate_lungs.teacher_box(Image.fromarray(painted(BOX)), b""), BOX, atol=0.004)
 
 
 @pytest.mark.parametrize(
@@ -133,18 +133,18 @@ def boxed(text: str, source: str = "") -> Case:
 
 def test_the_box_is_around_both_lungs() -> None:
     np.testing.assert_allclose(
-        locate_lungs.around(boxed("0.1 0.3 0.4 0.8;0.6 0.2 0.9 0.7")), (0.1, 0.2, 0.9, 0.8), atol=1e-6
+        locate_lungs.box_around_lungs(boxed("0.1 0.3 0.4 0.8;0.6 0.2 0.9 0.7")), (0.1, 0.2, 0.9, 0.8), atol=1e-6
     )
 
 
 def test_a_box_beyond_the_picture_is_none() -> None:
     with pytest.raises(DatasetError, match="x.png: lung_boxes is"):
-        locate_lungs.around(boxed("0.1 0.3 1.4 0.8"))
+        locate_lungs.box_around_lungs(boxed("0.1 0.3 1.4 0.8"))
 
 
 def test_what_was_found_is_told_of_the_hospitals_it_was_found_in() -> None:
     seen, unseen = [boxed("", "north")] * 3, [boxed("", "west"), boxed("", "south"), boxed("", "west"), boxed("")]
-    text = locate_lungs.words(seen, unseen, np.array([0.9, 0.8, 0.6, 0.7]))
+    text = locate_lungs.summary(seen, unseen, np.array([0.9, 0.8, 0.6, 0.7]))
     assert text == (
         "trained on 3 films of north; intersection over union on 4 others of an unnamed source, south, west: "
         "mean 0.750, least 0.600, 50% above 0.7"

@@ -266,13 +266,13 @@ def test_what_an_interrupted_run_made_is_not_made_again(download: Download, monk
     pictures[1].write_bytes(pictures[1].read_bytes()[:-900])
     with Image.open(pictures[2]) as film:
         film.reduce(2).save(pictures[2])
-    read, seen = siim_challenge.read_film, []
+    read, seen = siim_challenge.read_image, []
 
     def watched(case: Any, side: int) -> Any:
         seen.append(case.path.stem)
         return read(case, side)
 
-    monkeypatch.setattr(siim_challenge, "read_film", watched)
+    monkeypatch.setattr(siim_challenge, "read_image", watched)
     assert convert(download) == 0
     assert len(seen) == 3
     assert (out(download) / "manifest.csv").read_bytes() == whole
@@ -354,7 +354,7 @@ def test_a_missing_decoder_stops_at_once(
         raise MissingExtraError("no decoder is installed")
 
     download.add("a")
-    monkeypatch.setattr(siim_challenge, "read_film", without)
+    monkeypatch.setattr(siim_challenge, "read_image", without)
     assert convert(download) == 1
     assert "error: no decoder is installed" in capsys.readouterr().err
 

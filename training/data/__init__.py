@@ -1,1 +1,1 @@
-"""What is learnt from: films, their boxes and labels, and how they are varied."""
+"""What is learnt from: radiographs, their boxes and labels, and how they are varied."""

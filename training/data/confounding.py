@@ -1,4 +1,4 @@
-"""How much of the label the source gives away, and a picture too small to show any disease.
+"""How much of the label the source gives away, and an image too small to show any disease.
 
 Public sets of chest radiographs often have one class a hospital. A network then
 learns the hospital, scores well, and fails in the next one. Each figure here is
@@ -31,7 +31,7 @@ class Confounding:
     Attributes:
         cramers_v: 0 label and source have nothing to do with each other, 1 each tells the other.
         shared_bits, label_bits: mutual information of label and source, and what a label holds.
-        from_source: accuracy of saying the commonest label of the film's source.
+        from_source: accuracy of saying the commonest label of the radiograph's source.
         from_nothing: accuracy of always saying the commonest label.
         label_auroc, source_auroc: macro AUROC of a linear model on :func:`features`, patients held out.
     """
@@ -44,9 +44,9 @@ class Confounding:
     label_auroc: float | None
     source_auroc: float | None
 
-    def words(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """What it means, one sentence each."""
-        said = [
+        lines = [
             f"Saying the commonest label of a film's source is right for {self.from_source:.0%}; "
             f"always saying the commonest label, for {self.from_nothing:.0%}.",
             f"Label and source: Cramer's V {self.cramers_v:.2f}; the source holds {self.shared_bits:.2f} of the "
@@ -54,23 +54,23 @@ class Confounding:
         ]
         for name, value in (("label", self.label_auroc), ("source", self.source_auroc)):
             if value is None:
-                said.append(f"The {name} was not guessed from thumbnails: too few patients, or only one {name}.")
+                lines.append(f"The {name} was not guessed from thumbnails: too few patients, or only one {name}.")
             else:
-                said.append(f"An 8 x 8 thumbnail and the picture's size tell the {name} with AUROC {value:.2f}.")
+                lines.append(f"An 8 x 8 thumbnail and the picture's size tell the {name} with AUROC {value:.2f}.")
         if self.cramers_v > 0.5:
-            said.append(
+            lines.append(
                 "Label and source nearly coincide: a network can score well by telling the sources apart. "
                 "Judge it source by source, and on a source held out (--hold-out)."
             )
         if self.label_auroc is not None and self.label_auroc > STRONG:
-            said.append(
+            lines.append(
                 f"Hardly any disease can be seen in 8 x 8 pixels, so most of an AUROC of {self.label_auroc:.2f} comes "
                 "from who was filmed, where and how. A network must clearly beat it, within one source, before it "
                 "shows skill."
             )
         elif self.label_auroc is not None:
-            said.append("Thumbnails tell little of the label, which is as it should be.")
-        return said
+            lines.append("Thumbnails tell little of the label, which is as it should be.")
+        return lines
 
 
 def confounding(
@@ -82,16 +82,16 @@ def confounding(
 ) -> Confounding:
     """Every figure; ``sizes`` are ``(width, height)`` of the files."""
     table = crosstab(labels, sources)
-    seen = features(images, sizes)
-    shared, whole = mutual_information(table)
+    rows = features(images, sizes)
+    shared_bits, label_bits = mutual_information(table)
     return Confounding(
         cramers_v(table),
-        shared,
-        whole,
+        shared_bits,
+        label_bits,
         float(table.max(axis=0).sum() / max(table.sum(), 1)),
         float(table.sum(axis=1).max(initial=0) / max(table.sum(), 1)),
-        auroc(seen, labels, patients),
-        auroc(seen, sources, patients),
+        auroc(rows, labels, patients),
+        auroc(rows, sources, patients),
     )
 
 
@@ -133,7 +133,7 @@ def features(images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]]) ->
     return np.array(rows, np.float64).reshape(len(images), 69)
 
 
-def auroc(seen: npt.NDArray[np.float64], targets: Sequence[str], patients: Sequence[str]) -> float | None:
+def auroc(rows: npt.NDArray[np.float64], targets: Sequence[str], patients: Sequence[str]) -> float | None:
     """Macro AUROC of logistic regression, cross-validated over patients; ``None`` if there is nothing to tell apart.
 
     Targets with fewer patients than twice the folds are left out.
@@ -143,17 +143,17 @@ def auroc(seen: npt.NDArray[np.float64], targets: Sequence[str], patients: Seque
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    people = Counter(target for target, _ in set(zip(targets, patients)))
-    names = sorted(name for name, count in people.items() if count >= 2 * FOLDS)
+    patients_of = Counter(target for target, _ in set(zip(targets, patients)))
+    names = sorted(name for name, count in patients_of.items() if count >= 2 * FOLDS)
     if len(names) < 2:
         return None
-    kept = [i for i, target in enumerate(targets) if target in names]
-    x, y = seen[kept], np.array([names.index(targets[i]) for i in kept])
-    probability = np.zeros((len(kept), len(names)))
+    indices = [i for i, target in enumerate(targets) if target in names]
+    x, y = rows[indices], np.array([names.index(targets[i]) for i in indices])
+    probability = np.zeros((len(indices), len(names)))
     folds: Any = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    for taught, asked in folds.split(x, y, [patients[i] for i in kept]):
-        if len(set(y[taught])) < len(names):
+    for train, test in folds.split(x, y, [patients[i] for i in indices]):
+        if len(set(y[train])) < len(names):
             return None
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced"))
-        probability[asked] = model.fit(x[taught], y[taught]).predict_proba(x[asked])
+        probability[test] = model.fit(x[train], y[train]).predict_proba(x[test])
     return float(metrics.macro_auroc(y, probability))

@@ -23,17 +23,17 @@ Array = npt.NDArray[np.float32]
 SIDE = 64  # pixels of a thumbnail
 HASH = 16  # a hash has this many bits squared
 DISTANCE = 90  # bits of 256; two hashes that differ in more are no candidates
-NEIGHBOURS = 4  # candidates of a picture, for each way of looking
+NEIGHBOURS = 4  # candidates of an image, for each way of looking
 LIKENESS = 0.8  # correlation of the fine detail from which a pair is one of copies
 PROMISING = 0.85  # correlation at half the size from which it is worth looking at the whole
 STEPS = 6  # of the alignment, for each coarseness
 FARTHEST = 0.12  # of half a side, by which a copy may be shifted or stretched
-BLOCK = 512  # pictures or pairs at a time, which bounds the memory
+BLOCK = 512  # images or pairs at a time, which bounds the memory
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One way of looking at all pictures: ``(n, 256)`` hashes of -1 and 1, ``(n, 64, 64)`` thumbnails."""
+    """One way of looking at all images: ``(n, 256)`` hashes of -1 and 1, ``(n, 64, 64)`` thumbnails."""
 
     difference: Array
     cosine: Array
@@ -52,14 +52,14 @@ def near_duplicates(
     ``images`` are 8-bit gray. Of a crowd of copies each is joined to its nearest
     only; :func:`groups` puts them together.
     """
-    found: dict[tuple[int, int], float] = {}
-    bare = [trim(image) for image in images]
-    framed = np.array([b.size != image.size for b, image in zip(bare, images)], bool)
+    pairs_: dict[tuple[int, int], float] = {}
+    trimmed = [trim(image) for image in images]
+    framed = np.array([b.size != image.size for b, image in zip(trimmed, images)], bool)
     # Without their frames only pairs of which one has a frame look any different.
-    for pictures, counts in ((images, np.ones(len(images), bool)), (bare, framed)):
+    for versions, counts in ((images, np.ones(len(images), bool)), (trimmed, framed)):
         if not counts.any():
             continue
-        view = _view(_thumbnails(pictures))
+        view = _view(_thumbnails(versions))
         for other in (view, view.mirrored()):
             pairs = _candidates(view, other, distance)
             pairs = pairs[counts[pairs].any(axis=1)]
@@ -68,12 +68,12 @@ def near_duplicates(
                 alikes = agreement(view.thumbnails[part[:, 0]], other.thumbnails[part[:, 1]])
                 for (i, j), alike in zip(part.tolist(), alikes.tolist()):
                     if alike >= likeness:
-                        found[i, j] = min(1.0, max(found.get((i, j), 0.0), alike))
-    return sorted(((i, j, alike) for (i, j), alike in found.items()), key=lambda pair: (-pair[2], pair[:2]))
+                        pairs_[i, j] = min(1.0, max(pairs_.get((i, j), 0.0), alike))
+    return sorted(((i, j, alike) for (i, j), alike in pairs_.items()), key=lambda pair: (-pair[2], pair[:2]))
 
 
 def groups(pairs: Sequence[tuple[int, int, float]], count: int) -> list[int]:
-    """The number of its group for each of ``count`` pictures: the lowest index that a chain of pairs leads to."""
+    """The number of its group for each of ``count`` images: the lowest index that a chain of pairs leads to."""
     parent = list(range(count))
 
     def root(i: int) -> int:
@@ -89,7 +89,7 @@ def groups(pairs: Sequence[tuple[int, int, float]], count: int) -> list[int]:
 
 
 def trim(image: Image.Image) -> Image.Image:
-    """A picture without the frame of nearly constant gray around it, if it has one."""
+    """An image without the frame of nearly constant gray around it, if it has one."""
     pixels = np.asarray(image, np.float32)
     rows, columns = (np.flatnonzero(pixels.std(axis=axis) > 6) for axis in (1, 0))
     if len(rows) < len(pixels) / 2 or len(columns) < pixels.shape[1] / 2:
@@ -106,10 +106,10 @@ def agreement(first: Array, second: Array) -> Array:
     warp = np.zeros((len(first), 4), np.float32)
     for sigma in (1.5, 0.75):
         warp = _aligned(one, two, warp, sigma)
-    rest = np.flatnonzero(_correlation(one, two, warp, 0.75) >= PROMISING)
-    warp = _aligned(first[rest], second[rest], warp[rest], 0.65)
+    promising = np.flatnonzero(_correlation(one, two, warp, 0.75) >= PROMISING)
+    warp = _aligned(first[promising], second[promising], warp[promising], 0.65)
     alike = np.zeros(len(first), np.float32)
-    alike[rest] = _correlation(first[rest], second[rest], warp, 0.65)
+    alike[promising] = _correlation(first[promising], second[promising], warp, 0.65)
     return alike
 
 
@@ -134,15 +134,15 @@ def _view(thumbnails: Array) -> View:
 def _candidates(one: View, other: View, distance: int) -> npt.NDArray[np.int64]:
     """``(pairs, 2)`` indices, the first below the second: the nearest by either hash, if near enough."""
     n, keep = len(one.thumbnails), min(NEIGHBOURS + 1, len(one.thumbnails))
-    found = [np.zeros((0, 2), np.int64)]
+    candidates = [np.zeros((0, 2), np.int64)]
     for hashes, others in ((one.difference, other.difference), (one.cosine, other.cosine)):
         for start in range(0, n, BLOCK):
-            apart = (HASH**2 - hashes[start : start + BLOCK] @ others.T) / 2
-            nearest = np.argpartition(apart, keep - 1, axis=1)[:, :keep]
-            near = np.take_along_axis(apart, nearest, axis=1) <= distance
-            rows = np.repeat(np.arange(len(apart))[:, None] + start, keep, axis=1)
-            found.append(np.sort(np.stack([rows[near], nearest[near]], axis=1), axis=1))
-    pairs = np.unique(np.concatenate(found), axis=0)
+            distances = (HASH**2 - hashes[start : start + BLOCK] @ others.T) / 2
+            nearest = np.argpartition(distances, keep - 1, axis=1)[:, :keep]
+            near = np.take_along_axis(distances, nearest, axis=1) <= distance
+            rows = np.repeat(np.arange(len(distances))[:, None] + start, keep, axis=1)
+            candidates.append(np.sort(np.stack([rows[near], nearest[near]], axis=1), axis=1))
+    pairs = np.unique(np.concatenate(candidates), axis=0)
     return np.asarray(pairs[pairs[:, 0] < pairs[:, 1]])
 
 
@@ -182,7 +182,7 @@ def _aligned(first: Array, second: Array, warp: Array, sigma: float) -> Array:
 
 
 def _correlation(first: Array, second: Array, warp: Array, sigma: float) -> Array:
-    """Where both pictures reach, ``(n,)``."""
+    """Where both images reach, ``(n,)``."""
     fixed, (moved, inside) = _detail(first, sigma), _warped(_detail(second, sigma), warp)
     count = np.maximum(inside.sum(axis=(1, 2), keepdims=True), 1)
     one, two = ((a - (a * inside).sum(axis=(1, 2), keepdims=True) / count) * inside for a in (fixed, moved))
@@ -195,7 +195,7 @@ def _places(side: int) -> Array:
 
 
 def _slopes(fixed: Array) -> Array:
-    """``(n, pixels, 4)``: how each pixel changes as the picture is shifted and stretched along x and y."""
+    """``(n, pixels, 4)``: how each pixel changes as the image is shifted and stretched along x and y."""
     down, across = (np.asarray(a) * (fixed.shape[1] / 2) for a in np.gradient(fixed, axis=(1, 2)))
     place = _places(fixed.shape[1])
     parts = (across, across * place, down, down * place[:, None])
@@ -203,7 +203,7 @@ def _slopes(fixed: Array) -> Array:
 
 
 def _warped(moving: Array, warp: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Each picture shifted and stretched by its row of ``warp``, and where that stayed inside it."""
+    """Each image shifted and stretched by its row of ``warp``, and where that stayed inside it."""
     side = moving.shape[1]
     place = _places(side)
     x, y = (((place * (1 + warp[:, k + 1, None]) + warp[:, k, None] + 1) * side - 1) / 2 for k in (0, 2))

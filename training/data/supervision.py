@@ -1,8 +1,9 @@
-"""What the films of each source teach, as the recipe says it.
+"""What the radiographs of each source teach, as the recipe says it.
 
-The rule: no contrast between sources is ever rewarded. A network that is shown normal films from one hospital and
+The rule: no contrast between sources is ever rewarded. A network that is shown normal radiographs from one hospital and
 ill ones from another learns to tell the hospitals apart (docs/what_was_tried.md). So a source either teaches several
-classes that it holds itself, or the order of its own films, or nothing; sources of one hospital may be taken together.
+classes that it holds itself, or the order of its own radiographs, or nothing; sources of one hospital may be taken
+together.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from covidnet_lite.errors import DatasetError
 
 @dataclass(frozen=True)
 class Source:
-    """What the films of one source teach.
+    """What the radiographs of one source teach.
 
     Attributes:
         means: label of the manifest -> the classes it allows: one, or several where it leaves them open.
-        batch: label of the manifest -> films of it in each batch.
+        batch: label of the manifest -> radiographs of it in each batch.
         hospital: sources with the same name count as one; empty for the source alone.
         boxes: the manifest's column of opacity boxes (``x0 y0 x1 y1`` in fractions, ``;`` between).
-        clear: labels whose films have no opacity, so that the whole map is known.
-        rank: the manifest's column of a reader's grade, by which the source's films are ordered.
+        clear: labels whose radiographs have no opacity, so that the whole map is known.
+        rank: the manifest's column of a reader's grade, by which the source's radiographs are ordered.
         patients: share of the source's patients that are trained on, where the manifest names none for training; the
             others stay apart for judging (:func:`trained_on`).
     """
@@ -47,14 +48,14 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What is known of some films.
+    """What is known of some radiographs.
 
     Attributes:
         allowed: ``(n, classes)`` float32, 1 for each class that the label allows; all 1 where there is no label.
-        boxes: of each film, around its opacities, in fractions of its sides.
+        boxes: of each radiograph, around its opacities, in fractions of its sides.
         mapped: ``(n,)`` float32, 1 where the boxes are all there are.
         severity: ``(n,)`` float32, a reader's grade, or -1.
-        pools: the films that each part of a batch is drawn from, and how many.
+        pools: the radiographs that each part of a batch is drawn from, and how many.
     """
 
     allowed: npt.NDArray[np.float32]
@@ -64,24 +65,24 @@ class Lesson:
     pools: tuple[tuple[npt.NDArray[np.int64], int], ...]
 
 
-def whole(cases: Sequence[Case], labels: Sequence[str], batch_size: int) -> dict[str, Source]:
+def default_sources(cases: Sequence[Case], labels: Sequence[str], batch_size: int) -> dict[str, Source]:
     """For data of which the recipe says nothing: each label is a class, and batches hold as many of each."""
-    each = max(1, batch_size // len(labels))
+    per_label = max(1, batch_size // len(labels))
     sources = {case.source: None for case in cases}
     means: dict[str, tuple[str, ...]] = {label: (label,) for label in labels}
-    shared = Source(means, dict.fromkeys(labels, each), hospital="all")
+    shared = Source(means, dict.fromkeys(labels, per_label), hospital="all")
     return dict.fromkeys(sources, shared)
 
 
 def trained_on(case: Case, source: Source) -> bool:
-    """Whether a film is for training: by its split, or by its patient where the source deals patients itself."""
+    """Whether a radiograph is for training: by its split, or by its patient where the source deals patients itself."""
     if not source.patients:
         return case.split == "train"
     digest = hashlib.sha256(f"{case.source}/{case.patient or case.path.name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < source.patients
 
 
-def deal(cases: Sequence[Case], sources: Mapping[str, Source]) -> list[Case]:
+def assign_splits(cases: Sequence[Case], sources: Mapping[str, Source]) -> list[Case]:
     """The cases of these sources; those that deal patients themselves get ``train`` and ``test`` anew."""
     return [
         replace(case, split="train" if trained_on(case, sources[case.source]) else "test")
@@ -96,12 +97,13 @@ def check(cases: Sequence[Case], sources: Mapping[str, Source], labels: Sequence
     """Refuses what would reward a contrast between sources.
 
     Raises:
-        DatasetError: a source is not in the data, its films mean an unknown class, or a hospital teaches one class.
+        DatasetError: a source is not in the data, its radiographs mean an unknown class, or a hospital teaches one
+            class.
     """
     present = {case.source for case in cases}
-    if lacking := sorted(set(sources) - present):
+    if missing := sorted(set(sources) - present):
         raise DatasetError(
-            f"sources.{lacking[0]}: the data have no such source; they have {', '.join(sorted(present)) or 'none'}"
+            f"sources.{missing[0]}: the data have no such source; they have {', '.join(sorted(present)) or 'none'}"
         )
     taught: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for name, source in sources.items():
@@ -125,16 +127,16 @@ def check(cases: Sequence[Case], sources: Mapping[str, Source], labels: Sequence
 def lesson(
     cases: Sequence[Case], sources: Mapping[str, Source], labels: Sequence[str], complete: bool = True
 ) -> Lesson:
-    """What is known of films, and how batches are made of them.
+    """What is known of radiographs, and how batches are made of them.
 
     Args:
-        cases: the films.
+        cases: the radiographs.
         sources: what each of their sources teaches.
         labels: the classes.
-        complete: whether each pool of a batch must have a film, as where batches are drawn.
+        complete: whether each pool of a batch must have a radiograph, as where batches are drawn.
 
     Raises:
-        DatasetError: a pool has no film, or a box or grade cannot be read.
+        DatasetError: a pool has no radiograph, or a box or grade cannot be read.
     """
     allowed = np.ones((len(cases), len(labels)), np.float32)
     severity = np.full(len(cases), -1, np.float32)
@@ -156,14 +158,14 @@ def lesson(
         for label, count in source.batch.items():
             key = (source.hospital or name, label)
             pools[key] = (pools.get(key, ([], 0))[0] + members[name, label], count)
-    for (hospital, label), (films, _) in pools.items():
-        if complete and not films:
+    for (hospital, label), (members_, _) in pools.items():
+        if complete and not members_:
             raise DatasetError(f"{hospital or 'the data'}: no film labelled {label} in the train split")
     return Lesson(allowed, boxes, mapped, severity, tuple((np.array(p, np.int64), n) for p, n in pools.values()))
 
 
 def read_boxes(case: Case, column: str) -> tuple[Box, ...]:
-    """The boxes of a film, in fractions of its sides.
+    """The boxes of a radiograph, in fractions of its sides.
 
     Raises:
         DatasetError: they are not four numbers each.

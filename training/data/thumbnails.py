@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,8 @@ from covidnet_lite.dataset import Case
 
 SIDE = 112  # pixels of a thumbnail's longer side
 QUALITY = 60  # of its JPEG
-MOST = 300  # films of one label and source, and as many suspicious ones; the page says how many were left out
+# Radiographs of one label and source, and as many suspicious ones; the page says how many were left out.
+MAX_SHOWN = 300
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fbfbfa; --line: #d5d8dc; --warn: #a33a00; }
@@ -31,7 +32,7 @@ figcaption { font-size: 11.5px; line-height: 1.3; margin-top: 3px; overflow-wrap
 """
 
 
-class Film(Protocol):
+class ImageOfCase(Protocol):
     """What a thumbnail is made of."""
 
     @property
@@ -41,17 +42,18 @@ class Film(Protocol):
     def image(self) -> Image.Image: ...
 
 
-def page(films: Sequence[Film], reasons: Mapping[int, Sequence[str]], most: int = MOST) -> str:
-    """HTML: suspicious films first with their ``reasons`` (index -> sentences), then all others by label and source."""
-    cells: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for i, film in enumerate(films):
-        cells[film.case.label, film.case.source].append(i)
-    parts = [f"<h1>{len(films)} radiographs, {sum(bool(reasons.get(i)) for i in range(len(films)))} suspicious</h1>"]
+def page(items: Sequence[ImageOfCase], reasons: Mapping[int, Sequence[str]], limit: int = MAX_SHOWN) -> str:
+    """HTML: suspicious radiographs first with their ``reasons`` (index -> sentences), then all others by label and
+    source."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i, item in enumerate(items):
+        groups[item.case.label, item.case.source].append(i)
+    parts = [f"<h1>{len(items)} radiographs, {sum(bool(reasons.get(i)) for i in range(len(items)))} suspicious</h1>"]
     for suspicious in (True, False):
-        for (label, source), members in sorted(cells.items()):
-            chosen = [i for i in members if bool(reasons.get(i)) == suspicious]
+        for (label, source), members in sorted(groups.items()):
+            selection = [i for i in members if bool(reasons.get(i)) == suspicious]
             title = f"{label or 'no label'}, {source or 'no source'}" + (": suspicious" if suspicious else "")
-            parts += _group(title, films, chosen, reasons, most)
+            parts += _group(title, items, selection, reasons, limit)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -60,33 +62,34 @@ def page(films: Sequence[Film], reasons: Mapping[int, Sequence[str]], most: int 
 
 
 def _group(
-    title: str, films: Sequence[Film], chosen: Sequence[int], reasons: Mapping[int, Sequence[str]], most: int
+    title: str, items: Sequence[ImageOfCase], selection: Sequence[int], reasons: Mapping[int, Sequence[str]], limit: int
 ) -> list[str]:
-    if not chosen:
+    if not selection:
         return []
     # Those with the rarest reasons come first: what half the group shares is least worth a look.
-    shared = {i: min((sum(_kind(r) in map(_kind, reasons[j]) for j in chosen) for r in reasons.get(i, ())), default=0)
-              for i in chosen}  # fmt: skip
-    shown = sorted(chosen, key=lambda i: shared[i])[:most]
-    left = f" <small>({len(chosen) - most} more were left out)</small>" if len(chosen) > most else ""
-    figures = [_figure(films[i], reasons.get(i, ())) for i in shown]
-    return [f"<h2>{html.escape(title)}: {len(chosen)}{left}</h2>", '<div class="films">', *figures, "</div>"]
+    kinds = {i: [_kind(reason) for reason in reasons.get(i, ())] for i in selection}
+    counts = Counter(kind for of_image in kinds.values() for kind in set(of_image))
+    shared = {i: min((counts[kind] for kind in kinds[i]), default=0) for i in selection}
+    first = sorted(selection, key=lambda i: shared[i])[:limit]
+    note = f" <small>({len(selection) - limit} more were left out)</small>" if len(selection) > limit else ""
+    figures = [_figure(items[i], reasons.get(i, ())) for i in first]
+    return [f"<h2>{html.escape(title)}: {len(selection)}{note}</h2>", '<div class="films">', *figures, "</div>"]
 
 
 def _kind(reason: str) -> str:
-    """A reason without its figures and names, which differ from film to film."""
-    return " ".join(word for word in reason.split() if word.isalpha())
+    """A reason without its figures and names, which differ from radiograph to radiograph."""
+    return " ".join(part for part in reason.split() if part.isalpha())
 
 
-def _figure(film: Film, reasons: Sequence[str]) -> str:
-    case = film.case
-    known = [Path(case.path).name, case.label, case.patient and f"patient {case.patient}", case.split]
-    told = "<br>".join(html.escape(text) for text in known if text)
+def _figure(item: ImageOfCase, reasons: Sequence[str]) -> str:
+    case = item.case
+    facts = [Path(case.path).name, case.label, case.patient and f"patient {case.patient}", case.split]
+    caption = "<br>".join(html.escape(text) for text in facts if text)
     why = "".join(f'<br><span class="why">{html.escape(reason)}</span>' for reason in reasons)
-    name, (width, height) = html.escape(str(case.path), quote=True), _fitted(film.image).size
+    name, (width, height) = html.escape(str(case.path), quote=True), _fitted(item.image).size
     return (
         f'<figure><img loading="lazy" decoding="async" width="{width}" height="{height}" alt="{name}" title="{name}" '
-        f'src="data:image/jpeg;base64,{_jpeg(film.image)}"><figcaption>{told}{why}</figcaption></figure>'
+        f'src="data:image/jpeg;base64,{_jpeg(item.image)}"><figcaption>{caption}{why}</figcaption></figure>'
     )
 
 

@@ -90,7 +90,7 @@ def place(shape: tuple[int, ...], box: Box, side: int, rng: Generator, strength:
     if rng.random() < strength.flip:
         scale[0] = -scale[0]
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
-    # Places are centres of pixels: the first lies at 0, and half a pixel from the picture's edge.
+    # Places are centres of pixels: the first lies at 0, and half a pixel from the image's edge.
     return np.column_stack([turn, centre - 0.5 - turn @ np.full(2, (side - 1) / 2)])
 
 
@@ -154,7 +154,7 @@ def gamma(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
 
 
 def illumination(pixels: Pixels, rng: Generator, scale: float) -> Pixels:
-    """A smooth field over the picture, as scatter and grids leave; a table cannot undo it."""
+    """A smooth field over the image, as scatter and grids leave; a table cannot undo it."""
     side = pixels.shape[0]
     field = cv2.resize(rng.normal(0, rng.uniform(4, 22) * scale, (3, 3)), (side, side), interpolation=cv2.INTER_CUBIC)
     return np.asarray(np.clip(pixels + field, 0, 255), np.uint8)

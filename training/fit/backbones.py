@@ -182,7 +182,7 @@ def load_imagenet(network: keras.Model, weights: imagenet.Weights) -> None:
     """Copies a PyTorch state dict into :func:`efficientnet_lite`, of one channel or three.
 
     A one-channel stem gets the three-channel one summed over colour, which is an
-    exact identity for a gray picture. A neck has no ImageNet weights.
+    exact identity for a gray image. A neck has no ImageNet weights.
     """
     for layer in network.layers:
         if not layer.weights or layer.name.startswith("neck"):

@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Films:
+class Radiographs:
     """Radiographs to train on, and what is known of them.
 
     Attributes:
@@ -58,78 +58,85 @@ class Batch:
 
 
 def steps(lesson: Lesson) -> int:
-    """Batches in an epoch: the films that have a label are drawn about once each, on average."""
-    drawn = sum(count for films, count in lesson.pools if not _ranked(lesson, films))
-    held = sum(len(films) for films, _ in lesson.pools if not _ranked(lesson, films))
-    return max(1, round(held / drawn)) if drawn else max(1, len(lesson.allowed) // sum(n for _, n in lesson.pools))
+    """Batches in an epoch: the radiographs that have a label are drawn about once each, on average."""
+    per_batch = sum(count for pool, count in lesson.pools if not _ranked(lesson, pool))
+    labelled = sum(len(pool) for pool, _ in lesson.pools if not _ranked(lesson, pool))
+    if per_batch:
+        return max(1, round(labelled / per_batch))
+    return max(1, len(lesson.allowed) // sum(n for _, n in lesson.pools))
 
 
-def _ranked(lesson: Lesson, films: Array) -> bool:
-    return bool((lesson.severity[films] >= 0).all())
+def _ranked(lesson: Lesson, pool: Array) -> bool:
+    return bool((lesson.severity[pool] >= 0).all())
 
 
-def drawn(lesson: Lesson, seed: int, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The films of each batch of an epoch. Each pool is gone through in a new order, again and again."""
+def batch_indices(lesson: Lesson, seed: int, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The radiographs of each batch of an epoch. Each pool is gone through in a new order, again and again."""
     rng = np.random.default_rng((seed, epoch))
     count = steps(lesson)
     parts = []
-    for films, n in lesson.pools:
-        rounds = -(-count * n // len(films))
-        order = np.concatenate([rng.permutation(films) for _ in range(rounds)])[: count * n]
+    for pool, n in lesson.pools:
+        rounds = -(-count * n // len(pool))
+        order = np.concatenate([rng.permutation(pool) for _ in range(rounds)])[: count * n]
         parts.append(order.reshape(count, n))
     return iter(np.concatenate(parts, axis=1))
 
 
 def pixel_batches(
-    films: Films, spec: InputSpec, cells: int, strength: Strength, seed: int, epoch: int
+    radiographs: Radiographs, spec: InputSpec, cells: int, strength: Strength, seed: int, epoch: int
 ) -> Iterator[Batch]:
     """Augmented batches of an epoch; two cores draw them while the network is trained."""
 
     def one(index: int, key: tuple[int, ...]) -> tuple[Pixels, Array]:
-        return draw(films, index, spec, cells, np.random.default_rng(key), strength)
+        return random_variant(radiographs, index, spec, cells, np.random.default_rng(key), strength)
 
     with ThreadPoolExecutor(2) as pool:
-        for step, chosen in enumerate(drawn(films.lesson, seed, epoch)):
-            made = list(pool.map(one, chosen, [(seed, epoch, step, i) for i in range(len(chosen))]))
+        for step, indices in enumerate(batch_indices(radiographs.lesson, seed, epoch)):
+            variants = list(pool.map(one, indices, [(seed, epoch, step, i) for i in range(len(indices))]))
             yield batch(
-                normalise(np.stack([p for p, _ in made]), spec), np.stack([c for _, c in made]), films.lesson, chosen
+                normalise(np.stack([p for p, _ in variants]), spec),
+                np.stack([c for _, c in variants]),
+                radiographs.lesson,
+                indices,
             )
 
 
-def draw(
-    films: Films, index: int, spec: InputSpec, cells: int, rng: np.random.Generator, strength: Strength
+def random_variant(
+    radiographs: Radiographs, index: int, spec: InputSpec, cells: int, rng: np.random.Generator, strength: Strength
 ) -> tuple[Pixels, Array]:
-    """A random variant of one film and how much of each place of its map is opacity."""
-    pixels, matrix = variant(films.images[index], films.views[index], spec.height, rng, strength, spec.equalise)
-    boxes = films.lesson.boxes[index]
+    """A random variant of one radiograph and how much of each place of its map is opacity."""
+    pixels, matrix = variant(
+        radiographs.images[index], radiographs.views[index], spec.height, rng, strength, spec.equalise
+    )
+    boxes = radiographs.lesson.boxes[index]
     if not boxes:
         return pixels, np.zeros((cells, cells), np.float32)
-    return pixels, coverage(boxes, films.images[index].shape, matrix, spec.height, cells)
+    return pixels, coverage(boxes, radiographs.images[index].shape, matrix, spec.height, cells)
 
 
 def crop(image: Pixels, view: Box, spec: InputSpec) -> Pixels:
-    """A film as it is, prepared by the runtime's own code."""
+    """A radiograph as it is, prepared by the runtime's own code."""
     return fit(Image.fromarray(image), spec, view)
 
 
-def batch(inputs: Array, covered: Array, lesson: Lesson, chosen: Array) -> Batch:
-    """A batch of these films."""
+def batch(inputs: Array, covered: Array, lesson: Lesson, indices: Array) -> Batch:
+    """A batch of these radiographs."""
     return Batch(
         inputs,
-        lesson.allowed[chosen],
+        lesson.allowed[indices],
         covered.astype(np.float32),
-        lesson.mapped[chosen],
-        lesson.severity[chosen],
+        lesson.mapped[indices],
+        lesson.severity[indices],
     )
 
 
-def ahead(items: Callable[[], Iterable[T]], room: int = 4) -> Iterator[T]:
+def prefetch(items: Callable[[], Iterable[T]], capacity: int = 4) -> Iterator[T]:
     """The same items, made by another thread while they are used; what fails there is raised here."""
-    waiting: queue.Queue[tuple[str, Any]] = queue.Queue(room)
-    over = threading.Event()
+    waiting: queue.Queue[tuple[str, Any]] = queue.Queue(capacity)
+    stopped = threading.Event()
 
-    def put(kind: str, value: Any) -> None:
-        while not over.is_set():
+    def enqueue(kind: str, value: Any) -> None:
+        while not stopped.is_set():
             try:
                 return waiting.put((kind, value), timeout=0.5)
             except queue.Full:
@@ -138,12 +145,12 @@ def ahead(items: Callable[[], Iterable[T]], room: int = 4) -> Iterator[T]:
     def work() -> None:
         try:
             for item in items():
-                put("item", item)
-                if over.is_set():
+                enqueue("item", item)
+                if stopped.is_set():
                     return
         except BaseException as error:
-            return put("error", error)
-        put("end", None)
+            return enqueue("error", error)
+        enqueue("end", None)
 
     threading.Thread(target=work, daemon=True).start()
     try:
@@ -155,7 +162,7 @@ def ahead(items: Callable[[], Iterable[T]], room: int = 4) -> Iterator[T]:
                 raise value
             yield value
     finally:
-        over.set()
+        stopped.set()
 
 
 def predict(model: keras.Model, inputs: npt.NDArray[np.float32], batch_size: int = 32) -> Any:
@@ -164,7 +171,7 @@ def predict(model: keras.Model, inputs: npt.NDArray[np.float32], batch_size: int
     The pipeline behind ``predict`` was seen to wait for ever on two cores.
     """
     batches = (inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size))
-    found = [model.predict_on_batch(batch) for batch in batches]
-    if isinstance(found[0], dict):
-        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-    return np.concatenate(found)
+    outputs = [model.predict_on_batch(batch) for batch in batches]
+    if isinstance(outputs[0], dict):
+        return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
+    return np.concatenate(outputs)

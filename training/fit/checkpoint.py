@@ -45,32 +45,32 @@ def save(
         facts: plain types, for the manifest.
         statistics: from :func:`convert.quantisation.synthetic.record`, for a network without batch normalisation.
     """
-    whole = path.with_name(f".{path.stem}.tmp.keras")
-    network.save(whole)
+    saved_by_keras = path.with_name(f".{path.stem}.tmp.keras")
+    network.save(saved_by_keras)
     temporary = path.with_name(f".{path.name}.tmp")
-    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as new:
-        for name in old.namelist():
-            data = old.read(name)
+    with zipfile.ZipFile(saved_by_keras) as source, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            data = source.read(name)
             if name == "metadata.json":  # holds the date, which would change the file's hash every day
                 data = json.dumps({**json.loads(data), "date_saved": ""}).encode()
-            new.writestr(
+            target.writestr(
                 zipfile.ZipInfo(name, _FIXED_TIME),
                 _halved(data) if name.endswith(".h5") else data,
                 zipfile.ZIP_DEFLATED,
             )
         entry = {"labels": list(labels), "input": spec.to_dict(), **facts}
-        new.writestr(zipfile.ZipInfo(ENTRY, _FIXED_TIME), json.dumps(entry, indent=1), zipfile.ZIP_DEFLATED)
+        target.writestr(zipfile.ZipInfo(ENTRY, _FIXED_TIME), json.dumps(entry, indent=1), zipfile.ZIP_DEFLATED)
         if spec.lungs:
-            new.writestr(zipfile.ZipInfo(LUNGS, _FIXED_TIME), spec.lungs, zipfile.ZIP_DEFLATED)
+            target.writestr(zipfile.ZipInfo(LUNGS, _FIXED_TIME), spec.lungs, zipfile.ZIP_DEFLATED)
         if statistics:
-            kept = zipfile.ZipInfo(synthetic.ENTRY, _FIXED_TIME)
-            new.writestr(kept, synthetic.to_npz(statistics), zipfile.ZIP_DEFLATED)
-    whole.unlink()
+            entry_info = zipfile.ZipInfo(synthetic.ENTRY, _FIXED_TIME)
+            target.writestr(entry_info, synthetic.to_npz(statistics), zipfile.ZIP_DEFLATED)
+    saved_by_keras.unlink()
     temporary.replace(path)
 
 
-def load(path: Path, like: keras.Model, labels: Sequence[str]) -> keras.Model:
-    """A network that :func:`save` wrote, for use beside ``like``: of the same input, map and labels.
+def load(path: Path, reference: keras.Model, labels: Sequence[str]) -> keras.Model:
+    """A network that :func:`save` wrote, for use beside ``reference``: of the same input, map and labels.
 
     Raises:
         DatasetError: the file is missing or no such network, or differs in one of these.
@@ -78,34 +78,34 @@ def load(path: Path, like: keras.Model, labels: Sequence[str]) -> keras.Model:
     try:
         network = keras.models.load_model(path, compile=False)
         with zipfile.ZipFile(path) as archive:
-            known = json.loads(archive.read(ENTRY))["labels"]
+            saved_labels = json.loads(archive.read(ENTRY))["labels"]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path}: is no network that training/finetune.py wrote ({error})") from error
-    if list(known) != list(labels):
-        raise DatasetError(f"{path}: knows {', '.join(known)}, and the recipe {', '.join(labels)}")
-    for what, its, ours in (
-        ("input", network.input.shape, like.input.shape),
-        ("evidence map", network.output["evidence"].shape, like.output["evidence"].shape),
+    if list(saved_labels) != list(labels):
+        raise DatasetError(f"{path}: knows {', '.join(saved_labels)}, and the recipe {', '.join(labels)}")
+    for part, own, expected in (
+        ("input", network.input.shape, reference.input.shape),
+        ("evidence map", network.output["evidence"].shape, reference.output["evidence"].shape),
     ):
-        if its[1:] != ours[1:]:
-            raise DatasetError(f"{path}: its {what} is {its[1:]}, and that of the recipe's network {ours[1:]}")
+        if own[1:] != expected[1:]:
+            raise DatasetError(f"{path}: its {part} is {own[1:]}, and that of the recipe's network {expected[1:]}")
     return network
 
 
 def _halved(data: bytes) -> bytes:
     """An HDF5 file with every float32 array in half precision."""
     out = io.BytesIO()
-    with h5py.File(io.BytesIO(data), "r") as old, h5py.File(out, "w", track_order=True) as new:
+    with h5py.File(io.BytesIO(data), "r") as source, h5py.File(out, "w", track_order=True) as target:
 
         def copy(name: str, item: Any) -> None:
             if isinstance(item, h5py.Dataset):
                 values = item[()]
                 half = values.astype(np.float16) if values.dtype == np.float32 else values
-                made = new.create_dataset(name, data=half, track_times=False)
+                copied = target.create_dataset(name, data=half, track_times=False)
             else:
-                made = new.require_group(name)
-            made.attrs.update(item.attrs)
+                copied = target.require_group(name)
+            copied.attrs.update(item.attrs)
 
-        old.visititems(copy)
-        new.attrs.update(old.attrs)
+        source.visititems(copy)
+        target.attrs.update(source.attrs)
     return out.getvalue()

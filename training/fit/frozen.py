@@ -1,7 +1,7 @@
-"""The layers that keep their ImageNet weights see each variant of a film once, not once an epoch.
+"""The layers that keep their ImageNet weights see each variant of a radiograph once, not once an epoch.
 
-Several variants of each training film are drawn beforehand, and what the frozen layers make of them is kept on disk in
-half precision. An epoch then takes one of the variants of each film, and trains the layers above.
+Several variants of each training radiograph are drawn beforehand, and what the frozen layers make of them is kept on
+disk in half precision. An epoch then takes one of the variants of each radiograph, and trains the layers above.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ import tensorflow as tf
 from convert.float_input import normalise
 from covidnet_lite.network.input_spec import InputSpec
 from training.data.variant import Strength
-from training.fit.batches import Batch, Films, batch, draw, drawn
+from training.fit.batches import Batch, Radiographs, batch, batch_indices, random_variant
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Frozen:
-    """``features`` ``(films, variants, h, w, channels)`` float16, ``covered`` ``(films, variants, cells, cells)``."""
+    """``features`` ``(radiographs, variants, h, w, channels)`` float16, ``covered`` ``(radiographs, variants, cells,
+    cells)``."""
 
     features: Array
     covered: Array
 
-    def batches(self, films: Films, seed: int, epoch: int) -> Iterator[Batch]:
+    def batches(self, radiographs: Radiographs, seed: int, epoch: int) -> Iterator[Batch]:
         """As :func:`training.fit.batches.pixel_batches`, with features for pixels."""
         rng = np.random.default_rng((seed, epoch, 1))
-        for chosen in drawn(films.lesson, seed, epoch):
-            which = rng.integers(self.features.shape[1], size=len(chosen))
-            yield batch(self.features[chosen, which], self.covered[chosen, which], films.lesson, chosen)
+        for indices in batch_indices(radiographs.lesson, seed, epoch):
+            variants = rng.integers(self.features.shape[1], size=len(indices))
+            yield batch(self.features[indices, variants], self.covered[indices, variants], radiographs.lesson, indices)
 
 
 class Below:
@@ -60,9 +61,9 @@ class Below:
         return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0])
 
 
-def look(
+def compute_features(
     network: keras.Model,
-    films: Films,
+    radiographs: Radiographs,
     spec: InputSpec,
     cells: int,
     strength: Strength,
@@ -70,24 +71,25 @@ def look(
     seed: int,
     folder: Path,
 ) -> Frozen:
-    """What ``network``, the frozen layers, makes of variants of all films; read from ``folder`` where it is kept."""
-    kept, covered_file = folder / "frozen.npy", folder / "covered.npy"
-    if not (kept.is_file() and covered_file.is_file()):
-        below, count = Below(network), len(films.images)
-        part = folder / "frozen.part.npy"
+    """What ``network``, the frozen layers, makes of variants of all radiographs; read from ``folder`` where it is
+    kept."""
+    features_file, covered_file = folder / "frozen.npy", folder / "covered.npy"
+    if not (features_file.is_file() and covered_file.is_file()):
+        below, count = Below(network), len(radiographs.images)
+        unfinished = folder / "frozen.part.npy"
         shape = (count, variants, *network.output.shape[1:])
-        features = np.lib.format.open_memmap(part, "w+", np.float16, shape)
+        features = np.lib.format.open_memmap(unfinished, "w+", np.float16, shape)
         covered = np.zeros((count, variants, cells, cells), np.float16)
 
         def one(index: int) -> None:
             rng = np.random.default_rng((seed, index))
             for v in range(variants):
-                pixels, covered[index, v] = draw(films, index, spec, cells, rng, strength)
+                pixels, covered[index, v] = random_variant(radiographs, index, spec, cells, rng, strength)
                 features[index, v] = below(normalise(pixels, spec))
 
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(one, range(count)))
         features.flush()
         np.save(covered_file, covered)
-        part.replace(kept)
-    return Frozen(np.load(kept, mmap_mode="r"), np.load(covered_file))
+        unfinished.replace(features_file)
+    return Frozen(np.load(features_file, mmap_mode="r"), np.load(covered_file))

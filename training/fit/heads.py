@@ -34,10 +34,10 @@ def with_evidence(network: keras.Model, taps: Sequence[str], labels: Sequence[st
     Raises:
         ModelError: there is no such layer, or their grids do not divide one another.
     """
-    known = {layer.name: layer.output for layer in network.layers}
-    if missing := [name for name in taps if name not in known]:
-        raise ModelError(f"taps: {network.name} has no layer {missing[0]!r}; some are {', '.join(list(known)[::12])}")
-    maps = [known[name] for name in taps]
+    outputs = {layer.name: layer.output for layer in network.layers}
+    if missing := [name for name in taps if name not in outputs]:
+        raise ModelError(f"taps: {network.name} has no layer {missing[0]!r}; some are {', '.join(list(outputs)[::12])}")
+    maps = [outputs[name] for name in taps]
     cells = maps[0].shape[1]
     if cells % 2 or any(cells % values.shape[1] for values in maps):
         grids = ", ".join(str(values.shape[1]) for values in maps)

@@ -21,9 +21,9 @@ def opacity(evidence: Any) -> Any:
 
 
 def open_cross_entropy(logits: Any, allowed: Any, smoothing: float) -> Any:
-    """Minus the log of the probability that the allowed classes have together, mean over the films with a label.
+    """Minus the log of the probability that the allowed classes have together, mean over the radiographs with a label.
 
-    A film whose label leaves classes open, as "pneumonia or covid", is satisfied however the network divides the
+    A radiograph whose label leaves classes open, as "pneumonia or covid", is satisfied however the network divides the
     probability among them; one that allows every class has no label.
 
     Args:
@@ -32,8 +32,8 @@ def open_cross_entropy(logits: Any, allowed: Any, smoothing: float) -> Any:
         smoothing: share of the target that is spread over all classes (Szegedy et al., CVPR 2016).
     """
     log = tf.nn.log_softmax(logits)
-    together = tf.reduce_logsumexp(log + tf.math.log(allowed + 1e-9), -1)
-    loss = -(1 - smoothing) * together - smoothing * tf.reduce_mean(log, -1)
+    log_allowed = tf.reduce_logsumexp(log + tf.math.log(allowed + 1e-9), -1)
+    loss = -(1 - smoothing) * log_allowed - smoothing * tf.reduce_mean(log, -1)
     return _mean_over(loss, tf.reduce_sum(allowed, -1) < allowed.shape[-1] - 0.5)
 
 
@@ -43,17 +43,17 @@ def map_cross_entropy(evidence: Any, covered: Any, mapped: Any) -> Any:
     Args:
         evidence: ``(n, h, w, classes)``.
         covered: ``(n, h, w)``, 0 to 1.
-        mapped: ``(n,)``, 1 for films whose opacities are known.
+        mapped: ``(n,)``, 1 for radiographs whose opacities are known.
     """
     local = tf.nn.sigmoid_cross_entropy_with_logits(labels=covered, logits=opacity(evidence))
     return _mean_over(tf.reduce_mean(local, (1, 2)), mapped > 0)
 
 
 def ranking(evidence: Any, severity: Any, sharpness: float = 2.0) -> Any:
-    """Logistic loss on pairs of films that a reader graded apart (RankNet, Burges et al., ICML 2005).
+    """Logistic loss on pairs of radiographs that a reader graded apart (RankNet, Burges et al., ICML 2005).
 
     Only the order within one source counts, so nothing is learnt from how the source looks. The network's score
-    of a film is the logit of its mean local probability of an opacity.
+    of a radiograph is the logit of its mean local probability of an opacity.
 
     Args:
         evidence: ``(n, h, w, classes)``.
@@ -62,9 +62,9 @@ def ranking(evidence: Any, severity: Any, sharpness: float = 2.0) -> Any:
     """
     share = tf.clip_by_value(tf.reduce_mean(tf.sigmoid(opacity(evidence)), (1, 2)), 1e-4, 1 - 1e-4)
     score = tf.math.log(share) - tf.math.log(1 - share)
-    apart = severity[:, None] - severity[None]
+    difference = severity[:, None] - severity[None]
     graded = tf.logical_and(severity[:, None] >= 0, severity[None] >= 0)
-    weight = tf.where(tf.logical_and(graded, apart > 0.4), tf.minimum(apart, 3.0), 0.0)
+    weight = tf.where(tf.logical_and(graded, difference > 0.4), tf.minimum(difference, 3.0), 0.0)
     loss = tf.nn.softplus(-sharpness * (score[:, None] - score[None]))
     return tf.math.divide_no_nan(tf.reduce_sum(weight * loss), tf.reduce_sum(weight))
 

@@ -43,7 +43,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         for norm in consumers(layer)
         if isinstance(norm, layers.BatchNormalization)
     }
-    gone = {norm.name for norm in folded.values()}
+    folded_away = {norm.name for norm in folded.values()}
 
     def clone(layer: layers.Layer) -> layers.Layer:
         config = layer.get_config()
@@ -52,7 +52,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         return type(layer).from_config(config)
 
     def call(layer: layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        return args[0] if layer.name in gone else layer(*args, **kwargs)
+        return args[0] if layer.name in folded_away else layer(*args, **kwargs)
 
     new = keras.models.clone_model(model, clone_function=clone, call_function=call)
     for layer in new.layers:
@@ -156,9 +156,9 @@ class Imitation:
 
 def imitate_int8(model: keras.Model, calibration: npt.NDArray[np.float32]) -> Imitation:
     """Builds the imitation of a batch-norm-free model; its ranges start from ``calibration`` inputs."""
-    named = {layer.name: layer for layer in model.layers if _is_rounded(layer)}
-    probe = keras.Model(model.input, {name: layer.output for name, layer in named.items()})
-    samples: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in named}
+    rounded_layers = {layer.name: layer for layer in model.layers if _is_rounded(layer)}
+    probe = keras.Model(model.input, {name: layer.output for name, layer in rounded_layers.items()})
+    samples: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in rounded_layers}
     rng = np.random.default_rng(0)
     for start in range(0, len(calibration), 16):
         for name, values in probe(calibration[start : start + 16], training=False).items():
@@ -166,7 +166,7 @@ def imitate_int8(model: keras.Model, calibration: npt.NDArray[np.float32]) -> Im
             samples[name] += [rng.choice(flat, min(len(flat), 8192)), np.array([flat.min(), flat.max()])]
     points = {
         name: Rounded(*clipped_range(np.concatenate(samples[name]), min_high=1e-3), name=f"{name}_rounded")
-        for name in named
+        for name in rounded_layers
     }
 
     def clone(layer: layers.Layer) -> layers.Layer:
@@ -217,19 +217,22 @@ def distances(
 
     Inference mode throughout: no dropout, so that only rounding tells the networks apart.
     """
-    taught = teacher(inputs, training=False)
+    teacher_outputs = teacher(inputs, training=False)
     plain, whole = imitation.weights(inputs, training=False), imitation.whole(inputs, training=False)
 
-    def apart(one: Any, other: Any) -> Any:
+    def distance_of(one: Any, other: Any) -> Any:
         logits = tf.reduce_mean(_divergence(one["logits"], other["logits"]))
         return logits + map_weight * tf.reduce_mean(_local_divergence(one["evidence"], other["evidence"]))
 
-    distance, disagreement = apart(taught, plain) + apart(taught, whole), apart(plain, whole)
+    distance, disagreement = (
+        distance_of(teacher_outputs, plain) + distance_of(teacher_outputs, whole),
+        distance_of(plain, whole),
+    )
     return {"loss": distance + consistency * disagreement, "distance": distance, "disagreement": disagreement}
 
 
 def _divergence(p: Any, q: Any) -> Any:
-    """Kullback-Leibler divergence KL(p || q) of two batches of logits, per film."""
+    """Kullback-Leibler divergence KL(p || q) of two batches of logits, per radiograph."""
     share = tf.nn.softmax(p)
     return tf.reduce_sum(share * (tf.nn.log_softmax(p) - tf.nn.log_softmax(q)), axis=-1)
 

@@ -36,8 +36,8 @@ class Recipe:
     backbone: str
     labels: tuple[str, ...]  # the first is the one without a finding
     version: str = ""
-    licence: str = ""  # of the weights, which follows from the films they saw
-    ignore: tuple[str, ...] = ()  # labels of films to leave out
+    licence: str = ""  # of the weights, which follows from the radiographs they saw
+    ignore: tuple[str, ...] = ()  # labels of radiographs to leave out
     sources: dict[str, Source] = field(default_factory=dict)  # what each source teaches; none: every label is a class
     weights: str = "imagenet"
     blocks: int | None = None  # of an EfficientNet-Lite, only the first so many
@@ -58,7 +58,7 @@ class Recipe:
     weight_decay: float = 1e-4
     dropout: float = 0.2
     freeze: str = ""  # layers up to this one keep their ImageNet weights in the first stage
-    variants: int = 10  # of each film, drawn once and for all, that the frozen layers see
+    variants: int = 10  # of each radiograph, drawn once and for all, that the frozen layers see
     momentum: float = 0.998  # of the moving average of the weights that is kept
     label_smoothing: float = 0.05
     map_weight: float = 1.0  # of the drawn opacities beside the labels

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training.fit.batches import Batch, ahead
+from training.fit.batches import Batch, prefetch
 
 STATE = "state"  # folder of checkpoints within a stage's folder
 
@@ -28,9 +28,9 @@ class Stage:
         batches: epoch -> its batches.
         loss: a batch's tensors -> named losses; the first is minimised. Called within a gradient tape.
         groups: variables and the optimiser of each group.
-        judge: what the log says of the averaged network after an epoch; its figures by name.
+        evaluate: what the log says of the averaged network after an epoch; its figures by name.
         momentum: of the moving average of the weights (Polyak and Juditsky, 1992); 0 for none.
-        others: variables that steps change without a gradient, as the state of dropout.
+        other_variables: variables that steps change without a gradient, as the state of dropout.
     """
 
     name: str
@@ -38,33 +38,33 @@ class Stage:
     batches: Callable[[int], Iterator[Batch]]
     loss: Callable[..., dict[str, Any]]
     groups: Sequence[tuple[Sequence[Any], keras.optimizers.Optimizer]]
-    judge: Callable[[], dict[str, float]]
+    evaluate: Callable[[], dict[str, float]]
     momentum: float = 0.0
-    others: Sequence[Any] = ()
+    other_variables: Sequence[Any] = ()
 
 
-def train(stage: Stage, folder: Path, log: Path, say: Callable[[str], Any] = print) -> None:
+def train(stage: Stage, folder: Path, log_file: Path, log: Callable[[str], Any] = print) -> None:
     """Trains, or goes on after the last epoch that ended; leaves the averaged weights in the variables.
 
     Args:
         stage: what to do.
         folder: for its state.
-        log: a CSV file; one line is added for each epoch.
-        say: takes one line for each epoch.
+        log_file: a CSV file; one line is added for each epoch.
+        log: receives one line for each epoch.
     """
     variables = [v for group, _ in stage.groups for v in group]
     for group, optimizer in stage.groups:
         optimizer.build(list(group))
     averages = [tf.Variable(v, trainable=False) for v in variables] if stage.momentum else []
-    seen, done = tf.Variable(0, dtype=tf.int64), tf.Variable(0, dtype=tf.int64)
+    step_count, epochs_done = tf.Variable(0, dtype=tf.int64), tf.Variable(0, dtype=tf.int64)
     state = tf.train.Checkpoint(
         # Keras' variables keep a tf.Variable each, which is what a checkpoint knows.
         variables=[getattr(v, "value", v) for v in variables],
         optimizers=[[v.value for v in optimizer.variables] for _, optimizer in stage.groups],
         averages=averages,
-        others=[getattr(v, "value", v) for v in stage.others],
-        seen=seen,
-        done=done,
+        others=[getattr(v, "value", v) for v in stage.other_variables],
+        seen=step_count,
+        done=epochs_done,
     )
     manager = tf.train.CheckpointManager(state, folder / STATE / stage.name, max_to_keep=1)
     if manager.latest_checkpoint:
@@ -80,29 +80,29 @@ def train(stage: Stage, folder: Path, log: Path, say: Callable[[str], Any] = pri
             pairs = [(next(gradients), v) for v in group]
             # The ends of the embedding's range are in no loss.
             optimizer.apply_gradients([(gradient, v) for gradient, v in pairs if gradient is not None])
-        seen.assign_add(1)
+        step_count.assign_add(1)
         if averages:
             # At first the mean of all so far, so that the random start is soon forgotten.
-            count = tf.cast(seen, tf.float32)
+            count = tf.cast(step_count, tf.float32)
             keep = tf.minimum(stage.momentum, (1 + count) / (10 + count))
             for average, v in zip(averages, variables):
                 average.assign(keep * average + (1 - keep) * v)
         return losses
 
-    while int(done.numpy()) < stage.epochs:
-        epoch, start = int(done.numpy()), time.monotonic()
+    while int(epochs_done.numpy()) < stage.epochs:
+        epoch, start = int(epochs_done.numpy()), time.monotonic()
         losses: list[dict[str, float]] = []
-        for b in ahead(lambda e=epoch: stage.batches(e)):  # type: ignore[misc]
-            found = step(b.inputs, b.allowed, b.covered, b.mapped, b.severity)
-            losses.append({name: float(value) for name, value in found.items()})
+        for b in prefetch(lambda e=epoch: stage.batches(e)):  # type: ignore[misc]
+            loss_values = step(b.inputs, b.allowed, b.covered, b.mapped, b.severity)
+            losses.append({name: float(value) for name, value in loss_values.items()})
         row = {name: float(np.mean([loss[name] for loss in losses])) for name in losses[0]}
         with _swapped(variables, averages):
-            row |= stage.judge()
-        done.assign_add(1)
+            row |= stage.evaluate()
+        epochs_done.assign_add(1)
         manager.save()
         row["seconds"] = time.monotonic() - start
-        _log(log, {"stage": stage.name, "epoch": epoch + 1, **row})
-        say(f"{stage.name} {epoch + 1}/{stage.epochs}  " + "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
+        _log(log_file, {"stage": stage.name, "epoch": epoch + 1, **row})
+        log(f"{stage.name} {epoch + 1}/{stage.epochs}  " + "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
     for v, average in zip(variables, averages):
         v.assign(average)
 

@@ -1,4 +1,4 @@
-"""Pictures of an audit: AUROCs side by side, the operating curve, calibration, and extent. None shows a film."""
+"""Plots of an audit: AUROCs side by side, the operating curve, calibration, and extent. None shows a radiograph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY)
-LEAST = 5  # films in a bin, below which a point says nothing
+LEAST = 5  # radiographs in a bin, below which a point says nothing
 
 
 def draw(figures: dict[str, Any]) -> dict[str, bytes]:
@@ -19,16 +19,16 @@ def draw(figures: dict[str, Any]) -> dict[str, bytes]:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    pictures = {}
+    plots = {}
     if rows := _areas(figures):
-        pictures["aurocs.png"] = _forest(rows)
+        plots["aurocs.png"] = _forest(rows)
     if figures["curves"]:
-        pictures["operating_curve.png"] = _operating_curve(figures)
+        plots["operating_curve.png"] = _operating_curve(figures)
     if figures["bins"]:
-        pictures["calibration.png"] = _calibration(figures)
+        plots["calibration.png"] = _calibration(figures)
     if figures["extents"]:
-        pictures["extent.png"] = _extent(figures["extents"])
-    return pictures
+        plots["extent.png"] = _extent(figures["extents"])
+    return plots
 
 
 def _title(axes: Axes, title: str, across: str, up: str = "") -> None:
@@ -47,11 +47,11 @@ def _percent(axes: Axes, *which: str) -> None:
 def _areas(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Every AUROC within a hospital, by the name of its row."""
     sections = figures["sections"]
-    named = {
+    cells_ = {
         **{f"{row}: {column}": f for row, cells in sections["contrasts"].items() for column, f in cells.items()},
         **{f"{row}: {column}": f for row, cells in sections["hospitals"].items() for column, f in cells.items()},
     }
-    return {name: figure for name, figure in named.items() if figure["kind"] == "auroc"}
+    return {name: figure for name, figure in cells_.items() if figure["kind"] == "auroc"}
 
 
 def _forest(rows: dict[str, dict[str, Any]]) -> bytes:
@@ -93,11 +93,11 @@ def _calibration(figures: dict[str, Any]) -> bytes:
     figure, (axes,) = blank_figure(5.8, 5.8, extra="training")
     axes.plot((0, 1), (0, 1), color=PALE, linewidth=1)
     for order, (name, bins) in enumerate(figures["bins"].items()):
-        colour, shown = PALETTE[order % len(PALETTE)], [b for b in bins if b["total"] >= LEAST]
-        across = [b["probability"] + 0.004 * order for b in shown]
-        for at, b in zip(across, shown):
+        colour, populated = PALETTE[order % len(PALETTE)], [b for b in bins if b["total"] >= LEAST]
+        across = [b["probability"] + 0.004 * order for b in populated]
+        for at, b in zip(across, populated):
             axes.plot((at, at), b["interval"], color=colour, linewidth=1, alpha=0.5)
-        axes.plot(across, [b["value"] for b in shown], "o-", color=colour, linewidth=1, markersize=4, label=name)
+        axes.plot(across, [b["value"] for b in populated], "o-", color=colour, linewidth=1, markersize=4, label=name)
     axes.set_xlim(-0.02, 1.03)
     axes.set_ylim(-0.02, 1.03)
     _percent(axes, "x", "y")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from training.judge.figure import told
+from training.judge.figure import to_text
 
 # Section -> its title and what it means.
 SECTIONS = {
@@ -67,7 +67,7 @@ END = "<!-- /{kind} -->"
 
 
 def report(figures: dict[str, Any], plots: Sequence[str]) -> str:
-    """Everything; ``plots`` are the names of the pictures beside it."""
+    """Everything; ``plots`` are the names of the images beside it."""
     parts = [
         f"# Audit of {figures['model']}",
         "Research use only; not a medical device.",
@@ -97,9 +97,9 @@ def card(figures: dict[str, Any]) -> str:
 def summary(figures: dict[str, Any]) -> str:
     """The six lines of the README, between marks."""
     rows = ["| | (95 %) |", "|---|---|"]
-    for said, section, row, column in SUMMARY:
+    for title, section, row, column in SUMMARY:
         figure = figures["sections"].get(section, {}).get(row, {}).get(column)
-        rows.append(f"| {said} | {told(figure, counts=False) if figure else '-'} |")
+        rows.append(f"| {title} | {to_text(figure, counts=False) if figure else '-'} |")
     return _marked("summary", figures, "\n".join(rows))
 
 
@@ -110,13 +110,13 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     head = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     body = [
-        f"| {name} | " + " | ".join(told(row[column]) if column in row else "" for column in columns) + " |"
+        f"| {name} | " + " | ".join(to_text(row[column]) if column in row else "" for column in columns) + " |"
         for name, row in rows.items()
     ]
     return "\n".join([*head, *body])
 
 
-def placed(text: str, block: str) -> str:
+def replace_block(text: str, block: str) -> str:
     """A document with a block in place of the one between marks of the same kind and model; or as it was."""
     start, end = block.partition(" sha256:")[0], block[block.rindex("<!-- /") :]
     return re.sub(f"{re.escape(start)} sha256:.*?{re.escape(end)}", lambda match: block, text, flags=re.S)

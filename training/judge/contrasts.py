@@ -1,4 +1,4 @@
-"""How well ill films are told from normal ones, and covid from pneumonia, within one hospital."""
+"""How well ill radiographs are told from normal ones, and covid from pneumonia, within one hospital."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.judge.figure import LEAST, Figure, auroc, missing, within
+from training.judge.figure import MIN_COUNT, Figure, auroc, missing, within
 from training.judge.reading import NORMAL, Reading
 
 PNEUMONIA, COVID, INDETERMINATE, OPACITY = "pneumonia", "covid", "indeterminate", "opacity"
-# Sources of one hospital, whose films may be compared with each other.
+# Sources of one hospital, whose radiographs may be compared with each other.
 HOSPITALS = {
     "nih_boxed": "NIH: boxed opacities and RSNA normals",
     "rsna_normal": "NIH: boxed opacities and RSNA normals",
@@ -21,7 +21,7 @@ HOSPITALS = {
 
 @dataclass(frozen=True)
 class Contrast:
-    """Films of some labels against films of others.
+    """Radiographs of some labels against radiographs of others.
 
     Attributes:
         name: as the tables say it.
@@ -37,20 +37,20 @@ class Contrast:
 
 ANY = Contrast("any opacity v negative", (COVID, INDETERMINATE, PNEUMONIA), (NORMAL,))
 TYPICAL = Contrast("typical v negative", (COVID,), (NORMAL,))
-HOME = (
+OWN = (
     ANY,
     TYPICAL,
     Contrast("atypical v negative", (PNEUMONIA,), (NORMAL,)),
     Contrast("typical v atypical", (COVID,), (PNEUMONIA,), kind=True),
 )
-AWAY = (
+UNSEEN = (
     Contrast("ill v normal", (COVID, INDETERMINATE, PNEUMONIA, OPACITY), (NORMAL,)),
     Contrast("covid v pneumonia", (COVID,), (PNEUMONIA,), kind=True),
 )
 
 
 def sides(reading: Reading, contrast: Contrast) -> tuple[Reading, npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    """The films of either side, which of them are positive, and their scores."""
+    """The radiographs of either side, which of them are positive, and their scores."""
     part = reading.of(reading.labelled(*contrast.positive, *contrast.negative))
     scores = part.share(COVID) if contrast.kind and COVID in part.manifest.labels else part.ill
     return part, part.labelled(*contrast.positive), scores
@@ -74,13 +74,13 @@ def area_within_matrix(reading: Reading, contrast: Contrast) -> Figure:
 
 
 def hospitals(reading: Reading) -> Iterator[tuple[str, Reading]]:
-    """Each hospital and its films; a source that shares none with another is one by itself."""
-    named = [HOSPITALS.get(case.source, case.source) or "no source" for case in reading.cases]
-    for hospital in sorted(set(named)):
-        yield hospital, reading.of(np.array([name == hospital for name in named], bool))
+    """Each hospital and its radiographs; a source that shares none with another is one by itself."""
+    names = [HOSPITALS.get(case.source, case.source) or "no source" for case in reading.cases]
+    for hospital in sorted(set(names)):
+        yield hospital, reading.of(np.array([name == hospital for name in names], bool))
 
 
 def has_both(reading: Reading, contrast: Contrast) -> bool:
-    """Whether there are films enough on either side to say anything."""
+    """Whether there are radiographs enough on either side to say anything."""
     counts = (reading.labelled(*labels).sum() for labels in (contrast.positive, contrast.negative))
-    return bool(min(counts) >= LEAST)
+    return bool(min(counts) >= MIN_COUNT)

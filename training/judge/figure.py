@@ -17,7 +17,7 @@ from convert import metrics
 Array = npt.NDArray[Any]
 Figure = dict[str, Any]
 
-LEAST = 5  # images, and patients, on either side, below which an AUROC is noise and is not told
+MIN_COUNT = 5  # images, and patients, on either side, below which an AUROC is noise and is not told
 DRAWS = 1000  # of an interval
 
 
@@ -45,13 +45,13 @@ def rate(chosen: Array, groups: Array) -> Figure:
     return {**share(count, total), **_mean(chosen, groups)}
 
 
-def drawn(statistic: Callable[..., float], *arrays: Array, groups: Array) -> Figure:
+def number(statistic: Callable[..., float], *arrays: Array, groups: Array) -> Figure:
     """Any number, with an interval that draws whole groups; ``groups`` has as many entries as each array."""
-    if len(groups) < LEAST:
+    if len(groups) < MIN_COUNT:
         return missing(f"only {len(groups)} images")
     if math.isnan(statistic(*arrays)):
         return missing("all images are alike")
-    return {"kind": "number", **_drawn(statistic, *arrays, groups=groups)}
+    return {"kind": "number", **_bootstrap(statistic, *arrays, groups=groups)}
 
 
 def count(value: int) -> Figure:
@@ -83,16 +83,16 @@ def within(positive: Array, scores: Array, strata: Array, groups: Array) -> Figu
     pairs = [int(side.sum()) * int((~side).sum()) for side in sides]
     if not any(pairs):
         return missing("no two images of either side in one stratum")
-    found = _areas(positive, scores, strata, groups)
-    return {"kind": "auroc", **found, "pairs": sum(pairs), "strata": sum(map(bool, pairs))}
+    areas = _areas(positive, scores, strata, groups)
+    return {"kind": "auroc", **areas, "pairs": sum(pairs), "strata": sum(map(bool, pairs))}
 
 
-def auroc_less(positive: Array, scores: Array, others: Array, groups: Array) -> Figure:
+def auroc_difference(positive: Array, scores: Array, others: Array, groups: Array) -> Figure:
     """By how much the AUROC of some scores is above that of others of the same images."""
     one = np.zeros(len(positive), int)
     weights = np.concatenate([np.ones((1, len(groups))), _draws(groups)])
-    apart = _weighted_areas(positive, scores, one, weights) - _weighted_areas(positive, others, one, weights)
-    return {"kind": "number", "value": float(apart[0]), "interval": _ends(apart[1:])}
+    difference = _weighted_areas(positive, scores, one, weights) - _weighted_areas(positive, others, one, weights)
+    return {"kind": "number", "value": float(difference[0]), "interval": _ends(difference[1:])}
 
 
 def _areas(positive: Array, scores: Array, strata: Array, groups: Array) -> dict[str, Any]:
@@ -126,17 +126,19 @@ def macro_auroc(targets: Array, probabilities: Array, groups: Array, names: Sequ
         return missing("only one class")
     if small := _small({names[k]: groups[targets == k] for k in present}):
         return small
-    return {"kind": "auroc", **_drawn(metrics.macro_auroc, targets, probabilities, groups=groups)}
+    return {"kind": "auroc", **_bootstrap(metrics.macro_auroc, targets, probabilities, groups=groups)}
 
 
 def _small(sides: dict[str, Array]) -> Figure | None:
     """Why there can be no AUROC, where a side (the patient of each of its images) is too small for one."""
-    few = []
+    reasons = []
     for name, side in sides.items():
         patients = len(np.unique(side))
-        if patients < LEAST:
-            few.append(f"{len(side)} {name} images" + (f" of {patients} patients" if len(side) >= LEAST else ""))
-    return missing(f"only {' and '.join(few)}") if few else None
+        if patients < MIN_COUNT:
+            reasons.append(
+                f"{len(side)} {name} images" + (f" of {patients} patients" if len(side) >= MIN_COUNT else "")
+            )
+    return missing(f"only {' and '.join(reasons)}") if reasons else None
 
 
 def mean(values: Array, groups: Array) -> Figure:
@@ -153,8 +155,8 @@ def _draws(groups: Array) -> npt.NDArray[np.float64]:
     """``(draws, n)``: how often each image comes up when whole groups are drawn; all draws at once are a bootstrap."""
     unit = np.unique(groups, return_inverse=True)[1].ravel()
     count = unit.max() + 1
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS)
-    return np.asarray(drawn[:, unit], np.float64)
+    counts = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS)
+    return np.asarray(counts[:, unit], np.float64)
 
 
 def _ends(values: Array) -> list[float]:
@@ -162,14 +164,14 @@ def _ends(values: Array) -> list[float]:
     return [float(low), float(high)]
 
 
-def _drawn(statistic: Callable[..., float], *arrays: Array, groups: Array) -> dict[str, Any]:
+def _bootstrap(statistic: Callable[..., float], *arrays: Array, groups: Array) -> dict[str, Any]:
     """A statistic and its interval; where too few groups leave no other draw, the interval is the value itself."""
     value = statistic(*arrays)
     low, high = metrics.bootstrap(statistic, *arrays, groups=groups) if len(np.unique(groups)) > 1 else (value, value)
     return {"value": value, "interval": [low, high]}
 
 
-def told(figure: Figure, counts: bool = True) -> str:
+def to_text(figure: Figure, counts: bool = True) -> str:
     """As a person reads it: ``79.2% (74.6%-83.1%), 274/346``; or without the counts."""
     kind, value = figure["kind"], figure["value"]
     if kind == "missing":

@@ -66,7 +66,7 @@ def load(model: str) -> Network:
     if model.endswith(".keras"):
         return _keras(Path(model))
     loaded = models.load(model)
-    return Network(loaded.sha256, loaded.manifest, lambda pictures: dict(outputs(loaded, pictures)))
+    return Network(loaded.sha256, loaded.manifest, lambda images: dict(outputs(loaded, images)))
 
 
 def _keras(path: Path) -> Network:
@@ -83,9 +83,9 @@ def _keras(path: Path) -> Network:
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ModelError(f"{path}: cannot be loaded ({error}); save it again with training/finetune.py") from error
 
-    def run(pictures: npt.NDArray[np.uint8]) -> dict[str, Array]:
-        found = predict(network, normalise(pictures, spec))
-        return {name: np.asarray(values) for name, values in found.items()}
+    def run(images: npt.NDArray[np.uint8]) -> dict[str, Array]:
+        outputs_ = predict(network, normalise(images, spec))
+        return {name: np.asarray(values) for name, values in outputs_.items()}
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Network(digest, Manifest(path.stem, tuple(facts["labels"]), spec), run)

@@ -1,7 +1,7 @@
 """The pointing game: whether the evidence is strongest where a radiologist drew an opacity.
 
 After Zhang et al., "Top-down neural attention by excitation backprop", ECCV 2016; here the middle of the hottest place
-of the map counts, and the baseline is a place drawn at random from what the network saw of the film.
+of the map counts, and the baseline is a place drawn at random from what the network saw of the radiograph.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ COLUMNS = ("opacity_boxes", "boxes")  # of the manifests
 
 
 def pointing(reading: Reading) -> dict[str, Figure]:
-    """How often the hottest place of "not normal" lies in a box, and a random place, over the films with boxes."""
+    """How often the hottest place of "not normal" lies in a box, and a random place, over the radiographs with
+    boxes."""
     boxed = reading.of(has_boxes(reading))
     if boxed.local is None or not boxed.cases:
         return {"hottest place in a box": missing("no evidence map" if boxed.cases else "no film has boxes")}
@@ -37,17 +38,17 @@ def hits(boxed: Reading, local: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np
 
 
 def has_boxes(reading: Reading) -> npt.NDArray[np.bool_]:
-    """Which films have boxes around opacities."""
+    """Which radiographs have boxes around opacities."""
     return np.array([bool(opacities(case)) for case in reading.cases], bool)
 
 
 def opacities(case: Case) -> tuple[Box, ...]:
-    """The boxes of a film, in fractions of its sides."""
-    return next((found for column in COLUMNS if (found := read_boxes(case, column))), ())
+    """The boxes of a radiograph, in fractions of its sides."""
+    return next((boxes for column in COLUMNS if (boxes := read_boxes(case, column))), ())
 
 
 def covered(boxes: tuple[Box, ...], view: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.bool_]:
-    """``(height, width)``: of which places, laid over a view of the film, the middle lies in a box."""
+    """``(height, width)``: of which places, laid over a view of the radiograph, the middle lies in a box."""
     left, top, right, bottom = (float(side) for side in view)
     across = (left + (right - left) * (np.arange(width) + 0.5) / width)[None, :]
     down = (top + (bottom - top) * (np.arange(height) + 0.5) / height)[:, None]

@@ -1,4 +1,4 @@
-"""What a network says of films: probabilities, evidence, answers, and which of these are right."""
+"""What a network says of radiographs: probabilities, evidence, answers, and which of these are right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from covidnet_lite.evidence.place import locate
 from covidnet_lite.network.lungs import inside
 from covidnet_lite.network.manifest import Manifest
 from covidnet_lite.prediction import calibrated, judge
-from training.judge.films import means
+from training.judge.audit_set import right_classes
 from training.judge.outputs import Arrays
 
 Bools = npt.NDArray[np.bool_]
@@ -27,16 +27,16 @@ NORMAL = "normal"
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a network says of ``n`` films.
+    """What a network says of ``n`` radiographs.
 
     Attributes:
         manifest: by which its numbers were read.
-        cases: the films.
+        cases: the radiographs.
         right: ``(n, classes)``, the classes that are right for each.
-        probabilities: ``(n, classes)``, also of films that it does not answer.
-        named: ``(n, classes)``, the classes of its answer: one, several, or none where there is no answer.
+        probabilities: ``(n, classes)``, also of radiographs that it does not answer.
+        answer: ``(n, classes)``, the classes of its answer: one, several, or none where there is no answer.
         statuses: ``(n,)``, see :class:`covidnet_lite.Prediction`.
-        views: ``(n, 4)``, which part of each film it saw.
+        views: ``(n, 4)``, which part of each radiograph it saw.
         local: ``(n, h, w)``, the probability of "not normal" by place, or ``None`` without an evidence map.
         extents: ``(n,)``, how much of the lungs it calls opaque, 0 to 1, or ``None`` without an evidence map.
     """
@@ -45,7 +45,7 @@ class Reading:
     cases: tuple[Case, ...]
     right: Bools
     probabilities: Floats
-    named: Bools
+    answer: Bools
     statuses: npt.NDArray[np.str_]
     views: npt.NDArray[np.float32]
     local: Floats | None
@@ -58,7 +58,8 @@ class Reading:
 
     @property
     def patients(self) -> npt.NDArray[np.str_]:
-        """One identifier a film; an unknown patient is one of his own. Two sources may give two the same number."""
+        """One identifier a radiograph; an unknown patient is one of his own. Two sources may give two the same
+        number."""
         return np.array([f"{case.source}/{case.patient or case.path}" for case in self.cases], str)
 
     @property
@@ -68,55 +69,55 @@ class Reading:
 
     @property
     def is_ill(self) -> Bools:
-        """Which films are not normal."""
+        """Which radiographs are not normal."""
         return ~self.right[:, self.negative]
 
     @property
-    def called(self) -> Bools:
+    def decision(self) -> Bools:
         """``(n, classes)``: the answer at the operating point; of a network without one, the likeliest class."""
         if self.manifest.operating_point is not None:
-            return self.named
+            return self.answer
         return np.asarray(np.eye(self.probabilities.shape[1], dtype=bool)[self.probabilities.argmax(axis=1)])
 
     @property
     def called_normal(self) -> Bools:
-        """Which films are called normal."""
-        return np.asarray(self.called[:, self.negative])
+        """Which radiographs are called normal."""
+        return np.asarray(self.decision[:, self.negative])
 
     @property
     def answered(self) -> Bools:
-        """Which films get an answer, of one class or several."""
-        return np.asarray(self.named.any(axis=1))
+        """Which radiographs get an answer, of one class or several."""
+        return np.asarray(self.answer.any(axis=1))
 
     @property
     def correct(self) -> Bools:
         """Whose answer holds a class that is right; of no answer, none."""
-        return np.asarray((self.named & self.right).any(axis=1))
+        return np.asarray((self.answer & self.right).any(axis=1))
 
     def share(self, label: str) -> Floats:
         """``(n,)``: a class's share of the probability that is not normal."""
         return np.asarray(self.probabilities[:, self.manifest.labels.index(label)] / np.maximum(self.ill, 1e-12))
 
     def labelled(self, *labels: str) -> Bools:
-        """Which films have one of these labels."""
+        """Which radiographs have one of these labels."""
         return np.array([case.label in labels for case in self.cases], bool)
 
     def of_source(self, *sources: str) -> Bools:
-        """Which films are of one of these sources."""
+        """Which radiographs are of one of these sources."""
         return np.array([case.source in sources for case in self.cases], bool)
 
     def in_split(self, *splits: str) -> Bools:
-        """Which films are in one of these splits."""
+        """Which radiographs are in one of these splits."""
         return np.array([case.split in splits for case in self.cases], bool)
 
-    def of(self, chosen: Bools) -> Reading:
-        """The same for some of the films."""
+    def of(self, selection: Bools) -> Reading:
+        """The same for some of the radiographs."""
         parts: dict[str, Any] = {
-            field.name: value[chosen]
+            field.name: value[selection]
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), np.ndarray)
         }
-        cases = tuple(case for case, keep in zip(self.cases, chosen) if keep)
+        cases = tuple(case for case, is_selected in zip(self.cases, selection) if is_selected)
         return replace(self, cases=cases, **parts)
 
 
@@ -134,7 +135,7 @@ def read(manifest: Manifest, cases: Sequence[Case], outputs: Arrays) -> Reading:
     local = extents = None
     if evidence is not None:
         local = np.stack([local_probabilities(e, index, scale.offset if scale else 0.0) for e in evidence])
-        extents = np.array([(scale or raw_extent)(*each) for each in zip(local, boxes)])
+        extents = np.array([(scale or raw_extent)(*pair) for pair in zip(local, boxes)])
     verdicts = []
     for i, numbers in enumerate(logits):
         distance = float(guard.distance(outputs["embedding"][i])) if guard else None
@@ -143,7 +144,7 @@ def read(manifest: Manifest, cases: Sequence[Case], outputs: Arrays) -> Reading:
         if point is not None and local is not None:
             place = locate(local[i], boxes[i], point.inside_from)
         verdicts.append(judge(numbers, distance, manifest, wrongly, place))
-    allowed = [means(case.label, manifest.labels) for case in cases]
+    allowed = [right_classes(case.label, manifest.labels) for case in cases]
     return Reading(
         manifest,
         tuple(cases),

@@ -8,21 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from convert import metrics
-from training.judge.figure import Figure, drawn, missing, rate
+from training.judge.figure import Figure, missing, number, rate
 from training.judge.reading import Reading
 
 BINS = 10
 
 
 def calibration(reading: Reading) -> dict[str, Figure]:
-    """Expected calibration error of "normal or not", and of the classes on films whose label is one of them."""
+    """Expected calibration error of "normal or not", and of the classes on radiographs whose label is one of them."""
     sure = reading.right.sum(axis=1) == 1
     classes: Figure = missing("fewer than two classes")
     if len(np.unique(reading.right[sure].argmax(axis=1))) > 1:
         part = reading.of(sure)
-        classes = drawn(_error, part.right.argmax(axis=1), part.probabilities, groups=part.patients)
+        classes = number(_error, part.right.argmax(axis=1), part.probabilities, groups=part.patients)
     return {
-        "normal or not": drawn(_error, *normal_or_not(reading), groups=reading.patients),
+        "normal or not": number(_error, *normal_or_not(reading), groups=reading.patients),
         "which class": classes,
     }
 

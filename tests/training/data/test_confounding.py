@@ -29,7 +29,7 @@ def test_a_brightness_that_goes_with_the_label_is_told_in_words() -> None:
     assert found.label_auroc is not None
     assert found.label_auroc > 0.95
     assert (found.from_source, found.from_nothing) == (1, 0.5)
-    said = " ".join(found.words())
+    said = " ".join(found.sentences())
     assert "right for 100%" in said
     assert "nearly coincide" in said
     assert "Hardly any disease" in said
@@ -52,8 +52,8 @@ def test_few_patients_are_not_judged() -> None:
     found = confounding(pictures, [(96, 96)] * 8, ["a", "b"] * 4, ["x"] * 8, [str(i) for i in range(8)])
     assert found.label_auroc is None
     assert found.source_auroc is None
-    assert "-0.00" not in " ".join(confounding(pictures, [(96, 96)] * 8, ["a"] * 8, ["x"] * 8, ["p"] * 8).words())
-    assert "too few patients" in " ".join(found.words())
+    assert "-0.00" not in " ".join(confounding(pictures, [(96, 96)] * 8, ["a"] * 8, ["x"] * 8, ["p"] * 8).sentences())
+    assert "too few patients" in " ".join(found.sentences())
 
 
 def test_features_hold_the_size_of_the_file() -> None:

@@ -91,14 +91,14 @@ def test_what_cannot_be_is_said(sources: dict[str, Source], message: str) -> Non
 def test_patients_are_dealt_whole_and_always_alike() -> None:
     source = {"r": Source(rank="extent", patients=0.6)}
     cases = [case("covid", "r", f"p{i // 2}", "test") for i in range(400)]
-    dealt = supervision.deal(cases, source)
+    dealt = supervision.assign_splits(cases, source)
     by_patient = {c.patient: set() for c in dealt}
     for c in dealt:
         by_patient[c.patient].add(c.split)
     assert all(len(splits) == 1 for splits in by_patient.values())
     share = sum(c.split == "train" for c in dealt) / len(dealt)
     assert 0.5 < share < 0.7
-    assert [c.split for c in supervision.deal(cases[::-1], source)][::-1] == [c.split for c in dealt]
+    assert [c.split for c in supervision.assign_splits(cases[::-1], source)][::-1] == [c.split for c in dealt]
 
 
 def test_a_pool_without_a_film_is_named() -> None:
@@ -108,7 +108,7 @@ def test_a_pool_without_a_film_is_named() -> None:
 
 def test_where_the_recipe_says_nothing_every_label_is_a_class() -> None:
     cases = [case("normal", "a"), case("covid", "b")]
-    sources = supervision.whole(cases, ("normal", "covid"), 8)
+    sources = supervision.default_sources(cases, ("normal", "covid"), 8)
     lesson = supervision.lesson(cases, sources, ("normal", "covid"))
     np.testing.assert_array_equal(lesson.allowed, [[1, 0], [0, 1]])
     assert [count for _, count in lesson.pools] == [4, 4]

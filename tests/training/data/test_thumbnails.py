@@ -47,7 +47,7 @@ def test_suspicious_films_come_first_with_their_reason() -> None:
 
 
 def test_a_long_group_is_cut_and_says_so() -> None:
-    text = page(films(30), {}, most=10)
+    text = page(films(30), {}, limit=10)
     assert text.count("<img") == 20
     assert text.count("5 more were left out") == 2
 

@@ -23,7 +23,7 @@ def test_batches_repeat_for_a_seed_and_epoch_and_differ_between_epochs() -> None
 
 def test_every_batch_holds_what_the_recipe_says() -> None:
     known = lesson(12)
-    chosen = list(batches.drawn(known, 1, 0))
+    chosen = list(batches.batch_indices(known, 1, 0))
     assert len(chosen) == batches.steps(known) == 4
     assert all((films % 2).tolist() == [0, 0, 1] for films in chosen)
     seen = np.concatenate([films[:2] for films in chosen])
@@ -42,13 +42,13 @@ def test_a_batch_tells_where_opacities_are() -> None:
 
 
 def test_items_made_ahead_are_the_same_and_errors_arrive() -> None:
-    assert list(batches.ahead(lambda: range(20), room=2)) == list(range(20))
+    assert list(batches.prefetch(lambda: range(20), capacity=2)) == list(range(20))
 
     def failing():
         yield 1
         raise ValueError("broken")
 
-    items = batches.ahead(failing)
+    items = batches.prefetch(failing)
     assert next(items) == 1
     with pytest.raises(ValueError, match="broken"):
         next(items)
@@ -62,7 +62,7 @@ def test_who_stops_early_leaves_no_thread_at_work() -> None:
             made.append(1)
             yield 1
 
-    items = batches.ahead(endless, room=1)
+    items = batches.prefetch(endless, capacity=1)
     next(items)
     items.close()
     time.sleep(1.2)

@@ -54,9 +54,9 @@ def test_a_block_takes_the_place_of_an_older_one_of_its_kind() -> None:
     other = audit_table.card({**figures(), "model": "network"})
     for make, kept in ((audit_table.card, audit_table.summary), (audit_table.summary, audit_table.card)):
         before = f"# Card\n\n{other}\n\n{make(old)}\n\n{kept(old)}\n\nThe end.\n"
-        placed = audit_table.placed(before, make(figures()))
+        placed = audit_table.replace_block(before, make(figures()))
         assert placed == f"# Card\n\n{other}\n\n{make(figures())}\n\n{kept(old)}\n\nThe end.\n"
-    assert audit_table.placed("nothing", audit_table.card(figures())) == "nothing"
+    assert audit_table.replace_block("nothing", audit_table.card(figures())) == "nothing"
 
 
 def test_the_report_shows_every_plot() -> None:

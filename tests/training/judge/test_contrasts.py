@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 from judged import cases, reading, told
 
-from training.judge.contrasts import ANY, AWAY, HOME, area, area_within_matrix, has_both, hospitals
+from training.judge.contrasts import ANY, OWN, UNSEEN, area, area_within_matrix, has_both, hospitals
 
 
 def test_ill_from_normal_and_covid_from_pneumonia() -> None:
     films = [*cases("covid", 6), *cases("pneumonia", 6), *cases("indeterminate", 6), *cases("normal", 6)]
     said = reading(films, told("covid", 6) + told("pneumonia", 6) + told("normal", 6) + told("normal", 6))
-    areas = {contrast.name: area(said, contrast)["value"] for contrast in HOME}
+    areas = {contrast.name: area(said, contrast)["value"] for contrast in OWN}
     assert areas["any opacity v negative"] == pytest.approx((12 + 3) / 18)
     assert areas["typical v negative"] == areas["atypical v negative"] == areas["typical v atypical"] == 1
 
@@ -17,7 +17,7 @@ def test_ill_from_normal_and_covid_from_pneumonia() -> None:
 def test_covid_is_told_by_its_share_of_what_is_not_normal() -> None:
     films = [*cases("covid", 5), *cases("pneumonia", 5)]
     said = reading(films, [[0.9, 0.01, 0.09]] * 5 + [[0.1, 0.7, 0.2]] * 5)
-    assert area(said, HOME[-1])["value"] == 1
+    assert area(said, OWN[-1])["value"] == 1
 
 
 def test_only_films_of_one_pixel_matrix_are_compared() -> None:
@@ -38,7 +38,7 @@ def test_two_sources_are_compared_only_where_they_are_one_hospital() -> None:
         "NIH: boxed opacities and RSNA normals": 10,
         "elsewhere": 5,
     }
-    assert [has_both(part, AWAY[0]) for part in parts.values()] == [True, False]
+    assert [has_both(part, UNSEEN[0]) for part in parts.values()] == [True, False]
 
 
 def test_a_few_films_are_no_side() -> None:

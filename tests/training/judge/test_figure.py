@@ -9,8 +9,8 @@ from training.judge import figure
 
 def test_a_share_and_how_it_reads() -> None:
     found = figure.share(2, 3)
-    assert figure.told(found) == "66.7% (20.8%-93.9%), 2/3"
-    assert figure.told(found, counts=False) == "66.7% (20.8%-93.9%)"
+    assert figure.to_text(found) == "66.7% (20.8%-93.9%), 2/3"
+    assert figure.to_text(found, counts=False) == "66.7% (20.8%-93.9%)"
 
 
 def test_a_rate_draws_whole_patients() -> None:
@@ -38,7 +38,7 @@ def test_within_strata_only_pairs_of_one_stratum_count() -> None:
     found = figure.within(positive, scores, strata, patients)
     assert (found["value"], found["pairs"], found["strata"]) == (0, 24, 2)
     assert figure.auroc(positive, scores, patients)["value"] > 0.5
-    assert "24 pairs in 2" in figure.told(found)
+    assert "24 pairs in 2" in figure.to_text(found)
     assert figure.within(positive, scores, np.arange(16), patients)["kind"] == "missing"
 
 
@@ -55,19 +55,19 @@ def test_the_area_and_its_interval_are_those_of_the_bootstrap() -> None:
 def test_two_areas_of_the_same_images_are_compared_draw_by_draw() -> None:
     positive, groups = np.arange(40) % 2 == 0, np.arange(40)
     scores = np.random.default_rng(0).random(40) + 0.3 * positive
-    found = figure.auroc_less(positive, scores, scores, groups)
+    found = figure.auroc_difference(positive, scores, scores, groups)
     assert (found["value"], found["interval"]) == (0, [0, 0])
-    assert figure.auroc_less(positive, scores, -scores, groups)["value"] > 0.1
+    assert figure.auroc_difference(positive, scores, -scores, groups)["value"] > 0.1
 
 
 def test_what_does_not_vary_has_no_number() -> None:
-    found = figure.drawn(lambda v: float("nan"), np.ones(9), groups=np.arange(9))
-    assert figure.told(found) == "not measured: all images are alike"
-    assert figure.told(figure.drawn(np.mean, np.ones(2), groups=np.arange(2))) == "not measured: only 2 images"
+    found = figure.number(lambda v: float("nan"), np.ones(9), groups=np.arange(9))
+    assert figure.to_text(found) == "not measured: all images are alike"
+    assert figure.to_text(figure.number(np.mean, np.ones(2), groups=np.arange(2))) == "not measured: only 2 images"
 
 
 def test_a_share_of_nothing_is_not_measured() -> None:
-    assert figure.told(figure.share(0, 0)) == "not measured: no image"
+    assert figure.to_text(figure.share(0, 0)) == "not measured: no image"
 
 
 def test_an_area_draws_whole_patients() -> None:
@@ -77,19 +77,19 @@ def test_an_area_draws_whole_patients() -> None:
     together = figure.auroc(np.tile(positive, 8), np.tile(scores, 8), np.tile(np.arange(60), 8))
     assert alone["value"] == pytest.approx(together["value"])
     assert np.ptp(together["interval"]) == pytest.approx(np.ptp(alone["interval"]), rel=0.2)
-    assert figure.told(alone).endswith("30 v 30")
+    assert figure.to_text(alone).endswith("30 v 30")
 
 
 def test_an_area_of_too_few_says_which_are_few() -> None:
     found = figure.auroc(np.array([True] * 9 + [False] * 2), np.arange(11.0), np.arange(11), ("covid", "normal"))
-    assert figure.told(found) == "not measured: only 2 normal images"
+    assert figure.to_text(found) == "not measured: only 2 normal images"
 
 
 def test_many_images_of_few_patients_are_too_few() -> None:
     positive, scores, patients = np.arange(40) < 20, np.arange(40.0), np.arange(40)
     patients[positive] %= 4
     found = figure.auroc(positive, scores, patients, ("covid", "normal"))
-    assert figure.told(found) == "not measured: only 20 covid images of 4 patients"
+    assert figure.to_text(found) == "not measured: only 20 covid images of 4 patients"
     patients[19] = 99
     assert figure.auroc(positive, scores, patients)["value"] == 0
 
@@ -124,4 +124,4 @@ def test_one_class_has_no_macro_auroc() -> None:
     ],
 )
 def test_how_the_others_read(given: figure.Figure, text: str) -> None:
-    assert figure.told(given) == text
+    assert figure.to_text(given) == text

@@ -7,12 +7,12 @@ import numpy as np
 from judged import sided_network
 
 from covidnet_lite.dataset import read_cases
-from training.data.pictures import frame
+from training.data.prepared import without_lungs
 from training.judge import outputs
 
 
 def test_a_network_is_asked_once_about_each_film(chests: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(outputs, "AT_ONCE", 5)
+    monkeypatch.setattr(outputs, "BATCH", 5)
     asked: list[int] = []
     plain = sided_network()
 
@@ -31,7 +31,7 @@ def test_a_network_is_asked_once_about_each_film(chests: Path, tmp_path: Path, m
     # Another network, other films, other pictures of them, or a film that changed.
     outputs.outputs(replace(network, sha256="1" * 64), cases, folder)
     outputs.outputs(network, cases[:5], folder)
-    outputs.outputs(network, cases[:5], folder, frame)
+    outputs.outputs(network, cases[:5], folder, without_lungs)
     assert asked[3:] == [5, 5, 2, 5, 5]
     cases[0].path.write_bytes(cases[1].path.read_bytes() + b"\0")
     outputs.outputs(network, cases[:5], folder)

@@ -10,22 +10,22 @@ from covidnet_lite.box import WHOLE
 from covidnet_lite.dataset import read_cases
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.network.input_spec import InputSpec
-from training.data import pictures
+from training.data import prepared
 
 SPEC = InputSpec(32, 32)
 
 
 def test_films_are_read_and_fitted(chests: Path) -> None:
-    shown, views = pictures.pictures(read_cases(chests)[:3], SPEC)
+    shown, views = prepared.prepare_all(read_cases(chests)[:3], SPEC)
     assert shown.shape == (3, 32, 32)
     assert shown.dtype == np.uint8
     np.testing.assert_array_equal(views, [WHOLE] * 3)
 
 
 def test_of_the_frame_all_is_shown_but_the_lungs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures.lungs, "view", lambda image, spec: (0.25, 0.25, 0.75, 1.0))
+    monkeypatch.setattr(prepared.lungs, "view", lambda image, spec: (0.25, 0.25, 0.75, 1.0))
     film = Image.new("L", (64, 64), 120)
-    shown, view = pictures.frame(film, SPEC)
+    shown, view = prepared.without_lungs(film, SPEC)
     assert view == WHOLE
     assert (shown[10:, 10:22] == 0).all()
     assert (shown[:6] == 120).all()
@@ -38,6 +38,6 @@ def test_every_unreadable_picture_is_named(chests: Path) -> None:
     for name in ("0.png", "2.png"):
         (chests / name).write_text("no picture")
     with pytest.raises(DatasetError) as caught:
-        pictures.pictures(cases, SPEC)
+        prepared.prepare_all(cases, SPEC)
     assert "0.png" in str(caught.value)
     assert "2.png" in str(caught.value)

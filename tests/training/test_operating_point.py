@@ -13,8 +13,8 @@ from covidnet_lite.dataset import read_cases
 from covidnet_lite.network import model
 from covidnet_lite.network.operating_point import NEVER
 from covidnet_lite.prediction import softmax
-from training import answering
-from training.answering import Risks
+from training import operating_point
+from training.operating_point import Risks
 
 LABELS = ("normal", "pneumonia", "covid")
 
@@ -32,7 +32,7 @@ def films(count: int = 3000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def test_calibration_undoes_temperature_and_bias() -> None:
     logits, allowed = films()
-    temperature, bias = answering.calibrate(logits, allowed)
+    temperature, bias = operating_point.calibrate(logits, allowed)
     assert temperature == pytest.approx(3, rel=0.15)
     assert bias.mean() == pytest.approx(0, abs=1e-6)
     shares = softmax(logits + bias, temperature)
@@ -43,19 +43,21 @@ def test_calibration_undoes_temperature_and_bias() -> None:
 @pytest.mark.parametrize("risk", [0.02, 0.1, 0.3])
 def test_a_threshold_keeps_its_risk_on_films_it_was_not_chosen_on(risk: float) -> None:
     rng = np.random.default_rng(1)
-    shares = [float((rng.random(500) >= answering.least_threshold(rng.random(400), risk)).mean()) for _ in range(300)]
+    shares = [
+        float((rng.random(500) >= operating_point.least_threshold(rng.random(400), risk)).mean()) for _ in range(300)
+    ]
     assert np.mean(shares) <= risk + 0.004
     assert np.mean(shares) > 0.8 * risk - 0.003
 
 
 def test_too_few_films_for_a_risk_mean_never() -> None:
-    assert answering.least_threshold(np.array([0.1, 0.2]), 0.05) == NEVER
+    assert operating_point.least_threshold(np.array([0.1, 0.2]), 0.05) == NEVER
 
 
 def test_the_operating_point_keeps_what_it_states() -> None:
     logits, allowed = films()
-    temperature, bias = answering.calibrate(logits, allowed)
-    point = answering.operating_point(softmax(logits + bias, temperature), allowed, LABELS, Risks(0.05, 0.1, 0.1))
+    temperature, bias = operating_point.calibrate(logits, allowed)
+    point = operating_point.operating_point(softmax(logits + bias, temperature), allowed, LABELS, Risks(0.05, 0.1, 0.1))
     others, allowed = films(seed=2)
     shares = softmax(others + bias, temperature)
     answers = [point.answer(dict(zip(LABELS, row))) for row in shares]
@@ -72,10 +74,10 @@ def test_the_operating_point_keeps_what_it_states() -> None:
 
 def test_the_record_counts_a_set_right_when_it_holds_the_truth() -> None:
     logits, allowed = films(500)
-    temperature, bias = answering.calibrate(logits, allowed)
+    temperature, bias = operating_point.calibrate(logits, allowed)
     shares = softmax(logits + bias, temperature)
-    point = answering.operating_point(shares, allowed, LABELS, Risks())
-    record = answering.track_record(point, shares, allowed, LABELS)
+    point = operating_point.operating_point(shares, allowed, LABELS, Risks())
+    record = operating_point.track_record(point, shares, allowed, LABELS)
     answers = [point.answer(dict(zip(LABELS, row))) for row in shares]
     right = [any(allowed[i, LABELS.index(a)] for a in answer) for i, answer in enumerate(answers) if answer]
     assert record["right"] == pytest.approx(np.mean(right), abs=0.001)
@@ -87,7 +89,7 @@ def test_the_scale_of_the_extent_rises_and_states_its_error() -> None:
     rng = np.random.default_rng(0)
     raw = rng.uniform(0.02, 0.6, 400)
     graded = np.clip(raw * 1.5 + rng.normal(0, 0.1, 400), 0, 1)
-    scale = answering.extent_scale(raw[:250], graded[:250], raw[250:], graded[250:])
+    scale = operating_point.extent_scale(raw[:250], graded[:250], raw[250:], graded[250:])
     assert scale.raw[0] == scale.extent[0] == 0
     found = np.interp(raw[250:], scale.raw, scale.extent)
     assert scale.error == pytest.approx(np.abs(found - graded[250:]).mean(), abs=1e-3)
@@ -102,9 +104,11 @@ def test_the_step_from_float_counts_what_both_networks_say_by_the_same_rules(che
     cases = [replace(c, label=names[c.label]) for c in read_cases(chests)]
     cases[0] = replace(cases[0], label="indeterminate")
     graph = network.load(quantize.CHECKPOINT).tflite
-    found = answering.step_from_float(base, graph, Judgement((0.5, -0.5, 0.0), 1.3), cases)
+    found = operating_point.step_from_float(base, graph, Judgement((0.5, -0.5, 0.0), 1.3), cases)
     assert found["images"] == len(cases)
     assert found["top-1 agreement"] >= 0.9
     assert 0 < found["confidence drift"] < 0.05
-    ill = answering.step_from_float(base, graph, Judgement((-50.0, 50.0, 0.0)), cases)  # both always say pneumonia
+    ill = operating_point.step_from_float(
+        base, graph, Judgement((-50.0, 50.0, 0.0)), cases
+    )  # both always say pneumonia
     assert ill["float accuracy"] == ill["int8 accuracy"] == pytest.approx(24 / 47, abs=1e-4)

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from covidnet_lite.dataset import Case, read_cases
 from training import dataset
-from training.data.suspicions import burnt_in, laterals, orientation, strokes
+from training.data.suspicious_images import burnt_in, laterals, orientation, strokes
 
 
 def chest(seed: int) -> Image.Image:

@@ -17,7 +17,7 @@ from covidnet_lite.dataset import Case
 from covidnet_lite.errors import MissingExtraError
 from training.judge.contrasts import Contrast
 from training.judge.figure import Figure, auroc, missing
-from training.judge.outputs import digest, kept
+from training.judge.outputs import cached, digest
 
 Features = npt.NDArray[np.float64]
 
@@ -26,12 +26,12 @@ LEVELS = (1, 5, 25, 50, 75, 95, 99)  # percentiles of the grey levels
 
 
 def thumbnail(image: Image.Image) -> list[float]:
-    """A picture of 8 x 8 pixels, too small to show any disease, and the film's aspect ratio."""
+    """An image of 8 x 8 pixels, too small to show any disease, and the radiograph's aspect ratio."""
     return [*_shrunk(image, THUMBNAIL).ravel(), _aspect(image)]
 
 
 def surround(image: Image.Image) -> list[float]:
-    """Grey statistics, the outer ring of a picture of 16 x 16 pixels, and the film's aspect ratio."""
+    """Grey statistics, the outer ring of an image of 16 x 16 pixels, and the radiograph's aspect ratio."""
     grey, small = np.asarray(image, float), _shrunk(image, RING)
     ring = np.concatenate([small[0], small[-1], small[1:-1, 0], small[1:-1, -1]])
     return [grey.mean(), grey.std(), *np.percentile(grey, LEVELS), *ring, _aspect(image)]
@@ -43,23 +43,23 @@ BASELINES: dict[str, Callable[[Image.Image], list[float]]] = {
 }
 
 
-def baselines(taught: Sequence[Case], judged: Sequence[Case], contrast: Contrast, folder: Path) -> dict[str, Figure]:
-    """AUROC of a contrast by logistic regression on each of :data:`BASELINES`, fitted on ``taught``.
+def baselines(training: Sequence[Case], test: Sequence[Case], contrast: Contrast, folder: Path) -> dict[str, Figure]:
+    """AUROC of a contrast by logistic regression on each of :data:`BASELINES`, fitted on ``training``.
 
-    ``folder`` keeps the features. Raises :class:`DatasetError` where a film cannot be read.
+    ``folder`` keeps the features. Raises :class:`DatasetError` where a radiograph cannot be read.
     """
     row = {}
-    wanted = (*contrast.positive, *contrast.negative)
-    sides = [[case.label in contrast.positive for case in cases if case.label in wanted] for cases in (taught, judged)]
-    shown = [case for case in judged if case.label in wanted]
-    patients = np.array([case.patient or str(case.path) for case in shown], str)
+    labels = (*contrast.positive, *contrast.negative)
+    sides = [[case.label in contrast.positive for case in cases if case.label in labels] for cases in (training, test)]
+    test_cases = [case for case in test if case.label in labels]
+    patients = np.array([case.patient or str(case.path) for case in test_cases], str)
     for name, features in BASELINES.items():
         if len(set(sides[0])) < 2:
             row[name] = missing("no film to fit it on")
             continue
         x, y = (
-            table[[case.label in wanted for case in cases]]
-            for cases in (taught, judged)
+            table[[case.label in labels for case in cases]]
+            for cases in (training, test)
             for table in [features_of(cases, features, folder)]
         )
         scores = linear().fit(x, sides[0]).decision_function(y)
@@ -70,10 +70,10 @@ def baselines(taught: Sequence[Case], judged: Sequence[Case], contrast: Contrast
 def features_of(cases: Sequence[Case], features: Callable[[Image.Image], list[float]], folder: Path) -> Features:
     """``(n, features)``, kept in the folder."""
     path = folder / f"{features.__name__}.{digest(cases)}.npz"
-    return kept(path, partial(_measured, cases, features))["features"]
+    return cached(path, partial(_compute, cases, features))["features"]
 
 
-def _measured(cases: Sequence[Case], features: Callable[[Image.Image], list[float]]) -> dict[str, Features]:
+def _compute(cases: Sequence[Case], features: Callable[[Image.Image], list[float]]) -> dict[str, Features]:
     return {"features": np.array(gather(cases, lambda case: features(radiograph.read(case.path).image)), float)}
 
 

@@ -1,15 +1,17 @@
-"""When a network answers, and how much it calls ill: ``python training/answering.py MODEL.tflite --data MANIFEST``.
+"""When a network answers, and how much it calls ill: ``python training/operating_point.py MODEL.tflite --data
+MANIFEST``.
 
 Fits, on a converted network, what turns its numbers into answers, and writes it beside the network it came from
 (``NAME.judgement.json``, ``NAME.guard.npz``), where ``convert/quantize.py`` finds it:
 
-* temperature and one bias a class, on validation films (Alexandari, Kundaje and Shrikumar, ICML 2020);
+* temperature and one bias a class, on validation radiographs (Alexandari, Kundaje and Shrikumar, ICML 2020);
 * the operating point: thresholds by class, each for a stated error (conformal risk control; Angelopoulos et al., ICLR
-  2024), on validation films;
-* the scale of the extent, on films that radiologists graded, of the patients that training saw;
-* the guard, on training films; no label is needed.
+  2024), on validation radiographs;
+* the scale of the extent, on radiographs that radiologists graded, of the patients that training saw;
+* the guard, on training radiographs; no label is needed.
 
-What the step from float to int8 cost, on the test films, goes into ``NAME.figures.json`` for the card in the network.
+What the step from float to int8 cost, on the test radiographs, goes into ``NAME.figures.json`` for the card in the
+network.
 """
 
 from __future__ import annotations
@@ -51,18 +53,18 @@ from training.fit.recipe import Recipe, read_recipe
 Array = npt.NDArray[Any]
 KNOTS = 7  # of the scale of the extent
 GRADES = 8.0  # the highest grade of RALO's geographic extent: four quarters of each lung
-GUARDED = 2500  # training films that the guard sees
-SHOWN_WRONGLY = 800  # of these, shown wrongly as well
+GUARD_COUNT = 2500  # training radiographs that the guard sees
+WRONG_COUNT = 800  # of these, shown wrongly as well
 
 
 @dataclass(frozen=True)
 class Risks:
-    """The errors that the operating point is chosen for, as shares of films.
+    """The errors that the operating point is chosen for, as shares of radiographs.
 
     Attributes:
-        ill_called_normal: of all films with an opacity.
-        normal_called_ill: of all films without.
-        wrong_kind: of films of other kinds, that one kind alone is given for; by kind.
+        ill_called_normal: of all radiographs with an opacity.
+        normal_called_ill: of all radiographs without.
+        wrong_kind: of radiographs of other kinds, that one kind alone is given for; by kind.
     """
 
     ill_called_normal: float = 0.10
@@ -71,8 +73,9 @@ class Risks:
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
-    """What a network said of films, and what their labels allow: ``(n, classes)``; evidence ``(n, h, w, classes)``."""
+class LabelledOutputs:
+    """What a network said of radiographs, and what their labels allow: ``(n, classes)``; evidence ``(n, h, w,
+    classes)``."""
 
     logits: Array
     evidence: Array
@@ -80,7 +83,7 @@ class Told:
 
     @property
     def ill(self) -> npt.NDArray[np.bool_]:
-        """Which films have an opacity, whatever its kind."""
+        """Which radiographs have an opacity, whatever its kind."""
         return np.asarray(~self.allowed[:, 0])
 
 
@@ -99,52 +102,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     original = args.beside or args.model.with_suffix(".keras")
     try:
         model, recipe, graph = models.load(args.model), read_recipe(args.recipe), network.load(original).tflite
-        cases = read(args.data, recipe)
+        cases = read_splits(args.data, recipe)
         fitted = fit(model, recipe, cases, risks)
-        measured = step_from_float(model, graph, fitted, labelled(cases, recipe, "test"))
-        written = judgement.contents(fitted, original.with_suffix(""))
-        written[judgement.path_beside(original.with_suffix(""), ".figures.json")] = (
-            json.dumps(measured, indent=1) + "\n"
+        figures = step_from_float(model, graph, fitted, labelled(cases, recipe, "test"))
+        contents = judgement.contents(fitted, original.with_suffix(""))
+        contents[judgement.path_beside(original.with_suffix(""), ".figures.json")] = (
+            json.dumps(figures, indent=1) + "\n"
         )
-        files.write_all(written)
+        files.write_all(contents)
     except CovidNetLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for path in written:
+    for path in contents:
         print(f"wrote {path}")
     return 0
 
 
-def read(data: Sequence[Path], recipe: Recipe) -> list[Case]:
-    """The films of the recipe's sources, in the splits that it deals.
+def read_splits(data: Sequence[Path], recipe: Recipe) -> list[Case]:
+    """The radiographs of the recipe's sources, in the splits that it deals.
 
     Raises:
         DatasetError: the recipe names no sources, or the data lack what it names.
     """
     if not recipe.sources:
         raise DatasetError(f"the recipe {recipe.name} names no sources; convert/quantize.py --data fits its network")
-    cases = [case for where in data for case in read_cases(where)]
+    cases = [case for manifest in data for case in read_cases(manifest)]
     supervision.check(cases, recipe.sources, recipe.labels)
-    return supervision.deal(cases, recipe.sources)
+    return supervision.assign_splits(cases, recipe.sources)
 
 
 def labelled(cases: Sequence[Case], recipe: Recipe, split: str) -> list[Case]:
-    """The films of a split whose label allows some classes."""
+    """The radiographs of a split whose label allows some classes."""
     return [c for c in cases if c.split == split and recipe.sources[c.source].means.get(c.label)]
 
 
 def fit(model: Model, recipe: Recipe, cases: Sequence[Case], risks: Risks) -> Judgement:
-    """All of it, on the films that :func:`read` gave.
+    """All of it, on the radiographs that :func:`read_splits` gave.
 
     Raises:
-        DatasetError: validation or test films with a label are missing.
+        DatasetError: validation or test radiographs with a label are missing.
     """
     held_out = labelled(cases, recipe, "val")
-    val = tell(model, held_out, recipe)
+    val = labelled_outputs(model, held_out, recipe)
     temperature, bias = calibrate(val.logits, val.allowed)
     shares = softmax(val.logits + bias, temperature)
     point = operating_point(shares, val.allowed, recipe.labels, risks)
-    test = tell(model, labelled(cases, recipe, "test"), recipe)
+    test = labelled_outputs(model, labelled(cases, recipe, "test"), recipe)
     record = track_record(point, softmax(test.logits + bias, temperature), test.allowed, recipe.labels)
     point = OperatingPoint(**{**point.to_dict(), "accuracy": record})
     train = [c for c in cases if c.split == "train"]
@@ -160,31 +163,31 @@ def fit(model: Model, recipe: Recipe, cases: Sequence[Case], risks: Risks) -> Ju
     )
 
 
-def step_from_float(model: Model, graph: bytes, fitted: Judgement, cases: Sequence[Case]) -> dict[str, Any]:
+def step_from_float(model: Model, graph: bytes, judgement_: Judgement, cases: Sequence[Case]) -> dict[str, Any]:
     """Figures of the int8 network against the float one, both with the same temperature and bias.
 
     Args:
         model: the int8 network.
         graph: the float one, as ``.tflite`` without a manifest.
-        fitted: what both are judged by.
-        cases: films that nothing was fitted on; those with a label that is no class count for agreement alone.
+        judgement_: what both are judged by.
+        cases: radiographs that nothing was fitted on; those with a label that is no class count for agreement alone.
     """
     labels = model.manifest.labels
-    manifest = replace(model.manifest, correction=fitted.correction, temperature=fitted.temperature)
-    pictures = pixels(cases, manifest.input)
+    manifest = replace(model.manifest, correction=judgement_.correction, temperature=judgement_.temperature)
+    images = pixels(cases, manifest.input)
     floating = models.verify(seal(graph, replace(manifest, guard=None)), Path("float"))
-    shares = [calibrated(outputs(m, pictures)["logits"], manifest) for m in (floating, model)]
+    shares = [calibrated(outputs(m, images)["logits"], manifest) for m in (floating, model)]
     targets = np.array([labels.index(c.label) if c.label in labels else -1 for c in cases])
     return report.figures("int8", compare([str(c.path) for c in cases], targets, *shares))
 
 
-def tell(model: Model, cases: Sequence[Case], recipe: Recipe) -> Told:
-    """What the network says of films whose label allows some classes."""
+def labelled_outputs(model: Model, cases: Sequence[Case], recipe: Recipe) -> LabelledOutputs:
+    """What the network says of radiographs whose label allows some classes."""
     if not cases:
         raise DatasetError("no film with a label is in the val or test split; check --data")
-    found = outputs(model, pixels(cases, model.manifest.input))
+    result = outputs(model, pixels(cases, model.manifest.input))
     lesson = supervision.lesson(cases, recipe.sources, recipe.labels, complete=False)
-    return Told(found["logits"], found["evidence"], lesson.allowed.astype(bool))
+    return LabelledOutputs(result["logits"], result["evidence"], lesson.allowed.astype(bool))
 
 
 def calibrate(logits: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, npt.NDArray[np.float64]]:
@@ -202,7 +205,7 @@ def calibrate(logits: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, npt
 def operating_point(
     shares: Array, allowed: npt.NDArray[np.bool_], labels: Sequence[str], risks: Risks
 ) -> OperatingPoint:
-    """The thresholds, from validation films.
+    """The thresholds, from validation radiographs.
 
     Args:
         shares: ``(n, classes)`` calibrated probabilities; class 0 is the one without a finding.
@@ -216,8 +219,8 @@ def operating_point(
     kinds = shares[:, 1:] / np.maximum(1 - negative[:, None], 1e-12)
     alone = {}
     for k, label in enumerate(labels[1:]):
-        others = ill & ~allowed[:, 1 + k]
-        alone[label] = least_threshold(kinds[others, k], risks.wrong_kind)
+        other_kinds = ill & ~allowed[:, 1 + k]
+        alone[label] = least_threshold(kinds[other_kinds, k], risks.wrong_kind)
     return OperatingPoint(
         labels[0],
         _rounded_up(negative_from),
@@ -239,17 +242,17 @@ def _rounded_up(share: float) -> float:
 def track_record(
     point: OperatingPoint, shares: Array, allowed: npt.NDArray[np.bool_], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """How often an answer is given, and how often it is right, of films that no threshold was chosen on."""
+    """How often an answer is given, and how often it is right, of radiographs that no threshold was chosen on."""
     answers = [point.answer(dict(zip(labels, row))) for row in shares]
     right = [any(allowed[i, labels.index(a)] for a in answer) for i, answer in enumerate(answers)]
-    given = [bool(answer) for answer in answers]
+    is_answered = [bool(answer) for answer in answers]
     by_answer: dict[str, Any] = {}
     for answer in sorted({a for a in answers if a}):
-        of = [r for r, a in zip(right, answers) if a == answer]
-        by_answer[" or ".join(answer)] = round(float(np.mean(of)), 3)
+        matches = [r for r, a in zip(right, answers) if a == answer]
+        by_answer[" or ".join(answer)] = round(float(np.mean(matches)), 3)
     return {
-        "answered": round(float(np.mean(given)), 3),
-        "right": round(float(np.mean([r for r, g in zip(right, given) if g])), 3) if any(given) else 0.0,
+        "answered": round(float(np.mean(is_answered)), 3),
+        "right": round(float(np.mean([r for r, g in zip(right, is_answered) if g])), 3) if any(is_answered) else 0.0,
         "by_answer": by_answer,
         "data": "test films of the hospitals it was trained on",
     }
@@ -269,22 +272,22 @@ def extent_scale(raw: Array, graded: Array, held_raw: Array, held_graded: Array)
     # Means around each knot, so that the steps of the isotonic fit do not show.
     width = np.diff(knots).mean() / 2
     heights = [float(smooth.predict(np.linspace(k - width, k + width, 21)).mean()) for k in knots]
-    known = (0.0, *(float(k) for k in knots)), (0.0, *np.maximum.accumulate(np.round(heights, 4)).tolist())
-    error = float(np.abs(np.interp(held_raw, *known) - held_graded).mean())
-    return ExtentScale(*known, round(error, 3))
+    points = (0.0, *(float(k) for k in knots)), (0.0, *np.maximum.accumulate(np.round(heights, 4)).tolist())
+    error = float(np.abs(np.interp(held_raw, *points) - held_graded).mean())
+    return ExtentScale(*points, round(error, 3))
 
 
 def _extent(model: Model, cases: Sequence[Case], recipe: Recipe) -> ExtentScale | None:
-    """From the source whose films are ranked by a grade; ``None`` where there is none."""
+    """From the source whose radiographs are ranked by a grade; ``None`` where there is none."""
     graded = {name: source for name, source in recipe.sources.items() if source.rank}
     parts = {}
     for split in ("train", "test"):
-        chosen = [c for c in cases if c.split == split and c.source in graded]
-        severity = supervision.lesson(chosen, recipe.sources, recipe.labels, complete=False).severity
-        chosen = [c for c, grade in zip(chosen, severity) if grade >= 0]
-        if not chosen:
+        selection = [c for c in cases if c.split == split and c.source in graded]
+        severity = supervision.lesson(selection, recipe.sources, recipe.labels, complete=False).severity
+        selection = [c for c, grade in zip(selection, severity) if grade >= 0]
+        if not selection:
             return None
-        parts[split] = (raw_extents(model, chosen), severity[severity >= 0] / GRADES)
+        parts[split] = (raw_extents(model, selection), severity[severity >= 0] / GRADES)
     return extent_scale(*parts["train"], *parts["test"])
 
 
@@ -292,27 +295,27 @@ def raw_extents(model: Model, cases: Sequence[Case]) -> Array:
     """``(n,)`` mean local probabilities of an opacity within the lungs, not yet calibrated."""
     spec = model.manifest.input
     evidence = outputs(model, pixels(cases, spec))["evidence"]
-    boxes = [lungs.inside(lungs.view(_picture(case, spec), spec)) for case in cases]
+    boxes = [lungs.inside(lungs.view(_image(case, spec), spec)) for case in cases]
     return np.array([raw_extent(local_probabilities(e, 0), box) for e, box in zip(evidence, boxes)])
 
 
-def _picture(case: Case, spec: InputSpec) -> Any:
+def _image(case: Case, spec: InputSpec) -> Any:
     return radiograph.read(case.path, spec.at_least, str(case.path)).image
 
 
 def _guard(model: Model, train: Sequence[Case], val: Sequence[Case]) -> Guard | None:
-    """On training films, the limit from validation films and from each source left out in turn."""
+    """On training radiographs, the limit from validation radiographs and from each source left out in turn."""
     if "embedding" not in model.manifest.outputs:
         return None
     spec = model.manifest.input
-    chosen = choose(train, GUARDED)
-    embeddings = outputs(model, pixels(chosen, spec))["embedding"]
-    held = outputs(model, pixels(val, spec))["embedding"]
-    few = chosen[:SHOWN_WRONGLY]
+    selection = choose(train, GUARD_COUNT)
+    embeddings = outputs(model, pixels(selection, spec))["embedding"]
+    val_embeddings = outputs(model, pixels(val, spec))["embedding"]
+    subset = selection[:WRONG_COUNT]
     wrong: Mapping[str, Array] = {
-        name: outputs(model, pixels(few, spec, change))["embedding"] for name, change in WRONG.items()
+        name: outputs(model, pixels(subset, spec, change))["embedding"] for name, change in WRONG.items()
     }
-    return fit_guard(embeddings, held, wrong=wrong, sources=[case.source for case in chosen])
+    return fit_guard(embeddings, val_embeddings, wrong=wrong, sources=[case.source for case in selection])
 
 
 if __name__ == "__main__":

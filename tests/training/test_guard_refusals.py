@@ -10,7 +10,7 @@ from PIL import Image
 from convert.judge.guard import WRONG
 from covidnet_lite import radiograph
 from covidnet_lite.dataset import read_cases
-from training import strangers
+from training import guard_refusals
 
 
 def test_each_kind_is_counted(
@@ -22,9 +22,9 @@ def test_each_kind_is_counted(
     folder.mkdir()
     for i in range(3):
         Image.new("RGB", (80, 90), (200, 30 * i, 0)).save(folder / f"{i}.png")
-    monkeypatch.setattr(strangers, "of_pydicom_data", lambda: iter(()))
+    monkeypatch.setattr(guard_refusals, "of_pydicom_data", lambda: iter(()))
     given = ["base", "--data", str(chests), "--pictures", str(folder)]
-    assert strangers.main(given) == 0
+    assert guard_refusals.main(given) == 0
     told = dict(re.findall(r"\| (.+?) \| .*?(\d+/\d+) \|", capsys.readouterr().out))
     assert told["pictures in holiday"] == "3/3", "flat pictures are blank"
     assert "CT, MR, ultrasound and others of pydicom-data" not in told, "there is none"
@@ -35,16 +35,16 @@ def test_each_kind_is_counted(
 
 
 def test_drawn_pictures_all_differ() -> None:
-    pictures = [np.asarray(p).tobytes() for p in strangers.drawn()]
+    pictures = [np.asarray(p).tobytes() for p in guard_refusals.synthetic_images()]
     assert len(set(pictures)) == len(pictures) == 36
 
 
 def test_the_chest_film_is_no_stranger(film: Path) -> None:
-    pictures = list(strangers.of_pydicom_data())
+    pictures = list(guard_refusals.of_pydicom_data())
     assert len(pictures) > 20
     assert radiograph.read(film).image.size not in {p.size for p in pictures}
 
 
 def test_no_radiograph_is_said(chests: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert strangers.main(["base", "--data", str(chests)]) == 1
+    assert guard_refusals.main(["base", "--data", str(chests)]) == 1
     assert "has no radiograph in the test split" in capsys.readouterr().err

@@ -1,9 +1,9 @@
-"""What the guard lets pass: ``python training/strangers.py MODEL --data MANIFEST [--pictures FOLDER ...]``.
+"""What the guard refuses: ``python training/guard_refusals.py MODEL --data MANIFEST [--pictures FOLDER ...]``.
 
 Shows a network what is no frontal chest radiograph, or one shown wrongly, and radiographs of the test split, through
-:class:`covidnet_lite.Classifier` as a user would, and counts what it refuses. The strangers are the sample files of
-pydicom-data (CT, MR, ultrasound, a hand; their headers ignored, so that the picture alone decides), the sample pictures
-of scikit-learn and scikit-image where these are installed, folders of one's own, and blank, noisy and drawn pictures.
+:class:`covidnet_lite.Classifier` as a user would, and counts what it refuses. The other images are the sample files of
+pydicom-data (CT, MR, ultrasound, a hand; their headers ignored, so that the image alone decides), the sample images
+of scikit-learn and scikit-image where these are installed, folders of one's own, and blank, noisy and drawn images.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from convert.judge.guard import WRONG
 from covidnet_lite import Classifier, radiograph
 from covidnet_lite.dataset import Case, read_cases
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
-from training.judge.figure import share, told
+from training.judge.figure import share, to_text
 
-PICTURES = ("*.jpg", "*.jpeg", "*.png", "*.bmp", "*.tif", "*.tiff")
-RADIOGRAPH = "RG1"  # the one real chest film of pydicom-data
+PATTERNS = ("*.jpg", "*.jpeg", "*.png", "*.bmp", "*.tif", "*.tiff")
+RADIOGRAPH = "RG1"  # the one real chest radiograph of pydicom-data
 
 Kind = tuple[str, Iterator[Image.Image]]
 
@@ -45,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not cases:
             raise DatasetError(f"{args.data}: has no radiograph in the {args.split} split; check --data and --split")
         print(f"## {classifier.model.name}: refused\n\n| | refused (95 %) |\n|---|---|")
-        for name, pictures in kinds(args.pictures, cases):
-            refused = [classifier.classify(picture).status == "refused" for picture in pictures]
+        for name, images in kinds(args.pictures, cases):
+            refused = [classifier.classify(image).status == "refused" for image in images]
             if refused:
-                print(f"| {name} | {told(share(sum(refused), len(refused)))} |", flush=True)
+                print(f"| {name} | {to_text(share(sum(refused), len(refused)))} |", flush=True)
     except CovidNetLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -56,20 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def kinds(folders: Sequence[Path], cases: Sequence[Case]) -> Iterator[Kind]:
-    """What is shown, by kind: strangers first, then radiographs shown wrongly, then radiographs."""
+    """What is shown, by kind: other images first, then radiographs shown wrongly, then radiographs."""
     yield "CT, MR, ultrasound and others of pydicom-data", of_pydicom_data()
     yield "sample pictures of scikit-learn and scikit-image", _samples()
     for folder in folders:
         yield f"pictures in {folder.name}", _of_folder(folder)
-    yield "blank, noisy and drawn", drawn()
+    yield "blank, noisy and drawn", synthetic_images()
     for name, change in WRONG.items():
-        yield f"radiographs {name}", (change(_film(case)) for case in cases)
+        yield f"radiographs {name}", (change(_read(case)) for case in cases)
     for source in sorted({case.source for case in cases}):
-        yield f"radiographs as they are: {source or 'no source'}", (_film(c) for c in cases if c.source == source)
-    yield "radiographs as they are", (_film(case) for case in cases)
+        yield f"radiographs as they are: {source or 'no source'}", (_read(c) for c in cases if c.source == source)
+    yield "radiographs as they are", (_read(case) for case in cases)
 
 
-def drawn(count: int = 6) -> Iterator[Image.Image]:
+def synthetic_images(count: int = 6) -> Iterator[Image.Image]:
     """Nothing, noise of several grains, ramps, rings and boards."""
     side = 256
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
@@ -116,7 +116,7 @@ def _samples() -> Iterator[Image.Image]:
 
 
 def _of_folder(folder: Path) -> Iterator[Image.Image]:
-    for path in sorted(path for pattern in PICTURES for path in folder.glob(pattern)):
+    for path in sorted(path for pattern in PATTERNS for path in folder.glob(pattern)):
         try:
             with Image.open(path) as image:
                 gray = image.convert("L")
@@ -127,7 +127,7 @@ def _of_folder(folder: Path) -> Iterator[Image.Image]:
             yield gray
 
 
-def _film(case: Case) -> Image.Image:
+def _read(case: Case) -> Image.Image:
     return radiograph.read(case.path).image
 
 

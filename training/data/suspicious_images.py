@@ -1,10 +1,10 @@
 """Films that look wrong: inverted, turned, lateral, or with text burnt in. Nothing is thrown away: a person looks.
 
-No weights come along. What an upright film looks like is learnt from the data
-set itself: its own films, inverted and turned, are the examples of what is wrong,
-and each film is judged by a model that has not seen its patient. So the figures
+No weights come along. What an upright radiograph looks like is learnt from the data
+set itself: its own radiographs, inverted and turned, are the examples of what is wrong,
+and each radiograph is judged by a model that has not seen its patient. So the figures
 of :class:`Orientation` are of the very data set they are printed for. Where most
-films are wrong, wrong is what it learns to expect.
+radiographs are wrong, wrong is what it learns to expect.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from covidnet_lite.dataset import Case
 
 Array = npt.NDArray[np.float32]
 
-WAYS = ("upright", "inverted", "turned left", "upside down", "turned right")
+ORIENTATIONS = ("upright", "inverted", "turned left", "upside down", "turned right")
 FOLDS = 5
-FEWEST = 40  # films and patients; fewer teach nothing
-SURE = 0.9  # probability of being other than upright from which a film is reported
+MIN_COUNT = 40  # radiographs and patients; fewer teach nothing
+THRESHOLD = 0.9  # probability of being other than upright from which a radiograph is reported
 LATERAL = ("L", "LL", "RL", "LLD", "RLD")  # DICOM's names of views from the side; words are searched too
 SYMMETRY = -4.5  # robust standard deviations below the usual symmetry
 LETTERS = 3  # strokes in a row from which there is text
@@ -31,7 +31,7 @@ LETTERS = 3  # strokes in a row from which there is text
 
 @dataclass(frozen=True)
 class Suspicion:
-    """One film (its index), what it is suspected of (``inverted``, ``turned``, ``lateral``, ``text``) and why."""
+    """One radiograph (its index), what it is suspected of (``inverted``, ``turned``, ``lateral``, ``text``) and why."""
 
     index: int
     kind: str
@@ -40,12 +40,12 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class Orientation:
-    """What was found of inverted and turned films, and how far to believe it.
+    """What was found of inverted and turned radiographs, and how far to believe it.
 
     Attributes:
-        suspicions: the films.
-        recall: share found of this data set's own films when inverted and turned, each way.
-        flagged: share of the films as they are that is reported: at most this many are false alarms.
+        suspicions: the radiographs.
+        recall: share found of this data set's own radiographs when inverted and turned, each way.
+        flagged: share of the radiographs as they are that is reported: at most this many are false alarms.
     """
 
     suspicions: list[Suspicion]
@@ -54,28 +54,30 @@ class Orientation:
 
 
 def orientation(images: Sequence[Image.Image], patients: Sequence[str]) -> Orientation | None:
-    """Inverted and turned films; ``None`` if there are too few films or patients to learn from."""
+    """Inverted and turned radiographs; ``None`` if there are too few radiographs or patients to learn from."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
-    if len(images) < FEWEST or len(set(patients)) < FEWEST:
+    if len(images) < MIN_COUNT or len(set(patients)) < MIN_COUNT:
         return None
     thumbnails = np.stack([_thumbnail(image) for image in images])
-    shown = np.stack([-thumbnails if way == 1 else np.rot90(thumbnails, max(0, way - 1), (1, 2)) for way in range(5)])
-    features = shown.reshape(len(WAYS), len(images), -1)
-    probability = np.zeros((len(WAYS), len(images), len(WAYS)), np.float32)
-    for seen, unseen in GroupKFold(FOLDS).split(thumbnails, groups=list(patients)):
+    versions = np.stack(
+        [-thumbnails if index_ == 1 else np.rot90(thumbnails, max(0, index_ - 1), (1, 2)) for index_ in range(5)]
+    )
+    features = versions.reshape(len(ORIENTATIONS), len(images), -1)
+    probability = np.zeros((len(ORIENTATIONS), len(images), len(ORIENTATIONS)), np.float32)
+    for train, test in GroupKFold(FOLDS).split(thumbnails, groups=list(patients)):
         model = LogisticRegression(C=0.01, max_iter=300)
-        model.fit(np.concatenate(features[:, seen]), np.repeat(np.arange(len(WAYS)), len(seen)))
-        for way in range(len(WAYS)):
-            probability[way, unseen] = model.predict_proba(features[way, unseen])
-    sure = probability[..., 0] < 1 - SURE
-    found = [
+        model.fit(np.concatenate(features[:, train]), np.repeat(np.arange(len(ORIENTATIONS)), len(train)))
+        for index_ in range(len(ORIENTATIONS)):
+            probability[index_, test] = model.predict_proba(features[index_, test])
+    is_reported = probability[..., 0] < 1 - THRESHOLD
+    suspicions = [
         _orientated(int(i), int(probability[0, i, 1:].argmax()) + 1, float(1 - probability[0, i, 0]))
-        for i in np.flatnonzero(sure[0])
+        for i in np.flatnonzero(is_reported[0])
     ]
-    recall = {name: float(sure[way].mean()) for way, name in enumerate(WAYS) if way}
-    return Orientation(found, recall, float(sure[0].mean()))
+    recall = {name: float(is_reported[index_].mean()) for index_, name in enumerate(ORIENTATIONS) if index_}
+    return Orientation(suspicions, recall, float(is_reported[0].mean()))
 
 
 def laterals(cases: Sequence[Case], images: Sequence[Image.Image]) -> list[Suspicion]:
@@ -85,14 +87,16 @@ def laterals(cases: Sequence[Case], images: Sequence[Image.Image]) -> list[Suspi
     """
     balance = np.array([_symmetry(_thumbnail(image)) for image in images])
     spread = np.median(np.abs(balance - np.median(balance))) * 1.4826 if len(balance) else 0.0
-    found = []
+    suspicions = []
     for i, case in enumerate(cases):
         view = case.fields.get("view", "").strip()
         if view.upper() in LATERAL or "LATERAL" in view.upper():
-            found.append(Suspicion(i, "lateral", f"the manifest says view {view}"))
-        elif not view and len(images) >= FEWEST and (balance[i] - np.median(balance)) < SYMMETRY * max(spread, 1e-3):
-            found.append(Suspicion(i, "lateral", "left and right differ unusually; a hint, maybe a view from the side"))
-    return found
+            suspicions.append(Suspicion(i, "lateral", f"the manifest says view {view}"))
+        elif not view and len(images) >= MIN_COUNT and (balance[i] - np.median(balance)) < SYMMETRY * max(spread, 1e-3):
+            suspicions.append(
+                Suspicion(i, "lateral", "left and right differ unusually; a hint, maybe a view from the side")
+            )
+    return suspicions
 
 
 def burnt_in(images: Sequence[Image.Image]) -> list[Suspicion]:
@@ -106,7 +110,7 @@ def burnt_in(images: Sequence[Image.Image]) -> list[Suspicion]:
 
 
 def strokes(image: Image.Image) -> int:
-    """The most letter-like marks in a row, across or down, near the edge of an 8-bit gray picture."""
+    """The most letter-like marks in a row, across or down, near the edge of an 8-bit gray image."""
     factor = 320 / min(image.size)
     if factor < 1:
         image = image.resize([round(s * factor) for s in image.size], Image.Resampling.BILINEAR)
@@ -131,22 +135,22 @@ def _marks(image: Image.Image) -> Array:
 
     pixels, side = np.asarray(image, np.float32), min(image.size)
     dark_beside = ndimage.minimum_filter(pixels, 7)
-    named, _ = ndimage.label((pixels > 170) & (pixels - dark_beside > 80), np.ones((3, 3)))
-    found = []
-    for number, place in enumerate(ndimage.find_objects(named), 1):
+    labels, _ = ndimage.label((pixels > 170) & (pixels - dark_beside > 80), np.ones((3, 3)))
+    marks = []
+    for number, place in enumerate(ndimage.find_objects(labels), 1):
         height, width = (s.stop - s.start for s in place)
         y, x = ((s.start + s.stop) / 2 for s in place)
         near = min(y / pixels.shape[0], x / pixels.shape[1], 1 - y / pixels.shape[0], 1 - x / pixels.shape[1]) < 0.2
         if near and 4 <= max(height, width) <= 0.09 * side and min(height, width) >= 2:
-            inside = named[place] == number
+            inside = labels[place] == number
             if 0.15 <= inside.mean() <= 0.95:
-                found.append((y, x, height, width))
-    return np.array(found, np.float32).reshape(-1, 4)
+                marks.append((y, x, height, width))
+    return np.array(marks, np.float32).reshape(-1, 4)
 
 
-def _orientated(index: int, way: int, sure: float) -> Suspicion:
-    kind = "inverted" if way == 1 else "turned"
-    return Suspicion(index, kind, f"looks {WAYS[way]} ({sure:.0%} sure)")
+def _orientated(index: int, orientation_: int, probability: float) -> Suspicion:
+    kind = "inverted" if orientation_ == 1 else "turned"
+    return Suspicion(index, kind, f"looks {ORIENTATIONS[orientation_]} ({probability:.0%} sure)")
 
 
 def _thumbnail(image: Image.Image) -> Array:
