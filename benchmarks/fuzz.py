@@ -242,7 +242,7 @@ def main(argv: list[str] | None = None) -> int:
                 args.kept.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
                 print(f"{number} {name}: BROKEN, {path}: {why}")
-        peaks = [board.held("VmHWM", pid) or 0.0 for pid in [os.getpid(), *readers.processes]]
+        peaks = [board.memory_mib("VmHWM", pid) or 0.0 for pid in [os.getpid(), *readers.processes]]
     print(f"{args.inputs} inputs: {dict(told)}, {bad} broken; peak MiB of this process and its readers: {peaks}")
     if args.here:
         print(f"slowest: {slowest:.2f} s of processor")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from covidnet_lite.machine.benchmark import picture
+from covidnet_lite.machine.benchmark import synthetic_radiograph
 
 
 def film() -> Path | None:
@@ -19,10 +19,10 @@ def film() -> Path | None:
 def all_kinds(folder: Path) -> dict[str, Path]:
     """Name -> file of each kind that people have; the pictures are written into ``folder``."""
     found = {
-        "1024 JPEG": picture(folder / "1024.jpg", 1024, 1024),
-        "2048 JPEG": picture(folder / "2048.jpg"),
-        "2048 PNG": picture(folder / "2048.png"),
-        "3000 x 2500 JPEG": picture(folder / "3000.jpg", 3000, 2500),
+        "1024 JPEG": synthetic_radiograph(folder / "1024.jpg", 1024, 1024),
+        "2048 JPEG": synthetic_radiograph(folder / "2048.jpg"),
+        "2048 PNG": synthetic_radiograph(folder / "2048.png"),
+        "3000 x 2500 JPEG": synthetic_radiograph(folder / "3000.jpg", 3000, 2500),
     }
     dicom = film()
     return {**found, "1955 x 1841 DICOM": dicom} if dicom else found

@@ -23,7 +23,7 @@ from PIL import Image
 
 import covidnet_lite
 from benchmarks.measure import in_turn, processes, python
-from covidnet_lite.machine.benchmark import picture
+from covidnet_lite.machine.benchmark import synthetic_radiograph
 from covidnet_lite.network import model as models
 from covidnet_lite.network.interpreter import Interpreter, available_cores
 
@@ -70,7 +70,7 @@ def main() -> None:
     figures: dict[str, object] = {"cores": available_cores(), "load": os.getloadavg()[0]}
     print(f"{figures['cores']} cores, load {figures['load']:.2f}")
     with tempfile.TemporaryDirectory() as folder:
-        path = picture(Path(folder) / "picture.jpg")
+        path = synthetic_radiograph(Path(folder) / "picture.jpg")
         found = classify_over_floor(path, threads=1)
         figures["classify"] = found
         print(

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.measure import difference, machine, milliseconds, ratio
 from covidnet_lite import radiograph
-from covidnet_lite.machine.benchmark import picture
+from covidnet_lite.machine.benchmark import synthetic_radiograph
 from covidnet_lite.network import model
 from covidnet_lite.radiograph import Source
 from covidnet_lite.readers.pool import Readers
@@ -29,7 +29,7 @@ MOST = 3.0  # milliseconds that a reader may cost
 
 def radiographs(folder: Path) -> dict[str, Path]:
     """Name -> a made-up radiograph's file."""
-    files = {f"JPEG {side}": picture(folder / f"{side}.jpg", side) for side in SIDES}
+    files = {f"JPEG {side}": synthetic_radiograph(folder / f"{side}.jpg", side) for side in SIDES}
     try:
         return files | {"DICOM 2048": dicom(folder / "2048.dcm", 2048)}
     except ImportError:

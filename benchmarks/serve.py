@@ -24,7 +24,7 @@ import httpx
 
 import covidnet_lite
 from covidnet_lite.machine import board
-from covidnet_lite.machine.benchmark import picture
+from covidnet_lite.machine.benchmark import synthetic_radiograph
 from covidnet_lite.network.interpreter import available_cores
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,8 +73,8 @@ def main() -> None:
     args = parser.parse_args()
     print(f"{available_cores()} cores, load {os.getloadavg()[0]:.2f}")
     with tempfile.TemporaryDirectory() as folder, serving() as (url, pid):
-        film = picture(Path(folder) / "picture.jpg")
-        idle = board.held("VmRSS", pid)
+        film = synthetic_radiograph(Path(folder) / "picture.jpg")
+        idle = board.memory_mib("VmRSS", pid)
         classifier, alone = covidnet_lite.Classifier(), []
         for _ in range(args.rounds):
             start = time.perf_counter()
@@ -95,7 +95,7 @@ def main() -> None:
         taken = time.perf_counter() - start
         print(
             f"{AT_ONCE} uploads at once     {codes.count(200)} answered, {taken:.2f} s; memory {idle:.0f} MB idle "
-            f"(asked for: 120), {board.held('VmHWM', pid):.0f} MB at most (asked for: 300)"
+            f"(asked for: 120), {board.memory_mib('VmHWM', pid):.0f} MB at most (asked for: 300)"
         )
 
 

@@ -71,7 +71,7 @@ def test_judge(paired: Any, decode: Any, name: str) -> None:
             return judge(real["logits"], None, manifest, None)
         embedding = real["embedding"]
         distance = float(manifest.guard.distance(embedding))
-        return judge(real["logits"], distance, manifest, manifest.guard.shown_wrongly(embedding))
+        return judge(real["logits"], distance, manifest, manifest.guard.display_fault(embedding))
 
     paired(f"judge {name}", judged, DECODE, decode, 60)
 

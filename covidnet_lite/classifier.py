@@ -25,7 +25,7 @@ from .evidence.place import Place, locate
 from .network import model as models
 from .network.guard import is_blank
 from .network.interpreter import Interpreter, available_cores
-from .network.lungs import inside, load_finder, view
+from .network.lungs import load_finder, lung_box, view
 from .network.manifest import Manifest
 from .network.preprocess import prepare
 from .prediction import Failure, Prediction, Verdict, judge
@@ -118,11 +118,11 @@ class Classifier:
         manifest = self.model.manifest
         self.manifest = self.site.applied(manifest, self.model.sha256) if self.site else manifest
         self.heard: Callable[[Prediction], None] | None = None  # called with each prediction
-        if self.model.signed.by is None and not self.model.is_shipped:  # else only its manifest is another
+        if self.model.signature.by is None and not self.model.is_shipped:  # else only its manifest is another
             _check_signature(self.model, unsigned)
             from .network import trial  # its imports would cost every start some milliseconds
 
-            trial.survive(self.model, runtime, threads, edgetpu)
+            trial.try_in_child(self.model, runtime, threads, edgetpu)
         self._runtime, self._threads, self._edgetpu = runtime, threads, edgetpu
         self._orphans: list[Interpreter] = []
         self._spares: list[Interpreter] = []  # of one thread, for classify_many
@@ -280,9 +280,9 @@ class Classifier:
         real = {name: self._interpreter.dequantise(i, outputs[i])[0] for name, i in self.manifest.outputs.items()}
         guard = self.manifest.guard
         distance = float(guard.distance(real["embedding"])) if guard else None
-        fault = guard.shown_wrongly(real["embedding"]) if guard else None
+        display_fault = guard.display_fault(real["embedding"]) if guard else None
         localisation = self._localise(real.get("evidence"), request)
-        verdict = judge(real["logits"], distance, self.manifest, fault, localisation.place)
+        verdict = judge(real["logits"], distance, self.manifest, display_fault, localisation.place)
         timings["judge"] = _ms(start)
         if verdict.status == "refused":
             localisation = _NO_LOCALISATION
@@ -293,7 +293,7 @@ class Classifier:
         point, scale = self.manifest.operating_point, self.manifest.extent
         if point is None or evidence is None or not np.isfinite(evidence).all():
             return _Localisation(evidence)
-        negative, box = self.manifest.labels.index(point.negative), inside(request.view)
+        negative, box = self.manifest.labels.index(point.negative), lung_box(request.view)
         examination = request.radiograph.examination if request.radiograph else None
         orientation = examination.orientation if examination else ""
         local = local_probabilities(evidence, negative, scale.offset if scale else 0.0)
@@ -334,12 +334,12 @@ class Classifier:
             code=verdict.code,
             site=self.site,
             image=radiograph.display if radiograph else None,
-            signed_by=self.model.signed.by,
+            signed_by=self.model.signature.by,
         )
 
 
 def _check_signature(model: models.Model, unsigned: str) -> None:
-    objection = f"{model.path}: {model.signed.objection}"
+    objection = f"{model.path}: {model.signature.objection}"
     if unsigned == "refuse":
         raise ModelError(
             f"{objection}; sign it (covidnet-lite models sign), or run it all the same with --allow-unsigned"

@@ -121,8 +121,8 @@ def run(args: argparse.Namespace) -> int:
             site=args.site,
             unsigned="allow",  # the command prints its own warning below
         )
-        if classifier.model.signed.by is None:
-            print(f"covidnet-lite: warning: {classifier.model.path}: {classifier.model.signed.objection}", file=err)
+        if classifier.model.signature.by is None:
+            print(f"covidnet-lite: warning: {classifier.model.path}: {classifier.model.signature.objection}", file=err)
         with _destination(args.output) as out:
             keep = bool(args.heatmap or args.dicom_out)
             writer = output.writer(args.format, out, classifier.labels, args.timings)

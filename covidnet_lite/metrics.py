@@ -79,6 +79,6 @@ class _Asked(Collector):
 def resident_bytes() -> float:
     """Memory of this process that is in RAM; 0 where the system does not tell (not Linux)."""
     try:
-        return (board.held("VmRSS") or 0.0) * 1024**2
+        return (board.memory_mib("VmRSS") or 0.0) * 1024**2
     except OSError:
         return 0.0

@@ -76,7 +76,7 @@ def _list(args: argparse.Namespace) -> int:
                 "height": loaded.manifest.input.height,
                 "labels": list(loaded.manifest.labels),
                 "sha256": loaded.sha256,
-                "signed_by": loaded.signed.by,
+                "signed_by": loaded.signature.by,
                 "licence": loaded.manifest.licence,
             }
             for name, loaded in shipped.items()
@@ -87,7 +87,7 @@ def _list(args: argparse.Namespace) -> int:
         spec = loaded.manifest.input
         labels = ", ".join(loaded.manifest.labels)
         print(f"{name}  {len(loaded.data) / 1e6:.2f} MB  {spec.width} x {spec.height}  {labels}")
-        print(f"  sha256 {loaded.sha256}, signed by {loaded.signed.by}")
+        print(f"  sha256 {loaded.sha256}, signed by {loaded.signature.by}")
         print(f"  licence of the network: {loaded.manifest.licence}")
         print(f"  model card: unzip -p {loaded.path} MODEL_CARD.md")
     print("licence of the code: MIT")
@@ -99,7 +99,7 @@ def _verify(args: argparse.Namespace) -> int:
 
     code = OK
     for name in args.models:
-        signature = model.signed(model.load(name), anew=True)
+        signature = model.check_signature(model.load(name), anew=True)
         print(f"{name}: {f'signed by {signature.by}' if signature.by else signature.objection}")
         code = code if signature.by else BAD_FILE
     return code

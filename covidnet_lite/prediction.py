@@ -295,7 +295,7 @@ def judge(
     logits: npt.NDArray[np.float32],
     distance: float | None,
     manifest: Manifest,
-    shown_wrongly: str | None = None,
+    display_fault: str | None = None,
     place: Place | None = None,
 ) -> Verdict:
     """``(classes,)`` logits -> the verdict: guard first, then abstention, then one label or several.
@@ -313,8 +313,8 @@ def judge(
         distance_text, limit_text = distinct_numbers(distance, limit)
         reason = f"{Code.UNLIKE_TRAINING.public} (distance {distance_text}, limit {limit_text})"
         return Verdict("refused", reason=reason, code=Code.UNLIKE_TRAINING)
-    if shown_wrongly:
-        reason = f"looks like a radiograph {shown_wrongly}; show it upright, with white bones"
+    if display_fault:
+        reason = f"looks like a radiograph {display_fault}; show it upright, with white bones"
         return Verdict("refused", reason=reason, code=Code.SHOWN_WRONGLY)
     probabilities = dict(zip(manifest.labels, (float(p) for p in shares)))
     if manifest.operating_point is not None:

@@ -289,7 +289,7 @@ def test_a_network_with_an_operating_point_narrows_measures_and_places(film: Pat
     assert (prediction.extent_error, prediction.negative) == (0.09, "normal")
     assert prediction.place is not None
     assert sum(prediction.place.zones.values()) == pytest.approx(prediction.place.inside)
-    assert prediction.track_record == "such an answer was right on 90% of films"
+    assert prediction.track_record == "such an answer was right on 90% of radiographs"
 
 
 def test_the_offset_of_the_extent_scale_counts(film: Path) -> None:

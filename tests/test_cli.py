@@ -163,7 +163,7 @@ def test_a_narrowed_answer_is_an_answer(film_png: Path, narrowing: Path, tmp_pat
     assert lines[1].startswith("not normal ")
     assert lines[2].strip() == "not normal; pneumonia or covid"
     assert "opacity in about " in lines[3]
-    assert lines[-2].endswith("right on 94% of films; 29% of films get no answer (500 made-up films)")
+    assert lines[-2].endswith("right on 94% of radiographs; 29% of radiographs get no answer (500 made-up films)")
     assert [p.name for p in (tmp_path / "maps").iterdir()] == ["film.evidence.png"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from covidnet_lite.errors import CovidNetLiteError
 from covidnet_lite.network.manifest import Manifest, unseal
 
-READERS = {"sealed": lambda data: unseal(data, "fuzzed", known=True), "manifest": Manifest.from_json}
+READERS = {"sealed": lambda data: unseal(data, "fuzzed", hash_checked=True), "manifest": Manifest.from_json}
 INPUTS = sorted((Path(__file__).parent / "fuzzed").glob("*/*"))
 
 

@@ -30,7 +30,7 @@ ZONES = dict.fromkeys(ZONES, 0.0) | {"right lower": 0.9}
 NARROWED = made(
     "n.png", "narrowed", ("pneumonia", "covid"), "pneumonia or covid: which of them is not sure enough", SHARES, 1.0,
     negative="normal", extent=0.31, extent_error=0.09, place=Place(0.9, ZONES, "right lower zone"),
-    track_record="such an answer was right on 94% of films",
+    track_record="such an answer was right on 94% of radiographs",
 )  # fmt: skip
 RESULTS = [
     made("x/a.png", "answered", ("covid",), None, SHARES, 1.25),
@@ -105,7 +105,7 @@ def test_a_narrowed_answer_says_what_is_left_how_much_and_where():
     assert lines[3].strip() == (
         "opacity in about 31% of the lungs (off by 9% of the lungs on average); evidence: right lower zone"
     )
-    assert lines[-2] == "not normal; pneumonia or covid: such an answer was right on 94% of films"
+    assert lines[-2] == "not normal; pneumonia or covid: such an answer was right on 94% of radiographs"
     assert lines[1].index("n.png") == lines[0].index("file")
     (row,) = csv.DictReader(io.StringIO(report("csv", [NARROWED])))
     assert (row["status"], row["label"], row["labels"]) == ("narrowed", "", "pneumonia|covid")

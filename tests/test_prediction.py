@@ -276,7 +276,7 @@ NARROWED = {
     "extent": 0.312,
     "extent_error": 0.09,
     "place": Place(0.9, ZONES, "right lower zone"),
-    "track_record": "such an answer was right on 94% of films",
+    "track_record": "such an answer was right on 94% of radiographs",
 }
 
 
@@ -288,7 +288,7 @@ def test_a_narrowed_answer_reads_as_such_everywhere():
         "evidence: right lower zone",
     )
     assert str(made).startswith(f"a.png: not normal; pneumonia or covid; {'; '.join(made.findings)}  (normal 10.0%")
-    assert "  [such an answer was right on 94% of films]  " in str(made)
+    assert "  [such an answer was right on 94% of radiographs]  " in str(made)
     told = made.to_dict()
     assert (told["label"], told["labels"], told["extent"]) == (None, ["pneumonia", "covid"], 0.312)
     assert told["place"] == {"inside": 0.9, "zones": ZONES, "main": "right lower zone"}
@@ -391,7 +391,7 @@ def test_softmax_of_huge_logits_does_not_overflow():
     [
         ((np.nan, 1, 1), {}, {}, "refused", Code.NO_NUMBERS, "the network gave no finite numbers for it"),
         ((1, 1, 8), {"distance": 3.0}, {}, "refused", Code.UNLIKE_TRAINING, "(distance 3"),
-        ((1, 1, 8), {"shown_wrongly": "upside down"}, {}, "refused", Code.SHOWN_WRONGLY, "upside down; show it upright"),
+        ((1, 1, 8), {"display_fault": "upside down"}, {}, "refused", Code.SHOWN_WRONGLY, "upside down; show it upright"),
         ((3, 3, 4), {}, {"threshold": 0.5}, "unsure", Code.UNSURE, "40.0%, is below the 50.0% from which"),
         ((3, 3, 4), {}, {"threshold": 1.0}, "unsure", Code.UNSURE, "40.0%, is below the 100.0% from which"),
         ((3, 3, 4), {}, {"threshold": 1.01}, "unsure", Code.UNSURE, "40.0%, is too low: no threshold was found at which the "),

@@ -295,7 +295,7 @@ def raw_extents(model: Model, cases: Sequence[Case]) -> Array:
     """``(n,)`` mean local probabilities of an opacity within the lungs, not yet calibrated."""
     spec = model.manifest.input
     evidence = outputs(model, pixels(cases, spec))["evidence"]
-    boxes = [lungs.inside(lungs.view(_image(case, spec), spec)) for case in cases]
+    boxes = [lungs.lung_box(lungs.view(_image(case, spec), spec)) for case in cases]
     return np.array([raw_extent(local_probabilities(e, 0), box) for e, box in zip(evidence, boxes)])
 
 

@@ -54,7 +54,7 @@ def write(manifest: Manifest, scheme: str, description: str, figures: dict[str, 
         "",
         _rules(manifest.operating_point) if manifest.operating_point else _threshold(manifest),
         "It refuses images unlike those it was trained on"
-        + (f", and radiographs {', '.join(manifest.guard.wrong)}." if manifest.guard.wrong else ".")
+        + (f", and radiographs {', '.join(manifest.guard.faults)}." if manifest.guard.faults else ".")
         if manifest.guard
         else "It has no guard: it answers on any image.",
         "",

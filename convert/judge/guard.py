@@ -61,7 +61,7 @@ def fit_guard(
     }
     if planes:
         normals, offsets = (np.array(part, np.float32) for part in zip(*planes.values()))
-        guard = replace(guard, wrong=tuple(planes), normals=normals, offsets=offsets)
+        guard = replace(guard, faults=tuple(planes), normals=normals, offsets=offsets)
     return Guard.from_npz(guard.to_npz())
 
 

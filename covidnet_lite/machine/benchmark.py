@@ -1,10 +1,8 @@
-"""How fast and how large it is on this machine: each stage, throughput, a whole process, and whether to believe it.
+"""Speed and memory on this machine: each stage, throughput, a whole process, and what may have disturbed the figures.
 
-Measured as it is used: ``classify`` on files, warm, one thread count after the
-other; ``classify_many`` for throughput; fresh processes for start-up and memory.
-What the machine says of its power and heat is read before and after, since a
-Raspberry Pi that is too hot or on a weak supply slows itself down and says so
-nowhere else.
+Measures ``classify`` on files, warm, with one number of threads after the other; ``classify_many`` for throughput; and
+fresh processes for start-up and memory. Reads the machine's state before and after, since a Raspberry Pi that is too
+hot or on a weak supply slows itself down and reports it nowhere else.
 """
 
 from __future__ import annotations
@@ -40,9 +38,9 @@ PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 WARM_UP = 10  # radiographs before the clock starts
 PROCESSES = 3
 SIDE = 2048  # pixels of the synthetic radiograph
-BUSY = 0.5  # load from which other programs take time from ours
+BUSY = 0.5  # load above which other programs disturb the figures
 
-# What a user's own short program does, and then how much memory it took.
+# A user's own short program, which then prints how much memory it took.
 PROGRAM = """
 import json, sys
 import covidnet_lite
@@ -54,7 +52,7 @@ print(json.dumps(peak_memory()))
 
 
 @dataclass(frozen=True)
-class Spread:
+class Percentiles:
     """Percentiles of a time, milliseconds."""
 
     p50: float
@@ -64,18 +62,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class Timing:
-    """What one number of threads gave.
+    """The figures for one number of threads.
 
     Attributes:
         threads: for one inference.
         stages: ``read``, ``fit``, ``run``, ``judge`` and ``total``, each by itself, so that they need not add up.
-        images_per_second: of ``classify_many``, which decodes on all cores meanwhile.
-        measured, left_out: radiographs that went through all stages, and others: unreadable or blank.
-        after: how the machine fared when it had done that.
+        images_per_second: of ``classify_many``, which decodes on all cores.
+        measured, left_out: radiographs that went through all stages, and unreadable or blank ones.
+        after: the machine's state afterwards.
     """
 
     threads: int
-    stages: dict[str, Spread]
+    stages: dict[str, Percentiles]
     images_per_second: float
     measured: int
     left_out: int
@@ -84,7 +82,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured, on what, of what.
+    """All figures, with the machine, the network and the images.
 
     Attributes:
         date: when, ISO 8601.
@@ -95,8 +93,8 @@ class Benchmark:
         images: what was classified.
         timings: one for each number of threads, in the order asked for.
         cold_start_s: median seconds of a whole process that classifies one radiograph, Python's start included.
-        peak_mib: the most memory such a process held; ``None`` where the system does not say.
-        before, after: how the machine fared.
+        peak_mib: the most memory such a process held; ``None`` where the system does not report it.
+        before, after: the machine's state.
     """
 
     date: str
@@ -115,7 +113,7 @@ class Benchmark:
 
     @property
     def fastest(self) -> Timing:
-        """That of the number of threads with the lowest median."""
+        """The figures for the number of threads with the lowest median."""
         return min(self.timings, key=lambda timing: timing.stages["total"].p50)
 
     def to_json(self) -> str:
@@ -127,7 +125,7 @@ def _of_fastest(stage: str, percentile: str) -> Callable[[Benchmark], object]:
     return lambda b: f"{getattr(b.fastest.stages[stage], percentile):.2f}"
 
 
-# The columns of benchmarks/reference/BOARD.csv, and what stands in them: of the fastest number of threads.
+# The columns of benchmarks/reference/BOARD.csv and their values, for the fastest number of threads.
 COLUMNS: dict[str, Callable[[Benchmark], object]] = {
     "board": lambda b: b.machine.board,
     "processor": lambda b: b.machine.processor,
@@ -177,27 +175,27 @@ def measure(
     Args:
         model, runtime, edgetpu: as for :class:`covidnet_lite.Classifier`.
         threads: numbers of threads for one inference, one after the other; empty for :func:`default_threads`.
-        paths: files to classify, in turn; empty for a picture as large and as busy as a radiograph.
+        paths: files to classify, in turn; empty for a synthetic radiograph.
         rounds: radiographs to time for each number of threads.
-        progress: is told what happens next.
+        progress: called with a line about the next step.
 
     Raises:
-        BenchmarkError: ``rounds`` is no such number, or none of the files goes through all stages.
+        BenchmarkError: ``rounds`` is not a positive integer, or none of the files goes through all stages.
         ModelError, BackendError: as for :class:`covidnet_lite.Classifier`.
     """
     if type(rounds) is not int or rounds < 1:
         raise BenchmarkError(f"rounds must be a whole number, 1 or more, not {rounds!r}")
     before = board.state()
     with _files(paths) as (files, images):
-        given = list(islice(cycle(files), rounds))
+        queue = list(islice(cycle(files), rounds))
         timings = []
         for n in threads or default_threads():
             progress(f"{rounds} radiographs with {n} {'thread' if n == 1 else 'threads'}")
             classifier = Classifier(model, runtime, n, edgetpu=edgetpu)
-            timing, usable = _time(classifier, n, given)
+            timing, usable = _time(classifier, n, queue)
             timings.append(timing)
         network, name, on_edgetpu = classifier.model, classifier.runtime, classifier.edgetpu
-        del classifier  # lets go of the Edge TPU, which one process has to itself
+        del classifier  # releases the Edge TPU, which only one process can use
         progress(f"{PROCESSES} whole processes")
         options = {"model": model, "runtime": runtime, "edgetpu": edgetpu}
         cold_start, peak = _whole_process(usable, options)
@@ -219,30 +217,32 @@ def measure(
 
 
 def warnings(benchmark: Benchmark) -> list[str]:
-    """Why the figures may say less than they seem to."""
+    """Reasons not to trust the figures."""
     before, after = benchmark.before, benchmark.after
-    found = []
-    slowed = board.slowed(before, *(timing.after for timing in benchmark.timings), after)
-    if slowed:
-        found.append(f"the board slowed itself down ({', '.join(slowed)}): give it a stronger supply or a cooler")
+    messages = []
+    slowdowns = board.slowdowns(before, *(timing.after for timing in benchmark.timings), after)
+    if slowdowns:
+        messages.append(f"the board slowed itself down ({', '.join(slowdowns)}): give it a stronger supply or a cooler")
     hottest = max(timing.after.temperature or 0 for timing in benchmark.timings)
     if hottest >= board.HOT:
-        found.append(f"it got hot ({hottest:.0f} °C): give it a cooler, or let it cool down first")
+        messages.append(f"it got hot ({hottest:.0f} °C): give it a cooler, or let it cool down first")
     if after.governor not in (None, "performance"):
-        found.append(
+        messages.append(
             f"the clock follows the load (governor {after.governor}): for figures that repeat, "
             "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
         )
     if before.load is not None and before.load >= BUSY:
-        found.append(f"other programs were running (load {before.load:.2f}): end them, wait a minute and measure again")
+        messages.append(
+            f"other programs were running (load {before.load:.2f}): end them, wait a minute and measure again"
+        )
     left_out = max(timing.left_out for timing in benchmark.timings)
     if left_out:
-        found.append(f"{left_out} of {left_out + benchmark.fastest.measured} radiographs were unreadable or blank")
-    return found
+        messages.append(f"{left_out} of {left_out + benchmark.fastest.measured} radiographs were unreadable or blank")
+    return messages
 
 
 def table(benchmark: Benchmark) -> str:
-    """For people."""
+    """The figures as a table for people."""
     b, m = benchmark, benchmark.machine
     clock = f" at {m.mhz} MHz" if m.mhz else ""
     where = "an Edge TPU" if b.edgetpu else "the processor"
@@ -276,12 +276,12 @@ def row(benchmark: Benchmark) -> str:
     out = io.StringIO()
     rows = csv_cells.writer(out)
     rows.writerow(COLUMNS)
-    rows.writerow([cell(str("" if (value := tell(benchmark)) is None else value)) for tell in COLUMNS.values()])
+    rows.writerow([cell(str("" if (value := value_of(benchmark)) is None else value)) for value_of in COLUMNS.values()])
     return out.getvalue().rstrip()
 
 
-def picture(path: Path, width: int = SIDE, height: int = SIDE, seed: int = 0) -> Path:
-    """Writes a gray picture, as large and as busy as a radiograph; the suffix says whether as JPEG or PNG."""
+def synthetic_radiograph(path: Path, width: int = SIDE, height: int = SIDE, seed: int = 0) -> Path:
+    """Writes a gray image with the size and detail of a radiograph, as JPEG or PNG by the path's suffix."""
     x, y = (np.linspace(0, 1, side, dtype=np.float32) for side in (width, height))
     body = np.random.default_rng(seed).standard_normal((height, width), np.float32)
     body *= 6
@@ -292,21 +292,21 @@ def picture(path: Path, width: int = SIDE, height: int = SIDE, seed: int = 0) ->
 
 @contextmanager
 def _files(paths: Sequence[str]) -> Iterator[tuple[list[str], str]]:
-    """What to classify, and how to call it: without names, since the row is shown to others."""
+    """The files to classify, and a description without their names, since others see the figures."""
     if paths:
         yield list(paths), f"own files ({len(paths)})"
         return
     with tempfile.TemporaryDirectory(prefix="covidnet-lite-") as folder:
-        yield [str(picture(Path(folder) / "picture.jpg"))], f"a synthetic {SIDE} x {SIDE} JPEG"
+        yield [str(synthetic_radiograph(Path(folder) / "picture.jpg"))], f"a synthetic {SIDE} x {SIDE} JPEG"
 
 
-def _time(classifier: Classifier, threads: int, given: Sequence[str]) -> tuple[Timing, str]:
+def _time(classifier: Classifier, threads: int, paths: Sequence[str]) -> tuple[Timing, str]:
     """The timing, and a file that went through all stages."""
-    for _ in classifier.classify_many(given[:WARM_UP]):
+    for _ in classifier.classify_many(paths[:WARM_UP]):
         pass
-    taken: dict[str, list[float]] = {stage: [] for stage in (*STAGES, "total")}
+    times: dict[str, list[float]] = {stage: [] for stage in (*STAGES, "total")}
     usable = reason = ""
-    for path in given:
+    for path in paths:
         start = time.perf_counter()
         try:
             prediction = classifier.classify(path)
@@ -319,17 +319,18 @@ def _time(classifier: Classifier, threads: int, given: Sequence[str]) -> tuple[T
             continue
         usable = path
         for stage, ms in {**prediction.timings, "total": total}.items():
-            taken[stage].append(ms)
+            times[stage].append(ms)
     if not usable:
         raise BenchmarkError(f"no radiograph to measure with: {reason}; give others")
     start = time.perf_counter()
-    read = sum(not isinstance(result, Failure) for result in classifier.classify_many(given))
-    per_second = read / (time.perf_counter() - start)
+    readable = sum(not isinstance(result, Failure) for result in classifier.classify_many(paths))
+    per_second = readable / (time.perf_counter() - start)
     stages = {
-        stage: Spread(*(float(v) for v in np.percentile(ms, [*PERCENTILES.values()]))) for stage, ms in taken.items()
+        stage: Percentiles(*(float(v) for v in np.percentile(ms, [*PERCENTILES.values()])))
+        for stage, ms in times.items()
     }
-    measured = len(taken["total"])
-    return Timing(threads, stages, per_second, measured, len(given) - measured, board.state()), usable
+    measured = len(times["total"])
+    return Timing(threads, stages, per_second, measured, len(paths) - measured, board.state()), usable
 
 
 def _whole_process(path: str, options: dict[str, str | None]) -> tuple[float, float | None]:
@@ -342,11 +343,12 @@ def _whole_process(path: str, options: dict[str, str | None]) -> tuple[float, fl
     for _ in range(PROCESSES):
         start = time.perf_counter()
         command = [sys.executable, "-c", PROGRAM, json.dumps([path, options])]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        process = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         seconds.append(time.perf_counter() - start)
-        if done.returncode:
+        if process.returncode:
             raise BackendError(
-                f"a fresh process failed ({done.returncode}), maybe for want of memory: {done.stderr.strip()[-500:]}"
+                f"a fresh process failed ({process.returncode}), perhaps for lack of memory: "
+                f"{process.stderr.strip()[-500:]}"
             )
-        peaks.append(json.loads(done.stdout))
+        peaks.append(json.loads(process.stdout))
     return statistics.median(seconds), None if None in peaks else max(peaks)

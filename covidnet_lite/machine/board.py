@@ -1,6 +1,6 @@
-"""What machine this is and how it fares: read from /proc and /sys, and silent where they do not say.
+"""The machine and its state, read from /proc and /sys as far as these report them.
 
-Every function takes the root of the file system, so that a test can lay out a Raspberry Pi's.
+Every function takes the root of the file system, so that a test can imitate a Raspberry Pi's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CORES = {
     "0xd08": "Cortex-A72",
     "0xd0b": "Cortex-A76",
 }
-# Bits of what the firmware of a Raspberry Pi tells; sixteen places higher the same, at some time since it started.
+# Bits that the firmware of a Raspberry Pi reports; sixteen places higher the same, for any time since it started.
 THROTTLED = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 SINCE_START = 16
 # A Coral USB Accelerator, before and after it has been given its firmware.
@@ -38,12 +38,12 @@ CORAL_USB = (("1a6e", "089a"), ("18d1", "9302"))
 
 @dataclass(frozen=True)
 class Machine:
-    """What machine this is.
+    """The machine.
 
     Attributes:
         board, processor: their names.
         cores: that this process may use.
-        mhz: the highest clock that the fastest core may take; ``None`` where the machine does not say.
+        mhz: the highest clock that the fastest core may take; ``None`` where the machine does not report it.
         memory: in all.
         system, python: names and versions.
         edge_tpus: that are plugged in.
@@ -61,12 +61,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class State:
-    """How the machine fares at one moment; ``None`` is what it does not say.
+    """The machine's state at one moment; ``None`` for what it does not report.
 
     Attributes:
         governor: what sets the cores' clock: ``performance``, ``ondemand``, ...
         temperature: of the hottest zone, degrees Celsius.
-        throttled: what a Raspberry Pi's firmware says of its power and heat, as bits; 0 is well.
+        throttled: what a Raspberry Pi's firmware reports on power and heat, as bits; 0 if all is well.
         load: mean number of programs that wanted a core, over the last minute.
     """
 
@@ -76,17 +76,17 @@ class State:
     load: float | None
 
     def __str__(self) -> str:
-        told = (
+        parts = (
             self.governor and f"governor {self.governor}",
             self.temperature is not None and f"{self.temperature:.0f} °C",
             self.throttled is not None and " ".join([f"throttled {self.throttled:#x}", *in_words(self.throttled)]),
             self.load is not None and f"load {self.load:.2f}",
         )
-        return ", ".join(part for part in told if part) or "unknown"
+        return ", ".join(part for part in parts if part) or "unknown"
 
 
 def machine(root: Path = ROOT) -> Machine:
-    """This one."""
+    """This machine."""
     return Machine(
         board(root),
         processor(root),
@@ -100,7 +100,7 @@ def machine(root: Path = ROOT) -> Machine:
 
 
 def state(root: Path = ROOT) -> State:
-    """How the machine fares now."""
+    """The machine's state now."""
     load = _first_line(root / "proc/loadavg").split()
     return State(governor(root), temperature(root), throttled(root), float(load[0]) if load else None)
 
@@ -117,16 +117,16 @@ def processor(root: Path = ROOT) -> str:
         lines = (root / "proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    # Reversed, so that what the first core says stays. "Model", with a capital, would be the board.
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
-    arm = CORES.get(said.get("CPU part", "")) if said.get("CPU implementer") == "0x41" else None
-    return arm or said.get("model name") or platform.machine()
+    # Reversed, so that the first core's values stay. "Model", with a capital, would be the board.
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    arm = CORES.get(fields.get("CPU part", "")) if fields.get("CPU implementer") == "0x41" else None
+    return arm or fields.get("model name") or platform.machine()
 
 
 def clock(root: Path = ROOT) -> int | None:
     """The highest clock that the fastest core may take, MHz."""
-    found = _numbers(root, "sys/devices/system/cpu/cpu*/cpufreq/scaling_max_freq")
-    return round(max(found) / 1000) if found else None
+    kilohertz = _numbers(root, "sys/devices/system/cpu/cpu*/cpufreq/scaling_max_freq")
+    return round(max(kilohertz) / 1000) if kilohertz else None
 
 
 def memory(root: Path = ROOT) -> str:
@@ -137,37 +137,37 @@ def memory(root: Path = ROOT) -> str:
 
 def governor(root: Path = ROOT) -> str | None:
     """The governor of the cores' clock; several where they differ."""
-    found = {_first_line(p) for p in root.glob("sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")} - {""}
-    return "/".join(sorted(found)) or None
+    governors = {_first_line(p) for p in root.glob("sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")} - {""}
+    return "/".join(sorted(governors)) or None
 
 
 def temperature(root: Path = ROOT) -> float | None:
     """Of the hottest zone, degrees Celsius."""
-    found = _numbers(root, "sys/class/thermal/thermal_zone*/temp")
-    return max(found) / 1000 if found else None
+    millidegrees = _numbers(root, "sys/class/thermal/thermal_zone*/temp")
+    return max(millidegrees) / 1000 if millidegrees else None
 
 
 def throttled(root: Path = ROOT) -> int | None:
-    """What a Raspberry Pi's firmware says of its power and heat, as bits (see ``THROTTLED``)."""
+    """What a Raspberry Pi's firmware reports on power and heat, as bits (see ``THROTTLED``)."""
     paths = sorted(root.glob("sys/devices/platform/soc*/*firmware/get_throttled"))  # gone from newer kernels
-    told = _first_line(paths[0]) if paths else _vcgencmd(root, "get_throttled").removeprefix("throttled=")
+    digits = _first_line(paths[0]) if paths else _vcgencmd(root, "get_throttled").removeprefix("throttled=")
     try:
-        return int(told, 16)
+        return int(digits, 16)
     except ValueError:
         return None
 
 
 def in_words(bits: int) -> list[str]:
-    """What :func:`throttled` tells: ``under-voltage`` now, ``(under-voltage)`` at some time since the start."""
+    """The bits of :func:`throttled` in words: ``under-voltage`` now, ``(under-voltage)`` earlier since the start."""
     now = [name for i, name in enumerate(THROTTLED) if bits >> i & 1]
     past = [f"({name})" for i, name in enumerate(THROTTLED) if bits >> i + SINCE_START & 1 and name not in now]
     return now + past
 
 
-def slowed(before: State, *later: State) -> list[str]:
+def slowdowns(before: State, *others: State) -> list[str]:
     """What slowed a Raspberry Pi down, at one of these moments or between them."""
     first, now = before.throttled or 0, 0
-    for moment in (before, *later):
+    for moment in (before, *others):
         bits = moment.throttled or 0
         now |= bits | (bits & ~first) >> SINCE_START  # what had been before does not count
     return in_words(now & (1 << SINCE_START) - 1)
@@ -183,29 +183,29 @@ def edge_tpu(root: Path = ROOT) -> tuple[str, ...]:
     return (*usb, *(f"PCI {path.name}" for path in sorted(root.glob("sys/class/apex/*"))))
 
 
-def held(field: str, process: int | str = "self", root: Path = ROOT) -> float | None:
+def memory_mib(field: str, process: int | str = "self", root: Path = ROOT) -> float | None:
     """Memory of a process, MiB: ``VmRSS``, what it holds now, or ``VmHWM``, the most it ever held; Linux only.
 
     Raises:
-        OSError: the system does not tell.
+        OSError: the system does not report it.
     """
-    found = re.search(rf"{field}:\s+(\d+) kB", (root / f"proc/{process}/status").read_text())
-    return int(found[1]) / 1024 if found else None
+    match = re.search(rf"{field}:\s+(\d+) kB", (root / f"proc/{process}/status").read_text())
+    return int(match[1]) / 1024 if match else None
 
 
 def peak_memory(root: Path = ROOT) -> float | None:
     """The most memory that this process ever held, MiB."""
     try:
-        # Not rusage, which for a child process also counts what its parent held when it forked.
-        return held("VmHWM", root=root)
+        # Not rusage, which for a child process also counts what its parent held at the fork.
+        return memory_mib("VmHWM", root=root)
     except OSError:
         pass
     try:
         import resource
     except ImportError:  # Windows
         return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 1024**2 if sys.platform == "darwin" else most / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024**2 if sys.platform == "darwin" else peak / 1024
 
 
 def installed(package: str) -> str | None:
@@ -221,20 +221,20 @@ def _vcgencmd(root: Path, question: str) -> str:
     if not os.access(program, os.X_OK):
         return ""
     try:
-        done = subprocess.run([program, question], capture_output=True, text=True, timeout=5)
+        process = subprocess.run([program, question], capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""
 
 
 def _numbers(root: Path, pattern: str) -> list[int]:
-    found = []
+    numbers = []
     for path in root.glob(pattern):
         try:
-            found.append(int(_first_line(path)))
+            numbers.append(int(_first_line(path)))
         except ValueError:  # a zone that is switched off cannot be read
             continue
-    return found
+    return numbers
 
 
 def _first_line(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""One report of what matters here, to paste into a bug report."""
+"""A report on the machine and the installation, to paste into a bug report."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PACKAGES = ("numpy", "Pillow", "pydicom", *(runtime.package for runtime in RUNTI
 
 
 def facts(site: str | None = None) -> dict[str, Any]:
-    """Board, processor and their state, Python, packages, runtimes and what each makes of each network, Edge TPU.
+    """Board, processor and their state, Python, packages, whether each runtime runs each network, Edge TPU.
 
-    And what is in the file of a ``site``.
+    Also the content of the file of a ``site``.
     """
     return {
         "covidnet-lite": __version__,
@@ -52,16 +52,16 @@ def report(site: str | None = None) -> str:
     return text(facts(site))
 
 
-def text(known: dict[str, Any]) -> str:
-    """What :func:`facts` gives, as lines."""
+def text(fields: dict[str, Any]) -> str:
+    """The result of :func:`facts` as lines of text."""
     lines = []
-    for name, told in known.items():
+    for name, value in fields.items():
         if name == "packages":
-            told = ", ".join(f"{package} {version}" for package, version in told.items())
+            value = ", ".join(f"{package} {version}" for package, version in value.items())
         if name != "models":
-            lines.append(f"{name:<15}{told}")
+            lines.append(f"{name:<15}{value}")
             continue
-        for network in told:
+        for network in value:
             lines.append(f"{'model':<15}{network['name']}  sha256 {network['sha256']}, {network['signed']}")
             lines += [f"{'':<15}{runtime}: {does}" for runtime, does in network["runtimes"].items()]
         if not installed_runtimes():
@@ -74,26 +74,28 @@ def _site(path: str) -> str:
         site = sites.read(path)
     except CovidNetLiteError as error:
         return str(error)
-    here = next((name for name, digest in model.shipped().items() if digest == site.sha256), None)
+    shipped = next((name for name, digest in model.shipped().items() if digest == site.sha256), None)
     return f"{site} for {site.network}" + (
-        f", which is {here} of this package" if here else "; no network of this package"
+        f", which is {shipped} of this package" if shipped else "; no network of this package"
     )
 
 
 def _signed(name: str) -> str:
     try:
-        found = model.signed(model.load(name), anew=True)
+        signature = model.check_signature(model.load(name), anew=True)
     except CovidNetLiteError as error:
         return str(error)
-    return f"signed by {found.by}" if found.by else found.objection
+    return f"signed by {signature.by}" if signature.by else signature.objection
 
 
 def _edge_tpu() -> str:
-    seen = ", ".join(board.edge_tpu()) or "none plugged in"
-    why = edgetpu.missing()
-    if why is not None:
-        return f"{seen}; {edgetpu.LIBRARY} cannot be loaded ({why})"
-    return f"{seen}; {edgetpu.LIBRARY} is installed; " + "; ".join(_open(runtime) for runtime in installed_runtimes())
+    devices = ", ".join(board.edge_tpu()) or "none plugged in"
+    reason = edgetpu.load_error()
+    if reason is not None:
+        return f"{devices}; {edgetpu.LIBRARY} cannot be loaded ({reason})"
+    return f"{devices}; {edgetpu.LIBRARY} is installed; " + "; ".join(
+        _open(runtime) for runtime in installed_runtimes()
+    )
 
 
 def _open(runtime: str) -> str:

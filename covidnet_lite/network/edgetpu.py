@@ -16,7 +16,7 @@ from ..errors import BackendError
 
 LIBRARY = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}.get(sys.platform, "libedgetpu.so.1")
 OPERATION = "edgetpu-custom-op"
-# The name as it stands in a flatbuffer, its length before it: a text that only speaks of it is not taken for it.
+# The name in a flatbuffer, after its length: text that merely mentions the name does not match.
 _MARK = len(OPERATION).to_bytes(4, "little") + OPERATION.encode() + b"\0"
 _DEVICE = re.compile(r"(usb|pci)?(:\d+)?")
 
@@ -26,8 +26,8 @@ def is_compiled(data: bytes) -> bool:
     return _MARK in data
 
 
-def missing() -> str | None:
-    """Why the library cannot be loaded, or ``None`` where it can."""
+def load_error() -> str | None:
+    """The reason why the library cannot be loaded, or ``None`` where it can."""
     try:
         ctypes.CDLL(LIBRARY)
     except OSError as error:
@@ -49,28 +49,28 @@ def delegate(module: Any, device: str | None = None) -> Any:
         BackendError: there is no such device, it cannot be opened, or the library is missing.
     """
     check_device(device)
-    why = missing()  # asked here, since load_delegate also complains on standard error
-    if why is not None:
+    reason = load_error()  # checked here, since load_delegate also complains on standard error
+    if reason is not None:
         raise BackendError(
-            f"a network compiled for the Edge TPU needs {LIBRARY}, which cannot be loaded ({why}); install libedgetpu, "
-            "or take the network that it was compiled from, which runs on any processor"
+            f"a network compiled for the Edge TPU needs {LIBRARY}, which cannot be loaded ({reason}); install "
+            "libedgetpu, or take the network that it was compiled from, which runs on any processor"
         )
     load = getattr(module, "load_delegate", None) or module.experimental.load_delegate  # the latter in TensorFlow
     try:
         return load(LIBRARY, {} if device is None else {"device": device})
     except (ValueError, RuntimeError) as error:  # RuntimeError: not CPython
-        which = "Edge TPU" if device is None else f"Edge TPU {device!r}"
+        device_name = "Edge TPU" if device is None else f"Edge TPU {device!r}"
         raise BackendError(
-            f"no {which} can be opened ({' '.join(str(error).split())}); plug it in, see that no other program uses it "
-            "and that you may use it (udev rule, group plugdev)"
+            f"no {device_name} can be opened ({' '.join(str(error).split())}); plug it in, see that no other program "
+            "uses it and that you may use it (udev rule, group plugdev)"
         ) from error
 
 
 def check_device(device: str | None) -> None:
-    """Makes sure that a device is named as libedgetpu names them.
+    """Checks that libedgetpu knows a device by this name.
 
     Raises:
-        BackendError: it is not.
+        BackendError: it does not.
     """
     if device is not None and not (isinstance(device, str) and device and _DEVICE.fullmatch(device)):
         raise BackendError(f"edgetpu must be usb, pci, usb:N, pci:N or :N, not {device!r}")

@@ -1,18 +1,18 @@
 """Is this a frontal chest radiograph at all?
 
-The network answers anything it is shown, a cat included. The guard compares the
+The network answers for any image, a cat included. The guard compares the
 embedding of an image with those of the radiographs the network was trained on:
 its Mahalanobis distance within their main directions (Lee et al., NeurIPS 2018)
 plus what lies outside those directions altogether. Both terms are scaled to the
 training set, so 1 is an ordinary radiograph.
 
 Embeddings are compared by shape, not by size (signed square root, then unit
-length, as for Hellinger's distance): what is no radiograph excites the features
-weakly, and would otherwise lie close to the middle of everything.
+length, as for Hellinger's distance): images of other things excite the features
+weakly, and would otherwise lie close to the centre.
 
-A radiograph on its side or inverted is still much like one. Those are told from
-upright ones by a linear discriminant each (Fisher, 1936), whose other side was
-learned from the training radiographs turned and inverted.
+A radiograph on its side or inverted still resembles one. A linear discriminant
+each (Fisher, 1936) separates those from upright ones; it was fitted on the
+training radiographs, turned and inverted.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Guard:
     """What training radiographs look like to the network.
 
     Attributes:
-        mean: ``(features,)`` float32, of embeddings as :func:`shape_of` leaves them.
+        mean: ``(features,)`` float32, of embeddings after :func:`shape_of`.
         directions: ``(k, features)`` float32, orthonormal, by falling variance.
         variance: ``(k,)`` float32, along each direction.
         residual: mean squared length outside the directions.
         limit: the distance above which an image is refused.
-        wrong: ways to show a radiograph wrongly, in words.
-        normals: ``(len(wrong), features)`` float32, of the planes between right and wrong.
-        offsets: ``(len(wrong),)`` float32; ``normals @ embedding > offsets`` is wrong.
+        faults: ways to display a radiograph wrongly, in words.
+        normals: ``(len(faults), features)`` float32, of the planes between right and wrong.
+        offsets: ``(len(faults),)`` float32; ``normals @ embedding > offsets`` is wrong.
     """
 
     mean: Array
@@ -54,7 +54,7 @@ class Guard:
     variance: Array
     residual: float
     limit: float
-    wrong: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
     normals: Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     offsets: Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
@@ -62,11 +62,11 @@ class Guard:
         shapes = (self.mean.ndim, self.directions.ndim, self.variance.ndim)
         if shapes != (1, 2, 1) or self.directions.shape != (len(self.variance), len(self.mean)):
             raise ValueError("the guard's arrays do not fit each other")
-        if self.normals.ndim != 2 or self.offsets.shape != (len(self.wrong),) or len(self.normals) != len(self.wrong):
+        if self.normals.ndim != 2 or self.offsets.shape != (len(self.faults),) or len(self.normals) != len(self.faults):
             raise ValueError("the guard's planes do not fit its arrays")
-        if self.wrong and self.normals.shape[1] != len(self.mean):
+        if self.faults and self.normals.shape[1] != len(self.mean):
             raise ValueError("the guard's planes do not fit its arrays")
-        if not all(name and name.isprintable() for name in self.wrong):
+        if not all(name and name.isprintable() for name in self.faults):
             raise ValueError("the guard's names for what is shown wrongly must be printable")
         arrays = (self.mean, self.directions, self.variance, self.normals, self.offsets)
         if not all(np.isfinite(a).all() for a in arrays):
@@ -82,13 +82,13 @@ class Guard:
         outside = ((centred**2).sum(axis=-1) - (along**2).sum(axis=-1)) / self.residual
         return np.asarray((inside + outside) / 2)
 
-    def shown_wrongly(self, embedding: Array) -> str | None:
-        """``(features,)`` -> which of ``wrong`` it looks like most, or ``None`` for a radiograph shown rightly."""
-        if not self.wrong:
+    def display_fault(self, embedding: Array) -> str | None:
+        """``(features,)`` -> the most likely of ``faults``, or ``None`` for a radiograph displayed correctly."""
+        if not self.faults:
             return None
         beyond = self.normals @ shape_of(embedding) - self.offsets
         worst = int(beyond.argmax())
-        return self.wrong[worst] if beyond[worst] > 0 else None
+        return self.faults[worst] if beyond[worst] > 0 else None
 
     def to_npz(self) -> bytes:
         """Half precision: the distance changes by less than 1 in 100."""
@@ -98,8 +98,8 @@ class Guard:
             "variance": self.variance.astype(np.float32),
             "limits": np.array([self.residual, self.limit], np.float64),
         }
-        if self.wrong:
-            arrays["wrong"] = np.array(self.wrong)
+        if self.faults:
+            arrays["wrong"] = np.array(self.faults)
             arrays["normals"] = self.normals.astype(np.float16)
             arrays["offsets"] = self.offsets.astype(np.float32)
         buffer = io.BytesIO()

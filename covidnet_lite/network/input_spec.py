@@ -1,4 +1,4 @@
-"""How a network wants its radiograph."""
+"""The input of a network: its size, its normalisation and its colours."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ COLOURS = ("gray", "rgb", "bgr")
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How a network wants its picture.
+    """How to prepare an image for a network.
 
     Attributes:
         height, width: pixels.
-        channels: 1, or 3 for a network that expects three colours, or a gray picture three times.
+        channels: 1, or 3 for a network that expects three colours, or a gray image three times.
         mean, std: per channel in the network's order, in levels of 0 to 255; the network sees
             ``(level - mean) / std``.
         equalise: whether gray levels are equalised first (see :func:`covidnet_lite.network.preprocess.equalisation`).
@@ -57,20 +57,20 @@ class InputSpec:
 
     @property
     def in_colour(self) -> bool:
-        """Whether the network sees the colours of a colour picture."""
+        """Whether the network sees the colours of a colour image."""
         return self.colour != "gray"
 
     @property
     def at_least(self) -> tuple[int, int]:
         """``(width, height)`` below which a radiograph must not be reduced before it is fitted.
 
-        Lungs take some seven tenths of a radiograph's side: with fewer pixels their crop would be enlarged.
+        The lungs take about seven tenths of a radiograph's side: with fewer pixels, the crop would be enlarged.
         """
         share = 0.7 if self.lungs else 1.0
         return math.ceil(self.width / share), math.ceil(self.height / share)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, for JSON; of the network that finds the lungs, the SHA-256."""
+        """Plain types, for JSON; the network that finds the lungs as its SHA-256."""
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         del values["lungs"]
         if not self.in_colour:  # older readers know gray networks only
@@ -79,10 +79,10 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any], lungs: bytes = b"") -> InputSpec:
-        """The reverse of :meth:`to_dict`; ``lungs`` is the network that finds them, which is kept elsewhere.
+        """The reverse of :meth:`to_dict`; ``lungs`` is the network that finds them, which is stored elsewhere.
 
         Raises:
-            ValueError, TypeError: a field is unknown, missing or out of range, or that network is another.
+            ValueError, TypeError: a field is unknown, missing or out of range, or ``lungs`` is another network.
         """
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
         if values.pop("lungs", "") != (hashlib.sha256(lungs).hexdigest() if lungs else ""):

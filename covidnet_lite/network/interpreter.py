@@ -24,7 +24,7 @@ class Interpreter:
     """One network in one TFLite runtime. Not for several threads at once; :class:`Classifier` takes turns.
 
     Attributes:
-        runtime: which one it is.
+        runtime: its name.
         edgetpu: whether an Edge TPU runs the network.
         input_shape: ``(1, height, width, channels)``.
         input_dtype, input_scale, input_zero_point: how a real value is stored there.
@@ -44,8 +44,8 @@ class Interpreter:
             edgetpu: which one: ``usb``, ``pci``, ``usb:N``, ``pci:N`` or ``:N``; ``None`` for the first found.
 
         Raises:
-            BackendError: the runtime is not installed or does not take the network; the network is compiled for the
-                Edge TPU and there is none, or is not and one was named.
+            BackendError: the runtime is not installed or does not take the network; or the network is compiled for the
+                Edge TPU and there is none; or ``edgetpu`` names one and the network is not compiled for it.
             ModelError: the network's graph contradicts its manifest.
         """
         if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
@@ -115,10 +115,10 @@ def installed_runtimes() -> list[str]:
 
 
 def find_runtime(runtime: str | None) -> tuple[str, Any]:
-    """Imports a runtime: the one named, or the first installed.
+    """Imports a runtime by its name, or the first installed.
 
     Raises:
-        BackendError: it is unknown or cannot be imported.
+        BackendError: the runtime is unknown or cannot be imported.
     """
     if runtime is not None and runtime not in RUNTIMES:
         raise BackendError(f"runtime {runtime!r} is none of {', '.join(RUNTIMES)}")
@@ -141,8 +141,8 @@ def check(model: Model, inputs: list[dict[str, Any]], outputs: list[dict[str, An
     """
     manifest, spec = model.manifest, model.manifest.input
 
-    def contradiction(what: str) -> ModelError:
-        return ModelError(f"{model.path}: its manifest contradicts its graph: {what}; convert it again")
+    def contradiction(message: str) -> ModelError:
+        return ModelError(f"{model.path}: its manifest contradicts its graph: {message}; convert it again")
 
     if len(inputs) != 1:
         raise contradiction(f"the graph has {len(inputs)} inputs, not 1")

@@ -1,9 +1,8 @@
-"""Where in a radiograph are the lungs?
+"""The view: the part of a radiograph that a network sees, cropped to the lungs.
 
-What lies around the lungs tells the hospital more than the disease: the field of
-view, the frame, letters, arms, a child's head. A network may carry a second, far
-smaller one that finds the box around both lungs; the radiograph is then cropped
-to it before anything else looks at the picture.
+What lies around the lungs reveals the hospital rather than the disease: the field of view, the frame, letters, arms, a
+child's head. A network may carry a second, far smaller one that finds the box around both lungs; the radiograph is
+then cropped to it before anything else.
 
 That network is a ``.tflite`` like any other, whose four outputs are the sides of
 the box.
@@ -30,11 +29,11 @@ from .preprocess import prepare
 
 SIDES = ("left", "top", "right", "bottom")
 MARGIN = 0.04  # of the box, on each side
-LEAST = 0.25  # of the picture; a smaller box is no pair of lungs
+MIN_SIDE = 0.25  # of the image; a smaller box cannot be both lungs
 
 
 def view(image: Image.Image, spec: InputSpec, runtime: str | None = None) -> Box:
-    """The part of a gray image that a network wants to see: all of it, or the lungs."""
+    """The part of a gray image that a network sees: all of it, or the lungs."""
     return find(image, spec.lungs, runtime) if spec.lungs else WHOLE
 
 
@@ -48,22 +47,22 @@ def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: 
         margin: added on each side, as a share of the box.
 
     Returns:
-        The box; the whole image where what was found is no pair of lungs.
+        The box; the whole image where the box is too small for both lungs.
 
     Raises:
         ModelError, BackendError: the finder cannot be used.
     """
     left, top, right, bottom = (float(v) for v in _load(finder, runtime, os.getpid()).sides(image))
-    across, down = margin * (right - left), margin * (bottom - top)
-    box = max(0.0, left - across), max(0.0, top - down), min(1.0, right + across), min(1.0, bottom + down)
-    return box if min(box[2] - box[0], box[3] - box[1]) >= LEAST else WHOLE
+    dx, dy = margin * (right - left), margin * (bottom - top)
+    box = max(0.0, left - dx), max(0.0, top - dy), min(1.0, right + dx), min(1.0, bottom + dy)
+    return box if min(box[2] - box[0], box[3] - box[1]) >= MIN_SIDE else WHOLE
 
 
-def inside(view: Box, margin: float = MARGIN) -> Box:
-    """The box around the lungs within a view that :func:`find` gave, in fractions of that view.
+def lung_box(view: Box, margin: float = MARGIN) -> Box:
+    """The lung box within a view that :func:`find` returned, in fractions of that view.
 
-    A side of the view that is a side of the picture has no margin: the lungs reach that far, or were not found and the
-    view is the whole picture.
+    A side of the view that is a side of the image has no margin: the lungs reach that far, or were not found, so that
+    the view is the whole image.
     """
     box = []
     for low, high in (view[::2], view[1::2]):
@@ -74,9 +73,11 @@ def inside(view: Box, margin: float = MARGIN) -> Box:
 
 
 def load_finder(spec: InputSpec, runtime: str | None, name: str) -> None:
-    """Makes the finder of a network, if it has one, ready, or says why it is none.
+    """Loads the network that finds the lungs, if a network carries one, so that an error shows at once.
 
     Args:
+        spec: of the network that carries it.
+        runtime: as for :class:`covidnet_lite.Classifier`.
         name: of the network that carries it, for errors.
 
     Raises:
@@ -96,7 +97,7 @@ class _Finder:
 
     Attributes:
         interpreter: that runs it.
-        spec: how it wants its image.
+        spec: its input.
         position: of the output with the sides of the box.
     """
 
@@ -120,5 +121,5 @@ def _load(finder: bytes, runtime: str | None, pid: int) -> _Finder:
     manifest = model.manifest
     if manifest.labels != SIDES or manifest.input.lungs:
         raise ModelError(f"lungs.tflite: has the outputs {', '.join(manifest.labels)}, not {', '.join(SIDES)}")
-    # One thread: it is over sooner than a second would have begun.
+    # One thread: it finishes before a second one would have started.
     return _Finder(Interpreter(model, runtime, threads=1), manifest.input, manifest.outputs["logits"])

@@ -1,11 +1,10 @@
-"""What a ``.tflite`` says of itself, and the archive at its end that says it.
+"""The manifest of a ``.tflite``, and the archive at the end of the file that holds it.
 
-Everything needed to use a network properly travels inside its one file: a zip
-archive is appended to the flatbuffer (as the TFLite metadata standard does it;
-interpreters ignore it) with ``manifest.json``, ``labels.txt``, the guard's
-arrays and the network that finds the lungs. The archive's comment, the last 64 bytes of the file, is the SHA-256 of
-all bytes before it, so one flipped bit anywhere is noticed. Anybody can seal a file;
-who made it is told by :mod:`covidnet_lite.network.signature`.
+Everything needed to use a network travels inside its one file: a zip archive is appended to the flatbuffer (as in the
+TFLite metadata standard; interpreters ignore it) with ``manifest.json``, ``labels.txt``, the guard's arrays and the
+network that finds the lungs. The archive's comment, the last 64 bytes of the file, is the SHA-256 of all bytes before
+it, so one flipped bit anywhere is detected. Anybody can seal a file; :mod:`covidnet_lite.network.signature` verifies
+who signed it.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from .guard import Guard
 from .input_spec import InputSpec
 from .operating_point import OperatingPoint
 
-# A manifest with an operating point or an extent scale is of format 2, so that a runtime too old to know them refuses
-# the file, and asks to be upgraded, instead of answering by other rules. All others stay of format 1.
+# A manifest with an operating point or an extent scale is of format 2, so that an older runtime, which would answer by
+# other rules, refuses the file and asks for an upgrade. All others stay of format 1.
 FORMAT, FORMAT_WITH_RULES = 1, 2
 SEAL = 64  # hex digits of a SHA-256
-DIRECTORY, LONGEST = 1 << 16, 1 << 20  # bytes of the archive's list of entries, and of manifest.json
-READ = ("manifest.json", "guard.npz", "lungs.tflite")  # the rest is for people and other programs
-_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes on every day
+MAX_DIRECTORY, MAX_MANIFEST = 1 << 16, 1 << 20  # bytes of the archive's list of entries, and of manifest.json
+RUNTIME_ENTRIES = ("manifest.json", "guard.npz", "lungs.tflite")  # other entries are for people and other programs
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # so that the bytes do not depend on the day
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """How to feed a network and how to read it.
+    """How to prepare a network's input and how to interpret its output.
 
     Attributes:
         name, version: of the network.
@@ -44,14 +43,14 @@ class Manifest:
         input: how the radiograph is prepared.
         outputs: position of ``logits`` and, where there are any, ``evidence`` and
             ``embedding`` among the graph's outputs.
-        correction: added to the logits, one value a class: what int8 shifts them by on average
-            (bias correction, Nagel et al., ICCV 2019); empty for none.
+        correction: added to the logits, one value a class, to undo the mean shift by int8 (bias correction, Nagel et
+            al., ICCV 2019); empty for none.
         temperature: divides the logits before the softmax; fitted on validation data.
-        threshold: confidence below which the network abstains, where there is no operating point; 0 never does.
+        threshold: confidence below which the network abstains, where there is no operating point; with 0 it never does.
         guard: what radiographs look like to the network, or ``None``.
-        operating_point: from which probabilities it answers what, or ``None`` to go by ``threshold``.
-        extent: from the evidence map to how much of the lungs is opaque, or ``None``; needs an operating point, which
-            says what "negative" is, and an evidence map.
+        operating_point: the thresholds for its answers, or ``None`` where ``threshold`` applies.
+        extent: maps the evidence to the opaque share of the lungs, or ``None``; needs an evidence map and an operating
+            point, which names the negative label.
         provenance: plain facts for people: data, recipe, hashes, figures.
         licence: of the weights.
     """
@@ -98,14 +97,14 @@ class Manifest:
 
     @property
     def format(self) -> int:
-        """The number of the format that it is written in."""
+        """The number of the manifest's format."""
         return FORMAT if self.operating_point is None else FORMAT_WITH_RULES
 
     @property
     def is_of_radiographs(self) -> bool:
-        """Whether it was made for radiographs: only such networks have a guard, rules, or gray levels to equalise.
+        """Whether the network is for radiographs: only such networks have a guard, rules, or gray levels to equalise.
 
-        Any other is taken for a classifier of pictures, which may be blank.
+        Any other counts as a classifier of images of any kind, which may be blank.
         """
         if self.input.in_colour:
             return False
@@ -186,23 +185,23 @@ def is_sealed(data: bytes) -> bool:
     return data[-SEAL - 22 : -SEAL - 18] == b"PK\x05\x06"
 
 
-def unseal(data: bytes, name: str, known: bool = False) -> Manifest:
-    """Checks the seal, unless the whole file is ``known`` by its hash, and reads the manifest.
+def unseal(data: bytes, name: str, hash_checked: bool = False) -> Manifest:
+    """Checks the seal, unless the file's own hash was checked before, and reads the manifest.
 
     Raises:
-        ModelError: there is none, or the file is not as it was sealed.
+        ModelError: there is no manifest, or the file was changed after it was sealed.
     """
     if not is_sealed(data):
         raise ModelError(
             f"{name}: has no manifest at its end: cut short, or not made by covidnet-lite convert. "
             "Copy it again, or pass manifest= if you know how to feed it"
         )
-    if not known and hashlib.sha256(memoryview(data)[:-SEAL]).hexdigest().encode() != data[-SEAL:]:
+    if not hash_checked and hashlib.sha256(memoryview(data)[:-SEAL]).hexdigest().encode() != data[-SEAL:]:
         raise ModelError(f"{name}: damaged: its bytes do not match their own SHA-256; copy it again")
     try:
         entries = _entries(data)
-        if len(entries["manifest.json"]) > LONGEST:
-            raise ValueError(f"manifest.json has more than {LONGEST >> 20} MB")
+        if len(entries["manifest.json"]) > MAX_MANIFEST:
+            raise ValueError(f"manifest.json has more than {MAX_MANIFEST >> 20} MB")
         guard = Guard.from_npz(entries["guard.npz"]) if "guard.npz" in entries else None
         return Manifest.from_json(entries["manifest.json"], guard, entries.get("lungs.tflite", b""))
     except (*plain_zip.ZIP_ERRORS, ModelError) as error:
@@ -210,16 +209,16 @@ def unseal(data: bytes, name: str, known: bool = False) -> Manifest:
 
 
 def _entries(data: bytes) -> dict[str, bytes]:
-    """What is read of the archive. :func:`seal` packs nothing, so no entry is longer than the file.
+    """The entries that the runtime needs. :func:`seal` compresses nothing, so no entry is longer than the file.
 
     Raises:
         One of ``plain_zip.ZIP_ERRORS``: the archive is none of ours.
     """
     (directory,) = struct.unpack_from("<L", data, len(data) - SEAL - 10)
-    if directory > DIRECTORY or data[-SEAL - 42 : -SEAL - 38] == b"PK\x06\x07":  # of more than 4 GB
+    if directory > MAX_DIRECTORY or data[-SEAL - 42 : -SEAL - 38] == b"PK\x06\x07":  # of more than 4 GB
         raise ValueError("its list of entries is too long")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        entries = plain_zip.read(archive, READ)
+        entries = plain_zip.read(archive, RUNTIME_ENTRIES)
     if "manifest.json" not in entries:
         raise ValueError("there is no manifest.json")
     return entries

@@ -11,11 +11,11 @@ from ..errors import ModelError
 from ..spelling import suggestion
 from . import signature
 from .manifest import Manifest, is_sealed, unseal
-from .signature import NOBODY, Signed
+from .signature import UNSIGNED, SignatureCheck
 
 SHIPPED = signature.SHIPPED
 DEFAULT = "base"
-LARGEST = 1 << 31  # bytes; a flatbuffer reaches no further
+MAX_BYTES = 1 << 31  # bytes; a flatbuffer reaches no further
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +26,15 @@ class Model:
         data: the file's bytes, ready for an interpreter.
         manifest: how to use it.
         sha256: of the file.
-        path: where it came from.
-        signed: who signed the file.
+        path: of the file.
+        signature: who signed the file.
     """
 
     data: bytes
     manifest: Manifest
     sha256: str
     path: Path
-    signed: Signed = NOBODY
+    signature: SignatureCheck = UNSIGNED
 
     @property
     def name(self) -> str:
@@ -43,12 +43,12 @@ class Model:
 
     @property
     def is_shipped(self) -> bool:
-        """Whether its file is, to the byte, one that came with the package."""
+        """Whether its file is identical to one in the package."""
         return self.sha256 in shipped().values()
 
 
 def shipped() -> dict[str, str]:
-    """Name -> SHA-256 of the networks that come with the package."""
+    """Name -> SHA-256 of the networks in the package."""
     lines = (SHIPPED / "SHA256SUMS").read_text().splitlines()
     return {name.removesuffix(".tflite"): digest for digest, name in (line.split() for line in lines if line)}
 
@@ -58,7 +58,7 @@ def load(model: str | os.PathLike[str] = DEFAULT, manifest: Manifest | None = No
 
     Args:
         model: ``base``, ``nano``, or a path.
-        manifest: for a file that carries none; overrides one that it carries.
+        manifest: for a file without one; overrides the file's own.
 
     Raises:
         ModelError: there is no such network, it is damaged, or it has no manifest.
@@ -70,21 +70,24 @@ def load(model: str | os.PathLike[str] = DEFAULT, manifest: Manifest | None = No
     name = os.fspath(model)
     pinned = shipped().get(name)
     path = SHIPPED / f"{name}.tflite" if pinned else Path(name)
-    found = verify(_read(path, name), path, manifest, pinned)
+    network = verify(_read(path, name), path, manifest, pinned)
     return replace(
-        found, signed=signed(found) if manifest is None else Signed(objection="is used with another manifest")
+        network,
+        signature=check_signature(network)
+        if manifest is None
+        else SignatureCheck(objection="is used with another manifest"),
     )
 
 
-def signed(model: Model, anew: bool = False) -> Signed:
-    """Who signed a network. A copy of a shipped one is known by its hash, unless all is to be checked ``anew``.
+def check_signature(model: Model, anew: bool = False) -> SignatureCheck:
+    """Who signed a network. A copy of a shipped one is recognised by its hash, unless ``anew`` asks to verify it.
 
     Raises:
         ModelError: a trusted key cannot be read.
     """
     ours = next((name for name, digest in shipped().items() if digest == model.sha256), None)
     if ours and not anew:
-        return Signed(signature.OURS, "")
+        return SignatureCheck(signature.OURS, "")
     return signature.check(model.data, SHIPPED / f"{ours}.tflite" if ours else model.path)
 
 
@@ -97,8 +100,8 @@ def verify(data: bytes, path: Path, manifest: Manifest | None = None, pinned: st
     # The identifier and a plausible root offset: interpreters crash on less.
     if len(data) < 16 or data[4:8] != b"TFL3" or not 8 <= int.from_bytes(data[:4], "little") < len(data):
         raise ModelError(f"{name}: is no TFLite file; give one made by: covidnet-lite convert")
-    carried = unseal(data, name, digest in shipped().values()) if manifest is None or is_sealed(data) else None
-    return Model(data, manifest or carried, digest, path)  # type: ignore[arg-type]
+    own_manifest = unseal(data, name, digest in shipped().values()) if manifest is None or is_sealed(data) else None
+    return Model(data, manifest or own_manifest, digest, path)  # type: ignore[arg-type]
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -106,16 +109,16 @@ def _read(path: Path, name: str) -> bytes:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ModelError(f"{name}: is no regular file")
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > LARGEST:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise ModelError(f"{name}: is larger than any TFLite file; give one made by: covidnet-lite convert")
             return file.read()
     except ValueError:  # a NUL byte
         raise ModelError(f"{name!r}: is no path") from None
     except FileNotFoundError:
-        meant = suggestion(name, shipped())
-        guess = f"did you mean {meant}? G" if meant else "g"
+        guess = suggestion(name, shipped())
+        advice = f"did you mean {guess}? G" if guess else "g"
         raise ModelError(
-            f"{name}: no such model; {guess}ive the path of a .tflite or one of: {', '.join(shipped())}"
+            f"{name}: no such model; {advice}ive the path of a .tflite or one of: {', '.join(shipped())}"
         ) from None
     except OSError as error:
         raise ModelError(f"{name}: cannot be read ({error.strerror})") from error

@@ -1,10 +1,10 @@
-"""From which probabilities on a network answers: with one label, with several, or not at all.
+"""The thresholds that decide whether a network answers with one label, with several, or not at all.
 
-Each threshold is the least at which a stated error stays within a stated bound on validation films: risk control, as
-in conformal risk control (Angelopoulos, Bates, Fisch, Lei and Schuster, ICLR 2024) and Learn then Test (Angelopoulos,
-Bates, Candes, Jordan and Lei, Annals of Applied Statistics 2025). The errors are different ones, so the thresholds are:
-to call an ill film normal costs more than to leave the kind of illness open. An answer of several labels is the
-prediction set of conformal classification, asked for only where it is certain that the film is not negative.
+Each threshold is the lowest at which a stated error stays within a stated bound on validation radiographs: risk
+control, as in conformal risk control (Angelopoulos, Bates, Fisch, Lei and Schuster, ICLR 2024) and Learn then Test
+(Angelopoulos, Bates, Candes, Jordan and Lei, Annals of Applied Statistics 2025). The errors differ, so the thresholds
+do: to call an ill patient's radiograph normal costs more than to leave the kind of illness open. An answer of several
+labels is the prediction set of conformal classification, used only where the radiograph is surely not negative.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ NEVER = 1.01  # a threshold above 1: no probability reaches it
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """When to answer what.
+    """The thresholds of a network's answers.
 
     Attributes:
         negative: the label that means "no finding".
         negative_from: probability of ``negative`` from which it is the answer, above 0; above 1 for never.
-        positive_from: ``1 - P(negative)`` from which the film is surely not negative, above 0; above 1 for never. At
-            least ``1 - negative_from``, or a film could be both.
+        positive_from: ``1 - P(negative)`` from which the radiograph is surely not negative, above 0; above 1 for never.
+            At least ``1 - negative_from``, or a radiograph could be both.
         alone_from: label -> share ``P(label) / (1 - P(negative))`` from which this label alone is given, for every
             label but ``negative``. Where it is the only other label, it is always given alone.
-        inside_from: share of the positive evidence that must lie in the box around the lungs; with less, a positive
-            answer is withheld.
-        risks: plain facts for people: for which error each number was chosen, and on which films.
-        accuracy: plain facts for people, all optional: ``answered``, the share of films that get an answer of one label
-            or several; ``right``, the share of these answers that are right; ``by_answer``, the same for single answers
-            (labels joined by " or "); ``data``, on which films.
+        inside_from: share of the positive evidence that must lie in the lung box; with less, a positive answer is
+            withheld.
+        risks: plain facts for people: for which error each number was chosen, and on which radiographs.
+        accuracy: plain facts for people, all optional: ``answered``, the share of radiographs that get an answer of one
+            label or several; ``right``, the share of these answers that are right; ``by_answer``, the same for each
+            answer (labels joined by " or "); ``data``, on which radiographs.
     """
 
     negative: str
@@ -69,11 +69,11 @@ class OperatingPoint:
         if self.negative_from + self.positive_from < 1 - 1e-9:  # 0.95 and 0.05 are meant to fit
             raise ValueError(
                 f"positive_from must be at least 1 - negative_from ({1 - self.negative_from:g}), "
-                f"not {self.positive_from:g}: a film could be both negative and positive"
+                f"not {self.positive_from:g}: a radiograph could be both negative and positive"
             )
 
     def check(self, labels: Sequence[str]) -> None:
-        """Whether it speaks of these labels, each of them.
+        """Checks that the operating point covers exactly these labels.
 
         Raises:
             ValueError: it does not.
@@ -100,14 +100,14 @@ class OperatingPoint:
         return (max(alone, key=shares.__getitem__),) if alone else tuple(shares)
 
     def track_record(self, labels: Sequence[str]) -> str | None:
-        """How often such an answer was right and how often there is none, in one line; ``None`` where nobody says."""
+        """How often such an answer was right and how often there is none, in one line; ``None`` where unknown."""
         facts = self.accuracy
         right = facts.get("by_answer", {}).get(" or ".join(labels), facts.get("right"))
-        told = [
-            *([f"such an answer was right on {percent(right, 0)} of films"] if right is not None else []),
-            *([f"{percent(1 - facts['answered'], 0)} of films get no answer"] if "answered" in facts else []),
+        sentences = [
+            *([f"such an answer was right on {percent(right, 0)} of radiographs"] if right is not None else []),
+            *([f"{percent(1 - facts['answered'], 0)} of radiographs get no answer"] if "answered" in facts else []),
         ]
-        return "; ".join(told) + (f" ({facts['data']})" if "data" in facts else "") if told else None
+        return "; ".join(sentences) + (f" ({facts['data']})" if "data" in facts else "") if sentences else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""
@@ -115,22 +115,22 @@ class OperatingPoint:
 
 
 def least_threshold(scores: npt.NDArray[Any], risk: float) -> float:
-    """The least threshold that at most ``risk`` of films like these are expected to reach.
+    """The lowest threshold that at most ``risk`` of radiographs like these are expected to reach.
 
     Conformal risk control with the loss "reaches the threshold": ``(count + 1) / (n + 1) <= risk``.
     """
     n = len(scores)
-    most = int(np.floor(risk * (n + 1) - 1))
-    if most < 0:
+    rank = int(np.floor(risk * (n + 1) - 1))
+    if rank < 0:
         return NEVER
-    if most >= n:
+    if rank >= n:
         return 1e-6
-    return float(np.nextafter(np.sort(scores)[n - 1 - most], 1.0))
+    return float(np.nextafter(np.sort(scores)[n - 1 - rank], 1.0))
 
 
-def _check(name: str, value: object, most: float) -> None:
-    if not (_number(value) and 0 < value <= most):  # type: ignore[operator]  # NaN is none of them
-        raise ValueError(f"{name} must be above 0 and at most {most:g}, not {value!r}")
+def _check(name: str, value: object, upper: float) -> None:
+    if not (_number(value) and 0 < value <= upper):  # type: ignore[operator]  # NaN is none of them
+        raise ValueError(f"{name} must be above 0 and at most {upper:g}, not {value!r}")
 
 
 def _number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Entries of a zip archive that packs nothing, so that none takes more memory than the file itself."""
+"""Entries of a zip archive without compression, so that none takes more memory than the file itself."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Container
 ZIP_ERRORS = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, KeyError, RuntimeError, OverflowError)
 
 
-def read(archive: zipfile.ZipFile, wanted: Container[str] | None = None) -> dict[str, bytes]:
-    """Name -> bytes of the wanted entries, or of all.
+def read(archive: zipfile.ZipFile, names: Container[str] | None = None) -> dict[str, bytes]:
+    """Name -> bytes of the entries with these names, or of all.
 
     Raises:
         ValueError: one is packed, or claims to be longer than it is; none has been read then.
         One of ``ZIP_ERRORS``: one is damaged.
     """
-    found = [info for info in archive.infolist() if wanted is None or info.filename in wanted]
-    for info in found:
+    entries = [info for info in archive.infolist() if names is None or info.filename in names]
+    for info in entries:
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise ValueError(f"{info.filename} is packed, or claims to be longer than it is")
-    return {info.filename: archive.read(info) for info in found}
+    return {info.filename: archive.read(info) for info in entries}

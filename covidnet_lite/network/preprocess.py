@@ -1,6 +1,6 @@
-"""A radiograph, or a colour picture, of any size -> the bytes a network takes: :func:`prepare`, the only way there.
+"""A radiograph, or a colour image, of any size -> the bytes that a network takes; all code prepares images here.
 
-One resize, one look-up table. Nothing here ever touches a float image: the
+One resize, one look-up table. No float image is ever made: the
 histogram equalisation, the network's normalisation and the quantisation of its
 input are three functions of one gray byte, so they are folded into one table of
 256 entries and applied once.
@@ -19,17 +19,17 @@ from PIL import Image
 from ..box import WHOLE, Box
 from .input_spec import InputSpec
 
-Table = npt.NDArray[Any]  # 256 entries: gray byte -> value the network takes
+Table = npt.NDArray[Any]  # 256 entries: gray byte -> the network's input value
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What a network is shown of a radiograph.
+    """The image of a radiograph that a network sees.
 
     Attributes:
         image: at the network's height and width, in 8-bit gray, or in colour for a network in colour.
         spec: of the network.
-        view: the part of the radiograph that this is.
+        view: the part of the radiograph that the image shows.
     """
 
     image: Image.Image
@@ -38,15 +38,15 @@ class Prepared:
 
     @property
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """``(height, width)`` uint8, equalised where the network wants that; ``(height, width, 3)`` in its own order
-        of colours. The float network is trained on these."""
+        """``(height, width)`` uint8, equalised if the network's input is; ``(height, width, 3)`` in its own order of
+        colours. The float network is trained on these."""
         levels = self._levels()
         if self.spec.in_colour:
             return levels if levels.ndim == 3 else np.repeat(levels[..., None], 3, axis=2)
         return np.take(self._equalisation(), levels) if self.spec.equalise else levels
 
     def values(self, tables: Table) -> Table:
-        """``(1, height, width, channels)``, contiguous: what an interpreter takes.
+        """``(1, height, width, channels)``, contiguous: an interpreter's input.
 
         Args:
             tables: ``(channels, 256)``, from :func:`input_tables`.
@@ -78,7 +78,7 @@ def prepare(image: Image.Image, spec: InputSpec, view: Box) -> Prepared:
     Args:
         image: gray, or in colour for a network in colour.
         spec: of the network.
-        view: the part of the image to show, as :func:`covidnet_lite.network.lungs.view` finds it; ``WHOLE`` for all.
+        view: the part of the image to use, from :func:`covidnet_lite.network.lungs.view`; ``WHOLE`` for all.
     """
     size = (spec.width, spec.height)
     if view != WHOLE:
@@ -93,13 +93,13 @@ def equalisation(histogram: npt.NDArray[np.int64]) -> Table:
     """The table that equalises a gray image with this histogram (256 counts).
 
     Pure black and pure white do not count: they are the frame around a
-    radiograph and the letters burnt into it, and how much of them there is
-    tells the hospital, not the disease.
+    radiograph and the letters burnt into it, and their amount depends on the
+    hospital, not on the disease.
     """
     counts = histogram.astype(np.float64)
     counts[0] = counts[255] = 0
     total = counts.sum()
-    if total == 0:  # nothing between black and white: leave it alone
+    if total == 0:  # nothing between black and white: leave the image as it is
         return np.arange(256, dtype=np.uint8)
     # The middle of each level's share, so that a flat image lands on mid-gray.
     middle = np.cumsum(counts) - counts / 2
@@ -121,14 +121,14 @@ def input_tables(spec: InputSpec, dtype: np.dtype[Any], scale: float, zero_point
     if dtype.kind == "f":
         return np.asarray(real, dtype)
     limits = np.iinfo(dtype)
-    stored: Table = np.clip(np.rint(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
-    return stored
+    table: Table = np.clip(np.rint(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    return table
 
 
 def look_up(tables: Table, pixels: npt.NDArray[np.uint8]) -> Table:
     """``(channels, 256)`` tables and bytes -> ``(1, height, width, channels)``, contiguous.
 
-    The bytes are ``(height, width)`` of a gray picture, or ``(height, width, channels)`` in the network's order.
+    The bytes are ``(height, width)`` of a gray image, or ``(height, width, channels)`` in the network's order.
     """
     if pixels.ndim == 3:
         return np.stack([table[pixels[..., i]] for i, table in enumerate(tables)], axis=-1)[None]

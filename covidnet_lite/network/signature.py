@@ -5,7 +5,7 @@ The signature of ``NAME.tflite`` is ``NAME.tflite.sig``, 64 bytes, as OpenSSL ha
     openssl pkeyutl -verify -rawin -pubin -inkey KEY.pub -in NAME.tflite -sigfile NAME.tflite.sig
 
 Public keys are PEM files whose name is the signer's: the one in the package, and those in the folders of
-:func:`folders`. The extra ``sign`` (``cryptography``) does the arithmetic.
+:func:`folders`. Signing and verifying need the extra ``sign`` (``cryptography``).
 """
 
 from __future__ import annotations
@@ -19,50 +19,50 @@ from .. import files
 from ..errors import MissingExtraError, ModelError
 
 SUFFIX, PUBLIC, LENGTH = ".sig", ".pub", 64
-OURS = "covidnet-lite"  # who signs the networks in the package
+OURS = "covidnet-lite"  # the signer of the networks in the package
 SHIPPED = Path(__file__).parent.parent / "models"
-TRUSTED = "COVIDNET_LITE_TRUSTED"  # environment variable that names another folder of keys, and no other
-_NEEDED = "needs the extra: pip install 'covidnet-lite[sign]'"
+TRUSTED = "COVIDNET_LITE_TRUSTED"  # environment variable that names a folder of keys to use instead of the usual ones
+_EXTRA = "needs the extra: pip install 'covidnet-lite[sign]'"
 
 
 @dataclass(frozen=True)
-class Signed:
+class SignatureCheck:
     """Who signed a file.
 
     Attributes:
-        by: whose trusted key it was, or ``None``.
-        objection: why there is nobody, to follow the file's name; empty where there is somebody.
+        by: the signer, whose key is trusted, or ``None``.
+        objection: why there is no such signer, to follow the file's name; empty where there is one.
     """
 
     by: str | None = None
     objection: str = "is not signed"
 
 
-NOBODY = Signed()
+UNSIGNED = SignatureCheck()
 
 
 def folders() -> list[Path]:
-    """Where this user's and this machine's trusted keys lie; the first is where :func:`trust` puts one."""
-    if named := os.environ.get(TRUSTED):
-        return [Path(named)]
+    """The folders of this user's and this machine's trusted keys; :func:`trust` writes to the first."""
+    if folder := os.environ.get(TRUSTED):
+        return [Path(folder)]
     return [files.own("XDG_CONFIG_HOME", ".config") / "trusted", Path("/etc/covidnet-lite/trusted")]
 
 
 def keys() -> dict[str, Path]:
-    """Signer -> public key, for every key that is trusted here; nobody's key goes before the package's own."""
-    found: dict[str, Path] = {}
+    """Signer -> public key, for every trusted key; no other key can take the name of the package's own."""
+    paths: dict[str, Path] = {}
     for folder in (SHIPPED, *folders()):
         for path in sorted(folder.glob(f"*{PUBLIC}")):
-            found.setdefault(path.stem, path)
-    return found
+            paths.setdefault(path.stem, path)
+    return paths
 
 
-def check(data: bytes, path: Path) -> Signed:
+def check(data: bytes, path: Path) -> SignatureCheck:
     """Who signed a file.
 
     Args:
         data: its bytes.
-        path: where it lies; its signature lies beside it.
+        path: of the file; its signature is beside it.
 
     Raises:
         ModelError: a trusted key cannot be read.
@@ -71,39 +71,39 @@ def check(data: bytes, path: Path) -> Signed:
         with open(f"{path}{SUFFIX}", "rb") as file:
             signature = file.read(LENGTH + 1)
     except (OSError, ValueError):
-        return NOBODY
+        return UNSIGNED
     if len(signature) != LENGTH:
-        return Signed(objection=f"has a signature of another length than {LENGTH} bytes")
+        return SignatureCheck(objection=f"has a signature of another length than {LENGTH} bytes")
     try:
         from cryptography.exceptions import InvalidSignature
     except ImportError:
-        return Signed(objection=f"has a signature, and to check it {_NEEDED}")
+        return SignatureCheck(objection=f"has a signature, and to check it {_EXTRA}")
     for signer, key in keys().items():
         try:
             _public(key).verify(signature, data)
-            return Signed(signer, "")
+            return SignatureCheck(signer, "")
         except InvalidSignature:
             continue
-    return Signed(
+    return SignatureCheck(
         objection="has a signature that fits no trusted key: the file was changed, or the signer's key is missing "
         "(covidnet-lite models trust NAME.pub)"
     )
 
 
 def sign(data: bytes, path: Path, key: Path) -> Path:
-    """Signs a file; returns where the signature lies.
+    """Signs a file; returns the path of the signature.
 
     Args:
         data: its bytes.
-        path: where it lies.
+        path: of the file.
         key: an Ed25519 private key, PEM without a password.
 
     Raises:
-        ModelError: the key cannot be read or is none.
+        ModelError: the key cannot be read, or is no Ed25519 private key.
         MissingExtraError: the extra ``sign`` is not installed.
         OutputError: the signature cannot be written.
     """
-    private = _loaded(key, lambda serialization, pem: serialization.load_pem_private_key(pem, None))
+    private = _load_key(key, lambda serialization, pem: serialization.load_pem_private_key(pem, None))
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     if not isinstance(private, Ed25519PrivateKey):
@@ -112,7 +112,10 @@ def sign(data: bytes, path: Path, key: Path) -> Path:
 
 
 def make_key(path: Path) -> Path:
-    """Makes a key: the private one at ``path``, for its owner alone, the public one beside it, which is returned.
+    """Makes a pair of keys: the private one at ``path``, readable by its owner alone, and the public one beside it.
+
+    Returns:
+        The path of the public key.
 
     Raises:
         ModelError: there is a file already.
@@ -120,8 +123,8 @@ def make_key(path: Path) -> Path:
         OutputError: they cannot be written.
     """
     public = path.with_suffix(PUBLIC)
-    if taken := [str(p) for p in (path, public) if p.exists()]:
-        raise ModelError(f"{taken[0]}: is there already; choose another name")
+    if existing := [str(p) for p in (path, public) if p.exists()]:
+        raise ModelError(f"{existing[0]}: is there already; choose another name")
     serialization = _serialization()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -133,29 +136,29 @@ def make_key(path: Path) -> Path:
 
 
 def trust(key: Path, signer: str = "") -> Path:
-    """Trusts a public key from now on; returns where it is kept.
+    """Trusts a public key from now on; returns the path of the stored copy.
 
     Args:
         key: PEM.
-        signer: whose it is; empty for the name of the file.
+        signer: the name of its owner; empty for the name of the file.
 
     Raises:
-        ModelError: it is no such key, or another key is known by this name.
+        ModelError: it is no Ed25519 public key, or another key is trusted by this name.
         MissingExtraError: the extra ``sign`` is not installed.
-        OutputError: it cannot be kept.
+        OutputError: the copy cannot be written.
     """
     signer = signer or key.stem
     if not signer.isprintable() or Path(signer).name != signer or signer.startswith("."):
         raise ModelError(f"{signer!r}: is no name for a signer; write letters and digits")
     pem = _pem(_public(key))
-    known = keys().get(signer)
-    if known is not None and _pem(_public(known)) != pem:
-        raise ModelError(f"{signer}: another key is trusted by this name ({known}); give --name, or remove that one")
-    return known or files.write(folders()[0] / f"{signer}{PUBLIC}", pem)
+    trusted = keys().get(signer)
+    if trusted is not None and _pem(_public(trusted)) != pem:
+        raise ModelError(f"{signer}: another key is trusted by this name ({trusted}); give --name, or remove that one")
+    return trusted or files.write(folders()[0] / f"{signer}{PUBLIC}", pem)
 
 
 def _public(path: Path) -> Any:
-    key = _loaded(path, lambda serialization, pem: serialization.load_pem_public_key(pem))
+    key = _load_key(path, lambda serialization, pem: serialization.load_pem_public_key(pem))
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     if not isinstance(key, Ed25519PublicKey):
@@ -170,20 +173,20 @@ def _pem(key: Any) -> bytes:
     return bytes(key.public_bytes(serialization.Encoding.PEM, info))
 
 
-def _loaded(path: Path, load: Any) -> Any:
+def _load_key(path: Path, load: Any) -> Any:
     serialization = _serialization()
     from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
         return load(serialization, path.read_bytes())
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        why = getattr(error, "strerror", None) or "no key in PEM, or one with a password"
-        raise ModelError(f"{path}: cannot be read as a key ({why})") from error
+        reason = getattr(error, "strerror", None) or "no key in PEM, or one with a password"
+        raise ModelError(f"{path}: cannot be read as a key ({reason})") from error
 
 
 def _serialization() -> Any:
     try:
         from cryptography.hazmat.primitives import serialization
     except ImportError:
-        raise MissingExtraError(f"signing {_NEEDED}") from None
+        raise MissingExtraError(f"signing {_EXTRA}") from None
     return serialization

@@ -1,9 +1,9 @@
-"""A network that nobody trusted has signed is run in a process of its own first.
+"""Runs a network that no trusted key has signed in a process of its own first.
 
-TFLite trusts the flatbuffer that it is given: one flipped bit, sealed anew, may end the process that loads it. So a
-child loads it and runs it once, within limits of memory and time; only what it can run is then loaded here. That
-is remembered by the hash of all that matters, so the next start does not wait. It protects from accidents and from
-crude attacks; a network made to wait for its moment needs a signature to be asked for.
+TFLite trusts its flatbuffer: one flipped bit, sealed anew, may end the process that loads it. So a child process loads
+the network and runs it once, within limits of memory and time; only a network that it can run is then loaded here. A
+file remembers each success, by the hash of all that matters, so that the next start does not wait. This protects from
+accidents and crude attacks; against a network that misbehaves later, require a signature.
 """
 
 from __future__ import annotations
@@ -27,33 +27,35 @@ from ..runtimes import RUNTIMES
 from .interpreter import Interpreter, find_runtime
 from .model import Model
 
-CACHE = "COVIDNET_LITE_CACHE"  # environment variable that names another folder for what has been survived
+CACHE = "COVIDNET_LITE_CACHE"  # environment variable that names another folder for the markers
 CPU_SECONDS, SECONDS = 120, 300  # of processor, and on the clock: VGG16 on a Raspberry Pi takes half a minute
 MEMORY, COPIES = 512 << 20, 4  # bytes beside so many times the file
 _ADVICE = "it is not loaded; convert it again, or sign it if you know what it is (covidnet-lite models sign)"
 
 
-def survive(model: Model, runtime: str | None = None, threads: int | None = None, edgetpu: str | None = None) -> None:
-    """Returns if another process could load and run a network.
+def try_in_child(
+    model: Model, runtime: str | None = None, threads: int | None = None, edgetpu: str | None = None
+) -> None:
+    """Returns if a child process could load and run a network.
 
     Raises:
-        ModelError: it ended the process, took too much memory or too long, or cannot be used.
+        ModelError: the network ended the process, took too much memory or too long, or cannot be used.
         BackendError: there is no such runtime, or it does not take the network.
     """
-    passed = _passed(model, find_runtime(runtime)[0])
-    if passed.exists():
+    marker = _marker(model, find_runtime(runtime)[0])
+    if marker.exists():
         return
-    end = _run(pickle.dumps((model, runtime, threads, edgetpu)))
-    if isinstance(end, CovidNetLiteError):
-        raise end
-    if end:
-        raise ModelError(f"{model.path}: {end}; {_ADVICE}")
-    with suppress(OutputError):  # a read-only disk: it is tried at every start
-        files.write(passed, "")
+    outcome = _run(pickle.dumps((model, runtime, threads, edgetpu)))
+    if isinstance(outcome, CovidNetLiteError):
+        raise outcome
+    if outcome:
+        raise ModelError(f"{model.path}: {outcome}; {_ADVICE}")
+    with suppress(OutputError):  # on a read-only disk, the network is tried at every start
+        files.write(marker, "")
 
 
-def _passed(model: Model, runtime: str) -> Path:
-    """The file that says that this network, in this runtime, has been survived."""
+def _marker(model: Model, runtime: str) -> Path:
+    """The file that exists once this network has run in this runtime."""
     package = RUNTIMES[runtime].package
     with suppress(PackageNotFoundError):
         package += version(package)
@@ -63,13 +65,13 @@ def _passed(model: Model, runtime: str) -> Path:
     return own / "survived" / hashlib.sha256(key.encode()).hexdigest()
 
 
-def _run(question: bytes) -> str | CovidNetLiteError:
-    """What happened to the process, in words, or the error that it met; empty where it could run the network."""
+def _run(request: bytes) -> str | CovidNetLiteError:
+    """What went wrong with the process, in words, or the error that it reported; empty where it ran the network."""
     path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), *sys.path)))
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", __name__],
-            input=question,
+            input=request,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path},
@@ -79,9 +81,9 @@ def _run(question: bytes) -> str | CovidNetLiteError:
         return f"took longer than {SECONDS} s to load and run in a process of its own"
     except OSError as error:
         return f"could not be tried in a process of its own ({error.strerror or error})"
-    ready, _, answer = done.stdout.partition(b"\n")
-    if answer:
-        kind, message = json.loads(answer)
+    ready, _, response = process.stdout.partition(b"\n")
+    if response:
+        kind, message = json.loads(response)
         return (
             {"ModelError": ModelError, "BackendError": BackendError}.get(kind, CovidNetLiteError)(message)
             if kind
@@ -89,41 +91,41 @@ def _run(question: bytes) -> str | CovidNetLiteError:
         )
     if ready != b"ready":
         return "could not be tried in a process of its own (Python cannot be started anew here)"
-    if done.returncode == -getattr(signal, "SIGXCPU", 0):
+    if process.returncode == -getattr(signal, "SIGXCPU", 0):
         return f"took more than {CPU_SECONDS} s of processor to load and run"
-    if done.returncode < 0:
-        return f"ended the process that tried it with signal {-done.returncode}"
+    if process.returncode < 0:
+        return f"ended the process that tried it with signal {-process.returncode}"
     return "took too much memory to load and run, or failed in a way that was not foreseen"
 
 
 def _try() -> None:
-    """The child: reads a question from standard input, and writes that it lives to standard output."""
+    """The child: reads a request from standard input, and writes ``ready`` and its result to standard output."""
     from . import lungs
     from .preprocess import look_up
 
     out = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # whatever native code prints is no answer
+    os.dup2(2, 1)  # keeps what native code prints out of the response
     model, runtime, threads, edgetpu = pickle.loads(sys.stdin.buffer.read())
-    answer = ("", "")
+    response = ("", "")
     try:
         find_runtime(runtime)
         out.write(b"ready\n")
         _limit(MEMORY + COPIES * len(model.data))
         network, spec = Interpreter(model, runtime, threads, edgetpu), model.manifest.input
-        grain = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width), np.uint8)
-        network.run(look_up(network.tables, grain))
+        noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width), np.uint8)
+        network.run(look_up(network.tables, noise))
         if spec.lungs:
             from PIL import Image
 
             lungs.load_finder(spec, network.runtime, str(model.path))
-            lungs.find(Image.fromarray(grain), spec.lungs, network.runtime)
+            lungs.find(Image.fromarray(noise), spec.lungs, network.runtime)
     except CovidNetLiteError as error:
-        answer = (type(error).__name__, str(error))
-    out.write(json.dumps(answer).encode())
+        response = (type(error).__name__, str(error))
+    out.write(json.dumps(response).encode())
 
 
 def _limit(memory: int) -> None:
-    """Lets this process take so many bytes more, and so many seconds of processor."""
+    """Limits what this process may take from now on, in bytes of memory and seconds of processor."""
     try:
         import resource
     except ImportError:  # Windows
@@ -132,8 +134,8 @@ def _limit(memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
     with suppress(OSError, ValueError):  # not Linux
-        held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_DATA, (held + memory, held + memory))
+        used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_DATA, (used + memory, used + memory))
 
 
 if __name__ == "__main__":

@@ -356,7 +356,7 @@ def _limit_memory() -> None:
         return
     kind, field = (resource.RLIMIT_DATA, "VmData") if sys.platform == "linux" else (resource.RLIMIT_AS, "VmSize")
     with suppress(OSError, ValueError):  # a sandbox forbids it
-        most = int((board.held(field) or 1024.0) * 2**20) + resource_limits.memory() + SLACK
+        most = int((board.memory_mib(field) or 1024.0) * 2**20) + resource_limits.memory() + SLACK
         resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -108,7 +108,7 @@ class Api:
             "model": self.classifier.model.name,
             "sha256": self.classifier.model.sha256,
             "site": self.classifier.site.to_dict() if self.classifier.site else None,
-            "signed_by": self.classifier.model.signed.by,
+            "signed_by": self.classifier.model.signature.by,
             "licence": manifest.licence,
             "code_licence": "MIT",
             "labels": list(manifest.labels),

@@ -57,7 +57,7 @@ def narrowed(unsure: Prediction) -> Prediction:
         extent=0.312,
         extent_error=0.09,
         place=Place(0.9, zones, "both lower zones"),
-        track_record="such an answer was right on 94% of films",
+        track_record="such an answer was right on 94% of radiographs",
     )
 
 
@@ -174,13 +174,13 @@ def test_a_narrowed_answer_is_coded_as_what_is_ruled_out_and_what_is_not(narrowe
     assert told["Training class not ruled out"] == ["233604007", "840539006"]
     assert [name for name in told if name.startswith("Probability")] == ["Probability of training class normal"]
     assert told["Comment"][0].startswith("Not normal; pneumonia or covid: ")
-    assert "right on 94% of films" in told["Comment"][0]
+    assert "right on 94% of radiographs" in told["Comment"][0]
     assert capture.SOPClassUID == SC
     assert secondary_capture.lines(narrowed)[:4] == [
         "Not normal; pneumonia or covid (training classes)",
         "opacity in about 31% of the lungs (off by 9% of the lungs on average)",
         "evidence: both lower zones",
-        "such an answer was right on 94% of films",
+        "such an answer was right on 94% of radiographs",
     ]
 
 

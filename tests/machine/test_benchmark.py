@@ -13,15 +13,15 @@ from PIL import Image
 
 from covidnet_lite.errors import BackendError, BenchmarkError, ModelError
 from covidnet_lite.machine import benchmark, board
-from covidnet_lite.machine.benchmark import Benchmark, Spread, Timing
+from covidnet_lite.machine.benchmark import Benchmark, Percentiles, Timing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WELL = board.State("performance", 45.0, 0, 0.1)
 
 
 def timing(threads: int, total: float, after: board.State = WELL, left_out: int = 0) -> Timing:
-    stages = {name: Spread(ms, ms + 1, ms + 2) for name, ms in zip(benchmark.STAGES, (3.0, 2.0, 7.0, 0.1))}
-    return Timing(threads, {**stages, "total": Spread(total, total + 3, total + 9)}, 80.0, 100, left_out, after)
+    stages = {name: Percentiles(ms, ms + 1, ms + 2) for name, ms in zip(benchmark.STAGES, (3.0, 2.0, 7.0, 0.1))}
+    return Timing(threads, {**stages, "total": Percentiles(total, total + 3, total + 9)}, 80.0, 100, left_out, after)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_what_the_firmware_says_in_words(bits: int, words: list[str]) -> None:
 )
 def test_what_slowed_it_down_meanwhile(bits: tuple[int | None, ...], words: list[str]) -> None:
     before, *later = (board.State(None, None, b, None) for b in bits)
-    assert board.slowed(before, *later) == words
+    assert board.slowdowns(before, *later) == words
 
 
 @pytest.mark.parametrize(("said", "bits"), [("throttled=0x50005", 0x50005), ("throttled=0x0", 0), ("what?", None)])

@@ -130,29 +130,29 @@ def with_planes():
 
 def test_what_is_shown_wrongly_is_named(with_planes):
     unseen = embeddings(100, 7)
-    assert [with_planes.shown_wrongly(e) for e in unseen] == [None] * 100
-    assert {with_planes.shown_wrongly(e) for e in moved(unseen, 0)} == {"turned"}
-    assert {with_planes.shown_wrongly(e) for e in moved(unseen, 1)} == {"dark"}
+    assert [with_planes.display_fault(e) for e in unseen] == [None] * 100
+    assert {with_planes.display_fault(e) for e in moved(unseen, 0)} == {"turned"}
+    assert {with_planes.display_fault(e) for e in moved(unseen, 1)} == {"dark"}
 
 
 def test_a_guard_without_planes_finds_nothing_shown_wrongly(guard):
-    assert guard.shown_wrongly(moved(embeddings(1, 7), 0)[0]) is None
+    assert guard.display_fault(moved(embeddings(1, 7), 0)[0]) is None
 
 
 def test_planes_survive_the_npz(with_planes):
     again = Guard.from_npz(with_planes.to_npz())
-    assert again.wrong == ("turned", "dark")
+    assert again.faults == ("turned", "dark")
     np.testing.assert_array_equal(again.normals, with_planes.normals)
     np.testing.assert_array_equal(again.offsets, with_planes.offsets)
 
 
 def test_planes_that_do_not_fit_are_refused(with_planes):
     with pytest.raises(ValueError, match="planes do not fit"):
-        replace(with_planes, wrong=("turned",))
+        replace(with_planes, faults=("turned",))
     with pytest.raises(ValueError, match="planes do not fit"):
-        replace(with_planes, wrong=(), normals=np.float32(0), offsets=np.zeros(0, np.float32))
+        replace(with_planes, faults=(), normals=np.float32(0), offsets=np.zeros(0, np.float32))
     with pytest.raises(ValueError, match="printable"):
-        replace(with_planes, wrong=("turned", "\x1b[2J"))
+        replace(with_planes, faults=("turned", "\x1b[2J"))
     with pytest.raises(ValueError, match="NaN"):
         replace(with_planes, offsets=np.full(2, np.nan, np.float32))
 

@@ -61,7 +61,7 @@ def test_a_margin_widens_the_box_but_not_beyond_the_picture(film_image):
 
 
 def test_what_is_no_pair_of_lungs_is_seen_whole(film_image, monkeypatch):
-    monkeypatch.setattr(lungs, "LEAST", 1.1)
+    monkeypatch.setattr(lungs, "MIN_SIDE", 1.1)
     assert lungs.find(film_image, FINDER) == WHOLE
 
 
@@ -221,15 +221,15 @@ def test_the_box_within_the_view_is_the_lungs_without_the_margin(box):
     left, top, right, bottom = box
     across, down = lungs.MARGIN * (right - left), lungs.MARGIN * (bottom - top)
     seen = (left - across, top - down, right + across, bottom + down)
-    within = lungs.inside(seen)
+    within = lungs.lung_box(seen)
     for low, high, side in ((seen[0], seen[2], (0, 2)), (seen[1], seen[3], (1, 3))):
         for i in side:
             assert low + within[i] * (high - low) == pytest.approx(box[i])
 
 
 def test_where_the_view_ends_with_the_picture_the_lungs_reach_that_far():
-    left, top, right, bottom = lungs.inside((0.0, 0.2, 0.7, 1.0))
+    left, top, right, bottom = lungs.lung_box((0.0, 0.2, 0.7, 1.0))
     assert (left, bottom) == (0.0, 1.0)
     assert right == pytest.approx(1 / (1 + lungs.MARGIN))
     assert top == pytest.approx(lungs.MARGIN / (1 + lungs.MARGIN))
-    assert lungs.inside(WHOLE) == WHOLE
+    assert lungs.lung_box(WHOLE) == WHOLE

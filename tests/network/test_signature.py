@@ -44,15 +44,15 @@ def refusal(path: Path) -> str:
 
 @pytest.mark.parametrize("name", model.shipped())
 def test_our_key_signed_the_shipped_networks(name: str) -> None:
-    found = model.signed(model.load(name), anew=True)
+    found = model.check_signature(model.load(name), anew=True)
     assert found.by == signature.OURS, f"{found.objection}; sign it: covidnet-lite models sign"
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_copy_of_a_shipped_network_is_known_wherever_it_lies(tmp_path: Path) -> None:
     copy = Path(shutil.copy(model.load("nano").path, tmp_path / "another name.tflite"))
-    assert covidnet_lite.Classifier(copy, unsigned="refuse").model.signed.by == signature.OURS
-    assert model.signed(model.load(copy), anew=True).by == signature.OURS
+    assert covidnet_lite.Classifier(copy, unsigned="refuse").model.signature.by == signature.OURS
+    assert model.check_signature(model.load(copy), anew=True).by == signature.OURS
 
 
 @pytest.mark.filterwarnings("error")
@@ -105,7 +105,7 @@ def test_a_signature_of_an_unknown_key_is_none_until_the_key_is_trusted(
     assert "fits no trusted key" in refusal(unsigned)
     monkeypatch.setenv(signature.TRUSTED, str(tmp_path / "trusted"))
     assert signature.trust(public).parent == tmp_path / "trusted"
-    assert covidnet_lite.Classifier(unsigned, unsigned="refuse").model.signed.by == "a hospital"
+    assert covidnet_lite.Classifier(unsigned, unsigned="refuse").model.signature.by == "a hospital"
 
 
 @pytest.mark.parametrize("length", [0, 63, 65])
@@ -171,7 +171,7 @@ def test_shipped_networks_are_known_and_others_explained_without_the_extra(netwo
     script = (
         "import sys; sys.modules['cryptography'] = None\n"
         "from covidnet_lite.network import model\n"
-        "print(model.load('base').signed.by, model.load(sys.argv[1]).signed.objection)"
+        "print(model.load('base').signature.by, model.load(sys.argv[1]).signature.objection)"
     )
     done = subprocess.run([sys.executable, "-c", script, network], capture_output=True, text=True, check=True)
     assert done.stdout == (

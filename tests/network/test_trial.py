@@ -188,7 +188,7 @@ def test_a_packed_manifest_is_refused_before_it_is_unpacked() -> None:
         archive.writestr("manifest.json", b" " * 100_000_000)
         archive.comment = b"0" * 64
     with pytest.raises(ModelError, match="is packed"):
-        unseal(file.getvalue(), "m", known=True)
+        unseal(file.getvalue(), "m", hash_checked=True)
 
 
 def test_a_manifest_longer_than_any_is_refused() -> None:

@@ -73,7 +73,7 @@ def test_an_answer_of_several_labels_comes_with_extent_zone_and_track_record(
         assert re.search(r"about \d+% of the lungs \(average error: 9% of the lungs\)", page.inner_text("#findings"))
         (result,) = server.classify(film).json()["results"]
         assert result["place"]["main"] in page.inner_text("#findings")
-        assert "right on 94% of films; 29% of films get no answer" in page.inner_text("#track-record")
+        assert "right on 94% of radiographs; 29% of radiographs get no answer" in page.inner_text("#track-record")
         assert page.input_value("#evidence-label") == "not normal"
         page.wait_for_selector("#map-legend:has-text('Evidence for not normal, logits: 0')")
         assert page.inner_text("#rows td.word") == "not normal"

@@ -13,7 +13,7 @@ from covidnet_lite.dataset import Case
 from covidnet_lite.evidence.extent import raw_extent
 from covidnet_lite.evidence.maps import local_probabilities
 from covidnet_lite.evidence.place import locate
-from covidnet_lite.network.lungs import inside
+from covidnet_lite.network.lungs import lung_box
 from covidnet_lite.network.manifest import Manifest
 from covidnet_lite.prediction import calibrated, judge
 from training.judge.audit_set import right_classes
@@ -131,7 +131,7 @@ def read(manifest: Manifest, cases: Sequence[Case], outputs: Arrays) -> Reading:
     """Outputs of a network (see :func:`training.judge.outputs.outputs`) -> what it says, as the device says it."""
     logits, evidence, index = outputs["logits"], outputs.get("evidence"), negative(manifest)
     point, scale, guard = manifest.operating_point, manifest.extent, manifest.guard
-    boxes = [inside(_box(view)) for view in outputs["views"]]
+    boxes = [lung_box(_box(view)) for view in outputs["views"]]
     local = extents = None
     if evidence is not None:
         local = np.stack([local_probabilities(e, index, scale.offset if scale else 0.0) for e in evidence])
@@ -139,7 +139,7 @@ def read(manifest: Manifest, cases: Sequence[Case], outputs: Arrays) -> Reading:
     verdicts = []
     for i, numbers in enumerate(logits):
         distance = float(guard.distance(outputs["embedding"][i])) if guard else None
-        wrongly = guard.shown_wrongly(outputs["embedding"][i]) if guard else None
+        wrongly = guard.display_fault(outputs["embedding"][i]) if guard else None
         place = None
         if point is not None and local is not None:
             place = locate(local[i], boxes[i], point.inside_from)

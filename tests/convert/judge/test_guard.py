@@ -74,7 +74,7 @@ def test_a_wrong_way_that_cannot_be_told_is_left_out():
     fitted = fit_guard(
         right, embeddings(300, 1), components=WITHIN, wrong={"alike": embeddings(400, 8), "turned": moved(right, 0)}
     )
-    assert fitted.wrong == ("turned",)
+    assert fitted.faults == ("turned",)
 
 
 def test_a_plane_is_fishers_of_the_shrunk_covariance_within_both():
