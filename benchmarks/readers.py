@@ -24,7 +24,7 @@ from covidnet_lite.readers.pool import Readers
 
 SIDES = (512, 1024, 2048, 3000)  # pixels
 WARM_UP = 5  # rounds that do not count
-MOST = 3.0  # milliseconds that a reader may cost
+MAX_REPLY = 3.0  # milliseconds that a reader may cost
 
 
 def radiographs(folder: Path) -> dict[str, Path]:
@@ -80,13 +80,13 @@ def main() -> int:
             for kind, source in (("bytes", path.read_bytes()), ("path", path)):
                 there, here = in_pairs(readers, source, at_least, args.rounds)
                 more, times = difference(there, here), ratio(there, here)
-                dear += more.value > MOST
+                dear += more.value > MAX_REPLY
                 print(
                     f"{name:10} as {kind:5}  reader {np.median(there):6.2f} ms, here {np.median(here):6.2f} ms: "
                     f"{more.value:+5.2f} ms [{more.low:+.2f}, {more.high:+.2f}], "
                     f"{times.value:.3f} x [{times.low:.3f}, {times.high:.3f}]"
                 )
-    print(f"{dear} of these cost more than {MOST:.0f} ms")
+    print(f"{dear} of these cost more than {MAX_REPLY:.0f} ms")
     return 1 if dear else 0
 
 

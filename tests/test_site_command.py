@@ -20,7 +20,7 @@ from covidnet_lite.machine import doctor
 from covidnet_lite.site import site as sites
 from covidnet_lite.site.drift import Report
 from covidnet_lite.site_command import DRIFT, seen
-from covidnet_lite.watch.command import _tell_drift
+from covidnet_lite.watch.command import _report_drift
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +171,8 @@ def test_each_prediction_is_told_to_what_follows_the_days(normals: Path, here: P
 def test_watch_logs_a_day_that_drifted_and_tells_the_broker_of_every_day() -> None:
     said: list[str] = []
     published: list[dict[str, Any]] = []
-    publisher: Any = type("", (), {"tell_drift": staticmethod(published.append)})
+    publisher: Any = type("", (), {"publish_drift": staticmethod(published.append)})
     for changes in ((), ("refused: 9 of 9",)):
-        _tell_drift(Report(datetime.date(2026, 11, 30), 9, changes), said.append, publisher)
+        _report_drift(Report(datetime.date(2026, 11, 30), 9, changes), said.append, publisher)
     assert said == ["drift: 2026-11-30: 9 radiographs: refused: 9 of 9"]
     assert [one["drift"] for one in published] == [False, True]

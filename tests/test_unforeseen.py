@@ -177,7 +177,7 @@ def test_dicom_results_that_fail_cost_one_film(
         (Prediction, "to_dict"),
         (Prediction, "heatmap"),
         (files, "write_png"),
-        (watch.ResultFiles, "keep"),
+        (watch.ResultFiles, "write"),
         (watch.ResultFiles, "is_answered"),
         (watch.formats, "is_radiograph"),
         (watch.archive, "is_archive"),
@@ -231,7 +231,7 @@ def test_watch_outlives_a_delivery_that_fails(classifier: covidnet_lite.Classifi
         lambda _: None,
         deliver=deliver,
     )
-    watcher.look(0)
+    watcher.scan(0)
     assert len(list(films[0].parent.glob("*.json"))) == 2
 
 

@@ -1,6 +1,6 @@
-"""Loaded by the process from which readers are forked, and only there: the decoders, once for all of them.
+"""Loads the decoders once, in the process from which readers are forked, and only there.
 
-What is loaded here is at nobody's expense; what a reader loads itself takes its time from a radiograph's.
+What a reader loads itself instead delays its radiograph.
 """
 
 import signal
@@ -17,6 +17,6 @@ for optional in ("pydicom.pixels", "imagecodecs._jpeg8", "pillow_heif"):
     with suppress(ImportError):
         import_module(optional)
 
-# systemd sends SIGTERM to every process of a service. The service ends what it has in hand, and needs readers for it;
+# systemd sends SIGTERM to every process of a service. The service finishes its current work, and needs readers for it;
 # host and readers end with the service.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,11 +1,11 @@
-"""Radiographs read in processes of their own, for services: what a file does to its decoder, it does to that process.
+"""Reads radiographs in processes of their own, for services, so that a bad file harms only such a process.
 
-The kernel holds each to so much memory and, for each radiograph, so many seconds of processor; a process that dies is
-replaced. What it read comes back as gray levels, so the service itself decodes nothing that a stranger sent; and what
-it says is checked (:mod:`.replies`), for a file may have taken it over.
+The kernel limits the memory of each and, for each radiograph, the seconds of processor; a process that dies is
+replaced. It returns gray levels, so that the service itself decodes nothing from strangers; and its replies are
+checked (:mod:`.replies`), since a file may have taken the process over.
 
 The processes are forked from one that has loaded the decoders and does nothing else (``multiprocessing``'s fork
-server), so another is there in some milliseconds, and they share its memory.
+server), so that a new one is ready within milliseconds and shares its memory.
 """
 
 from __future__ import annotations
@@ -38,45 +38,44 @@ from ..unforeseen import log
 from . import replies
 from .replies import ReaderDiedError
 
-WITHIN = 60.0  # seconds until a reader has to answer, whatever it waits for
-SLACK = 96 * resource_limits.MB  # beside the budget: what a reader holds of the file, and decoders that it loads
-STALLED = 5.0  # seconds for which an answer may stop half-way
-KEPT = 16 << 20  # bytes of shared memory that a reader keeps for its next radiograph
-SHARED = hasattr(os, "memfd_create")  # whether there is memory that both processes see; else all goes through a pipe
+TIMEOUT = 60.0  # seconds for a reader's reply, whatever it waits for
+SLACK = 96 * resource_limits.MB  # beside the budget: the reader's copy of the file, and decoders that it loads
+STALL_SECONDS = 5.0  # for which a reply may pause half-way
+MAX_MEMORY_KEPT = 16 << 20  # bytes of shared memory that a reader keeps for its next radiograph
+HAS_SHARED_MEMORY = hasattr(os, "memfd_create")  # without shared memory, all data go through a pipe
 
 
 def count() -> int:
-    """How many may read at a time: one a core, as far as half the memory goes round."""
+    """The number of readers: one per core, as long as their budgets fit into half the memory."""
     return max(1, min(available_cores(), resource_limits.installed() // (2 * resource_limits.memory())))
 
 
 class Readers:
-    """Some processes that read, for many threads; :meth:`read` is :func:`covidnet_lite.radiograph.read` in one of them.
+    """Reader processes for many threads; :meth:`read` is :func:`covidnet_lite.radiograph.read` in one of them.
 
-    A context manager; they end with it, and with this process, however it ends.
+    A context manager; the processes end with it, and with this process, however it ends.
     """
 
-    def __init__(self, processes: int | None = None, within: float = WITHIN) -> None:
-        """Starts them when they are first needed.
+    def __init__(self, processes: int | None = None, within: float = TIMEOUT) -> None:
+        """Prepares the processes, which start when they are first needed.
 
         Args:
             processes: ``None`` for :func:`count`.
-            within: seconds in which a radiograph has to be read, the wait for a free reader included; not the time in
-                which a reader starts.
+            within: seconds for reading a radiograph, including the wait for a free reader but not a reader's start.
         """
         self._within = within
-        # Forked from a process without threads; where that is not to be had (Windows), started anew.
-        known = multiprocessing.get_all_start_methods()
-        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in known else "spawn")
-        if "forkserver" in known:
+        # Forked from a process without threads; spawned where that is not available (Windows).
+        methods = multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if "forkserver" in methods:
             self._context.set_forkserver_preload([__name__, "covidnet_lite.readers.host"])
         self._free: queue.LifoQueue[_Reader | None] = queue.LifoQueue()
         for _ in range(processes or count()):
             self._free.put(None)
         self._all: set[_Reader] = set()
         self._lock = threading.Lock()
-        # At the exit multiprocessing would ask them to end, which they do not hear, and wait.
-        Finalize(self, _end, args=(self._all,), exitpriority=10)
+        # At exit, multiprocessing would send a signal that they ignore, and wait for them.
+        Finalize(self, _end_all, args=(self._all,), exitpriority=10)
 
     def __enter__(self) -> Readers:
         return self
@@ -85,13 +84,13 @@ class Readers:
         self.close()
 
     def close(self) -> None:
-        """Ends them, whatever they do."""
+        """Kills all processes."""
         with self._lock:
-            _end(self._all)
+            _end_all(self._all)
 
     @property
     def processes(self) -> list[int]:
-        """Identifiers of those that are there now."""
+        """Identifiers of the processes that exist now."""
         return [reader.process.pid for reader in self._all if reader.process.pid is not None]
 
     def read(
@@ -103,10 +102,10 @@ class Readers:
         colour: bool = False,
         display: Size | None = None,
     ) -> Radiograph:
-        """As :func:`covidnet_lite.radiograph.read`; pictures and arrays are read here, for they are decoded.
+        """As :func:`covidnet_lite.radiograph.read`; PIL images and arrays, already decoded, are read in this process.
 
         Raises:
-            ReaderDiedError: it took too much memory or too long, or killed its reader.
+            ReaderDiedError: reading took too much memory or too long, or the reader died.
             CovidNetLiteError: as for :func:`covidnet_lite.radiograph.read`.
         """
         name = name or radiograph.name_of(img)
@@ -123,49 +122,49 @@ class Readers:
         try:
             reader = self._free.get(timeout=self._within)
         except queue.Empty:
-            raise self._late(name) from None
+            raise self._timeout_error(name) from None
         try:
-            if reader is not None and not reader.process.is_alive():  # died of something else meanwhile
+            if reader is not None and not reader.process.is_alive():  # it died while it was idle
                 self._drop(reader)
                 reader = None
             if reader is None:
-                begun = time.monotonic()
-                reader = self._started()
-                deadline += time.monotonic() - begun  # no fault of the radiograph
-            answer = reader.ask(source, (at_least, name, exact, colour, display), deadline)
+                start = time.monotonic()
+                reader = self._start_reader()
+                deadline += time.monotonic() - start  # the start does not count
+            reply = reader.request(source, (at_least, name, exact, colour, display), deadline)
         except ValueError as error:
-            raise ReaderDiedError(f"{name}: its reader did not answer as readers do; it is not read") from error
+            raise ReaderDiedError(f"{name}: its reader sent an invalid reply; it is not read") from error
         except (EOFError, OSError) as error:  # the process is gone
-            why, code = _why(reader)
-            raise ReaderDiedError(f"{name}: {why}; it is not read", code) from error
+            reason, code = _exit_reason(reader)
+            raise ReaderDiedError(f"{name}: {reason}; it is not read", code) from error
         finally:
-            if reader is not None and not reader.fit:
+            if reader is not None and not reader.usable:
                 self._drop(reader)
                 reader = None
             self._free.put(reader)
-        if answer is None:
-            raise self._late(name)
-        if isinstance(answer, Radiograph):
-            return answer
-        if isinstance(answer, UnforeseenError):
-            log(answer)  # a reader has no log
-        raise answer
+        if reply is None:
+            raise self._timeout_error(name)
+        if isinstance(reply, Radiograph):
+            return reply
+        if isinstance(reply, UnforeseenError):
+            log(reply)  # a reader has no log
+        raise reply
 
     def start(self) -> None:
-        """Starts one of them, and what they are forked from, however long it takes: nobody waits for an answer yet.
+        """Starts one reader and the process that they are forked from, before anybody waits for an answer.
 
         Raises:
-            ReaderDiedError: it cannot be done.
+            ReaderDiedError: no process can be started.
         """
         reader = self._free.get()
         try:
-            reader = reader or self._started()
+            reader = reader or self._start_reader()
         except (EOFError, OSError) as error:
             raise ReaderDiedError(f"no process can be started to read radiographs ({error})") from error
         finally:
             self._free.put(reader)
 
-    def _started(self) -> _Reader:
+    def _start_reader(self) -> _Reader:
         reader = _Reader(self._context)
         with self._lock:
             self._all.add(reader)
@@ -176,73 +175,78 @@ class Readers:
             self._all.discard(reader)
         reader.end()
 
-    def _late(self, name: str) -> ReaderDiedError:
+    def _timeout_error(self, name: str) -> ReaderDiedError:
         return ReaderDiedError(
             f"{name}: was not read within {self._within:.0f} s; send a smaller one, or try again", Code.TOO_COSTLY
         )
 
 
-def _end(readers: set[_Reader]) -> None:
+def _end_all(readers: set[_Reader]) -> None:
     for reader in readers:
         reader.end()
     readers.clear()
 
 
 class _Reader:
-    """One process, the pipe to it, and memory that both see.
+    """One process, the pipe to it, and memory shared with it.
 
-    In that memory lies the radiograph's file, then what was made of it. It is written and read as a file and never
-    mapped: whatever a reader does with it meanwhile, the service has its own copy, or less than it was promised.
+    The shared memory holds the radiograph's file, then its pixels. It is written and read as a file and never mapped:
+    whatever a reader does with it meanwhile, the service has its own copy, or notices that bytes are missing.
 
     Attributes:
-        fit: whether it can read another radiograph.
+        process: the reader's process.
+        usable: whether it can read another radiograph.
     """
 
     def __init__(self, context: Any) -> None:
         self._pipe, theirs = context.Pipe()
-        self._memory = open(os.memfd_create("covidnet-lite radiograph"), "r+b", buffering=0) if SHARED else None
+        self._memory = (
+            open(os.memfd_create("covidnet-lite radiograph"), "r+b", buffering=0) if HAS_SHARED_MEMORY else None
+        )
         budget = resource_limits.memory() // resource_limits.MB, resource_limits.cpu_seconds()
         self.process = context.Process(
-            target=_serve, args=(theirs, *budget, SHARED), daemon=True, name="covidnet-lite reader"
+            target=_serve, args=(theirs, *budget, HAS_SHARED_MEMORY), daemon=True, name="covidnet-lite reader"
         )
         try:
             self.process.start()
             theirs.close()
             if self._memory is not None:
                 reduction.send_handle(self._pipe, self._memory.fileno(), self.process.pid)
-                _let_stall(self._pipe)
+                _set_stall_timeout(self._pipe)
         except BaseException:
             self.end()
             raise
-        self.fit = True
+        self.usable = True
 
-    def ask(self, source: str | bytes, how: tuple[Any, ...], deadline: float) -> Radiograph | CovidNetLiteError | None:
-        """Its answer, ``None`` where it does not come in time.
+    def request(
+        self, source: str | bytes, options: tuple[Any, ...], deadline: float
+    ) -> Radiograph | CovidNetLiteError | None:
+        """The reader's reply, ``None`` where it does not come in time.
 
         Args:
             source: a path, or a file's bytes.
-            how: further arguments of :func:`covidnet_lite.radiograph.read`.
+            options: further arguments of :func:`covidnet_lite.radiograph.read`.
             deadline: of ``time.monotonic()``.
 
         Raises:
-            EOFError, OSError: it died, or says no more.
-            ValueError: it answers with something else.
+            EOFError, OSError: the reader died, or stopped sending.
+            ValueError: the reply is invalid.
         """
-        self.fit = False
+        self.usable = False
         if isinstance(source, bytes) and self._memory is not None:
             self._memory.truncate(len(source))
             _write(self._memory.fileno(), source)
-            self._pipe.send((None, *how))
+            self._pipe.send((None, *options))
         else:
-            self._pipe.send((source, *how))
+            self._pipe.send((source, *options))
         if not self._pipe.poll(max(deadline - time.monotonic(), 0.0)):
             return None
-        name = how[1]
-        answer = replies.decoded(self._pipe.recv_bytes(replies.MOST), name, self._pixels)
-        self.fit = not isinstance(answer, ReaderDiedError)  # it ends itself
-        if self._memory is not None and os.fstat(self._memory.fileno()).st_size > KEPT:
+        name = options[1]
+        reply = replies.decode(self._pipe.recv_bytes(replies.MAX_REPLY), name, self._pixels)
+        self.usable = not isinstance(reply, ReaderDiedError)  # such a reader ends itself
+        if self._memory is not None and os.fstat(self._memory.fileno()).st_size > MAX_MEMORY_KEPT:
             self._memory.truncate(0)
-        return answer
+        return reply
 
     def _pixels(self, count: int) -> bytes:
         pixels: bytes
@@ -253,8 +257,8 @@ class _Reader:
         return pixels
 
     def end(self) -> None:
-        """Kills it."""
-        with suppress(OSError, ValueError, AttributeError):  # not started, or ended before
+        """Kills the process."""
+        with suppress(OSError, ValueError, AttributeError):  # not started, or already ended
             self.process.kill()
             self.process.join(5)
             self.process.close()
@@ -263,25 +267,25 @@ class _Reader:
             self._memory.close()
 
 
-def _let_stall(pipe: Connection) -> None:
-    """Has reads from a pipe fail where nothing comes for some seconds, once something has."""
+def _set_stall_timeout(pipe: Connection) -> None:
+    """Makes a read from a pipe fail if it pauses half-way for some seconds."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=os.dup(pipe.fileno())) as end:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(STALLED), 0))
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(STALL_SECONDS), 0))
 
 
 def _write(memory: int, data: bytes) -> None:
-    """Writes all of it at the beginning of shared memory.
+    """Writes data at the beginning of the shared memory.
 
     Raises:
-        OSError: there is not so much memory.
+        OSError: there is not enough memory.
     """
     at, view = 0, memoryview(data)
     while at < len(view):
         at += os.pwrite(memory, view[at:], at)
 
 
-def _why(reader: _Reader | None) -> tuple[str, Code]:
-    """Why a process is gone."""
+def _exit_reason(reader: _Reader | None) -> tuple[str, Code]:
+    """The reason why a process ended, and its code."""
     if reader is None:
         return "no process could be started to read it", Code.DECODER_DIED
     with suppress(ValueError):
@@ -298,22 +302,21 @@ def _why(reader: _Reader | None) -> tuple[str, Code]:
 
 
 def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
-    """Reads what is asked for, one after the other, until nobody asks any more.
+    """Reads the requested radiographs, one after the other, until the service closes the pipe.
 
     Args:
         pipe: to the service.
         memory: megabytes of the budget.
         seconds: of processor, for each radiograph.
-        shared: whether memory that both see comes first.
+        shared: whether a handle of shared memory comes first.
     """
-    os.environ.update(
-        {resource_limits.MEMORY: str(memory), resource_limits.SECONDS: str(seconds)}
-    )  # the host's may be older
-    for name in ("SIGINT", "SIGTERM"):  # the service ends us
+    # The host's environment may be older.
+    os.environ.update({resource_limits.MEMORY: str(memory), resource_limits.SECONDS: str(seconds)})
+    for name in ("SIGINT", "SIGTERM"):  # the service ends this process
         signal.signal(getattr(signal, name), signal.SIG_IGN)
-    warnings.simplefilter("ignore")  # pydicom's quote the header, and end in the service's log
+    warnings.simplefilter("ignore")  # pydicom's quote the header, and would reach the service's log
     with suppress(OSError):  # not Linux
-        _be_first_to_go()
+        _prefer_for_oom_kill()
     _limit_memory()
     memory_file = reduction.recv_handle(pipe) if shared else None
     while True:
@@ -325,48 +328,48 @@ def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
         error, pixels = None, b""
         try:
             source = f"/proc/self/fd/{memory_file}" if source is None else source
-            film = radiograph.read(source, at_least, name, exact, colour, display)
-            answer, pixels = replies.encoded(film), replies.pixels_of(film)
+            result = radiograph.read(source, at_least, name, exact, colour, display)
+            reply, pixels = replies.encode(result), replies.pixels_of(result)
             if memory_file is not None:
                 _write(memory_file, pixels)
-        except Exception as raised:
-            error = replies.reported(raised, name)
-            answer = replies.encoded_error(error)
+        except Exception as exception:
+            error = replies.to_report(exception, name)
+            reply = replies.encode_error(error)
         try:
-            pipe.send_bytes(answer)
+            pipe.send_bytes(reply)
             if memory_file is None and error is None:
                 pipe.send_bytes(pixels)
-        except OSError:  # nobody is there any more
+        except OSError:  # the service is gone
             return
         if isinstance(error, ReaderDiedError):
-            return  # what a decoder leaves behind that ran out of memory is not to be trusted
+            return  # after a decoder ran out of memory, this process cannot be trusted
 
 
-def _be_first_to_go() -> None:
-    """If memory runs out all the same, the kernel is to take a reader and not the service."""
+def _prefer_for_oom_kill() -> None:
+    """Makes the kernel kill a reader rather than the service if memory runs out nevertheless."""
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("500")
 
 
 def _limit_memory() -> None:
-    """Lets this process take the budget, beside what it has by now."""
+    """Limits what this process may take from now on to the budget."""
     try:
         import resource
     except ImportError:  # Windows
         return
     kind, field = (resource.RLIMIT_DATA, "VmData") if sys.platform == "linux" else (resource.RLIMIT_AS, "VmSize")
     with suppress(OSError, ValueError):  # a sandbox forbids it
-        most = int((board.memory_mib(field) or 1024.0) * 2**20) + resource_limits.memory() + SLACK
-        resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
+        limit = int((board.memory_mib(field) or 1024.0) * 2**20) + resource_limits.memory() + SLACK
+        resource.setrlimit(kind, (limit, resource.getrlimit(kind)[1]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _limit_seconds() -> None:
-    """Lets this process take so many seconds of processor more, then the kernel ends it."""
+    """Has the kernel end this process once it has used its seconds of processor from now on."""
     try:
         import resource
     except ImportError:  # Windows
         return
     with suppress(OSError, ValueError):
-        most = math.ceil(time.process_time()) + resource_limits.cpu_seconds()
-        resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        limit = math.ceil(time.process_time()) + resource_limits.cpu_seconds()
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))

@@ -1,6 +1,6 @@
-"""What a reader answers, as text that is checked and never run: a file may have taken its reader over.
+"""A reader's replies, as text that is checked and never executed: a file may have taken its reader over.
 
-Only the pixels come beside it. Errors are of the kinds that a file can cause: none of them ends a service.
+Only the pixels come separately. Errors are of the kinds that a file can cause; none of them ends a service.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ..errors import (
 from ..radiograph import Radiograph
 from ..unforeseen import unforeseen
 
-MOST = 1 << 20  # bytes of an answer without its pixels
+MAX_REPLY = 1 << 20  # bytes of a reply without its pixels
 CHANNELS = {"L": 1, "RGB": 3}
 
 
 class ReaderDiedError(InputError):
-    """A radiograph with which its reader died, or was stopped."""
+    """The reader of a radiograph died, or was stopped."""
 
     code = Code.DECODER_DIED
 
@@ -43,12 +43,12 @@ CODES = {code.value: code for code in Code}
 TEXTS = tuple(field.name for field in fields(Examination) if field.type == "str")
 
 
-def encoded(radiograph: Radiograph) -> bytes:
-    """A radiograph without its pixels and its name."""
+def encode(radiograph: Radiograph) -> bytes:
+    """The reply for a radiograph, without its pixels and its name."""
     return _json(
         {
             "mode": radiograph.image.mode,
-            "shown": radiograph.image.size,
+            "image_size": radiograph.image.size,
             "size": (radiograph.width, radiograph.height),
             "examination": asdict(radiograph.examination) if radiograph.examination else None,
             "notes": radiograph.notes,
@@ -58,13 +58,13 @@ def encoded(radiograph: Radiograph) -> bytes:
 
 
 def pixels_of(radiograph: Radiograph) -> bytes:
-    """Its pixels, and behind them those of the image for a screen, if there is one."""
+    """The pixels of a radiograph, followed by those of its image for a screen, if there is one."""
     display = radiograph.display
     return radiograph.image.tobytes() + (display.tobytes() if display else b"")
 
 
-def reported(error: Exception, name: str) -> CovidNetLiteError:
-    """What to report of an exception from the work on ``name``."""
+def to_report(error: Exception, name: str) -> CovidNetLiteError:
+    """The error to report for an exception from the work on ``name``."""
     if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
         allowed = f"{resource_limits.memory() // resource_limits.MB} MB are allowed"
         return ReaderDiedError(
@@ -73,8 +73,8 @@ def reported(error: Exception, name: str) -> CovidNetLiteError:
     return error if isinstance(error, CovidNetLiteError) else unforeseen(name, error)
 
 
-def encoded_error(error: CovidNetLiteError) -> bytes:
-    """An error, and the part of its cause that somebody asks for."""
+def encode_error(error: CovidNetLiteError) -> bytes:
+    """The reply for an error, with the part of its cause that is needed."""
     cause = error.__cause__
     return _json(
         {
@@ -88,44 +88,44 @@ def encoded_error(error: CovidNetLiteError) -> bytes:
     )
 
 
-def decoded(answer: bytes, name: str, pixels: Callable[[int], bytes]) -> Radiograph | CovidNetLiteError:
-    """A radiograph, or the error to be raised here as there.
+def decode(reply: bytes, name: str, pixels: Callable[[int], bytes]) -> Radiograph | CovidNetLiteError:
+    """A radiograph, or the error to raise in this process.
 
     Args:
-        answer: what a reader sent.
+        reply: what a reader sent.
         name: of the radiograph.
-        pixels: gives so many bytes of gray levels or colours, or fewer where there are no more.
+        pixels: returns so many bytes of gray levels or colours, or fewer where there are no more.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the reply is invalid.
     """
     try:
-        content = json.loads(answer)
+        content = json.loads(reply)
         return _error(content) if "error" in content else _radiograph(content, name, pixels)
     except OSError:  # the process is gone
         raise
-    except Exception as error:  # nothing that it sends is trusted to fail in a way that was foreseen
-        raise ValueError("the answer is no radiograph") from error
+    except Exception as error:  # a reply from a process that was taken over may fail in any way
+        raise ValueError("the reply is no radiograph") from error
 
 
 def _json(content: dict[str, Any]) -> bytes:
     # Notes are text with a code, which JSON would drop.
-    def noted(value: Any) -> Any:
+    def plain(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: noted(inner) for key, inner in value.items()}
+            return {key: plain(inner) for key, inner in value.items()}
         if isinstance(value, tuple):
-            return [noted(inner) for inner in value]
+            return [plain(inner) for inner in value]
         return [value.code.value, str(value)] if isinstance(value, Note) else value
 
-    return json.dumps(noted(content)).encode()
+    return json.dumps(plain(content)).encode()
 
 
 def _radiograph(content: dict[str, Any], name: str, pixels: Callable[[int], bytes]) -> Radiograph:
     from PIL import Image
 
-    mode, shown, size = content["mode"], _size(content["shown"]), _size(content["size"])
+    mode, image_size, size = content["mode"], _size(content["image_size"]), _size(content["size"])
     display = _size(content["display"]) if content["display"] is not None else None
-    first = shown[0] * shown[1] * CHANNELS[mode]
+    first = image_size[0] * image_size[1] * CHANNELS[mode]
     count = first + (display[0] * display[1] if display else 0)  # in gray
     if count > resource_limits.memory():
         raise ValueError("more than it may have decoded")
@@ -133,9 +133,9 @@ def _radiograph(content: dict[str, Any], name: str, pixels: Callable[[int], byte
     if len(data) != count:
         raise ValueError("its pixels contradict its size")
     examination = _examination(content["examination"]) if content["examination"] is not None else None
-    image = Image.frombuffer(mode, shown, data[:first], "raw", mode, 0, 1)
-    larger = Image.frombuffer("L", display, data[first:], "raw", "L", 0, 1) if display else None
-    return Radiograph(image, name, *size, examination, _notes(content["notes"]), larger)
+    image = Image.frombuffer(mode, image_size, data[:first], "raw", mode, 0, 1)
+    display_image = Image.frombuffer("L", display, data[first:], "raw", "L", 0, 1) if display else None
+    return Radiograph(image, name, *size, examination, _notes(content["notes"]), display_image)
 
 
 def _error(content: dict[str, Any]) -> CovidNetLiteError:
@@ -143,14 +143,16 @@ def _error(content: dict[str, Any]) -> CovidNetLiteError:
     error: CovidNetLiteError
     if kind is UnforeseenError:
         reference = _text(content["reference"])
-        if not re.fullmatch("[0-9a-f]{8}", reference):  # it goes where nothing of a file may go
+        if not re.fullmatch(
+            "[0-9a-f]{8}", reference
+        ):  # a reference leaves the machine, and must quote nothing from a file
             raise ValueError("no reference")
         error = UnforeseenError(message, reference, _text(content["trace"]))
     else:
         error = kind(message, code)
     if content["cause"] is not None:
-        number, words = content["cause"]
-        error.__cause__ = OSError(_whole(number), _text(words)) if number is not None else OSError(_text(words))
+        number, text = content["cause"]
+        error.__cause__ = OSError(_integer(number), _text(text)) if number is not None else OSError(_text(text))
     return error
 
 
@@ -161,17 +163,17 @@ def _examination(content: dict[str, Any]) -> Examination:
 
 
 def _notes(content: list[Any]) -> tuple[Note, ...]:
-    return tuple(Note(CODES[code], _text(words)) for code, words in content)
+    return tuple(Note(CODES[code], _text(text)) for code, text in content)
 
 
 def _size(content: list[Any]) -> tuple[int, int]:
-    width, height = map(_whole, content)
+    width, height = map(_integer, content)
     if min(width, height) < 1 or width * height > resource_limits.PIXELS:
         raise ValueError("no size of a radiograph")
     return width, height
 
 
-def _whole(value: Any) -> int:
+def _integer(value: Any) -> int:
     if type(value) is not int:
         raise ValueError("no whole number")
     return value

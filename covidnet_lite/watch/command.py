@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEFT = 1  # exit code: something is left to be done or delivered
-PATIENCE = 10.0  # seconds for results to be delivered at the end; with --once, a minute
+INCOMPLETE = 1  # exit code: not everything was classified or delivered
+DELIVERY_SECONDS = 10.0  # to deliver results at the end; with --once, a minute
 
 
 def add(commands: Any) -> None:
@@ -72,12 +72,12 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Watches until it is told to stop (SIGTERM, SIGINT); the exit code.
+    """Watches until SIGTERM or SIGINT; returns the exit code.
 
     Raises:
-        SettingsError: the folder is not there, or the broker's address cannot be used.
-        MissingExtraError: filelock is not installed, or MQTT was asked for and aiomqtt is not.
-        OutputError: results cannot be written where they should, or another watcher writes its own there.
+        SettingsError: the folder does not exist, or the broker's address cannot be used.
+        MissingExtraError: filelock is not installed, or aiomqtt is not and --mqtt needs it.
+        OutputError: results cannot be written, or another watcher writes to the same folder.
         ModelError, BackendError: the network cannot be used.
     """
     from .. import files
@@ -89,13 +89,13 @@ def run(args: argparse.Namespace) -> int:
     if not args.folder.is_dir():
         raise SettingsError(f"{args.folder}: no such folder; make it, or mount what it is on", Code.NOT_OPENED)
     if not args.mqtt and (args.topic or args.tls or args.ca):
-        raise SettingsError("--topic, --tls and --ca say how to reach a broker; name it with --mqtt HOST")
+        raise SettingsError("--topic, --tls and --ca are for a broker; name it with --mqtt HOST")
     out = args.out or args.folder
     files.check_folder(out)
-    taken = f"another watcher is at work in {out}; stop it, or choose another folder with --out"
+    message = f"another watcher is at work in {out}; stop it, or choose another folder with --out"
     with ExitStack() as stack:
         with suppress(OSError):  # a share that knows no locks
-            stack.enter_context(files.claim(out, taken))
+            stack.enter_context(files.claim(out, message))
         return _watch(args, out)
 
 
@@ -116,13 +116,13 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
     stop = threading.Event()
     with ExitStack() as stack:
         err = stack.enter_context(silent_runtime())
-        reading = stack.enter_context(Readers())
+        readers = stack.enter_context(Readers())
         classifier = Classifier(
             args.model,
             args.runtime,
             args.threads,
             edgetpu=args.edgetpu,
-            read=reading.read,
+            read=readers.read,
             site=args.site,
             unsigned=args.unsigned,
         )
@@ -130,23 +130,25 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
         logs.start(args.log_format, err, "covidnet-lite: %(message)s")
         publisher = None
         if args.mqtt:
-            broker = mqtt.broker(args.mqtt, args.topic or mqtt.TOPIC, args.tls, args.ca)
+            broker = mqtt.parse_broker(args.mqtt, args.topic or mqtt.TOPIC, args.tls, args.ca)
             publisher = mqtt.Publisher(broker, results, log.info)
             publisher.start()
-        if drift := following(classifier.site, lambda report: _tell_drift(report, publisher)):
+        if drift := following(classifier.site, lambda report: _report_drift(report, publisher)):
             classifier.heard = drift.add
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         text = "watching %s with %s. Research use only; not a medical device."
         log.info(text, args.folder, classifier.model.name, **coded("started"))
-        say = _print_json if args.log_format == "json" else _print
-        seen = watch.Watch(folder, results, classifier, say, log.warning, publisher.deliver if publisher else None)
-        well = watch.run(seen, log.warning, stop, args.interval, args.once)
-        left = publisher.close(60.0 if args.once else PATIENCE) if publisher else 0
-        if left:
+        report = _print_json if args.log_format == "json" else _print
+        watcher = watch.Watch(
+            folder, results, classifier, report, log.warning, publisher.deliver if publisher else None
+        )
+        succeeded = watch.run(watcher, log.warning, stop, args.interval, args.once)
+        waiting = publisher.close(60.0 if args.once else DELIVERY_SECONDS) if publisher else 0
+        if waiting:
             text = "%d result%s not delivered; the next start delivers what is left"
-            log.warning(text, left, "s were" if left > 1 else " was", **coded("not-delivered", count=left))
-    return LEFT if args.once and (left or not well) else OK
+            log.warning(text, waiting, "s were" if waiting > 1 else " was", **coded("not-delivered", count=waiting))
+    return INCOMPLETE if args.once and (waiting or not succeeded) else OK
 
 
 def _print(line: object) -> None:
@@ -157,12 +159,12 @@ def _print_json(line: object) -> None:
     _print(logs.line(str(line), "classified", **vars(line)))
 
 
-def _tell_drift(report: Report, publisher: Publisher | None) -> None:
-    """What a day was like, once it is over: to the log where it differs from the site's fit, to the broker always."""
+def _report_drift(report: Report, publisher: Publisher | None) -> None:
+    """Reports on a day that is over: in the log if it differs from the site's fit, and always to the broker."""
     if report.drifted:
         log.warning("drift: %s", report, **coded("drift", **report.to_dict()))
     if publisher:
-        publisher.tell_drift(report.to_dict())
+        publisher.publish_drift(report.to_dict())
 
 
 def _seconds(text: str) -> float:

@@ -1,7 +1,7 @@
 """A folder in which radiographs arrive as files -> a result beside each, as JSON.
 
-The folder is looked at every second or so. Polling, and not inotify: it needs nothing, and it sees what another
-machine writes to a network share, of which the kernel here hears nothing.
+The folder is scanned every second or so. Polling, unlike inotify, also sees what another machine writes to a network
+share.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from ..classifier import Classifier
 
 RESULTS = ".results"  # added to the name of an archive: the folder with the results of what is in it
-RETRY = 60.0  # seconds until what went wrong, and may go well another time, is tried again
-FULL = (errno.ENOSPC, errno.EDQUOT)
-ENDING = (OutputError, BrokenPipeError)  # what is no fault of one film: the disk is full, nobody reads what is told
-Say = Callable[[str], None]
+RETRY = 60.0  # seconds until a file that failed for a temporary reason is tried again
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+FATAL = (OutputError, BrokenPipeError)  # errors that concern all radiographs: the disk is full, the output is closed
+Print = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What is watched.
+    """A folder to watch.
 
     Attributes:
         root: searched with all folders in it.
-        settle: seconds for which a file must not have changed to be taken for whole.
+        settle: seconds without a change after which a file counts as complete.
         heatmap: also write each answered radiograph with its evidence map.
     """
 
@@ -48,23 +48,23 @@ class Folder:
     settle: float = 2.0
     heatmap: bool = False
 
-    def candidates(self, unseen: Say) -> Iterator[tuple[str, Stamp]]:
-        """``path below root, stamp`` of all files that may be one by name; hidden files and folders are left alone.
+    def candidates(self, on_unreadable: Print) -> Iterator[tuple[str, Stamp]]:
+        """``path below root, stamp`` of all files that may be radiographs by name; skips hidden files and folders.
 
-        ``unseen`` is told of each folder in it that cannot be looked into.
+        ``on_unreadable`` is called with a message on each subfolder that cannot be searched.
 
         Raises:
-            SettingsError: the folder itself cannot be looked at.
+            SettingsError: the folder itself does not exist.
         """
         if not os.path.isdir(self.root):
             raise SettingsError(f"{self.root}: no such folder; make it, or mount what it is on", Code.NOT_OPENED)
 
-        def closed(error: OSError) -> None:
-            unseen(
-                f"{error.filename}: cannot be looked into ({error.strerror}); give this program the right to read it"
+        def report(error: OSError) -> None:
+            on_unreadable(
+                f"{error.filename}: cannot be searched ({error.strerror}); give this program the right to read it"
             )
 
-        for folder, below, names in os.walk(self.root, onerror=closed):
+        for folder, below, names in os.walk(self.root, onerror=report):
             below[:] = sorted(name for name in below if not name.startswith("."))
             for name in sorted(names):
                 if name.startswith(".") or name.endswith(OURS):
@@ -77,28 +77,28 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class _Film:
+class _Radiograph:
     """One radiograph to be classified.
 
     Attributes:
-        name: below the watched folder: that of the file, or ``archive.zip/member``.
-        file: in which it is, below the watched folder.
-        source: what is read.
-        place: the name under which its result is kept.
+        name: path below the watched folder: of the file, or ``archive.zip/member``.
+        file: path of its file below the watched folder.
+        source: the path or the member of an archive to read.
+        result_name: the name of its result, below the folder of results.
     """
 
     name: str
     file: str
     source: str | archive.Member
-    place: str
+    result_name: str
 
 
 @dataclass(frozen=True)
 class Line:
-    """What is logged of a radiograph: its name below the folder, and what it came to.
+    """The log line on a radiograph: its name below the folder, and its result.
 
     Attributes:
-        reason: the code of why there is no answer.
+        reason: the code of the reason why there is no answer.
     """
 
     name: str
@@ -116,31 +116,31 @@ class Line:
         return f"{self.name}: {self.status}" + (f", {self.answer}" if self.answer else "")
 
 
-class Settled:
-    """Tells files that are still being written from whole ones, by looking again; clocks of others play no part."""
+class SettledFiles:
+    """Separates complete files from those still being written, by repeated scans; needs no other machine's clock."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._seen: dict[str, tuple[Stamp, float]] = {}
+        self._stamps: dict[str, tuple[Stamp, float]] = {}
 
-    def whole(self, found: dict[str, Stamp], now: float) -> list[str]:
-        """Of what was found, what has not changed for long enough; the rest is remembered. ``now`` in seconds."""
-        seen = self._seen
+    def complete(self, stamps: dict[str, Stamp], now: float) -> list[str]:
+        """The files that have not changed for long enough; remembers the others. ``now`` in seconds."""
+        previous = self._stamps
         # Only what is still there: a folder that is emptied day by day must not fill the memory.
-        self._seen = {
-            name: seen[name] if name in seen and seen[name][0] == stamp else (stamp, now)
-            for name, stamp in found.items()
+        self._stamps = {
+            name: previous[name] if name in previous and previous[name][0] == stamp else (stamp, now)
+            for name, stamp in stamps.items()
         }
-        return [name for name, (_, since) in self._seen.items() if now - since >= self._seconds]
+        return [name for name, (_, since) in self._stamps.items() if now - since >= self._seconds]
 
 
 @dataclass(frozen=True)
-class Look:
-    """How many radiographs a look ``done``, left ``waiting`` (still being written), and had ``trouble`` with."""
+class Scan:
+    """The number of radiographs that a scan ``classified``, those ``waiting`` (still being written), and problems."""
 
-    done: int
+    classified: int
     waiting: int
-    trouble: int
+    problems: int
 
 
 class Watch:
@@ -151,145 +151,147 @@ class Watch:
         folder: Folder,
         results: ResultFiles,
         classifier: Classifier,
-        say: Callable[[object], None],
-        warn: Say | None = None,
+        report: Callable[[object], None],
+        warn: Print | None = None,
         deliver: Callable[[Path], None] | None = None,
     ) -> None:
-        """``say`` is given a :class:`Line` of each result, ``warn`` each trouble once.
+        """``report`` is called with a :class:`Line` on each result, ``warn`` once with each problem.
 
-        ``deliver`` is given the path of each result written, to be sent on; ``None`` where none is to be.
+        ``deliver`` is called with the path of each new result; ``None`` where results are not delivered.
         """
         self._folder, self._results, self._classifier = folder, results, classifier
-        self._say, self._warn, self._deliver = say, warn or say, deliver
+        self._report, self._warn, self._deliver = report, warn or report, deliver
         self._network = classifier.identity
-        self._settled = Settled(folder.settle)
-        self._done: dict[str, Stamp] = {}
-        self._later: dict[str, tuple[float, str]] = {}  # name -> when to try again, what was wrong
-        self._warned: set[str] = set()
+        self._settled = SettledFiles(folder.settle)
+        self._finished: dict[str, Stamp] = {}
+        self._retries: dict[str, tuple[float, str]] = {}  # name -> when to try again, what was wrong
+        self._warnings: set[str] = set()
 
-    def look(self, now: float, stop: threading.Event | None = None) -> Look:
-        """Once: classifies what is new and whole, or as much of it as there is time for until ``stop``.
+    def scan(self, now: float, stop: threading.Event | None = None) -> Scan:
+        """Scans once: classifies what is new and complete, until ``stop`` is set.
 
         Raises:
-            SettingsError: the folder is not there.
-            OutputError: the disk is full; what is left stays to be done.
+            SettingsError: the folder does not exist.
+            OutputError: the disk is full; the next scan goes on with the rest.
         """
-        closed: list[str] = []
-        found = dict(self._folder.candidates(closed.append))
-        self._done = {name: stamp for name, stamp in self._done.items() if found.get(name) == stamp}
-        new = {name: stamp for name, stamp in found.items() if not self._is_done(name, stamp)}
-        self._later = {name: later for name, later in self._later.items() if name in new}
+        unreadable: list[str] = []
+        stamps = dict(self._folder.candidates(unreadable.append))
+        self._finished = {name: stamp for name, stamp in self._finished.items() if stamps.get(name) == stamp}
+        pending = {name: stamp for name, stamp in stamps.items() if not self._is_done(name, stamp)}
+        self._retries = {name: retry for name, retry in self._retries.items() if name in pending}
         due = []
-        for name in self._settled.whole(new, now):
-            if name in self._later and now < self._later[name][0]:
+        for name in self._settled.complete(pending, now):
+            if name in self._retries and now < self._retries[name][0]:
                 continue
             if _is_radiograph(os.path.join(self._folder.root, name)):
                 due.append(name)
             else:
-                self._done[name] = new.pop(name)
-        done = self._classify(due, new, now, stop)
-        told = {*closed, *(why for _, why in self._later.values())}
-        for text in sorted(told - self._warned):
+                self._finished[name] = pending.pop(name)
+        classified = self._classify(due, pending, now, stop)
+        problems = {*unreadable, *(reason for _, reason in self._retries.values())}
+        for text in sorted(problems - self._warnings):
             self._warn(text)
-        self._warned = told
-        return Look(done, len(new.keys() - self._done.keys() - self._later.keys()), len(told))
+        self._warnings = problems
+        return Scan(classified, len(pending.keys() - self._finished.keys() - self._retries.keys()), len(problems))
 
     def _is_done(self, name: str, stamp: Stamp) -> bool:
         try:
-            if name not in self._done and self._results.is_answered(name, stamp, self._network):
-                self._done[name] = stamp  # not opened again at each look
+            if name not in self._finished and self._results.is_answered(name, stamp, self._network):
+                self._finished[name] = stamp  # not opened again at each scan
         except Exception as error:
             unforeseen(name, error)
-        return name in self._done
+        return name in self._finished
 
-    def _classify(self, names: list[str], new: dict[str, Stamp], now: float, stop: threading.Event | None) -> int:
-        films = [film for name in names for film in self._films(name, new[name])]
-        left = Counter(film.file for film in films)
+    def _classify(self, names: list[str], pending: dict[str, Stamp], now: float, stop: threading.Event | None) -> int:
+        radiographs = [radiograph for name in names for radiograph in self._radiographs_in(name, pending[name])]
+        remaining = Counter(radiograph.file for radiograph in radiographs)
         for name in names:
-            self._later.pop(name, None)
-            if name not in left:  # an archive of which every film has its result
-                self._done[name] = new[name]
+            self._retries.pop(name, None)
+            if name not in remaining:  # an archive whose radiographs all have results
+                self._finished[name] = pending[name]
         count = 0
-        results = self._classifier.classify_many((film.source for film in films), keep_images=self._folder.heatmap)
-        for film, result in zip(films, results):
+        results = self._classifier.classify_many(
+            (radiograph.source for radiograph in radiographs), keep_images=self._folder.heatmap
+        )
+        for radiograph, result in zip(radiographs, results):
             if stop is not None and stop.is_set():
                 return count
-            if stamp_of(os.path.join(self._folder.root, film.file)) != new[film.file]:
-                continue  # it was changed, or taken away, meanwhile
+            if stamp_of(os.path.join(self._folder.root, radiograph.file)) != pending[radiograph.file]:
+                continue  # the file was changed or removed meanwhile
             try:
-                settled = self._settle(film, new[film.file], result, now)
-            except ENDING:
+                finished = self._finish(radiograph, pending[radiograph.file], result, now)
+            except FATAL:
                 raise
             except Exception as error:
-                settled = self._fail(film, new[film.file], error, now)
-            count += settled
-            left[film.file] -= settled
-            if not left[film.file]:
-                self._done[film.file] = new[film.file]
+                finished = self._fail(radiograph, pending[radiograph.file], error, now)
+            count += finished
+            remaining[radiograph.file] -= finished
+            if not remaining[radiograph.file]:
+                self._finished[radiograph.file] = pending[radiograph.file]
         return count
 
-    def _films(self, name: str, stamp: Stamp) -> list[_Film]:
-        """The one in a file, or those in a zip archive that have no result yet."""
+    def _radiographs_in(self, name: str, stamp: Stamp) -> list[_Radiograph]:
+        """The radiograph in a file, or those in a zip archive that have no result yet."""
         path = os.path.join(self._folder.root, name)
         try:
             if archive.is_archive(path):
-                return list(self._packed(name, path, stamp))
+                return list(self._members(name, path, stamp))
         except Exception as error:
             unforeseen(name, error)
-        return [_Film(name, name, path, name)]
+        return [_Radiograph(name, name, path, name)]
 
-    def _packed(self, name: str, path: str, stamp: Stamp) -> Iterator[_Film]:
+    def _members(self, name: str, path: str, stamp: Stamp) -> Iterator[_Radiograph]:
         for member in archive.members(path):
             inner = member.name.removeprefix(path)
-            # Beside the archive, whatever a member's name says.
+            # Results stay beside the archive, whatever the member's name.
             parts = [part for part in inner.replace("\\", "/").split("/") if part.strip(". ")]
-            film = _Film(name + inner, name, member, "/".join((name + RESULTS, *parts)) if inner else name)
-            if not self._results.is_answered(film.place, stamp, self._network):
-                yield film
+            radiograph = _Radiograph(name + inner, name, member, "/".join((name + RESULTS, *parts)) if inner else name)
+            if not self._results.is_answered(radiograph.result_name, stamp, self._network):
+                yield radiograph
 
-    def _fail(self, film: _Film, stamp: Stamp, error: Exception, now: float) -> bool:
-        """The last catch: keeps a failed result; where not even that can be kept, tries again later."""
-        failure = Failure(film.name, unforeseen(film.name, error))
+    def _fail(self, radiograph: _Radiograph, stamp: Stamp, error: Exception, now: float) -> bool:
+        """The last resort: writes a failed result; if even that cannot be written, tries again later."""
+        failure = Failure(radiograph.name, unforeseen(radiograph.name, error))
         try:
-            return self._settle(film, stamp, failure, now)
-        except ENDING:
+            return self._finish(radiograph, stamp, failure, now)
+        except FATAL:
             raise
         except Exception as another:
-            self._later[film.file] = (now + RETRY, printable(str(unforeseen(film.name, another))))
+            self._retries[radiograph.file] = (now + RETRY, printable(str(unforeseen(radiograph.name, another))))
             return False
 
-    def _settle(self, film: _Film, stamp: Stamp, result: Prediction | Failure, now: float) -> bool:
-        """Keeps a result; whether the film is done with, or is to be tried again later.
+    def _finish(self, radiograph: _Radiograph, stamp: Stamp, result: Prediction | Failure, now: float) -> bool:
+        """Writes a result; returns whether the radiograph is finished, or else is tried again later.
 
         Raises:
             OutputError: the disk is full.
         """
         try:
-            if _may_pass(result):
-                self._keep(film, None, result)
-                self._later[film.file] = (now + RETRY, f"{printable(film.name)}: {result.public_reason}")
+            if _is_temporary(result):
+                self._write_result(radiograph, None, result)
+                self._retries[radiograph.file] = (now + RETRY, f"{printable(radiograph.name)}: {result.public_reason}")
                 return False
-            self._keep(film, stamp, result)
+            self._write_result(radiograph, stamp, result)
             return True
         except (InputError, OutputError) as error:  # InputError: read again for its evidence map
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_FULL:
                 raise
-            # What cannot be written is told as it is; what was read again is a film, and may not be quoted.
-            told = str(error) if isinstance(error, OutputError) else f"{film.name}: {error.public}"
-            self._later[film.file] = (now + RETRY, printable(told))
+            # An error on writing quotes only paths; one on reading may quote the radiograph, so use its public words.
+            message = str(error) if isinstance(error, OutputError) else f"{radiograph.name}: {error.public}"
+            self._retries[radiograph.file] = (now + RETRY, printable(message))
             return False
 
-    def _keep(self, film: _Film, stamp: Stamp | None, result: Prediction | Failure) -> None:
-        told: dict[str, Any] = result.to_dict()
+    def _write_result(self, radiograph: _Radiograph, stamp: Stamp | None, result: Prediction | Failure) -> None:
+        fields: dict[str, Any] = result.to_dict()
         if result.reason:
-            told["reason"] = result.reason.replace(os.path.join(self._folder.root, film.name), film.name)
-        path = self._results.path(film.place)
+            fields["reason"] = result.reason.replace(os.path.join(self._folder.root, radiograph.name), radiograph.name)
+        path = self._results.path(radiograph.result_name)
         if self._folder.heatmap and isinstance(result, Prediction) and result.labels and result.evidence is not None:
-            shown = result.heatmap(image=self._classifier.image_of(result))
-            files.write_png(path.with_name(Path(film.place).name + EVIDENCE), shown)
+            overlay = result.heatmap(image=self._classifier.image_of(result))
+            files.write_png(path.with_name(Path(radiograph.result_name).name + EVIDENCE), overlay)
         deliver = self._deliver is not None
-        if self._results.keep(film.name, told, stamp, self._network, deliver, film.place):
-            self._say(Line.of(film.name, result))
+        if self._results.write(radiograph.name, fields, stamp, self._network, deliver, radiograph.result_name):
+            self._report(Line.of(radiograph.name, result))
             if self._deliver:
                 self._deliver(path)
 
@@ -299,42 +301,44 @@ def _is_radiograph(path: str) -> bool:
         return path.lower().endswith(archive.SUFFIX) or formats.is_radiograph(path)
     except Exception as error:
         unforeseen(path, error)
-        return True  # it is opened, and then told of
+        return True  # so that reading it reports why
 
 
-def _may_pass(result: Prediction | Failure) -> bool:
-    """Whether it failed for a fault not of the file: no right to read it, a share that broke off, a missing extra."""
+def _is_temporary(result: Prediction | Failure) -> bool:
+    """Whether a failure is not the file's fault: no right to read it, a share that broke off, a missing extra."""
     if not isinstance(result, Failure):
         return False
-    why = result.error.__cause__  # what decoders raise as OSError has no number
-    of_the_system = isinstance(why, OSError) and why.errno is not None
-    return of_the_system or isinstance(why, MemoryError) or isinstance(result.error, (MissingExtraError, BackendError))
+    cause = result.error.__cause__  # an OSError from a decoder has no number
+    of_the_system = isinstance(cause, OSError) and cause.errno is not None
+    return (
+        of_the_system or isinstance(cause, MemoryError) or isinstance(result.error, (MissingExtraError, BackendError))
+    )
 
 
-def run(watch: Watch, say: Say, stop: threading.Event, interval: float = 1.0, once: bool = False) -> bool:
-    """Looks until told to stop; or ``once``, until all that is there is done. Whether all went well.
+def run(watch: Watch, warn: Print, stop: threading.Event, interval: float = 1.0, once: bool = False) -> bool:
+    """Scans until ``stop`` is set; or ``once``, until all files are finished. Returns whether all went well.
 
-    A folder that is away (a share, a stick) and a full disk are told once, and tried again.
+    Reports a folder that is absent (a share, a stick) and a full disk once, and tries again.
     """
-    trouble = ""
+    problem = ""
     while not stop.is_set():
         try:
-            seen = watch.look(time.monotonic(), stop)
+            scan = watch.scan(time.monotonic(), stop)
         except (SettingsError, OutputError) as error:
-            if str(error) != trouble:
-                trouble = str(error)
-                say(trouble)
+            if str(error) != problem:
+                problem = str(error)
+                warn(problem)
             if once:
                 return False
         except BrokenPipeError:
             raise
         except Exception as error:
-            say(str(unforeseen("a look at the folder", error)))
+            warn(str(unforeseen("a scan of the folder", error)))
             if once:
                 return False
         else:
-            trouble = ""
-            if once and not seen.waiting:
-                return not seen.trouble
+            problem = ""
+            if once and not scan.waiting:
+                return not scan.problems
         stop.wait(interval)
     return not once

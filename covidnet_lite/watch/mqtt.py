@@ -1,8 +1,8 @@
-"""Results on their way to an MQTT broker (extra: ``mqtt``).
+"""Publishes results at an MQTT broker (extra: ``mqtt``).
 
-A result waits as a file that says it has not been delivered. It is published with quality of service 1, and marked when
-the broker has confirmed it: so a broker that is away, or a power cut, loses nothing, and what is published twice is at
-most the one result that was confirmed but not yet marked.
+A result waits as a file marked as not delivered. It is published with quality of service 1, and marked as delivered
+when the broker has confirmed it: so an absent broker or a power cut loses nothing, and at most one result, confirmed
+but not yet marked, is published twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from ..prediction import ANSWERS
 from .result_files import ResultFiles
 
 PORT, TLS_PORT = 1883, 8883
-USER, PASSWORD = "COVIDNET_LITE_MQTT_USER", "COVIDNET_LITE_MQTT_PASSWORD"  # environment: command lines can be read
+USER, PASSWORD = (
+    "COVIDNET_LITE_MQTT_USER",
+    "COVIDNET_LITE_MQTT_PASSWORD",
+)  # environment variables, since others can read command lines
 TOPIC = "covidnet-lite"
 PUBLISHED = (
     *("name", "status", "label", "labels", "code", "reason", "reference", "probabilities", "extent", "extent_error"),
@@ -36,18 +39,18 @@ PUBLISHED = (
 NUMBERS = ("probabilities", "extent", "extent_error", "place")
 ONLINE, OFFLINE = "online", "offline"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts to reach the broker
-HEARTBEAT = 30.0  # seconds after which the status is told again
-GRACE = 5.0  # seconds for a farewell
+HEARTBEAT = 30.0  # seconds after which the status is published again
+FAREWELL_SECONDS = 5.0  # to publish the last status and disconnect
 
 
 @dataclass(frozen=True)
 class Broker:
-    """Where results go.
+    """A broker, and how to reach it.
 
     Attributes:
-        topic: results go to ``TOPIC/result``; whether somebody is watching, to ``TOPIC/status``, retained; with a site,
-            what the last day was like, to ``TOPIC/drift``, retained.
-        tls: encrypt; the broker's certificate is checked against ``ca`` (PEM), or what the system trusts.
+        topic: results go to ``TOPIC/result``; the watcher's status to ``TOPIC/status``, retained; with a site, the
+            report on the last day to ``TOPIC/drift``, retained.
+        tls: encrypt; the broker's certificate is checked against ``ca`` (PEM), or the CAs that the system trusts.
     """
 
     host: str
@@ -62,8 +65,8 @@ class Broker:
         return f"{self.host}:{self.port}"
 
 
-def broker(address: str, topic: str = TOPIC, tls: bool = False, ca: Path | None = None) -> Broker:
-    """From what is written on the command line, and the user's name and password from the environment.
+def parse_broker(address: str, topic: str = TOPIC, tls: bool = False, ca: Path | None = None) -> Broker:
+    """A broker from the options of the command line, with user and password from the environment.
 
     Raises:
         AddressError: address or topic cannot be used.
@@ -88,25 +91,25 @@ def broker(address: str, topic: str = TOPIC, tls: bool = False, ca: Path | None 
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
-    """``[::1]:8883`` -> ``::1`` and 8883; the port is 0 where none is given."""
+    """``[::1]:8883`` -> ``::1`` and 8883; the port is 0 where the address has none."""
     host, port = address, "0"
     if address.count(":") == 1 or "]:" in address:  # else a name, or an IPv6 address without a port
         host, _, port = address.rpartition(":")
         port = port.lstrip("0") or "none"
     host = host.removeprefix("[").removesuffix("]")
     try:
-        known = host.encode("idna")
+        idna = host.encode("idna")
     except UnicodeError:  # a label that is empty or too long
-        known = b""
-    if not known or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
+        idna = b""
+    if not idna or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
         raise AddressError(f"{address!r}: is no broker; write HOST or HOST:PORT")
     return host, int(port)
 
 
 class Publisher:
-    """Sends results to a broker, on a thread of its own; while the broker is away they wait as files."""
+    """Sends results to a broker, on a thread of its own; while the broker is absent they wait as files."""
 
-    def __init__(self, to: Broker, results: ResultFiles, say: Callable[[str], None]) -> None:
+    def __init__(self, broker: Broker, results: ResultFiles, log: Callable[[str], None]) -> None:
         """Raises:
         MissingExtraError: aiomqtt is not installed.
         SettingsError: the certificate cannot be read.
@@ -115,13 +118,13 @@ class Publisher:
             import aiomqtt  # noqa: F401
         except ImportError:
             raise MissingExtraError("MQTT needs the extra: pip install 'covidnet-lite[mqtt]'") from None
-        self._broker, self._results, self._say = to, results, say
-        self._context = _context(to)
-        # Only the thread looks at these, once it runs; others hand things to its loop.
+        self._broker, self._results, self._log = broker, results, log
+        self._context = _context(broker)
+        # Once the thread runs, only it uses these; other threads call its loop.
         self._waiting: dict[Path, None] = {}  # in order; a result written anew waits once
-        self._drift: str | None = None  # of the last day that is over, until it is told
+        self._drift: str | None = None  # of the last day that is over, until it is published
         self._end: float | None = None  # when to give up
-        self._loop, self._news, self._ending = asyncio.new_event_loop(), asyncio.Event(), asyncio.Event()
+        self._loop, self._wakeup, self._stopping = asyncio.new_event_loop(), asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="covidnet-lite-mqtt", daemon=True)
 
     def start(self) -> None:
@@ -130,32 +133,32 @@ class Publisher:
         self._thread.start()
 
     def deliver(self, path: Path) -> None:
-        """Takes the file of a result."""
-        self._loop.call_soon_threadsafe(self._take, path)
+        """Queues the file of a result."""
+        self._loop.call_soon_threadsafe(self._enqueue, path)
 
-    def tell_drift(self, report: dict[str, Any]) -> None:
-        """Takes what a day was like, compared with the site's fit; of several that wait, the last is told."""
-        self._loop.call_soon_threadsafe(self._take_drift, json.dumps(report, ensure_ascii=False))
+    def publish_drift(self, report: dict[str, Any]) -> None:
+        """Queues the report on a day, compared with the site's fit; of several that wait, publishes the last."""
+        self._loop.call_soon_threadsafe(self._set_drift, json.dumps(report, ensure_ascii=False))
 
-    def close(self, patience: float) -> int:
-        """Ends, when all is delivered or after so many seconds; how many results still wait, as files."""
+    def close(self, timeout: float) -> int:
+        """Ends when all is delivered or after ``timeout`` seconds; returns how many results still wait as files."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._finish, time.monotonic() + patience)
-            self._thread.join(patience + GRACE)
+            self._loop.call_soon_threadsafe(self._finish, time.monotonic() + timeout)
+            self._thread.join(timeout + FAREWELL_SECONDS)
         return len(self._waiting)
 
-    def _take(self, path: Path) -> None:
+    def _enqueue(self, path: Path) -> None:
         self._waiting[path] = None
-        self._news.set()
+        self._wakeup.set()
 
-    def _take_drift(self, told: str) -> None:
-        self._drift = told
-        self._news.set()
+    def _set_drift(self, report: str) -> None:
+        self._drift = report
+        self._wakeup.set()
 
     def _finish(self, end: float) -> None:
         self._end = end
-        self._ending.set()
-        self._news.set()
+        self._stopping.set()
+        self._wakeup.set()
 
     def _run(self) -> None:
         try:
@@ -169,20 +172,20 @@ class Publisher:
     async def _stay_connected(self) -> None:
         import aiomqtt
 
-        pause, reached = FIRST_PAUSE, True
+        pause, is_reachable = FIRST_PAUSE, True
         while not self._is_over():
             try:
                 async with self._client() as client, _connection(client) as connection:
-                    await self._tell(connection, ONLINE)
-                    self._say(f"connected to {self._broker}")
-                    pause, reached = FIRST_PAUSE, True
+                    await self._publish_status(connection, ONLINE)
+                    self._log(f"connected to {self._broker}")
+                    pause, is_reachable = FIRST_PAUSE, True
                     await self._send(connection)
-                    await self._tell(connection, OFFLINE)
+                    await self._publish_status(connection, OFFLINE)
             except (aiomqtt.MqttError, OSError) as error:  # OSError: no such host, TLS
-                if reached:
-                    self._say(f"{self._broker}: not reached ({error}); results wait, and it is tried again")
-                    reached = False
-                await self._rest(pause)
+                if is_reachable:
+                    self._log(f"{self._broker}: not reached ({error}); results wait, and it is tried again")
+                    is_reachable = False
+                await self._pause(pause)
                 pause = min(2 * pause, LONGEST_PAUSE if self._end is None else FIRST_PAUSE)
 
     def _client(self) -> Any:
@@ -198,103 +201,105 @@ class Publisher:
             logger=logging.getLogger("covidnet_lite.watch.mqtt"),
         )
 
-    async def _tell(self, connection: _Connection, status: str) -> None:
+    async def _publish_status(self, connection: _Connection, status: str) -> None:
         await connection.publish(f"{self._broker.topic}/status", status, retain=True)
 
     async def _send(self, connection: _Connection) -> None:
-        """Until the end; raises where the broker goes away."""
-        told = time.monotonic()
+        """Publishes until the end; raises if the connection breaks."""
+        last_status = time.monotonic()
         while not self._is_over():
-            if time.monotonic() - told >= HEARTBEAT:  # the will of a connection lost before may come late
-                await self._tell(connection, ONLINE)
-                told = time.monotonic()
-            if told_drift := self._drift:
-                await connection.publish(f"{self._broker.topic}/drift", told_drift, retain=True)
-                self._drift = None if self._drift is told_drift else self._drift
+            if time.monotonic() - last_status >= HEARTBEAT:  # the will of an earlier connection may arrive late
+                await self._publish_status(connection, ONLINE)
+                last_status = time.monotonic()
+            if drift := self._drift:
+                await connection.publish(f"{self._broker.topic}/drift", drift, retain=True)
+                self._drift = None if self._drift is drift else self._drift
             if path := next(iter(self._waiting), None):
                 await self._deliver(connection, path)
             else:
-                await connection.first(self._news.wait(), told + HEARTBEAT - time.monotonic())
-                self._news.clear()
+                await connection.first(self._wakeup.wait(), last_status + HEARTBEAT - time.monotonic())
+                self._wakeup.clear()
 
     async def _deliver(self, connection: _Connection, path: Path) -> None:
-        told = b""
+        message = b""
         try:
             data = path.read_bytes()
-            told = payload(data)
+            message = payload(data)
         except FileNotFoundError:
             pass
         except OSError as error:
-            self._say(f"{path}: cannot be read ({error.strerror or error}); it waits")
-            await self._rest(LONGEST_PAUSE)
+            self._log(f"{path}: cannot be read ({error.strerror or error}); it waits")
+            await self._pause(LONGEST_PAUSE)
             return
-        if not told:  # taken away, or another program's by now: there is nothing to tell any more
+        if not message:  # removed, or replaced by another program: there is nothing to publish
             self._waiting.pop(path)
             return
-        await connection.publish(f"{self._broker.topic}/result", told)
+        await connection.publish(f"{self._broker.topic}/result", message)
         await self._mark(path, data)
 
-    async def _mark(self, path: Path, sent: bytes) -> None:
-        """Before anything else is sent, or a power cut would have more than this one sent again."""
-        said = False
+    async def _mark(self, path: Path, data: bytes) -> None:
+        """Marks a result before the next is sent, so that a power cut repeats no more than this one."""
+        was_logged = False
         while True:
             try:
-                if self._results.mark(path, sent):
+                if self._results.mark_delivered(path, data):
                     self._waiting.pop(path)
-                return  # else it was written anew meanwhile, and waits
+                return  # else the result was written anew meanwhile, and waits
             except OutputError as error:
-                if not said:
-                    self._say(f"delivered, but that cannot be noted, so the next wait: {error}")
-                    said = True
+                if not was_logged:
+                    self._log(f"a result was delivered but cannot be marked, so the next ones wait: {error}")
+                    was_logged = True
             if self._end is not None and time.monotonic() >= self._end:
                 return
-            await self._rest(FIRST_PAUSE)
+            await self._pause(FIRST_PAUSE)
 
-    async def _rest(self, seconds: float) -> None:
-        """Sleeps; where the end comes, no longer than is left."""
+    async def _pause(self, seconds: float) -> None:
+        """Sleeps; when the publisher ends, no longer than the remaining time."""
         if self._end is None:
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), seconds)
+                await asyncio.wait_for(self._stopping.wait(), seconds)
         else:
             await asyncio.sleep(min(seconds, max(0.0, self._end - time.monotonic())))
 
 
 class _Connection:
-    """A client that is connected; what waits for an answer ends as soon as the broker is lost."""
+    """A connected client; waiting for the broker ends as soon as the connection breaks."""
 
-    def __init__(self, client: Any, lost: asyncio.Future[None]) -> None:
-        self._client, self._lost = client, lost
+    def __init__(self, client: Any, disconnection: asyncio.Future[None]) -> None:
+        self._client, self._disconnection = client, disconnection
 
-    async def publish(self, topic: str, told: str | bytes, retain: bool = False) -> None:
+    async def publish(self, topic: str, message: str | bytes, retain: bool = False) -> None:
         """Returns when the broker has confirmed it."""
-        # aiomqtt itself waits for a confirmation that cannot come any more, until its time is over.
-        await self.first(self._client.publish(topic, told, qos=1, retain=retain))
+        # aiomqtt itself would wait for a confirmation until its timeout, even after the connection has broken.
+        await self.first(self._client.publish(topic, message, qos=1, retain=retain))
 
     async def first(self, action: Awaitable[Any], seconds: float | None = None) -> None:
-        """Returns when something is done, or the time is over; raises when it fails, or the broker is lost."""
+        """Returns when the action is done or the time is over; raises when it fails or the connection breaks."""
         doing = asyncio.ensure_future(action)
         try:
-            await asyncio.wait({doing, self._lost}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({doing, self._disconnection}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if doing.done():
                 doing.result()
-            elif self._lost.done():
-                self._lost.result()
+            elif self._disconnection.done():
+                self._disconnection.result()
         finally:
             doing.cancel()
 
 
 @asynccontextmanager
 async def _connection(client: Any) -> AsyncIterator[_Connection]:
-    lost = asyncio.ensure_future(_lost(client))
+    disconnection = asyncio.ensure_future(_wait_for_disconnection(client))
     try:
-        yield _Connection(client, lost)
+        yield _Connection(client, disconnection)
     finally:
-        lost.cancel()
-        await asyncio.gather(lost, return_exceptions=True)  # or asyncio complains of an error that nobody looked at
+        disconnection.cancel()
+        await asyncio.gather(
+            disconnection, return_exceptions=True
+        )  # or asyncio would log an error that was never retrieved
 
 
-async def _lost(client: Any) -> None:
-    """Raises when the connection breaks; nothing was subscribed to, so nothing comes."""
+async def _wait_for_disconnection(client: Any) -> None:
+    """Raises when the connection breaks; without a subscription, no message arrives."""
     import aiomqtt
 
     async for _ in client.messages:
@@ -303,29 +308,30 @@ async def _lost(client: Any) -> None:
 
 
 def payload(data: bytes) -> bytes:
-    """What is published of a result; nothing where the file is no result.
+    """The message for a result; empty where the file is no result.
 
-    Neither how it was kept nor what may quote a DICOM header: people write names into any field. Reason and notes are
-    the public words of their codes. Of an abstention no numbers either, which somebody might take for a finding.
+    It leaves out what concerns the file, and what may quote a DICOM header, since people write names into any field.
+    Reason and notes are the public words of their codes. For an abstention it also leaves out the numbers, which might
+    be taken for a finding.
     """
     with suppress(ValueError, AttributeError):
-        kept = json.loads(data)
-        private = () if kept.get("status") in ANSWERS else NUMBERS
-        told = {key: kept[key] for key in PUBLISHED if key in kept and key not in private}
-        codes = [code for code in told.pop("note_codes", ()) if public(code)]
-        if told.get("reason") is not None:  # without a code: kept by an earlier version
-            told["code"] = told.get("code") if public(told.get("code")) else Code.FAILED
-            told["reason"] = public(told["code"])
-        if told.pop("notes", ()):
-            told |= {"notes": [public(code) for code in codes], "note_codes": codes}
-        return json.dumps(told, ensure_ascii=False).encode()
+        result = json.loads(data)
+        private = () if result.get("status") in ANSWERS else NUMBERS
+        fields = {key: result[key] for key in PUBLISHED if key in result and key not in private}
+        codes = [code for code in fields.pop("note_codes", ()) if public(code)]
+        if fields.get("reason") is not None:  # without a code: written by an earlier version
+            fields["code"] = fields.get("code") if public(fields.get("code")) else Code.FAILED
+            fields["reason"] = public(fields["code"])
+        if fields.pop("notes", ()):
+            fields |= {"notes": [public(code) for code in codes], "note_codes": codes}
+        return json.dumps(fields, ensure_ascii=False).encode()
     return b""
 
 
-def _context(to: Broker) -> ssl.SSLContext | None:
-    if not to.tls:
+def _context(broker: Broker) -> ssl.SSLContext | None:
+    if not broker.tls:
         return None
     try:
-        return ssl.create_default_context(cafile=to.ca)
+        return ssl.create_default_context(cafile=broker.ca)
     except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"{to.ca}: is no certificate ({error}); give a PEM file") from error
+        raise SettingsError(f"{broker.ca}: is no certificate ({error}); give a PEM file") from error

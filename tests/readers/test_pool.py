@@ -79,7 +79,7 @@ def test_what_is_read_elsewhere_is_what_is_read_here(one: Readers, film: Path, f
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_image_for_a_screen_comes_along(film: Path, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "SHARED", shared and readers.SHARED)
+    monkeypatch.setattr(readers, "HAS_SHARED_MEMORY", shared and readers.HAS_SHARED_MEMORY)
     here = radiograph.read(film, (300, 300), display=(900, 900))
     with Readers(1) as elsewhere:
         there = elsewhere.read(film, (300, 300), display=(900, 900))
@@ -121,7 +121,7 @@ def test_pixels_do_not_change_when_the_next_radiograph_is_read(one: Readers, fil
 def test_where_no_memory_can_be_shared_pixels_come_through_the_pipe(
     film_png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "SHARED", False)
+    monkeypatch.setattr(readers, "HAS_SHARED_MEMORY", False)
     with Readers(1) as made:
         for source in (film_png, film_png.read_bytes()):
             there, here = made.read(source), radiograph.read(source)

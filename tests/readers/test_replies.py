@@ -25,7 +25,7 @@ from covidnet_lite.readers.pool import Readers
 from covidnet_lite.readers.replies import ReaderDiedError
 
 EXAMINATION = Examination("CR", "CHEST", "PA", "", "", None, (Note(Code.VIEW_NOT_NAMED),), "L\\F")
-SOUND = {"mode": "L", "shown": [64, 64], "size": [128, 128], "examination": None, "notes": [], "display": None}
+SOUND = {"mode": "L", "image_size": [64, 64], "size": [128, 128], "examination": None, "notes": [], "display": None}
 ERROR = {"error": "InputError", "message": "x: no", "code": "damaged", "reference": "", "trace": "", "cause": None}
 
 
@@ -38,7 +38,7 @@ def test_a_radiograph_comes_back_as_it_was() -> None:
     larger = Image.effect_noise((128, 130), 50)
     notes = (Note(Code.ELEMENT_LEFT_ASIDE, "Rows is odd"),)
     sent = Radiograph(image, "x\udcff.dcm", 128, 130, EXAMINATION, notes, larger)
-    found = replies.decoded(replies.encoded(sent), sent.name, lambda count: replies.pixels_of(sent)[:count])
+    found = replies.decode(replies.encode(sent), sent.name, lambda count: replies.pixels_of(sent)[:count])
     assert isinstance(found, Radiograph)
     assert found.image.tobytes() == image.tobytes()
     assert found.display is not None
@@ -61,19 +61,19 @@ def test_a_radiograph_comes_back_as_it_was() -> None:
 )
 def test_an_error_comes_back_as_it_was(error: Any) -> None:
     error.__cause__ = OSError(13, "Permission denied")
-    found = replies.decoded(replies.encoded_error(error), "x", pixels)
+    found = replies.decode(replies.encode_error(error), "x", pixels)
     assert (type(found), str(found), found.code) == (type(error), str(error), error.code)
     assert (found.__cause__.errno, found.__cause__.strerror) == (13, "Permission denied")
     assert vars(found).get("trace") == vars(error).get("trace")
 
 
 LIES: dict[str, Any] = {
-    "no pixels for its size": SOUND | {"shown": [65, 64]},
-    "more than it may decode": SOUND | {"shown": [9000, 9000], "mode": "RGB"},
-    "more pixels than any": SOUND | {"shown": [1 << 40, 1]},
-    "a side of nothing": SOUND | {"shown": [0, 64]},
-    "a negative side": SOUND | {"shown": [-64, -64]},
-    "half a pixel": SOUND | {"shown": [63.5, 64]},
+    "no pixels for its size": SOUND | {"image_size": [65, 64]},
+    "more than it may decode": SOUND | {"image_size": [9000, 9000], "mode": "RGB"},
+    "more pixels than any": SOUND | {"image_size": [1 << 40, 1]},
+    "a side of nothing": SOUND | {"image_size": [0, 64]},
+    "a negative side": SOUND | {"image_size": [-64, -64]},
+    "half a pixel": SOUND | {"image_size": [63.5, 64]},
     "no size": SOUND | {"size": "large"},
     "three sides": SOUND | {"size": [64, 64, 64]},
     "no pixels for an image for a screen": SOUND | {"display": [64, 64]},
@@ -95,14 +95,14 @@ LIES: dict[str, Any] = {
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_what_is_no_answer_is_an_error(lie: Any) -> None:
-    with pytest.raises(ValueError, match="the answer is no radiograph"):
-        replies.decoded(json.dumps(lie).encode(), "x", pixels)
+    with pytest.raises(ValueError, match="the reply is no radiograph"):
+        replies.decode(json.dumps(lie).encode(), "x", pixels)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"[" * 100_000, pickle.dumps(SOUND), b"{"])
 def test_what_is_no_json_is_an_error(data: bytes) -> None:
-    with pytest.raises(ValueError, match="the answer is no radiograph"):
-        replies.decoded(data, "x", pixels)
+    with pytest.raises(ValueError, match="the reply is no radiograph"):
+        replies.decode(data, "x", pixels)
 
 
 def taken_over(pipe: Any, memory: int, seconds: int, shared: bool) -> None:
@@ -130,7 +130,7 @@ def stall(pipe: Any, film: int) -> None:
 
 
 def flood(pipe: Any, film: int) -> None:
-    os.write(pipe.fileno(), (replies.MOST + 1).to_bytes(4, "big") + b"x" * 1000)
+    os.write(pipe.fileno(), (replies.MAX_REPLY + 1).to_bytes(4, "big") + b"x" * 1000)
     time.sleep(60)
 
 
@@ -146,13 +146,13 @@ class Attack:
 DEEDS: dict[str, Callable[[Any, int], None]] = {"shrink": shrink, "stall": stall, "flood": flood, "attack": attack}
 
 
-@pytest.mark.skipif(not readers.SHARED, reason="needs memory that processes share")
+@pytest.mark.skipif(not readers.HAS_SHARED_MEMORY, reason="needs memory that processes share")
 @pytest.mark.parametrize("deed", DEEDS)
 def test_a_reader_that_was_taken_over_costs_its_film_and_is_replaced(
     monkeypatch: pytest.MonkeyPatch, film_png: Path, deed: str
 ) -> None:
     monkeypatch.setattr(readers, "_serve", taken_over)
-    monkeypatch.setattr(readers, "STALLED", 1.0)
+    monkeypatch.setattr(readers, "STALL_SECONDS", 1.0)
     start = time.monotonic()
     with Readers(1) as made:
         assert made.read(b"film").image.size == (64, 64)
@@ -164,6 +164,6 @@ def test_a_reader_that_was_taken_over_costs_its_film_and_is_replaced(
 
 
 def test_out_of_memory_is_the_radiograph_s_fault() -> None:
-    error = replies.reported(MemoryError(), "x.png")
+    error = replies.to_report(MemoryError(), "x.png")
     assert isinstance(error, ReaderDiedError)
     assert resource_limits.MEMORY in str(error)

@@ -20,7 +20,7 @@ import covidnet_lite
 from covidnet_lite import files, radiograph
 from covidnet_lite.errors import OutputError, SettingsError
 from covidnet_lite.watch import folder as watch
-from covidnet_lite.watch.folder import Folder, Look, Settled, Stamp, Watch
+from covidnet_lite.watch.folder import Folder, Scan, SettledFiles, Stamp, Watch
 from covidnet_lite.watch.result_files import ResultFiles
 
 
@@ -80,7 +80,7 @@ def test_the_films_of_a_zip_archive_get_a_result_each_and_once(
     (root / "no.zip").write_bytes(b"no archive")
     folder, kept_in = Folder(root, settle=0), ResultFiles(root)
     seen = Watch(folder, kept_in, classifier, said.append)
-    assert seen.look(0) == Look(5, 0, 0)
+    assert seen.scan(0) == Scan(5, 0, 0)
     found = results(root)
     inside = {f"ward.zip.results/{name}.json" for name in ("a.png", "sub/b.png", "c.png", "in.zip")}
     assert set(found) == {"no.zip.json", *inside}  # and nothing above the folder
@@ -89,20 +89,20 @@ def test_the_films_of_a_zip_archive_get_a_result_each_and_once(
     assert found["ward.zip.results/sub/b.png.json"]["status"] == "failed"
     assert "archive within an archive" in found["ward.zip.results/in.zip.json"]["reason"]
     assert str(root) not in json.dumps(found)
-    assert seen.look(1) == Look(0, 0, 0)
-    assert Watch(folder, kept_in, classifier, said.append).look(0) == Look(0, 0, 0)  # after a start, too
+    assert seen.scan(1) == Scan(0, 0, 0)
+    assert Watch(folder, kept_in, classifier, said.append).scan(0) == Scan(0, 0, 0)  # after a start, too
     (root / "ward.zip.results/a.png.json").unlink()
-    assert Watch(folder, kept_in, classifier, said.append).look(0) == Look(1, 0, 0)
+    assert Watch(folder, kept_in, classifier, said.append).scan(0) == Scan(1, 0, 0)
 
 
 def test_a_file_is_whole_when_it_has_not_changed_for_long_enough() -> None:
-    settled, one, two = Settled(2), Stamp(1, 1), Stamp(2, 2)
-    assert settled.whole({"a": one}, 0) == []
-    assert settled.whole({"a": one}, 1.9) == []
-    assert settled.whole({"a": two}, 2) == []  # it grew: begin anew
-    assert settled.whole({"a": two, "b": one}, 4) == ["a"]
-    assert settled.whole({"b": one}, 5) == []
-    assert settled.whole({"a": two, "b": one}, 6) == ["b"]  # a was away: it may be another
+    settled, one, two = SettledFiles(2), Stamp(1, 1), Stamp(2, 2)
+    assert settled.complete({"a": one}, 0) == []
+    assert settled.complete({"a": one}, 1.9) == []
+    assert settled.complete({"a": two}, 2) == []  # it grew: begin anew
+    assert settled.complete({"a": two, "b": one}, 4) == ["a"]
+    assert settled.complete({"b": one}, 5) == []
+    assert settled.complete({"a": two, "b": one}, 6) == ["b"]  # a was away: it may be another
 
 
 # What is made of it.
@@ -117,7 +117,7 @@ def test_each_radiograph_gets_a_result_and_a_bad_one_costs_only_itself(
     shutil.copy(film_png, root / "ward/film.png")
     (root / "bad.png").write_bytes(b"no picture")
     seen = Watch(Folder(root, settle=0, heatmap=True), ResultFiles(root), classifier, said.append)
-    assert seen.look(0) == Look(2, 0, 0)
+    assert seen.scan(0) == Scan(2, 0, 0)
     found = results(root)
     assert sorted(found) == ["bad.png.json", "ward/film.png.json"]
     film, bad = found["ward/film.png.json"], found["bad.png.json"]
@@ -128,15 +128,15 @@ def test_each_radiograph_gets_a_result_and_a_bad_one_costs_only_itself(
     assert str(root) not in json.dumps(found)  # where it lies is nobody's business
     assert (root / "ward/film.png.evidence.png").is_file()
     assert list(map(str, said)) == ["bad.png: failed", "ward/film.png: narrowed, not normal; pneumonia or covid"]
-    assert seen.look(1) == Look(0, 0, 0)  # neither the results nor the pictures are taken for radiographs
+    assert seen.scan(1) == Scan(0, 0, 0)  # neither the results nor the pictures are taken for radiographs
 
 
 def test_what_was_answered_is_not_done_again_after_a_new_start(
     classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path
 ) -> None:
     root, out = film_png.parent, tmp_path / "out"
-    assert Watch(Folder(root, settle=0), ResultFiles(out), classifier, print).look(0) == Look(1, 0, 0)
-    assert Watch(Folder(root, settle=0), ResultFiles(out), classifier, print).look(0) == Look(0, 0, 0)
+    assert Watch(Folder(root, settle=0), ResultFiles(out), classifier, print).scan(0) == Scan(1, 0, 0)
+    assert Watch(Folder(root, settle=0), ResultFiles(out), classifier, print).scan(0) == Scan(0, 0, 0)
     assert sorted(results(out)) == ["film.png.json"]
 
 
@@ -145,13 +145,13 @@ def test_a_changed_file_and_another_network_are_done_again(
 ) -> None:
     folder, kept_in = Folder(film_png.parent, settle=0), ResultFiles(film_png.parent)
     seen = Watch(folder, kept_in, classifier, print)
-    assert seen.look(0) == Look(1, 0, 0)
+    assert seen.scan(0) == Scan(1, 0, 0)
     film_png.write_bytes(b"changed")
-    assert seen.look(1) == Look(1, 0, 0)
+    assert seen.scan(1) == Scan(1, 0, 0)
     assert results(film_png.parent)["film.png.json"]["status"] == "failed"
     kept = json.loads((film_png.parent / "film.png.json").read_text())
     (film_png.parent / "film.png.json").write_text(json.dumps({**kept, "network": "another"}))
-    assert Watch(folder, kept_in, classifier, print).look(2) == Look(1, 0, 0)
+    assert Watch(folder, kept_in, classifier, print).scan(2) == Scan(1, 0, 0)
 
 
 def test_a_file_of_another_program_under_the_name_of_a_result_is_told_and_left_alone(
@@ -163,13 +163,13 @@ def test_a_file_of_another_program_under_the_name_of_a_result_is_told_and_left_a
     shutil.copy(film_png, root / "b.png")
     (root / "a.png.json").write_text('{"taken": "by another"}')
     seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print, said.append)
-    assert seen.look(0) == Look(1, 0, 1)  # b all the same
-    assert seen.look(1) == Look(0, 0, 1)
+    assert seen.scan(0) == Scan(1, 0, 1)  # b all the same
+    assert seen.scan(1) == Scan(0, 0, 1)
     assert (root / "a.png.json").read_text() == '{"taken": "by another"}'
     assert len(said) == 1
     assert "a.png.json: is no result of this program" in said[0]
     (root / "a.png.json").unlink()
-    assert seen.look(2 + watch.RETRY) == Look(1, 0, 0)
+    assert seen.scan(2 + watch.RETRY) == Scan(1, 0, 0)
 
 
 @pytest.mark.parametrize("name", [f"{'a' * 248}.png", "a.png"])
@@ -182,8 +182,8 @@ def test_a_result_that_cannot_be_written_costs_only_its_own(
     for one in (name, "b.png"):
         shutil.copy(film_png, root / one)
     seen = Watch(Folder(root, settle=0), ResultFiles(out), classifier, print, said.append)
-    assert seen.look(0) == Look(1, 0, 1)
-    assert seen.look(1 + watch.RETRY) == Look(0, 0, 1)
+    assert seen.scan(0) == Scan(1, 0, 1)
+    assert seen.scan(1 + watch.RETRY) == Scan(0, 0, 1)
     assert len(said) == 1
     assert "cannot be written" in said[0] or "is no result" in said[0]
     assert (out / "b.png.json").is_file()
@@ -204,14 +204,14 @@ def test_what_could_not_be_read_for_a_fault_not_of_the_file_is_told_and_tried_ag
     monkeypatch.setattr(radiograph, "open", refuse, raising=False)
     seen = begin()
     for now in (0, 1, 2 + watch.RETRY):
-        assert seen.look(now) == Look(0, 0, 1)
-    assert begin().look(0) == Look(0, 0, 1)
+        assert seen.scan(now) == Scan(0, 0, 1)
+    assert begin().scan(0) == Scan(0, 0, 1)
     (kept,) = results(root).values()
     assert kept["status"] == "failed"
     assert trouble.strerror in str(kept["reason"])
     assert (len(told), len(said), len(sent)) == (1, 2, 1)  # a new start says it again, and sends nothing again
     monkeypatch.undo()
-    assert seen.look(3 + 2 * watch.RETRY) == Look(1, 0, 0)
+    assert seen.scan(3 + 2 * watch.RETRY) == Scan(1, 0, 0)
     assert results(root)["film.png.json"]["status"] != "failed"
 
 
@@ -220,9 +220,9 @@ def test_a_missing_extra_is_no_fault_of_the_file(
 ) -> None:
     shutil.copy(film, tmp_path)
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    assert Watch(Folder(tmp_path, settle=0), ResultFiles(tmp_path), classifier, print).look(0) == Look(0, 0, 1)
+    assert Watch(Folder(tmp_path, settle=0), ResultFiles(tmp_path), classifier, print).scan(0) == Scan(0, 0, 1)
     monkeypatch.undo()
-    assert Watch(Folder(tmp_path, settle=0), ResultFiles(tmp_path), classifier, print).look(0) == Look(1, 0, 0)
+    assert Watch(Folder(tmp_path, settle=0), ResultFiles(tmp_path), classifier, print).scan(0) == Scan(1, 0, 0)
 
 
 def test_a_folder_that_cannot_be_looked_into_is_told_and_costs_only_itself(
@@ -238,10 +238,10 @@ def test_a_folder_that_cannot_be_looked_into_is_told_and_costs_only_itself(
 
     monkeypatch.setattr(os, "scandir", refuse)
     seen = Watch(Folder(film_png.parent, settle=0), ResultFiles(film_png.parent), classifier, print, said.append)
-    assert seen.look(0) == Look(1, 0, 1)
-    assert seen.look(1) == Look(0, 0, 1)
+    assert seen.scan(0) == Scan(1, 0, 1)
+    assert seen.scan(1) == Scan(0, 0, 1)
     assert len(said) == 1
-    assert "closed: cannot be looked into (Permission denied)" in said[0]
+    assert "closed: cannot be searched (Permission denied)" in said[0]
 
 
 def test_dicom_without_a_suffix_is_known_by_its_head(
@@ -252,11 +252,11 @@ def test_dicom_without_a_suffix_is_known_by_its_head(
     (tmp_path / "README").write_text("no radiograph" * 20)
     (tmp_path / "empty").touch()
     seen = Watch(Folder(tmp_path, settle=0), ResultFiles(tmp_path), classifier, print)
-    assert seen.look(0) == Look(2, 0, 0)
+    assert seen.scan(0) == Scan(2, 0, 0)
     assert sorted(results(tmp_path)) == ["1.2.840.7.json", "IM000001.json"]
-    assert seen.look(1) == Look(0, 0, 0)
+    assert seen.scan(1) == Scan(0, 0, 0)
     shutil.copy(film, tmp_path / "empty")  # it was still to be written
-    assert seen.look(2) == Look(1, 0, 0)
+    assert seen.scan(2) == Scan(1, 0, 0)
 
 
 def test_pipes_and_sockets_are_left_alone_and_never_opened(
@@ -272,11 +272,11 @@ def test_pipes_and_sockets_are_left_alone_and_never_opened(
     with time_limit(20):  # whoever opens a pipe to read waits for ever
         assert ResultFiles(root).undelivered() == []
         seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print, sent.append)
-        assert seen.look(0) == Look(0, 0, 1)
+        assert seen.scan(0) == Scan(0, 0, 1)
     assert len(sent) == 1
     assert "film.png.json: is no result of this program" in sent[0]
     (root / "film.png.json").unlink()
-    assert seen.look(1 + watch.RETRY) == Look(1, 0, 0)
+    assert seen.scan(1 + watch.RETRY) == Scan(1, 0, 0)
 
 
 def test_an_odd_name_is_no_trouble(classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path) -> None:
@@ -285,8 +285,8 @@ def test_an_odd_name_is_no_trouble(classifier: covidnet_lite.Classifier, film_pn
     odd = os.fsdecode(b"gr\xf6sse\n.png")
     shutil.copy(film_png, root / odd)
     seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print)
-    assert seen.look(0) == Look(1, 0, 0)
-    assert seen.look(1) == Look(0, 0, 0)
+    assert seen.scan(0) == Scan(1, 0, 0)
+    assert seen.scan(1) == Scan(0, 0, 0)
     assert json.loads((root / f"{odd}.json").read_bytes())["status"] != "failed"
 
 
@@ -298,7 +298,7 @@ def test_told_to_stop_it_does_not_do_all_that_is_there_first(
     for number in range(9):
         shutil.copy(film_png, root / f"{number}.png")
     seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, lambda _: stop.set())
-    assert seen.look(0, stop) == Look(1, 8, 0)
+    assert seen.scan(0, stop) == Scan(1, 8, 0)
     assert len(results(root)) == 1
 
 
@@ -314,10 +314,10 @@ def test_a_file_that_changes_while_it_is_classified_waits(
         yield from answers
 
     monkeypatch.setattr(classifier, "classify_many", meanwhile)
-    assert seen.look(0) == Look(0, 1, 0)
+    assert seen.scan(0) == Scan(0, 1, 0)
     assert not results(film_png.parent)
     monkeypatch.undo()
-    assert seen.look(1) == Look(1, 0, 0)
+    assert seen.scan(1) == Scan(1, 0, 0)
 
 
 def test_trouble_is_told_once_and_what_was_to_be_done_is_done_when_it_is_over(
@@ -348,7 +348,7 @@ def test_a_reason_names_the_file_below_the_folder_and_keeps_its_words(
     monkeypatch.chdir(tmp_path)
     (folder / "ward").mkdir(parents=True)
     (folder / "ward/a.png").write_bytes(b"")
-    Watch(Folder(folder, 0), ResultFiles(tmp_path / "out"), classifier, print).look(0)
+    Watch(Folder(folder, 0), ResultFiles(tmp_path / "out"), classifier, print).scan(0)
     reason = "ward/a.png: the file is empty; copy it again from where it came"
     assert results(tmp_path / "out")["ward/a.png.json"]["reason"] == reason
 
@@ -360,6 +360,6 @@ def test_with_its_evidence_map_a_film_is_decoded_once(
     watch = Watch(
         Folder(tmp_path, settle=0, heatmap=True), ResultFiles(tmp_path), covidnet_lite.Classifier(answering), print
     )
-    assert watch.look(0).done == 1
+    assert watch.scan(0).classified == 1
     assert (tmp_path / "film.dcm.evidence.png").is_file()
     assert decodings == ["DICOM"]

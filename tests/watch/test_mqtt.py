@@ -24,7 +24,7 @@ from covidnet_lite import files
 from covidnet_lite.codes import Code
 from covidnet_lite.errors import AddressError, OutputError
 from covidnet_lite.watch import mqtt
-from covidnet_lite.watch.mqtt import Broker, Publisher, broker, payload
+from covidnet_lite.watch.mqtt import Broker, Publisher, parse_broker, payload
 from covidnet_lite.watch.result_files import ResultFiles, Stamp
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
@@ -267,7 +267,7 @@ def test_a_broker_that_dies_in_the_middle_of_a_message_is_missed_at_once_and_get
     until(lambda: subscriber.status() == "online")
     mosquitto.save()
     mosquitto.send(signal.SIGSTOP)
-    results.keep("a.png", {}, Stamp(1, 1), "x", deliver=True)
+    results.write("a.png", {}, Stamp(1, 1), "x", deliver=True)
     publisher.deliver(results.path("a.png"))
     time.sleep(0.5)  # on its way, and not confirmed
     assert len(said) == 1
@@ -285,7 +285,7 @@ def test_what_cannot_be_marked_holds_the_next_back_and_is_not_sent_twice(
 ) -> None:
     results, said, full = ResultFiles(tmp_path), [], threading.Event()
     for name in ("a.png", "b.png"):
-        results.keep(name, {}, Stamp(1, 1), "x", deliver=True)
+        results.write(name, {}, Stamp(1, 1), "x", deliver=True)
     full.set()
     write = files.write
 
@@ -309,10 +309,10 @@ def test_what_cannot_be_marked_holds_the_next_back_and_is_not_sent_twice(
 
 def test_without_a_broker_results_wait_and_it_is_said(tmp_path: Path) -> None:
     results, said = ResultFiles(tmp_path), []
-    results.keep("a.png", {}, Stamp(1, 1), "x", deliver=True)
+    results.write("a.png", {}, Stamp(1, 1), "x", deliver=True)
     publisher = Publisher(Broker("127.0.0.1", free_port()), results, said.append)
     publisher.start()
-    results.keep("b.png", {}, Stamp(1, 1), "x", deliver=True)
+    results.write("b.png", {}, Stamp(1, 1), "x", deliver=True)
     publisher.deliver(results.path("b.png"))
     assert publisher.close(1.0) == 2
     assert len(said) == 1
@@ -332,7 +332,7 @@ def test_a_result_that_was_taken_away_is_not_waited_for(mosquitto: Mosquitto, tm
 def test_what_a_day_was_like_is_told_and_kept_by_the_broker(mosquitto: Mosquitto, tmp_path: Path) -> None:
     publisher = Publisher(Broker("127.0.0.1", mosquitto.port), ResultFiles(tmp_path), print)
     for films in (3, 4):  # before it is connected: the last is told
-        publisher.tell_drift({"day": "2026-11-30", "films": films, "drift": False, "changes": []})
+        publisher.publish_drift({"day": "2026-11-30", "films": films, "drift": False, "changes": []})
     publisher.start()
     assert publisher.close(20) == 0
     late = Subscriber(mosquitto.port, "late")
@@ -392,10 +392,12 @@ def test_tls_trusts_the_named_certificate_and_no_other(tmp_path: Path, inbox: Ca
     server.start()
     try:
         results = ResultFiles(inbox())
-        results.keep("a.png", {}, Stamp(1, 1), "x", deliver=True)
+        results.write("a.png", {}, Stamp(1, 1), "x", deliver=True)
         for name, delivered in (("wrong", False), ("right", True)):
             said: list[str] = []
-            publisher = Publisher(broker(f"127.0.0.1:{server.port}", ca=tmp_path / f"{name}.pem"), results, said.append)
+            publisher = Publisher(
+                parse_broker(f"127.0.0.1:{server.port}", ca=tmp_path / f"{name}.pem"), results, said.append
+            )
             publisher.start()
             assert publisher.close(2.0 if not delivered else 10.0) == (0 if delivered else 1)
             assert (results.undelivered() == []) is delivered
@@ -422,7 +424,7 @@ def test_what_is_published_quotes_nothing_of_a_dicom_header(film: Path, tmp_path
     for number, part in enumerate(("CHEST DOE JANE", "FOOT DOE JANE")):
         header.BodyPartExamined, path = part, tmp_path / f"{number}.dcm"
         header.save_as(path)
-        results.keep(path.name, classifier.classify(path).to_dict(), Stamp(1, 1), "x", deliver=True)
+        results.write(path.name, classifier.classify(path).to_dict(), Stamp(1, 1), "x", deliver=True)
         kept = results.path(path.name).read_bytes()
         assert number or b"DOE JANE" in kept  # an objection names the part alone
         assert b"DOE" not in payload(kept)
@@ -441,7 +443,7 @@ def test_what_is_published_quotes_nothing_of_a_dicom_header(film: Path, tmp_path
     ],
 )
 def test_an_address(address: str, options: dict[str, bool], found: tuple[str, int]) -> None:
-    told = broker(address, **options)  # type: ignore[arg-type]
+    told = parse_broker(address, **options)  # type: ignore[arg-type]
     assert (told.host, told.port) == found
 
 
@@ -450,13 +452,13 @@ def test_an_address(address: str, options: dict[str, bool], found: tuple[str, in
 )
 def test_what_is_no_address_is_told(address: str) -> None:
     with pytest.raises(AddressError, match="HOST"):
-        broker(address)
+        parse_broker(address)
 
 
 @pytest.mark.parametrize("topic", ["", "a/+", "a/#", "a\0b", "a\nb", "a\udcff", "$SYS/x", "/a", "a" * 1001])
 def test_what_is_no_topic_is_told(topic: str) -> None:
     with pytest.raises(AddressError, match="topic"):
-        broker("pi", topic)
+        parse_broker("pi", topic)
 
 
 def test_a_password_is_not_shown() -> None:

@@ -26,7 +26,7 @@ def kept(path: Path) -> dict[str, object]:
 
 def test_a_result_is_of_one_state_of_a_file_and_one_network(results: ResultFiles) -> None:
     assert not results.is_answered("a/b.png", Stamp(1, 2), "x")
-    assert results.keep("a/b.png", TOLD, Stamp(1, 2), "x", deliver=False)
+    assert results.write("a/b.png", TOLD, Stamp(1, 2), "x", deliver=False)
     assert results.is_answered("a/b.png", Stamp(1, 2), "x")
     assert not results.is_answered("a/b.png", Stamp(1, 3), "x")
     assert not results.is_answered("a/b.png", Stamp(2, 2), "x")
@@ -40,12 +40,12 @@ def test_a_result_is_of_one_state_of_a_file_and_one_network(results: ResultFiles
 
 
 def test_the_same_result_is_not_written_nor_delivered_again(results: ResultFiles) -> None:
-    assert results.keep("a.png", TOLD, None, "x", deliver=True)
+    assert results.write("a.png", TOLD, None, "x", deliver=True)
     path = results.path("a.png")
-    assert results.mark(path, path.read_bytes())
-    assert not results.keep("a.png", TOLD, None, "x", deliver=True)
+    assert results.mark_delivered(path, path.read_bytes())
+    assert not results.write("a.png", TOLD, None, "x", deliver=True)
     assert kept(path)["delivered"] is True
-    assert results.keep("a.png", {"status": "failed"}, None, "x", deliver=True)
+    assert results.write("a.png", {"status": "failed"}, None, "x", deliver=True)
     assert kept(path)["delivered"] is False
 
 
@@ -55,52 +55,52 @@ def test_a_file_of_another_program_is_left_as_it_is(results: ResultFiles, text: 
     path.write_text(text)
     assert load(path) is None
     with pytest.raises(OutputError, match="--out"):
-        results.keep("a.png", TOLD, Stamp(1, 1), "x", deliver=False)
+        results.write("a.png", TOLD, Stamp(1, 1), "x", deliver=False)
     assert path.read_text() == text
     path.write_text("")  # what a share leaves when the power fails
-    assert results.keep("a.png", TOLD, Stamp(1, 1), "x", deliver=False)
+    assert results.write("a.png", TOLD, Stamp(1, 1), "x", deliver=False)
 
 
 def test_undelivered_results_come_oldest_first_and_others_not_at_all(results: ResultFiles, tmp_path: Path) -> None:
     for age, name in enumerate(("c.png", "ward/a.png", "IM0001")):
-        results.keep(name, TOLD, Stamp(1, 1), "x", deliver=True)
+        results.write(name, TOLD, Stamp(1, 1), "x", deliver=True)
         os.utime(results.path(name), ns=(age, age))
-    results.keep("early.png", TOLD, Stamp(1, 1), "x", deliver=False)
+    results.write("early.png", TOLD, Stamp(1, 1), "x", deliver=False)
     (tmp_path / "other.json").write_text('{"delivered": false}')
     assert results.undelivered() == [results.path(name) for name in ("c.png", "ward/a.png", "IM0001")]
     sent = results.path("c.png").read_bytes()
-    assert results.mark(results.path("c.png"), sent)
+    assert results.mark_delivered(results.path("c.png"), sent)
     assert results.undelivered() == [results.path("ward/a.png"), results.path("IM0001")]
 
 
 def test_a_result_written_anew_while_the_old_one_was_sent_is_not_marked(results: ResultFiles) -> None:
-    results.keep("a.png", TOLD, Stamp(1, 1), "x", deliver=True)
+    results.write("a.png", TOLD, Stamp(1, 1), "x", deliver=True)
     path = results.path("a.png")
     sent = path.read_bytes()
-    results.keep("a.png", TOLD, Stamp(2, 2), "x", deliver=True)
-    assert not results.mark(path, sent)
+    results.write("a.png", TOLD, Stamp(2, 2), "x", deliver=True)
+    assert not results.mark_delivered(path, sent)
     assert kept(path)["file"] == {"size": 2, "changed_ns": 2}
     assert kept(path)["delivered"] is False
 
 
 def test_while_a_result_is_marked_no_other_is_written(results: ResultFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the mark would put the old result in the place of the new one."""
-    results.keep("a.png", TOLD, Stamp(1, 1), "x", deliver=True)
+    results.write("a.png", TOLD, Stamp(1, 1), "x", deliver=True)
     path, held = results.path("a.png"), []
     monkeypatch.setattr(files, "write", lambda *_: held.append(results._lock.locked()))
-    results.mark(path, path.read_bytes())
-    results.keep("a.png", TOLD, Stamp(2, 2), "x", deliver=True)
+    results.mark_delivered(path, path.read_bytes())
+    results.write("a.png", TOLD, Stamp(2, 2), "x", deliver=True)
     assert held == [True, True]
 
 
 def test_one_that_was_taken_away_needs_no_mark(results: ResultFiles, tmp_path: Path) -> None:
-    assert results.mark(tmp_path / "gone.json", b"{}")
+    assert results.mark_delivered(tmp_path / "gone.json", b"{}")
     assert not list(tmp_path.iterdir())
 
 
 def test_one_that_cannot_be_read_is_told(results: ResultFiles, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be read"):
-        results.mark(tmp_path, b"{}")
+        results.mark_delivered(tmp_path, b"{}")
 
 
 def test_a_share_that_cannot_make_a_rename_safe_is_written_to_all_the_same(
@@ -113,7 +113,7 @@ def test_a_share_that_cannot_make_a_rename_safe_is_written_to_all_the_same(
         raise OutputError("cannot be made safe on disk")
 
     monkeypatch.setattr(files, "sync", refuse)
-    assert results.keep("a.png", TOLD, Stamp(1, 1), "x", deliver=False)
+    assert results.write("a.png", TOLD, Stamp(1, 1), "x", deliver=False)
     assert synced == [results.path("a.png").parent]
 
 
