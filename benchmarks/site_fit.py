@@ -24,13 +24,13 @@ from covidnet_lite.errors import SiteError
 from covidnet_lite.network.manifest import Manifest
 from covidnet_lite.network.model import Model
 from covidnet_lite.prediction import softmax
-from covidnet_lite.site.fit import asked_by, fit
+from covidnet_lite.site.fit import default_targets, fit
 from covidnet_lite.site.rule import odds, share_of
-from covidnet_lite.site.sample import Seen
+from covidnet_lite.site.sample import Observation
 from covidnet_lite.site_command import look
 
 Array = npt.NDArray[Any]
-Chosen = tuple[list[Seen], list[Seen]]  # normals, and labelled films if any
+Chosen = tuple[list[Observation], list[Observation]]  # normals, and labelled films if any
 Figures = tuple[float, float, float, float]  # shares: well not ill, ill ill, well normal, ill normal
 
 NORMALS = (30, 100, 200)
@@ -51,9 +51,9 @@ class Hospital:
     """A hospital's films, as the network alone sees them; ``patients`` one for each of ``well``."""
 
     name: str
-    well: list[Seen]
+    well: list[Observation]
     patients: list[str]
-    ill: list[Seen]
+    ill: list[Observation]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,7 +114,7 @@ def tabulate(
     n: int,
     labelled: int = 0,
     hidden: int = 0,
-    judge: Callable[[Chosen, list[Seen], list[Seen], Model], Figures] | None = None,
+    judge: Callable[[Chosen, list[Observation], list[Observation], Model], Figures] | None = None,
 ) -> str:
     """A row: a site fitted on ``n`` normals, judged on the films of other patients, again and again.
 
@@ -141,14 +141,18 @@ def tabulate(
     return row(hospital.name, words, f"{refused} of {draws}", np.array(found) if found else None)
 
 
-def fitted(chosen: Chosen, well: list[Seen], ill: list[Seen], model: Model, fewer_alarms: bool = False) -> Figures:
+def fitted(
+    chosen: Chosen, well: list[Observation], ill: list[Observation], model: Model, fewer_alarms: bool = False
+) -> Figures:
     """The figures of a site fitted as it is shipped."""
-    asked = replace(asked_by(model.manifest), fewer_alarms=fewer_alarms)
+    asked = replace(default_targets(model.manifest), fewer_alarms=fewer_alarms)
     site = fit(model, asked, *chosen, date="2026-11-30").site
     return figures(well, ill, site.applied(model.manifest, model.sha256), model.manifest)
 
 
-def figures(well: list[Seen], ill: list[Seen], manifest: Manifest, alone: Manifest | None = None) -> Figures:
+def figures(
+    well: list[Observation], ill: list[Observation], manifest: Manifest, alone: Manifest | None = None
+) -> Figures:
     """How a manifest answers films, of which the probabilities by the network ``alone`` are known."""
     point, shares = manifest.operating_point, []
     assert point is not None
@@ -159,7 +163,7 @@ def figures(well: list[Seen], ill: list[Seen], manifest: Manifest, alone: Manife
     return 1 - shares[0][0], shares[1][0], shares[0][1], shares[1][1]
 
 
-def _shares(films: list[Seen], manifest: Manifest, alone: Manifest) -> Array:
+def _shares(films: list[Observation], manifest: Manifest, alone: Manifest) -> Array:
     told = np.array([one.probabilities for one in films if one.probabilities])
     shift = np.subtract(manifest.correction or 0, alone.correction or 0)
     return np.asarray(softmax(alone.temperature * np.log(np.maximum(told, 1e-300)) + shift, manifest.temperature))
@@ -168,13 +172,13 @@ def _shares(films: list[Seen], manifest: Manifest, alone: Manifest) -> Array:
 def _moved(by: Callable[[Array, float, float], float], free: bool) -> Callable[..., Figures]:
     """Both thresholds moved by the same amount in log-odds; unless ``free``, normal is never called from less."""
 
-    def judge(chosen: Chosen, well: list[Seen], ill: list[Seen], model: Model) -> Figures:
+    def judge(chosen: Chosen, well: list[Observation], ill: list[Observation], model: Model) -> Figures:
         manifest = model.manifest
         point = manifest.operating_point
         assert point is not None
         negative = manifest.labels.index(point.negative)
 
-        def scores(films: list[Seen]) -> Array:
+        def scores(films: list[Observation]) -> Array:
             return odds(np.log(_shares(films, manifest, manifest)), negative)
 
         normal, positive = (float(np.log(s / (1 - s))) for s in (1 - point.negative_from, point.positive_from))

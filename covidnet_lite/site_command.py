@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .prediction import Failure, Prediction
     from .site.drift import Report
     from .site.fit import Fit
-    from .site.rule import Asked
-    from .site.sample import Seen
+    from .site.rule import Targets
+    from .site.sample import Observation
     from .site.site import Site
 
 DRIFT = 4  # exit code: a day differs from the fit beyond chance
@@ -140,7 +140,7 @@ def run_fit(args: argparse.Namespace) -> int:
         print(f"looking at {sum(map(len, folders.values())) + len(labelled)} radiographs ...", file=err, flush=True)
         fitted = fit(
             classifier.model,
-            _asked(args, classifier),
+            _targets(args, classifier),
             look(classifier, folders[args.normal]),
             look(classifier, [case.path for case in labelled], [case.label for case in labelled]),
             look(classifier, folders[args.usual]) if args.usual else (),
@@ -171,54 +171,55 @@ def _radiographs(where: Path) -> list[Path]:
     return radiographs
 
 
-def _asked(args: argparse.Namespace, classifier: Classifier) -> Asked:
+def _targets(args: argparse.Namespace, classifier: Classifier) -> Targets:
     from dataclasses import replace
 
-    from .site.fit import asked_by
+    from .site.fit import default_targets
 
     names = ("normal_called_ill", "normal_called_normal", "ill_called_normal", "fewer_alarms")
     options = {name: getattr(args, name) for name in names}
     return replace(
-        asked_by(classifier.manifest), **{name: share for name, share in options.items() if share is not None}
+        default_targets(classifier.manifest), **{name: share for name, share in options.items() if share is not None}
     )
 
 
-def look(classifier: Classifier, paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Seen]:
+def look(classifier: Classifier, paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Observation]:
     """A network's results for radiographs, without a site; ``labels``: one each, if there are any."""
     results = classifier.classify_many([str(path) for path in paths])
-    return [seen(result, label) for result, label in zip(results, labels or [""] * len(paths))]
+    return [observation_of(result, label) for result, label in zip(results, labels or [""] * len(paths))]
 
 
-def seen(result: Prediction | Failure, label: str = "") -> Seen:
+def observation_of(result: Prediction | Failure, label: str = "") -> Observation:
     """The part of a result that a site is fitted on."""
     import hashlib
 
     from .prediction import Failure
     from .site.drift import kind_of
-    from .site.sample import Seen
+    from .site.sample import Observation
 
     if isinstance(result, Failure):
-        return Seen(result.name, result.name, "failed", label=label)
+        return Observation(result.name, result.name, "failed", label=label)
     # Two files with the same image, re-encoded or not, give exactly the same numbers; two different images do not.
     shares = tuple(result.probabilities.values())
     evidence = b"" if result.evidence is None else result.evidence.tobytes()
     numbers = repr((shares, result.distance)).encode() + evidence
     key = hashlib.sha256(numbers).hexdigest() if result.distance is not None or evidence else result.name
-    return Seen(result.name, key, kind_of(result), shares, result.distance, label, result.code)
+    return Observation(result.name, key, kind_of(result), shares, result.distance, label, result.code)
 
 
 def summary(fitted: Fit, classifier: Classifier) -> Iterator[str]:
     """What was fitted, and how far it may be off, a line each."""
     from .percent import percent
-    from .site.fit import asked_by
+    from .site.fit import default_targets
     from .site.rule import NORMAL_CALLED_ILL
 
     site, point, guard = fitted.site, classifier.manifest.operating_point, classifier.manifest.guard
     assert point is not None
     yield f"site {site} for {site.network}"
-    for name, (share, low, high) in site.rates.items():
-        of = site.ill if name.startswith("ill") else site.radiographs
-        yield f"  {name}: {percent(share)} expected; {percent(low)} to {percent(high)} with {of} radiographs (95 %)"
+    for name, rate in site.rates.items():
+        interval = f"{percent(rate.low)} to {percent(rate.high)}"
+        n = site.ill if name.startswith("ill") else site.radiographs
+        yield f"  {name}: {percent(rate.share)} expected; {interval} with {n} radiographs (95 %)"
     yield f"  {point.negative} from {percent(site.negative_from)} (network alone: {percent(point.negative_from)})"
     yield f"  not {point.negative} from {percent(site.positive_from)} (network alone: {percent(point.positive_from)})"
     yield f"  shift of the log-odds of {point.negative}: {sum(site.shift) / site.temperature:+.2f}"
@@ -229,7 +230,10 @@ def summary(fitted: Fit, classifier: Classifier) -> Iterator[str]:
         yield "  how many of the ill are called normal takes labels to know; no more than by the network alone"
     if site.reference.of == "normals":
         yield "  days will be compared by refusals alone; give the radiographs of ordinary days with --usual for more"
-    if not site.ill and site.rates[NORMAL_CALLED_ILL][0] > asked_by(classifier.manifest).normal_called_ill + 0.01:
+    if (
+        not site.ill
+        and site.rates[NORMAL_CALLED_ILL].share > default_targets(classifier.manifest).normal_called_ill + 0.01
+    ):
         yield "  that many normals are called ill by the network alone; fewer take --labelled, or --fewer-alarms"
     for remark in fitted.remarks:
         yield f"  note: {remark}"

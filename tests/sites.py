@@ -9,9 +9,10 @@ import numpy as np
 
 from covidnet_lite.network import model
 from covidnet_lite.network.model import Model
+from covidnet_lite.site.chance import Rate
 from covidnet_lite.site.reference import Reference
 from covidnet_lite.site.rule import odds, share_of
-from covidnet_lite.site.sample import Seen
+from covidnet_lite.site.sample import Observation
 from covidnet_lite.site.site import Site
 
 DATE = "2026-11-30"
@@ -21,7 +22,7 @@ def network() -> Model:
     return model.load("nano")
 
 
-def films(log_odds: Iterable[float], name: str = "well", label: str = "", covid: float = 0.5) -> list[Seen]:
+def films(log_odds: Iterable[float], name: str = "well", label: str = "", covid: float = 0.5) -> list[Observation]:
     """One film for each of the log-odds of not being normal; ``covid`` is its share of what is not normal."""
     point = network().manifest.operating_point
     assert point is not None
@@ -30,7 +31,7 @@ def films(log_odds: Iterable[float], name: str = "well", label: str = "", covid:
         ill = float(share_of(z))
         kind = "positive" if ill >= point.positive_from else "negative" if 1 - ill >= point.negative_from else "unsure"
         shares = (1 - ill, ill * (1 - covid), ill * covid)
-        seen.append(Seen(f"{name}{i}.png", f"{name}{i}", kind, shares, 0.8 + i / 1000, label))
+        seen.append(Observation(f"{name}{i}.png", f"{name}{i}", kind, shares, 0.8 + i / 1000, label))
     return seen
 
 
@@ -39,7 +40,7 @@ def spread(middle: float, n: int = 100, width: float = 1.0) -> list[float]:
     return (middle + width * np.linspace(-2, 2, n)).tolist()
 
 
-def scores(seen: list[Seen], site: Site | None = None) -> Any:
+def scores(seen: list[Observation], site: Site | None = None) -> Any:
     """The log-odds of films, at a site if there is one."""
     manifest = network().manifest
     logits = manifest.temperature * np.log([one.probabilities for one in seen])
@@ -70,7 +71,7 @@ def site(**changes: Any) -> Site:
         "positive_from": 0.8,
         "alone_from": {"pneumonia": 0.3, "covid": 0.9},
         "guard_limit": float(manifest.guard.limit),
-        "rates": {"normal called ill": (0.07, 0.03, 0.13)},
+        "rates": {"normal called ill": Rate(0.07, 0.03, 0.13)},
         "reference": reference(),
     }
     return Site(**{**fields, **changes})

@@ -51,7 +51,7 @@ BEFORE = {
     "CodeMeaning": ("FOOT ", "LATERAL ", "CHEST ", "PA "),
 }
 # What a result takes over from its film, to be found beside it: its patient and its study, in elements of their own.
-TAKEN_OVER = {*dicom_origin.EXPECTED, *dicom_origin.PEOPLE, *dicom_origin.WELCOME}
+TAKEN_OVER = {*dicom_origin.EXPECTED, *dicom_origin.PEOPLE, *dicom_origin.OPTIONAL}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from covidnet_lite.errors import SiteError
 from covidnet_lite.machine import doctor
 from covidnet_lite.site import site as sites
 from covidnet_lite.site.drift import Report
-from covidnet_lite.site_command import DRIFT, seen
+from covidnet_lite.site_command import DRIFT, observation_of
 from covidnet_lite.watch.command import _report_drift
 
 
@@ -73,10 +73,10 @@ def test_too_few_copies_and_labels_that_contradict_are_refused(normals: Path, tm
     for film in films[:20]:
         Image.open(film).save(few / f"again-{film.stem}.tif")  # the same picture in another file
     assert main([*fit, str(few)]) == 2
-    assert "20 of the 40 normals are pictures given before" in capsys.readouterr().err
+    assert "20 of the 40 normals are repetitions" in capsys.readouterr().err
     (tmp_path / "labels.csv").write_text(f"file,label\n{films[0]},covid\n")
     assert main([*fit, str(normals), "--labelled", str(tmp_path / "labels.csv")]) == 2
-    assert "is the same picture as" in capsys.readouterr().err
+    assert "is the same image as" in capsys.readouterr().err
     assert main([*fit, str(tmp_path / "nowhere")]) == 2
     assert "holds no radiograph" in capsys.readouterr().err
     assert not out.exists()
@@ -84,7 +84,7 @@ def test_too_few_copies_and_labels_that_contradict_are_refused(normals: Path, tm
 
 def test_one_picture_has_one_key_and_two_have_two(normals: Path) -> None:
     classifier, films = Classifier("nano"), sorted(normals.iterdir())
-    keys = [seen(classifier.classify(film)).key for film in (films[0], films[0].read_bytes(), films[1])]
+    keys = [observation_of(classifier.classify(film)).key for film in (films[0], films[0].read_bytes(), films[1])]
     assert keys[0] == keys[1] != keys[2]
 
 

@@ -1,8 +1,7 @@
-"""What DICOM results take over from the file they speak of: patient, study, and a way to refer to it.
+"""The elements that DICOM results take over from their source: patient, study, and the reference to the instance.
 
-Real headers hold odd things. What a result has to refer to must be there; what
-identifies the patient is kept as it is; a date, an age or a sex that breaks its
-format is left empty, as the standard has it for what is not known.
+Real headers hold odd values. The UIDs that a result refers to must be valid; what identifies the patient is kept as it
+is; a date, an age or a sex in a wrong format is left empty, which the standard uses for unknown values.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 NAME = "covidnet-lite"
-SERIES = {"sr": 9001, "sc": 9002}  # kind of result -> series number, far from those that modalities give
+SERIES = {"sr": 9001, "sc": 9002}  # kind of result -> series number, unlike those of modalities
 UTF8 = "ISO_IR 192"
 UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 PEOPLE = ("PatientName", "ReferringPhysicianName")
-# The standard wants these, and the names, even when they are empty.
+# The standard requires these, and the names, even when they are empty.
 EXPECTED = ("PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber")
-WELCOME = (
+OPTIONAL = (
     *("IssuerOfPatientID", "StudyDescription", "PatientAge", "PatientSize", "PatientWeight"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
-# By kind of value; a name, an identifier or a description may be anything that can be printed.
+# By value representation (VR); a name, an identifier or a description may be anything that can be printed.
 FORMATS = {
     "UI": r"(?=.{1,64}$)\d+(\.\d+)+",
     "DA": r"\d{8}",
@@ -41,17 +40,17 @@ FORMATS = {
     "DS": r"[+-]?\d{1,8}(\.\d{1,6})?",
     "CS": r"[A-Z0-9_ ]{1,16}",
 }
-ONE_VALUE = ("DA", "TM", "AS")  # kinds of which the standard allows one value where they are taken over
+SINGLE_VALUED = ("DA", "TM", "AS")  # VRs with only one value in the elements that are taken over
 CHOICES = {"PatientSex": ("M", "F", "O"), "LossyImageCompression": ("00", "01")}
 
 
 def read(source: str | os.PathLike[str] | bytes | Dataset, name: str) -> tuple[Dataset, Dataset]:
-    """What results inherit of a DICOM file's header; people's names come apart.
+    """The elements that results inherit from a DICOM file's header, and people's names separately.
 
-    They are to be put in last: highdicom warns of every name in one piece, and real ones often are.
+    Names are added last: highdicom warns about names without components, and real ones often have none.
 
     Raises:
-        InputError: this is no DICOM file, or it does not say which instance of which study it is.
+        InputError: this is no DICOM file, or a UID is missing.
         MissingExtraError: pydicom is not installed.
     """
     from pydicom.dataset import Dataset
@@ -75,7 +74,7 @@ def read(source: str | os.PathLike[str] | bytes | Dataset, name: str) -> tuple[D
         setattr(origin, keyword, "" if keyword in PEOPLE else _text(header, keyword))
     for keyword in PEOPLE:
         setattr(names, keyword, _text(header, keyword))
-    for keyword in WELCOME:
+    for keyword in OPTIONAL:
         if value := _text(header, keyword):
             setattr(origin, keyword, value)
     orientation = _text(header, "PatientOrientation")
@@ -85,23 +84,23 @@ def read(source: str | os.PathLike[str] | bytes | Dataset, name: str) -> tuple[D
 
 
 def _text(header: Dataset, keyword: str) -> str:
-    """One element, several values with backslashes between them; nothing if it breaks its format."""
+    """An element as text, several values separated by backslashes; empty if it breaks its format."""
     from pydicom.datadict import dictionary_VR
     from pydicom.multival import MultiValue
     from pydicom.valuerep import DA
 
-    kind = dictionary_VR(keyword)
+    vr = dictionary_VR(keyword)
     try:
         value = header.get(keyword)
         values = value if isinstance(value, MultiValue) else [value]
-        texts = ["" if one is None else str(one).strip(" \0") for one in values]
-        if kind == "DA":
+        texts = ["" if item is None else str(item).strip(" \0") for item in values]
+        if vr == "DA":
             DA(texts[0])
     except dicom_errors():
         return ""
-    if kind in FORMATS and not all(re.fullmatch(FORMATS[kind], text, re.ASCII) for text in texts):
+    if vr in FORMATS and not all(re.fullmatch(FORMATS[vr], text, re.ASCII) for text in texts):
         return ""
-    if kind in ONE_VALUE and len(texts) > 1:
+    if vr in SINGLE_VALUED and len(texts) > 1:
         return ""
     text = "\\".join("".join(c for c in text if c.isprintable()) for text in texts)
     if text not in CHOICES.get(keyword, (text,)):
@@ -110,14 +109,14 @@ def _text(header: Dataset, keyword: str) -> str:
 
 
 def uid(origin: Dataset, prediction: Prediction, kind: str) -> str:
-    """A UID that follows from the source, the network, the site and the kind of thing."""
+    """A UID derived from the source, the network, the site and the kind of result."""
     from pydicom.uid import generate_uid
 
     return str(generate_uid(entropy_srcs=[str(origin.SOPInstanceUID), *_by(prediction), kind]))
 
 
 def _by(prediction: Prediction) -> list[str]:
-    """The hashes of the network and, where there is one, of the site: another of either gives another result."""
+    """The hashes of the network and of the site, if there is one: a result depends on both."""
     return [prediction.sha256, *([prediction.site.digest] if prediction.site else [])]
 
 
@@ -129,7 +128,7 @@ def device(prediction: Prediction) -> str:
 
 
 def identity(origin: Dataset, prediction: Prediction, kind: str) -> dict[str, Any]:
-    """What highdicom is told of every result of a kind: series, instance, equipment."""
+    """The arguments for highdicom that all results of a kind share: series, instance, equipment."""
     return {
         "series_instance_uid": uid(origin, prediction, f"{kind} series"),
         "series_number": SERIES[kind],

@@ -1,10 +1,9 @@
-"""A prediction -> DICOM objects for the study it came from (extra: ``dicom-out``).
+"""A prediction -> DICOM instances for the study it came from (extra: ``dicom-out``).
 
-A Structured Report says what the network answered, or that it did not; a
-Secondary Capture shows the evidence map of an answer; of an abstention there is
-none, since a hot spot would be read as a finding. Both stay with the patient and the
-study of the source, in series of their own, and their UIDs follow from the
-source, the network and the kind: the same film gives the same instances.
+A Structured Report states the network's answer, or that it abstained; a Secondary Capture shows the evidence map of an
+answer. An abstention has none, since a hot spot would be read as a finding. Both belong to the patient and the study of
+the source, in series of their own. Their UIDs are derived from the source, the network and the kind: the same
+radiograph gives the same instances.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def require() -> None:
-    """Makes sure that the extra is there, before long work begins.
+    """Checks that the extra is installed, before long work begins.
 
     Raises:
         MissingExtraError: highdicom is not installed.
@@ -55,7 +54,7 @@ def make(
             with the words and no evidence map, as long as the prediction has the image.
 
     Raises:
-        InputError: the source is no DICOM file, or lacks a UID that results have to refer to.
+        InputError: the source is no DICOM file, or lacks a UID that results refer to.
         MissingExtraError: highdicom is not installed.
     """
     require()
@@ -63,22 +62,22 @@ def make(
 
     origin, names = dicom_origin.read(source, prediction.name)
     kind = origin.SOPClassUID
-    if kind.type != "SOP Class":  # private: highdicom looks classes up in the standard's table
+    if kind.type != "SOP Class":  # a private class: highdicom knows only those of the standard
         origin.SOPClassUID = ComputedRadiographyImageStorage
     results = [structured_report.build(prediction, origin)]
     has_map = bool(prediction.labels) and prediction.evidence is not None
-    shown = image or prediction.image or (source if has_map else None)
-    if shown is not None and capture is not False and (has_map or (capture and not prediction.labels)):
-        results.append(secondary_capture.build(prediction, origin, shown))
+    display = image or prediction.image or (source if has_map else None)
+    if display is not None and capture is not False and (has_map or (capture and not prediction.labels)):
+        results.append(secondary_capture.build(prediction, origin, display))
     for result in results:
         result.update(names)
         if origin.SOPClassUID != kind:
-            _refer(result, kind)
+            _set_class(result, kind)
     return results
 
 
-def _refer(result: Dataset, kind: str) -> None:
-    """Makes every reference of a result name ``kind`` as the class of the film."""
+def _set_class(result: Dataset, kind: str) -> None:
+    """Sets the class of the source in every reference of a result to ``kind``."""
 
     def correct(_: Dataset, element: DataElement) -> None:
         if element.keyword == "ReferencedSOPClassUID":
@@ -88,13 +87,13 @@ def _refer(result: Dataset, kind: str) -> None:
 
 
 def write(prediction: Prediction, source: str | os.PathLike[str] | bytes, folder: Path) -> list[Path]:
-    """Writes what :func:`make` makes, as ``NAME.NUMBER.sr.dcm`` and ``NAME.NUMBER.sc.dcm``.
+    """Writes the results of :func:`make` as ``NAME.NUMBER.sr.dcm`` and ``NAME.NUMBER.sc.dcm``.
 
-    The number, eight digits, follows from the source, so two films of one name do not meet.
+    The number, eight digits, is derived from the source, so that two radiographs with the same name do not collide.
 
     Raises:
         InputError, MissingExtraError: as for :func:`make`.
-        OutputError: the folder cannot be written to; none of the files is.
+        OutputError: the folder cannot be written to; none of the files is written.
     """
     results = make(prediction, source)
     stem, number = PurePath(prediction.name).stem.strip("<>") or "image", results[0].SOPInstanceUID[-8:]

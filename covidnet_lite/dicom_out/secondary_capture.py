@@ -1,4 +1,4 @@
-"""A prediction -> a DICOM Secondary Capture, with what it is burnt in; only an answer has an evidence map."""
+"""A prediction -> a DICOM Secondary Capture with captions burnt in; only an answer has an evidence map."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
     from ..radiograph import Source
 
-SMALLEST = 512  # pixels of the narrower side; below, words would be too small to read
+MIN_SIDE = 512  # pixels of the narrower side; text on a smaller image would be too small to read
 BANNER = "RESEARCH USE ONLY"
 
 
 def build(prediction: Prediction, origin: Dataset, source: Source) -> Dataset:
-    """The radiograph, of an answer with its evidence map, of the study of ``origin``; needs highdicom."""
+    """The radiograph, with the evidence map of an answer, in the study of ``origin``; needs highdicom."""
     from highdicom.sc import SCImage
     from pydicom.dataset import Dataset
     from pydicom.sr.codedict import codes
 
     has_map = bool(prediction.labels) and prediction.evidence is not None
-    shown = prediction.heatmap(image=source) if has_map else _plain(source)
-    picture = captioned(shown, lines(prediction))
+    radiograph_image = prediction.heatmap(image=source) if has_map else _plain(source)
+    image = add_captions(radiograph_image, lines(prediction))
     capture = SCImage(
-        pixel_array=np.asarray(picture),
+        pixel_array=np.asarray(image),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        patient_orientation=("L", "F"),  # highdicom wants one; the source's own follows
+        patient_orientation=("L", "F"),  # highdicom requires one; the source's own follows
         study_instance_uid=origin.StudyInstanceUID,
         series_description=f"{dicom_origin.NAME} {'evidence map' if has_map else 'no answer'} - research use only",
         **dicom_origin.identity(origin, prediction, "sc"),
@@ -60,13 +60,13 @@ def build(prediction: Prediction, origin: Dataset, source: Source) -> Dataset:
 
 
 def lines(prediction: Prediction) -> list[str]:
-    """What is written under the picture."""
-    below = f"{dicom_origin.NAME}, network {prediction.model}"
+    """The captions below the image."""
+    footer = f"{dicom_origin.NAME}, network {prediction.model}"
     if not prediction.labels:
         return [
             f"No answer: {prediction.public_reason}",
             "No evidence map without an answer. Not a diagnosis, not a medical device.",
-            below,
+            footer,
         ]
     if prediction.label is None:
         answer = f"{capitalised(str(prediction.answer))} (training classes)"
@@ -78,7 +78,7 @@ def lines(prediction: Prediction) -> list[str]:
         *prediction.findings,
         *([prediction.track_record] if prediction.track_record else []),
         "Evidence map, not a lesion. Not a diagnosis, not a medical device.",
-        below,
+        footer,
     ]
 
 
@@ -86,13 +86,13 @@ def _plain(source: Source) -> Image.Image:
     return radiograph.read(source, at_least=heatmap.SIZE).image.convert("RGB")
 
 
-def captioned(picture: Image.Image, below: list[str]) -> Image.Image:
-    """An RGB picture with a banner above and lines below, in bands of their own, which hide nothing of it."""
-    scale = max(1.0, SMALLEST / min(picture.size))
-    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))
-    width = picture.width
+def add_captions(image: Image.Image, captions: list[str]) -> Image.Image:
+    """An RGB image with a banner above and captions below, in bands of their own that cover none of the image."""
+    scale = max(1.0, MIN_SIDE / min(image.size))
+    image = image.resize((round(image.width * scale), round(image.height * scale)))
+    width = image.width
     above = _band(BANNER, width, width // 14, "black", (255, 214, 0))
-    bands = [above, picture, *(_band(line, width, width // 32, "white", (0, 0, 0)) for line in below)]
+    bands = [above, image, *(_band(line, width, width // 32, "white", (0, 0, 0)) for line in captions)]
     page, top = Image.new("RGB", (width, sum(band.height for band in bands))), 0
     for band in bands:
         page.paste(band, (0, top))

@@ -1,9 +1,8 @@
 """A prediction -> a DICOM Structured Report, "Imaging Measurement Report" (TID 1500).
 
-Where there is no answer, no training class is named, and no number is given
-for one: an abstention must not be read as a finding. Where the answer is narrowed
-to several classes, each is coded as not ruled out, and the probability of the
-class that is ruled out is the only one given.
+Without an answer, the report names no training class and no probability: an abstention must not be read as a finding.
+Where the answer is narrowed to several classes, each is coded as not ruled out, and the only probability is that of
+the class that is ruled out.
 """
 
 from __future__ import annotations
@@ -67,12 +66,12 @@ def build(prediction: Prediction, origin: Dataset) -> Dataset:
 
 
 def _group(prediction: Prediction, origin: Dataset) -> Any:
-    """The one measurement group (TID 1501): of which image, by what, and what came out."""
+    """The only measurement group (TID 1501): the image, the algorithm and the result."""
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
     evaluations = [
-        (_ours("STATUS", "Status of the classification"), _status(prediction)),
+        (_own_code("STATUS", "Status of the classification"), _status(prediction)),
         *_answer(prediction),
         *_zones(prediction),
     ]
@@ -97,7 +96,7 @@ def _group(prediction: Prediction, origin: Dataset) -> Any:
             ],
         )
     )
-    for text in (_explanation(prediction), _examined(prediction), DISCLAIMER):
+    for text in (_explanation(prediction), _header(prediction), DISCLAIMER):
         content.append(
             sr.TextContentItem(codes.DCM.Comment, text, relationship_type=sr.RelationshipTypeValues.CONTAINS)
         )
@@ -105,83 +104,85 @@ def _group(prediction: Prediction, origin: Dataset) -> Any:
 
 
 def _site(prediction: Prediction) -> list[str]:
-    """By whose thresholds it was answered, if not by the network's own."""
+    """The site whose thresholds applied, if they were not the network's own."""
     site = prediction.site
     return [f"thresholds of site {site.name}, fitted {site.date}, SHA-256 {site.digest}"] if site else []
 
 
 def _status(prediction: Prediction) -> Any:
-    return _ours(prediction.status.upper(), STATUS[prediction.status])
+    return _own_code(prediction.status.upper(), STATUS[prediction.status])
 
 
 def _answer(prediction: Prediction) -> list[tuple[Any, Any]]:
-    """The one class, or each that is not ruled out and the one that is, as name and code."""
+    """The class of the answer, or each class that is not ruled out and the one that is, as name and code."""
     if prediction.label is not None:
-        return [(_ours("RESEMBLES", "Resembles training class"), _class(prediction.label))]
+        return [(_own_code("RESEMBLES", "Resembles training class"), _class(prediction.label))]
     if not prediction.labels:
         return []
-    left = _ours("NOT-RULED-OUT", "Training class not ruled out")
+    not_ruled_out = _own_code("NOT-RULED-OUT", "Training class not ruled out")
     return [
-        (_ours("RULED-OUT", "Training class ruled out"), _class(str(prediction.negative))),
-        *((left, _class(label)) for label in prediction.labels),
+        (_own_code("RULED-OUT", "Training class ruled out"), _class(str(prediction.negative))),
+        *((not_ruled_out, _class(label)) for label in prediction.labels),
     ]
 
 
 def _zones(prediction: Prediction) -> list[tuple[Any, Any]]:
-    """Where the evidence of a positive answer lies: each zone of the lungs that is named, or that it is diffuse."""
+    """The place of the evidence for a positive answer: each main zone of the lungs, or that it is diffuse."""
     if not prediction.is_positive or prediction.place is None:
         return []
-    name = _ours("EVIDENCE-ZONE", "Zone of the lungs with evidence")
+    name = _own_code("EVIDENCE-ZONE", "Zone of the lungs with evidence")
     zones = [(zone, f"{zone} zone") for zone in prediction.place.main_zones] or [(prediction.place.main,) * 2]
-    return [(name, _ours(zone.upper().replace(" ", "-")[:16], capitalised(words))) for zone, words in zones]
+    return [
+        (name, _own_code(zone.upper().replace(" ", "-")[:16], capitalised(description))) for zone, description in zones
+    ]
 
 
 def _probabilities(prediction: Prediction) -> list[Any]:
-    """Of all classes beside one answer; where several are left, of the one that is not."""
-    told = prediction.labels if prediction.status == "narrowed" else ()
+    """The probabilities of all classes for an answer of one; of the class that is ruled out for a narrowed answer."""
+    omitted = prediction.labels if prediction.status == "narrowed" else ()
     shares = prediction.probabilities if prediction.labels else {}
-    return [_probability(label, share) for label, share in shares.items() if label not in told]
+    return [_probability(label, share) for label, share in shares.items() if label not in omitted]
 
 
 def _extent(prediction: Prediction) -> list[Any]:
-    """How much of the lungs a positive answer's evidence calls opaque, and how far off that is on average."""
+    """The extent for a positive answer, and its mean absolute error."""
     if not prediction.is_positive or prediction.extent is None:
         return []
-    told = [_measurement("EXTENT", "Extent of opacity in the lungs, estimated", prediction.extent)]
+    measurements = [_measurement("EXTENT", "Extent of opacity in the lungs, estimated", prediction.extent)]
     if prediction.extent_error is not None:
-        told.append(_measurement("EXTENT-ERROR", "Mean absolute error of the extent", prediction.extent_error))
-    return told
+        measurements.append(_measurement("EXTENT-ERROR", "Mean absolute error of the extent", prediction.extent_error))
+    return measurements
 
 
 def _explanation(prediction: Prediction) -> str:
-    told = "".join(f" {capitalised(line)}." for line in (*prediction.findings, prediction.track_record) if line)
+    details = "".join(f" {capitalised(line)}." for line in (*prediction.findings, prediction.track_record) if line)
     if prediction.status == "answered":
         return (
             f"Of the network's training classes the radiograph resembles {prediction.label} most. "
-            f"This is no diagnosis: another disease, or none, can look alike.{told}"
+            f"This is no diagnosis: another disease, or none, can look alike.{details}"
         )
     if prediction.status == "narrowed":
         return (
             f"{capitalised(str(prediction.answer))}: the radiograph does not resemble the training class "
             f"{prediction.negative}, and which of the others it resembles is open. "
-            f"This is no diagnosis: another disease, or none, can look alike.{told}"
+            f"This is no diagnosis: another disease, or none, can look alike.{details}"
         )
     if prediction.status == "unsure":
         outside = prediction.place is not None and prediction.place.main == OUTSIDE
-        why = "its evidence lies mostly outside the lungs" if outside else "the network is not sure enough"
-        return f"No answer: {why}. This says nothing about the patient."
+        cause = "its evidence lies mostly outside the lungs" if outside else "the network is not sure enough"
+        return f"No answer: {cause}. This says nothing about the patient."
     return f"No answer: {prediction.public_reason or 'refused'}. This says nothing about the patient."
 
 
-def _examined(prediction: Prediction) -> str:
-    told = prediction.examination.public() if prediction.examination else {}
-    header = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
-    notes = "".join(f" Note: {words}." for words in dict.fromkeys(note.code.public for note in prediction.notes))
-    return f"By its header the image is: {header or 'not described'}.{notes}"
+def _header(prediction: Prediction) -> str:
+    fields = prediction.examination.public() if prediction.examination else {}
+    description = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fields.items())
+    notes = "".join(f" Note: {text}." for text in dict.fromkeys(note.code.public for note in prediction.notes))
+    return f"By its header the image is: {description or 'not described'}.{notes}"
 
 
 def _probability(label: str, share: float) -> Any:
-    """A number that carries its class in its name, lest it be shown without; and as a code beside it."""
+    """A probability with its class in the name, so that no viewer shows it without, and as a code."""
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
@@ -197,23 +198,23 @@ def _probability(label: str, share: float) -> Any:
 
 
 def _measurement(code: str, meaning: str, share: float) -> Any:
-    """A share as per cent; what is not quite nothing or everything is not rounded to it."""
+    """A share as a percentage; a share that is not exactly 0 or 1 is not rounded to it."""
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
     exact = share * 100
     close = (round(exact, digits) for digits in range(1, 10))
     value = next((v for v in close if v == exact or 0 < v < 100), exact)
-    return sr.Measurement(name=_ours(code, meaning), value=value, unit=codes.UCUM.Percent)
+    return sr.Measurement(name=_own_code(code, meaning), value=value, unit=codes.UCUM.Percent)
 
 
 def _class(label: str) -> Any:
     from highdicom.sr import CodedConcept
 
-    return CodedConcept(*FINDINGS[label]) if label in FINDINGS else _ours(_plain(label), _plain(label))
+    return CodedConcept(*FINDINGS[label]) if label in FINDINGS else _own_code(_plain(label), _plain(label))
 
 
-def _ours(value: str, meaning: str) -> Any:
+def _own_code(value: str, meaning: str) -> Any:
     from highdicom.sr import CodedConcept
 
     return CodedConcept(value, SCHEME, meaning[:64])

@@ -1,1 +1,1 @@
-"""What a hospital adds to a network: where its own radiographs stand, and whether they still stand there."""
+"""A network's thresholds at a hospital, fitted on its own radiographs, and whether the fit still holds."""

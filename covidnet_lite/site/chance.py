@@ -1,9 +1,9 @@
-"""How far chance goes with few radiographs; exact, and numpy alone."""
+"""Exact intervals and tests for few radiographs, with numpy alone."""
 
 from __future__ import annotations
 
 from math import inf, lgamma
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +12,27 @@ Array = npt.NDArray[Any]
 Interval = tuple[float, float]
 
 
-def beyond_order(n: int, above: int) -> tuple[float, float, float]:
-    """The share of new radiographs beyond the value that ``above`` of ``n`` lie beyond: mean, and 95 % interval.
+class Rate(NamedTuple):
+    """A share and its 95 % interval."""
+
+    share: float
+    low: float
+    high: float
+
+
+def order_statistic_rate(n: int, above: int) -> Rate:
+    """The expected share of new radiographs beyond a value that ``above`` of ``n`` exceed, and its 95 % interval.
 
     Whatever the distribution, that share is distributed as Beta(above + 1, n - above) over draws of the ``n`` (Wilks,
     Annals of Mathematical Statistics 1941; Vovk, ACML 2012).
     """
-    low, high = beta_interval(above + 1, n - above)
-    return (above + 1) / (n + 1), low, high
+    return Rate((above + 1) / (n + 1), *beta_interval(above + 1, n - above))
 
 
-def counted(count: int, n: int) -> tuple[float, float, float]:
-    """A share as it was counted, and its 95 % interval (Clopper and Pearson, Biometrika 1934)."""
+def observed_rate(count: int, n: int) -> Rate:
+    """An observed share and its 95 % interval (Clopper and Pearson, Biometrika 1934)."""
     low = beta_interval(count, n - count + 1)[0] if count else 0.0
-    return count / n, low, beta_interval(count + 1, n - count)[1] if count < n else 1.0
+    return Rate(count / n, low, beta_interval(count + 1, n - count)[1] if count < n else 1.0)
 
 
 def beta_interval(a: int, b: int, level: float = 0.95) -> Interval:
@@ -36,10 +43,10 @@ def beta_interval(a: int, b: int, level: float = 0.95) -> Interval:
 def _beta_quantile(a: int, b: int, share: float) -> float:
     # A Beta below x is a binomial of a + b - 1 draws of probability x with at least a successes.
     n, successes = a + b - 1, np.arange(a, a + b)
-    ways, low, high = _log_choose(n, successes), 0.0, 1.0
+    log_coefficients, low, high = _log_choose(n, successes), 0.0, 1.0
     for _ in range(50):
         x = (low + high) / 2
-        below = np.exp(ways + successes * np.log(x) + (n - successes) * np.log1p(-x)).sum()
+        below = np.exp(log_coefficients + successes * np.log(x) + (n - successes) * np.log1p(-x)).sum()
         low, high = (x, high) if below < share else (low, x)
     return (low + high) / 2
 
@@ -58,29 +65,29 @@ def fisher(a: int, n: int, b: int, m: int) -> float:
 
 
 def kolmogorov_smirnov(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """Two-sided p-value that two samples are of one distribution (Smirnov, 1939); exact, and with ties too large.
+    """Two-sided p-value that two samples are of one distribution (Smirnov, 1939); exact, but too large with ties.
 
-    Counts the orders of both samples, as paths through a lattice, whose distributions stay nearer to each other
+    Counts the orders of both samples whose distributions stay nearer to each other, as paths through a lattice
     (Hodges, Arkiv foer Matematik 1958).
     """
     samples = np.asarray(first, float), np.asarray(second, float)
-    n, m = (len(one) for one in samples)
+    n, m = (len(sample) for sample in samples)
     if not n or not m:
         return 1.0
-    both = np.concatenate(samples)
-    below = [np.searchsorted(np.sort(one), both, "right") for one in samples]
-    # In whole numbers, lest a rounding decide: the distance times n times m.
-    reached = int(np.abs(below[0] * m - below[1] * n).max())
+    pooled = np.concatenate(samples)
+    below = [np.searchsorted(np.sort(sample), pooled, "right") for sample in samples]
+    # The distance times n times m: in integers, so that rounding cannot decide.
+    distance = int(np.abs(below[0] * m - below[1] * n).max())
     j = np.arange(m + 1)
-    paths, scale = (j * n < reached).astype(float), 0.0  # the first row: only the second sample so far
+    paths, scale = (j * n < distance).astype(float), 0.0  # the first row: only the second sample so far
     paths = np.minimum.accumulate(paths)
     for i in range(1, n + 1):
-        near = np.abs(i * m - j * n) < reached
-        paths = np.cumsum(paths * near) * near
-        most = paths.max()
-        if most <= 0:
+        within = np.abs(i * m - j * n) < distance
+        paths = np.cumsum(paths * within) * within
+        peak = paths.max()
+        if peak <= 0:
             return 1.0
-        paths, scale = paths / most, scale + float(np.log(most))
+        paths, scale = paths / peak, scale + float(np.log(peak))
     if paths[-1] <= 0:
         return 1.0
     orders = lgamma(n + m + 1) - lgamma(n + 1) - lgamma(m + 1)

@@ -14,43 +14,43 @@ from ..network.manifest import Manifest
 from ..network.model import Model
 from ..network.operating_point import NEVER, OperatingPoint
 from .reference import reference
-from .rule import Asked, Rule, check_separation, check_shift, log_odds, odds, rule, share_of
-from .sample import Sample, Seen, check_contradictions, check_labels, check_level, sample
+from .rule import Rule, Targets, check_separation, check_shift, log_odds, odds, rule, share_of
+from .sample import Observation, Sample, check_contradictions, check_labels, check_level, sample
 from .site import Site
 
 Array = npt.NDArray[Any]
 
-EACH = 10  # labelled radiographs of each class, for a temperature
+MIN_PER_CLASS = 10  # labelled radiographs, for a temperature
 FACTORS = np.exp(np.linspace(np.log(0.5), np.log(2), 41))  # of the network's temperature
-FOR_GUARD = 99  # radiographs, at least: 99 % of the site's normals are to pass the guard
-MOST_GUARD = 1.5  # times the network's own limit
+MIN_FOR_GUARD = 99  # radiographs, at least: 99 % of the site's normals are to pass the guard
+MAX_GUARD_FACTOR = 1.5  # times the network's own limit
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What came of a fit: the ``site``, and ``remarks`` for whoever asked for it."""
+    """The result of a fit: the ``site``, and ``remarks`` for the user."""
 
     site: Site
     remarks: tuple[str, ...] = ()
 
 
-def asked_by(manifest: Manifest) -> Asked:
-    """The operating point that a network was fitted for, as far as it says so."""
+def default_targets(manifest: Manifest) -> Targets:
+    """The targets that a network's own operating point was fitted for, as far as its manifest names them."""
     risks = manifest.operating_point.risks if manifest.operating_point else {}
-    plain = Asked()
-    return Asked(
-        risks.get("normal called ill", plain.normal_called_ill),
-        plain.normal_called_normal,
-        risks.get("ill called normal", plain.ill_called_normal),
+    defaults = Targets()
+    return Targets(
+        risks.get("normal called ill", defaults.normal_called_ill),
+        defaults.normal_called_normal,
+        risks.get("ill called normal", defaults.ill_called_normal),
     )
 
 
 def fit(
     model: Model,
-    asked: Asked,
-    normals: Sequence[Seen],
-    labelled: Sequence[Seen] = (),
-    usual: Sequence[Seen] = (),
+    targets: Targets,
+    normals: Sequence[Observation],
+    labelled: Sequence[Observation] = (),
+    usual: Sequence[Observation] = (),
     name: str = "site",
     date: str = "",
 ) -> Fit:
@@ -58,10 +58,10 @@ def fit(
 
     Args:
         model: the network.
-        asked: the operating point that the site asks for.
+        targets: the operating point that the site asks for.
         normals: radiographs that the site's readers call normal.
-        labelled: radiographs with labels, which give the temperature, and what ill patients are called.
-        usual: all radiographs of ordinary days, ill and well, for days to be compared with.
+        labelled: radiographs with labels, for the temperature and for how ill patients are answered.
+        usual: all radiographs of ordinary days, ill and well, as the reference for later days.
         name: of the site.
         date: of today, ``2026-11-30``.
 
@@ -70,18 +70,24 @@ def fit(
     """
     manifest, point = model.manifest, model.manifest.operating_point
     if point is None or max(point.negative_from, point.positive_from) >= 1:
-        raise SiteError(f"{model.name}: does not say from when on it calls a film normal or ill; no site can be fitted")
+        raise SiteError(f"{model.name}: has no thresholds for normal and ill, so that no site can be fitted")
     check_labels(labelled, manifest.labels, point.negative)
     check_contradictions(normals, labelled, point.negative)
-    keys = {one.key for one in normals}
-    more = [one for one in labelled if one.label == point.negative and one.key not in keys]
+    keys = {observation.key for observation in normals}
+    more = [
+        observation for observation in labelled if observation.label == point.negative and observation.key not in keys
+    ]
     well = sample([*normals, *more], "normals")
     check_level(well.usable)
-    ill = sample([one for one in labelled if one.label != point.negative], "ill") if labelled else Sample()
-    temperature, chosen = _rule(manifest, point, asked, well.usable, ill.usable)
-    ready = _reference("usual", usual) if usual else _reference("normals", normals)
+    ill = (
+        sample([observation for observation in labelled if observation.label != point.negative], "ill")
+        if labelled
+        else Sample()
+    )
+    temperature, thresholds = _rule(manifest, point, targets, well.usable, ill.usable)
+    site_reference = _reference("usual", usual) if usual else _reference("normals", normals)
     shift = [0.0] * len(manifest.labels)
-    shift[manifest.labels.index(point.negative)] = round(-chosen.shift * temperature, 6)
+    shift[manifest.labels.index(point.negative)] = round(-thresholds.shift * temperature, 6)
     site = Site(
         name=name,
         network=model.name,
@@ -92,92 +98,100 @@ def fit(
         ill=len(ill.usable),
         shift=tuple(shift),
         temperature=round(temperature, 6),
-        negative_from=_beyond(1 - share_of(chosen.negative + chosen.shift)),
-        positive_from=_beyond(share_of(chosen.positive + chosen.shift)),
+        negative_from=_next_above(1 - share_of(thresholds.negative + thresholds.shift)),
+        positive_from=_next_above(share_of(thresholds.positive + thresholds.shift)),
         alone_from=_alone_from(point, manifest.temperature / temperature),
         guard_limit=_guard_limit(manifest, normals),
-        rates=chosen.rates,
-        reference=ready,
+        rates=thresholds.rates,
+        reference=site_reference,
     )
-    kept = bool(ill.usable) and temperature == manifest.temperature
-    remarks = ["the network's temperature is kept: another takes labels of each of its classes"] if kept else []
+    keeps_temperature = bool(ill.usable) and temperature == manifest.temperature
+    remarks = (
+        ["the network's temperature is kept: another takes labels of each of its classes"] if keeps_temperature else []
+    )
     return Fit(site, (*well.remarks, *ill.remarks, *remarks))
 
 
 def _rule(
-    manifest: Manifest, point: OperatingPoint, asked: Asked, well: Sequence[Seen], ill: Sequence[Seen]
+    manifest: Manifest, point: OperatingPoint, targets: Targets, well: Sequence[Observation], ill: Sequence[Observation]
 ) -> tuple[float, Rule]:
     """The temperature and the thresholds that go with it.
 
-    The temperature is the one with the least cross-entropy (Guo et al., ICML 2017) of what will be told; it is the
-    network's own without labels of each class.
+    The temperature is the one with the lowest cross-entropy of the calibrated probabilities (Guo et al., ICML 2017);
+    without labels of each class it is the network's own.
     """
     negative = manifest.labels.index(point.negative)
     healthy, sick = _logits(well, manifest), _logits(ill, manifest)
 
     def at(temperature: float) -> Rule:
-        return rule(odds(healthy / temperature, negative), odds(sick / temperature, negative), point, asked)
+        return rule(odds(healthy / temperature, negative), odds(sick / temperature, negative), point, targets)
 
-    check_shift(odds(healthy / manifest.temperature, negative), point, asked)
+    check_shift(odds(healthy / manifest.temperature, negative), point, targets)
     if len(ill):
         check_separation(odds(healthy, negative), odds(sick, negative))
-    labels = [*([point.negative] * len(well)), *(one.label for one in ill)]
+    labels = [*([point.negative] * len(well)), *(observation.label for observation in ill)]
     counts = [labels.count(label) for label in manifest.labels]
-    # Of three classes, the share of one among the other two can be kept at another temperature; of more, it cannot.
-    if min(counts) < EACH or sum(counts) < len(labels) or len(manifest.labels) > 3:
+    # With three classes, the shares of the other two can be kept at another temperature; with more, they cannot.
+    if min(counts) < MIN_PER_CLASS or sum(counts) < len(labels) or len(manifest.labels) > 3:
         return manifest.temperature, at(manifest.temperature)
-    targets, logits = np.array([manifest.labels.index(label) for label in labels]), np.concatenate([healthy, sick])
+    classes, logits = np.array([manifest.labels.index(label) for label in labels]), np.concatenate([healthy, sick])
     losses = []
     for temperature in manifest.temperature * FACTORS:
-        scaled = logits / temperature
-        scaled[:, negative] -= at(temperature).shift
-        losses.append(float((_log_sum(scaled) - scaled[np.arange(len(targets)), targets]).mean()))
+        scaled_logits = logits / temperature
+        scaled_logits[:, negative] -= at(temperature).shift
+        losses.append(float((_log_sum(scaled_logits) - scaled_logits[np.arange(len(classes)), classes]).mean()))
     best = float(manifest.temperature * FACTORS[int(np.argmin(losses))])
     return best, at(best)
 
 
-def _logits(seen: Sequence[Seen], manifest: Manifest) -> Array:
-    """``(n, classes)``, but for a constant a film."""
-    shares = np.array([one.probabilities for one in seen], float).reshape(len(seen), len(manifest.labels))
+def _logits(observations: Sequence[Observation], manifest: Manifest) -> Array:
+    """``(n, classes)`` logits, up to a constant per radiograph."""
+    shares = np.array([observation.probabilities for observation in observations], float).reshape(
+        len(observations), len(manifest.labels)
+    )
     return np.asarray(manifest.temperature * np.log(np.maximum(shares, 1e-300)))
 
 
-def _log_sum(scaled: Array) -> Array:
-    most = scaled.max(axis=1)
-    return np.asarray(most + np.log(np.exp(scaled - most[:, None]).sum(axis=1)))
+def _log_sum(logits: Array) -> Array:
+    peak = logits.max(axis=1)
+    return np.asarray(peak + np.log(np.exp(logits - peak[:, None]).sum(axis=1)))
 
 
 def _alone_from(point: OperatingPoint, factor: float) -> dict[str, float]:
-    """The shares from which one label is given alone: the same films reach them at another temperature."""
+    """The shares from which one label is given alone: the same radiographs reach them at another temperature."""
     return {
         label: round(float(share_of(log_odds(share) * factor)), 6) if share < 1 and factor != 1 else share
         for label, share in point.alone_from.items()
     }
 
 
-def _guard_limit(manifest: Manifest, normals: Sequence[Seen]) -> float | None:
-    """The network's own, raised where too many of the site's normals lie beyond; never lowered.
+def _guard_limit(manifest: Manifest, normals: Sequence[Observation]) -> float | None:
+    """The network's own limit, raised where too many of the site's normals lie beyond it; never lowered.
 
-    With fewer than 99 nobody knows how far the last one in a hundred lies: no reason to let more pass.
+    Fewer than 99 radiographs do not show how far the last one in a hundred lies, so that the limit stays.
     """
     if manifest.guard is None:
         return None
     own, distances = manifest.guard.limit, np.array(_distances(normals))
-    if len(distances) < FOR_GUARD:
+    if len(distances) < MIN_FOR_GUARD:
         return own
-    beyond = (len(distances) + 1) // (FOR_GUARD + 1)  # the ranks, from the last, that may be refused
-    return float(np.clip(np.sort(distances)[-beyond] * (1 + 1e-6), own, MOST_GUARD * own))
+    beyond = (len(distances) + 1) // (MIN_FOR_GUARD + 1)  # the ranks, from the last, that may be refused
+    return float(np.clip(np.sort(distances)[-beyond] * (1 + 1e-6), own, MAX_GUARD_FACTOR * own))
 
 
-def _reference(of: str, seen: Sequence[Seen]) -> Any:
-    read = [one for one in seen if one.kind != "failed"]
-    return reference(of, [one.kind for one in read], _distances(read))
+def _reference(of: str, observations: Sequence[Observation]) -> Any:
+    readable = [observation for observation in observations if observation.kind != "failed"]
+    return reference(of, [observation.kind for observation in readable], _distances(readable))
 
 
-def _distances(seen: Sequence[Seen]) -> list[float]:
-    return [one.distance for one in seen if one.distance is not None and np.isfinite(one.distance)]
+def _distances(observations: Sequence[Observation]) -> list[float]:
+    return [
+        observation.distance
+        for observation in observations
+        if observation.distance is not None and np.isfinite(observation.distance)
+    ]
 
 
-def _beyond(share: float) -> float:
-    """The next share of six digits, so that a film at the threshold itself does not reach it."""
+def _next_above(share: float) -> float:
+    """The next higher share with six digits, so that a radiograph at the threshold itself does not reach it."""
     return min(NEVER, float(np.floor(share * 1e6) + 1) / 1e6)

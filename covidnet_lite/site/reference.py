@@ -1,4 +1,4 @@
-"""What a site's radiographs were like when its file was fitted, for days to be compared with; numbers only."""
+"""The results of a site's radiographs at the fit, as a reference for later days; numbers only."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-# What a radiograph may come to: the answer that it is negative, any other answer, none, or that it is refused.
+# The kinds of results: the answer that a radiograph is negative, any other answer, no answer, or a refusal.
 KINDS = ("negative", "positive", "unsure", "refused")
-MOST = 200  # distances that are kept: of more, so many quantiles, which are then taken for as few radiographs
+MAX_DISTANCES = 200  # of more, so many quantiles are kept, which then count as so many radiographs
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a day is compared with.
+    """The results that a day is compared with.
 
     Attributes:
-        of: ``usual``, radiographs of ordinary days, ill and well; or ``normals``, of which the answers and the
-            distances say nothing of a day with ill patients.
-        answers: kind -> how many radiographs came to it.
+        of: ``usual``, radiographs of ordinary days, ill and well; or ``normals``, whose answers and distances cannot be
+            compared with a day's, which has ill patients.
+        answers: kind -> number of radiographs.
         distances: by rising value; about 1 is ordinary.
     """
 
@@ -35,8 +35,8 @@ class Reference:
             raise ValueError(f"reference.of must be normals or usual, not {self.of!r}")
         if set(self.answers) != set(KINDS) or not all(type(n) is int and n >= 0 for n in self.answers.values()):
             raise ValueError(f"reference.answers must count {', '.join(KINDS)}, not {dict(self.answers)!r}")
-        if len(self.distances) > MOST or not all(number(d) and d >= 0 for d in self.distances):
-            raise ValueError(f"reference.distances must be {MOST} numbers of 0 or more at most")
+        if len(self.distances) > MAX_DISTANCES or not all(number(d) and d >= 0 for d in self.distances):
+            raise ValueError(f"reference.distances must be {MAX_DISTANCES} numbers of 0 or more at most")
         if list(self.distances) != sorted(self.distances):
             raise ValueError("reference.distances must rise")
 
@@ -49,20 +49,20 @@ class Reference:
         """The reverse of :meth:`to_dict`.
 
         Raises:
-            ValueError, TypeError: they are none.
+            ValueError, TypeError: a field is unknown, missing or out of range.
         """
         return cls(**{**fields, "distances": tuple(fields["distances"])})
 
 
 def reference(of: str, kinds: Sequence[str], distances: Sequence[float]) -> Reference:
-    """From what each radiograph came to, and the distance of each that has one."""
-    counts, sorted_ = Counter(kinds), np.sort(np.asarray(distances, float))
-    if len(sorted_) > MOST:
-        sorted_ = np.quantile(sorted_, (np.arange(MOST) + 0.5) / MOST)
-    told = tuple(round(float(d), 3) for d in sorted_)
-    return Reference(of, {kind: counts[kind] for kind in KINDS}, told)
+    """A reference from the kind of each radiograph's result, and the distance of each that has one."""
+    counts, ordered = Counter(kinds), np.sort(np.asarray(distances, float))
+    if len(ordered) > MAX_DISTANCES:
+        ordered = np.quantile(ordered, (np.arange(MAX_DISTANCES) + 0.5) / MAX_DISTANCES)
+    rounded = tuple(round(float(d), 3) for d in ordered)
+    return Reference(of, {kind: counts[kind] for kind in KINDS}, rounded)
 
 
 def number(value: object) -> bool:
-    """Whether it is a finite number, and no truth value."""
+    """Whether a value is a finite number, and not a boolean."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

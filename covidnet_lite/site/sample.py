@@ -1,4 +1,4 @@
-"""A site's radiographs, as a network alone sees them; which of them can be used, and when none should be."""
+"""The network's results for a site's radiographs, and the checks that a site can be fitted on them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ..codes import Code
 from ..errors import SiteError
 from ..percent import percent
 
-LEAST = 30  # radiographs: below, the interval of a share of 7 % reaches beyond 17 %
-MOST_REFUSED, MOST_REPEATED = 0.1, 0.1  # shares of a folder beyond which it is no sample of the site's films
-MOST_ILL = 0.2  # of the normals, called ill by the network alone: of four sources' normals 0 to 18 %
+MIN_RADIOGRAPHS = 30  # with fewer, the interval of a share of 7 % reaches beyond 17 %
+MAX_REFUSED, MAX_REPEATED = 0.1, 0.1  # shares of a folder above which it does not represent the site's radiographs
+MAX_ILL = 0.2  # of the normals, called ill by the network alone: of four sources' normals 0 to 18 %
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One radiograph, as the network alone sees it.
+class Observation:
+    """The network's result for one radiograph, without a site.
 
     Attributes:
         name: of the file.
-        key: what is the same only for the same picture.
-        kind: what it came to: ``negative``, ``positive``, ``unsure``, ``refused`` or ``failed``.
-        probabilities: in the order of the labels; empty where it is refused.
+        key: equal for the same image only.
+        kind: of the result: ``negative``, ``positive``, ``unsure``, ``refused`` or ``failed``.
+        probabilities: in the order of the labels; empty for a refusal.
         distance: from the training radiographs, or ``None``.
         label: a class of the network, ``not NEGATIVE``, or ``""``.
         code: of a refusal.
@@ -42,78 +42,87 @@ class Seen:
 
 @dataclass(frozen=True)
 class Sample:
-    """The radiographs that can be used, each once, and ``remarks`` on what was left out."""
+    """The usable radiographs, each once, and ``remarks`` on the others."""
 
-    usable: tuple[Seen, ...] = ()
+    usable: tuple[Observation, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
-def sample(seen: Sequence[Seen], what: str, least: int = LEAST) -> Sample:
-    """Leaves out what repeats, is refused or cannot be read.
+def sample(observations: Sequence[Observation], description: str, minimum: int = MIN_RADIOGRAPHS) -> Sample:
+    """Selects the usable radiographs: no repetitions, refusals or unreadable files.
 
     Args:
-        seen: one folder's.
-        what: they are, in words.
-        least: how many there must be.
+        observations: of one folder.
+        description: of the radiographs, for messages.
+        minimum: number of usable radiographs.
 
     Raises:
-        SiteError: that is too much, or too little is left.
+        SiteError: too many are not usable, or too few are.
     """
-    once = list({one.key: one for one in seen}.values())
-    repeated, kinds = len(seen) - len(once), Counter(one.kind for one in once)
-    usable = tuple(one for one in once if one.probabilities and np.isfinite(one.probabilities).all())
-    reasons = Counter(one.code.public for one in once if one.kind == "refused" and one.code).most_common(1)
-    why = f" (most often: {reasons[0][0]})" if reasons else ""
-    if repeated > MOST_REPEATED * len(seen):
-        raise SiteError(f"{repeated} of the {len(seen)} {what} are pictures given before; give each radiograph once")
-    if kinds["refused"] > MOST_REFUSED * len(once):
+    unique = list({observation.key: observation for observation in observations}.values())
+    repeated, kinds = len(observations) - len(unique), Counter(observation.kind for observation in unique)
+    usable = tuple(
+        observation
+        for observation in unique
+        if observation.probabilities and np.isfinite(observation.probabilities).all()
+    )
+    reasons = Counter(
+        observation.code.public for observation in unique if observation.kind == "refused" and observation.code
+    ).most_common(1)
+    hint = f" (most often: {reasons[0][0]})" if reasons else ""
+    if repeated > MAX_REPEATED * len(observations):
         raise SiteError(
-            f"{kinds['refused']} of the {len(once)} {what} are refused{why}; give frontal chest radiographs, or do not "
-            "use the network at this site"
+            f"{repeated} of the {len(observations)} {description} are repetitions; give each radiograph once"
+        )
+    if kinds["refused"] > MAX_REFUSED * len(unique):
+        raise SiteError(
+            f"{kinds['refused']} of the {len(unique)} {description} are refused{hint}; give frontal chest radiographs, "
+            "or do not use the network at this site"
         )
     left_out = {"given twice": repeated, "refused": kinds["refused"], "not readable": kinds["failed"]}
-    told = ", ".join(f"{count} {word}" for word, count in left_out.items() if count)
-    if len(usable) < least:
-        raise SiteError(f"there are {len(usable)} usable {what}{f' ({told})' if told else ''}; give {least} or more")
-    return Sample(usable, (f"of the {what} are left out: {told}{why}",) if told else ())
+    omissions = ", ".join(f"{count} {word}" for word, count in left_out.items() if count)
+    if len(usable) < minimum:
+        excluded = f" ({omissions})" if omissions else ""
+        raise SiteError(f"there are {len(usable)} usable {description}{excluded}; give {minimum} or more")
+    return Sample(usable, (f"of the {description} are left out: {omissions}{hint}",) if omissions else ())
 
 
-def check_labels(labelled: Sequence[Seen], labels: Sequence[str], negative: str) -> None:
-    """Whether every label is one.
+def check_labels(labelled: Sequence[Observation], labels: Sequence[str], negative: str) -> None:
+    """Checks that every label is one of the network's, or ``not NEGATIVE``.
 
     Raises:
         SiteError: one is not.
     """
-    known = (*labels, f"not {negative}")
-    if unknown := sorted({one.label for one in labelled} - set(known)):
-        raise SiteError(f"the label {unknown[0]!r} is none of {', '.join(known)}; correct the manifest")
+    allowed = (*labels, f"not {negative}")
+    if unknown := sorted({observation.label for observation in labelled} - set(allowed)):
+        raise SiteError(f"the label {unknown[0]!r} is none of {', '.join(allowed)}; correct the manifest")
 
 
-def check_contradictions(normals: Sequence[Seen], labelled: Sequence[Seen], negative: str) -> None:
-    """Whether a picture that is given twice has one label.
+def check_contradictions(normals: Sequence[Observation], labelled: Sequence[Observation], negative: str) -> None:
+    """Checks that an image that occurs twice has the same label.
 
     Raises:
-        SiteError: it has two.
+        SiteError: it has two labels.
     """
-    first: dict[str, Seen] = {}
-    for one in [*(replace(normal, label=negative) for normal in normals), *labelled]:
-        before = first.setdefault(one.key, one)
-        if before.label != one.label:
+    by_key: dict[str, Observation] = {}
+    for observation in [*(replace(normal, label=negative) for normal in normals), *labelled]:
+        earlier = by_key.setdefault(observation.key, observation)
+        if earlier.label != observation.label:
             raise SiteError(
-                f"{one.name} is the same picture as {before.name}, but one is labelled {one.label} and the other "
-                f"{before.label}; decide which it is"
+                f"{observation.name} is the same image as {earlier.name}, but one is labelled {observation.label} and "
+                f"the other {earlier.label}; decide which it is"
             )
 
 
-def check_level(normals: Sequence[Seen]) -> None:
-    """Whether normals look normal.
+def check_level(normals: Sequence[Observation]) -> None:
+    """Checks that normals look normal to the network.
 
     Raises:
-        SiteError: so many look ill that ill patients are likely to be among them.
+        SiteError: so many look ill that ill patients are probably among them.
     """
-    called = sum(one.kind == "positive" for one in normals)
-    if called > MOST_ILL * len(normals):
+    positives = sum(observation.kind == "positive" for observation in normals)
+    if positives > MAX_ILL * len(normals):
         raise SiteError(
-            f"{called} of the {len(normals)} normals look ill to the network (at most {percent(MOST_ILL, 0)} may): ill "
-            "patients are likely to be among them; look at these radiographs again, or use the network without a site"
+            f"{positives} of the {len(normals)} normals look ill to the network (at most {percent(MAX_ILL, 0)} may): "
+            "ill patients are probably among them; check these radiographs again, or use the network without a site"
         )

@@ -1,7 +1,8 @@
-"""What a hospital adds to one network: the file ``site.json``, and what it changes.
+"""A site: the file ``site.json`` with a hospital's thresholds for one network, and how it changes the manifest.
 
-A score moves with the hospital. The site's own radiographs say where: its file shifts the log-odds of "no finding" and
-holds the thresholds that belong to it. The shares of the other classes among each other stay as the network has them.
+A network's scores differ between hospitals. The file shifts the log-odds of "no finding" by an amount fitted on the
+hospital's own radiographs, and holds the thresholds that go with it. The relative shares of the other classes stay as
+the network has them.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from .. import files
 from ..errors import SiteError
 from ..network.manifest import Manifest
 from ..network.operating_point import NEVER
+from .chance import Rate
 from .reference import Reference, number
 
 FORMAT = 1
-LONGEST_NAME = 64  # characters, as a DICOM text of kind LO
-LARGEST = 1 << 20  # bytes of a file
-MOST_SHIFT = 20.0  # of a logit, either way
-Rate = tuple[float, float, float]  # a share, and its 95 % interval
+MAX_NAME = 64  # characters, as a DICOM text of kind LO
+MAX_BYTES = 1 << 20  # bytes of a file
+MAX_SHIFT = 20.0  # of a logit, either way
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """A site, as it was fitted.
+    """A fitted site.
 
     Attributes:
         name: of the site.
-        network, sha256: the network's name and the hash of its file; it fits no other.
+        network, sha256: the network's name and the hash of its file; the site applies to no other.
         negative: the network's class that means "no finding".
         date: of the fit, ``2026-11-30``.
         radiographs: normals that it was fitted on.
@@ -44,8 +45,9 @@ class Site:
         negative_from, positive_from, alone_from: as in
             :class:`~covidnet_lite.network.operating_point.OperatingPoint`.
         guard_limit: the distance above which an image is refused; ``None`` for a network without a guard.
-        rates: error or answer -> its share of the site's radiographs, as far as the fit tells, and the 95 % interval.
-        reference: what days are compared with.
+        rates: error or answer -> its share of the site's radiographs, where the fit can estimate it, and the 95 %
+            interval.
+        reference: the results that days are compared with.
         ill: radiographs with an opacity that it was fitted on; 0 without labels.
     """
 
@@ -66,19 +68,19 @@ class Site:
     ill: int = 0
 
     def __post_init__(self) -> None:
-        if not (_text(self.name) and len(self.name) <= LONGEST_NAME and "\\" not in self.name):
-            raise ValueError(f"name must be 1 to {LONGEST_NAME} printable characters without \\, not {self.name!r}")
+        if not (_text(self.name) and len(self.name) <= MAX_NAME and "\\" not in self.name):
+            raise ValueError(f"name must be 1 to {MAX_NAME} printable characters without \\, not {self.name!r}")
         for name in ("network", "negative"):
             if not _text(getattr(self, name)):
                 raise ValueError(f"{name} must be a name, not {getattr(self, name)!r}")
         if not (isinstance(self.sha256, str) and re.fullmatch("[0-9a-f]{64}", self.sha256)):
             raise ValueError(f"sha256 must be 64 hexadecimal digits, not {self.sha256!r}")
         datetime.date.fromisoformat(self.date)
-        for name, least in (("radiographs", 1), ("ill", 0)):
-            if type(getattr(self, name)) is not int or getattr(self, name) < least:
-                raise ValueError(f"{name} must be a whole number of {least} or more, not {getattr(self, name)!r}")
-        if not all(number(s) and abs(s) <= MOST_SHIFT for s in self.shift):
-            raise ValueError(f"shift must be numbers of at most {MOST_SHIFT:g} either way, not {self.shift}")
+        for name, minimum in (("radiographs", 1), ("ill", 0)):
+            if type(getattr(self, name)) is not int or getattr(self, name) < minimum:
+                raise ValueError(f"{name} must be a whole number of {minimum} or more, not {getattr(self, name)!r}")
+        if not all(number(s) and abs(s) <= MAX_SHIFT for s in self.shift):
+            raise ValueError(f"shift must be numbers of at most {MAX_SHIFT:g} either way, not {self.shift}")
         if not (number(self.temperature) and 0.05 <= self.temperature <= 20):
             raise ValueError(f"temperature must be between 0.05 and 20, not {self.temperature!r}")
         for name in ("negative_from", "positive_from"):
@@ -89,17 +91,17 @@ class Site:
         if self.guard_limit is not None and not (number(self.guard_limit) and self.guard_limit > 0):
             raise ValueError(f"guard_limit must be above 0, not {self.guard_limit!r}")
         for name, rate in self.rates.items():
-            if not (len(rate) == 3 and all(number(r) and 0 <= r <= 1 for r in rate) and rate[1] <= rate[0] <= rate[2]):
+            if not (all(number(value) and 0 <= value <= 1 for value in rate) and rate.low <= rate.share <= rate.high):
                 raise ValueError(f"the rate of {name!r} must be a share within its interval, not {rate!r}")
 
     def applied(self, manifest: Manifest, sha256: str) -> Manifest:
         """The manifest of a network at this site: its logits shifted, with the site's thresholds and limit.
 
-        How often an answer was right at the hospitals it was trained on says nothing of another operating point, so
-        that is left out.
+        The accuracy at the hospitals that the network was trained on does not apply to another operating point, so it
+        is removed.
 
         Raises:
-            SiteError: it was fitted for another network, or does not fit its classes.
+            SiteError: the site was fitted for another network, or does not fit its classes.
         """
         if sha256 != self.sha256:
             raise SiteError(
@@ -125,7 +127,10 @@ class Site:
                     negative_from=self.negative_from,
                     positive_from=self.positive_from,
                     alone_from=dict(self.alone_from),
-                    risks={**{k: round(v[0], 4) for k, v in self.rates.items()}, "method": f"fitted for {self.name}"},
+                    risks={
+                        **{k: round(v.share, 4) for k, v in self.rates.items()},
+                        "method": f"fitted for {self.name}",
+                    },
                     accuracy={},
                 ),
             )
@@ -134,7 +139,7 @@ class Site:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of :meth:`to_json`: tells one fit from another."""
+        """The SHA-256 of :meth:`to_json`, which identifies a fit."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
@@ -147,7 +152,7 @@ class Site:
         return f"{self.name} (fitted {self.date} on {self.radiographs} normals, SHA-256 {self.digest[:12]})"
 
     def to_dict(self) -> dict[str, str]:
-        """What a result says of it."""
+        """Name and hash, for a result."""
         return {"name": self.name, "sha256": self.digest}
 
     def to_json(self) -> str:
@@ -184,38 +189,38 @@ class Site:
             if fields.pop("format", None) != FORMAT:
                 raise ValueError(f"its format is not {FORMAT}; fit it again, or upgrade covidnet-lite")
             fields["shift"] = tuple(fields["shift"])
-            fields["rates"] = {name: tuple(rate) for name, rate in fields["rates"].items()}
+            fields["rates"] = {name: Rate(*rate) for name, rate in fields["rates"].items()}
             fields["reference"] = Reference.from_dict(fields["reference"])
             return cls(**fields)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-            why = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise SiteError(f"{where}: is no site's file ({why}); write one: covidnet-lite site fit") from error
+            cause = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise SiteError(f"{where}: is no site's file ({cause}); write one: covidnet-lite site fit") from error
 
 
 def read(path: str | os.PathLike[str]) -> Site:
     """The site in a file.
 
     Raises:
-        SiteError: it cannot be read, or is none.
+        SiteError: the file cannot be read, or is no site's file.
     """
     where = str(path)
     try:
         with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
+            data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         raise SiteError(
             f"{where}: the site's file cannot be read ({getattr(error, 'strerror', None) or error})"
         ) from error
-    if len(data) > LARGEST:
-        raise SiteError(f"{where}: is no site's file (larger than {LARGEST >> 20} MB)")
+    if len(data) > MAX_BYTES:
+        raise SiteError(f"{where}: is no site's file (larger than {MAX_BYTES >> 20} MB)")
     return Site.from_json(data, where)
 
 
 def write(path: str | os.PathLike[str], site: Site) -> Path:
-    """The file of a site, whole or not at all.
+    """Writes the file of a site, completely or not at all.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     return files.write(Path(path), site.to_json())
 

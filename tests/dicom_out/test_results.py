@@ -264,7 +264,7 @@ def test_the_capture_shows_the_evidence_map_between_banner_and_lines(answered: P
 
 @pytest.mark.parametrize("size", [(64, 64), (90, 700), (1024, 300)])
 def test_words_fit_and_stay_large_enough_beside_any_picture(size: tuple[int, int]) -> None:
-    page = secondary_capture.captioned(Image.new("RGB", size), ["A" * 70])
+    page = secondary_capture.add_captions(Image.new("RGB", size), ["A" * 70])
     assert page.width >= 512
     line = np.asarray(page.convert("L"))[-page.width // 40 :]
     assert line.max() > 200

@@ -8,12 +8,12 @@ from math import comb
 import numpy as np
 import pytest
 
-from covidnet_lite.site.chance import beta_interval, beyond_order, counted, fisher, kolmogorov_smirnov
+from covidnet_lite.site.chance import beta_interval, fisher, kolmogorov_smirnov, observed_rate, order_statistic_rate
 
 
 def test_the_share_beyond_an_order_statistic_is_within_its_interval_in_95_of_100_draws() -> None:
     rng = np.random.default_rng(0)
-    mean, low, high = beyond_order(30, 1)
+    mean, low, high = order_statistic_rate(30, 1)
     # Of uniform numbers, the share beyond a value is what the value leaves.
     beyond = 1 - np.sort(rng.random((20000, 30)), axis=1)[:, 28]
     assert beyond.mean() == pytest.approx(mean, abs=0.002) == pytest.approx(2 / 31, abs=0.002)
@@ -21,7 +21,7 @@ def test_the_share_beyond_an_order_statistic_is_within_its_interval_in_95_of_100
 
 
 def test_more_radiographs_narrow_the_interval() -> None:
-    widths = [np.ptp(beyond_order(n, above)[1:]) for n, above in ((30, 1), (100, 6), (200, 13))]
+    widths = [np.ptp(order_statistic_rate(n, above)[1:]) for n, above in ((30, 1), (100, 6), (200, 13))]
     assert widths == sorted(widths, reverse=True)
     assert widths[0] == pytest.approx(0.164, abs=0.001)
 
@@ -31,9 +31,9 @@ def test_a_beta_of_one_and_one_is_uniform() -> None:
 
 
 def test_a_counted_share_has_the_interval_of_clopper_and_pearson() -> None:
-    assert counted(0, 30) == pytest.approx((0, 0, 1 - 0.025 ** (1 / 30)))
-    assert counted(30, 30) == pytest.approx((1, 0.025 ** (1 / 30), 1))
-    assert counted(5, 50) == pytest.approx((0.1, 0.0333, 0.2181), abs=1e-4)
+    assert observed_rate(0, 30) == pytest.approx((0, 0, 1 - 0.025 ** (1 / 30)))
+    assert observed_rate(30, 30) == pytest.approx((1, 0.025 ** (1 / 30), 1))
+    assert observed_rate(5, 50) == pytest.approx((0.1, 0.0333, 0.2181), abs=1e-4)
 
 
 @pytest.mark.parametrize(("a", "n", "b", "m"), [(3, 8, 1, 9), (0, 5, 4, 6), (2, 4, 3, 6), (0, 4, 0, 7)])

@@ -96,9 +96,9 @@ def test_a_day_is_reported_when_the_next_begins_and_once() -> None:
     followed = drift(reports)
     for days in (0, 0, 1, 0, 3):  # a radiograph of Monday that comes on Tuesday counts there
         followed.count("negative", 1.0, MONDAY + datetime.timedelta(days=days))
-    assert [(report.date.day, report.films) for report in reports] == [(30, 2), (1, 2)]
+    assert [(report.date.day, report.radiographs) for report in reports] == [(30, 2), (1, 2)]
     followed.end()
-    assert [report.films for report in reports] == [2, 2, 1]
+    assert [report.radiographs for report in reports] == [2, 2, 1]
 
 
 def test_days_farther_back_than_four_weeks_count_no_more() -> None:

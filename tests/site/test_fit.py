@@ -12,17 +12,17 @@ from sites import DATE, films, network, scores, spread
 from covidnet_lite.codes import Code
 from covidnet_lite.errors import SiteError
 from covidnet_lite.prediction import judge
-from covidnet_lite.site.fit import Fit, asked_by, fit
-from covidnet_lite.site.rule import Asked
-from covidnet_lite.site.sample import Seen
+from covidnet_lite.site.fit import Fit, default_targets, fit
+from covidnet_lite.site.rule import Targets
+from covidnet_lite.site.sample import Observation
 from covidnet_lite.site.site import Site
 
 
 def fitted(*args: Any, **options: Any) -> Fit:
-    return fit(network(), asked_by(network().manifest), *args, date=DATE, **options)
+    return fit(network(), default_targets(network().manifest), *args, date=DATE, **options)
 
 
-def answers(seen: list[Seen], site: Site | None = None) -> list[str]:
+def answers(seen: list[Observation], site: Site | None = None) -> list[str]:
     """What is answered of films, by the site or by the network alone."""
     manifest = network().manifest
     applied = site.applied(manifest, network().sha256) if site else manifest
@@ -35,7 +35,7 @@ def answers(seen: list[Seen], site: Site | None = None) -> list[str]:
 
 
 def test_the_network_asks_for_the_errors_that_it_was_fitted_for() -> None:
-    assert asked_by(network().manifest) == Asked(0.07, 0.6, 0.1)
+    assert default_targets(network().manifest) == Targets(0.07, 0.6, 0.1)
 
 
 @pytest.mark.parametrize("middle", [-2.5, -1.5, -0.5])
@@ -111,11 +111,13 @@ def test_a_network_that_never_calls_a_film_normal_takes_no_site() -> None:
     point = replace(model.manifest.operating_point, negative_from=1.01)  # type: ignore[type-var]
     never = replace(model, manifest=replace(model.manifest, operating_point=point))
     with pytest.raises(SiteError, match="no site can be fitted"):
-        fit(never, Asked(), films(spread(-1)))
+        fit(never, Targets(), films(spread(-1)))
 
 
-def far(n: int, distance: float) -> list[Seen]:
-    return [Seen(f"far{i}", f"far{i}", "refused", distance=distance, code=Code.UNLIKE_TRAINING) for i in range(n)]
+def far(n: int, distance: float) -> list[Observation]:
+    return [
+        Observation(f"far{i}", f"far{i}", "refused", distance=distance, code=Code.UNLIKE_TRAINING) for i in range(n)
+    ]
 
 
 def test_the_guards_limit_is_raised_only_by_many_radiographs_and_not_far() -> None:
@@ -128,7 +130,7 @@ def test_the_guards_limit_is_raised_only_by_many_radiographs_and_not_far() -> No
 
 
 def test_days_are_compared_with_the_usual_films_where_they_are_given() -> None:
-    well, usual = films(spread(-1, 40)), [*films(spread(0, 50), "u"), *far(2, 9.0), Seen("x", "x", "failed")]
+    well, usual = films(spread(-1, 40)), [*films(spread(0, 50), "u"), *far(2, 9.0), Observation("x", "x", "failed")]
     assert fitted(well).site.reference.of == "normals"
     reference = fitted(well, (), usual).site.reference
     assert (reference.of, sum(reference.answers.values()), reference.answers["refused"]) == ("usual", 52, 2)

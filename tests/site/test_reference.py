@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from covidnet_lite.site.reference import MOST, Reference, reference
+from covidnet_lite.site.reference import MAX_DISTANCES, Reference, reference
 
 
 def test_answers_are_counted_and_distances_sorted() -> None:
@@ -18,5 +18,5 @@ def test_answers_are_counted_and_distances_sorted() -> None:
 def test_of_many_distances_quantiles_are_kept() -> None:
     distances = np.random.default_rng(0).random(1000)
     kept = reference("normals", [], distances.tolist()).distances
-    assert len(kept) == MOST
+    assert len(kept) == MAX_DISTANCES
     assert np.quantile(kept, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(distances, [0.1, 0.5, 0.9]), abs=0.01)

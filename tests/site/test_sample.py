@@ -9,12 +9,12 @@ from sites import films, spread
 
 from covidnet_lite.codes import Code
 from covidnet_lite.errors import SiteError
-from covidnet_lite.site.sample import Seen, check_contradictions, check_labels, check_level, sample
+from covidnet_lite.site.sample import Observation, check_contradictions, check_labels, check_level, sample
 
-REFUSED = Seen("cat.png", "cat", "refused", code=Code.UNLIKE_TRAINING)
+REFUSED = Observation("cat.png", "cat", "refused", code=Code.UNLIKE_TRAINING)
 
 
-def refused(n: int) -> list[Seen]:
+def refused(n: int) -> list[Observation]:
     return [replace(REFUSED, key=f"cat{i}") for i in range(n)]
 
 
@@ -32,12 +32,12 @@ def test_a_picture_given_twice_counts_once_and_is_told() -> None:
 
 def test_a_folder_of_copies_is_refused() -> None:
     given = films(spread(0, 20))
-    with pytest.raises(SiteError, match="20 of the 40 normals are pictures given before"):
+    with pytest.raises(SiteError, match="20 of the 40 normals are repetitions"):
         sample([*given, *given], "normals")
 
 
 def test_what_is_refused_or_not_readable_is_left_out_and_told() -> None:
-    failed = Seen("x.png", "x", "failed")
+    failed = Observation("x.png", "x", "failed")
     made = sample([*films(spread(0, 40)), *refused(2), failed], "normals")
     assert len(made.usable) == 40
     assert "2 refused, 1 not readable (most often: does not look like" in made.remarks[0]
@@ -59,7 +59,7 @@ def test_a_label_that_is_none_is_refused() -> None:
 def test_one_picture_with_two_labels_is_refused() -> None:
     normals = films([0.0, 1.0])
     check_contradictions(normals, films([0.0], label="normal"), "normal")
-    with pytest.raises(SiteError, match=r"well1.png is the same picture as well1.png, but one is labelled covid"):
+    with pytest.raises(SiteError, match=r"well1.png is the same image as well1.png, but one is labelled covid"):
         check_contradictions(normals, films([0.0, 1.0], label="covid")[1:], "normal")
 
 

@@ -100,7 +100,7 @@ def test_a_file_that_is_missing_or_too_large_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SiteError, match="cannot be read"):
             sites.read(path)
     large = tmp_path / "large.json"
-    large.write_bytes(b" " * (sites.LARGEST + 1))
+    large.write_bytes(b" " * (sites.MAX_BYTES + 1))
     with pytest.raises(SiteError, match="larger than 1 MB"):
         sites.read(large)
 
