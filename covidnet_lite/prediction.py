@@ -302,7 +302,7 @@ def judge(
 
     Args:
         distance: of the embedding, by the guard; ``None`` without one.
-        shown_wrongly: how, in words, if the guard says so.
+        display_fault: how it is displayed wrongly, in words, if the guard says so.
         place: where the positive evidence lies, if it is known.
     """
     limit = manifest.guard.limit if manifest.guard else np.inf

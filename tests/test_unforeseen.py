@@ -289,7 +289,7 @@ def test_a_request_that_fails_as_a_whole_says_under_which_reference(
 ) -> None:
     from covidnet_lite.web import api
 
-    for owner, name in ((api, "received"), (api.Api, "work")):
+    for owner, name in ((api, "receive_upload"), (api.Api, "work")):
         surprise(owner, name)
         answer = served(films)
         assert answer.status_code == 500

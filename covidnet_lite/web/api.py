@@ -1,4 +1,4 @@
-"""What the server answers: images to predictions, pictures for the screen, and facts about itself."""
+"""The routes that answer: predictions for images, radiographs for a screen, and facts about the server."""
 
 from __future__ import annotations
 
@@ -16,85 +16,86 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from .. import __version__, metrics, radiograph
+from .. import __version__, metrics
 from ..classifier import Classifier
 from ..errors import BackendError, CovidNetLiteError
 from ..evidence import heatmap
 from ..evidence.maps import merge_others
 from ..network.interpreter import available_cores
 from ..prediction import DISCLAIMER, Failure, Prediction
+from ..radiograph import Radiograph
 from ..site.drift import Report, following
 from ..unforeseen import unforeseen
 from . import card
+from .admission import Admission
 from .recent import Recent
 from .settings import Settings
-from .turnstile import Turnstile
-from .uploads import NamedBytes, Upload, received
+from .uploads import NamedBytes, Upload, receive_upload
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-PART = 256 << 10  # bytes sent at a time; more only when the client has taken it
-SCREEN = (1536, 1536)  # pixels; a picture for a screen is not reduced below this
+PART = 256 << 10  # bytes sent at a time; the next only when the client has received them
+SCREEN = (1536, 1536)  # pixels; an image for a screen is not reduced below this
 
 
 class Api:
-    """The routes that classify and tell. Reading and inference run in threads, as many as there are cores."""
+    """The routes that classify and inform. Reading and inference run in threads, as many as there are cores."""
 
     def __init__(self, classifier: Classifier, settings: Settings) -> None:
         self.classifier, self.settings = classifier, settings
         self._drift = following(classifier.site, _log_drift)
-        # Half of the room is for what decoding makes of it.
-        self.turnstile = Turnstile(max(32 << 20, settings.most_bytes), settings.waiting)
+        # The other half of the memory is for the decoded images.
+        self.admission = Admission(max(32 << 20, settings.most_bytes), settings.waiting)
         self.metrics = metrics.Metrics(
             {"name": classifier.model.name, "sha256": classifier.model.sha256, "version": __version__},
             self._gauges,
         )
         self._recent = Recent(settings.recent_bytes)
         self._workers = CapacityLimiter(available_cores())
-        self._painter = CapacityLimiter(1)  # a picture at full size takes far more memory than a classification
+        self._image_worker = CapacityLimiter(1)  # an image at full size takes far more memory than a classification
 
     async def classify(self, request: Request) -> Response:
         """``POST /v1/classify``."""
         evidence, recall = (request.query_params.get(flag, "") in ("1", "true") for flag in ("evidence", "recall"))
-        async with received(request, self.settings, self.turnstile) as upload:
+        async with receive_upload(request, self.settings, self.admission) as upload:
             results = [await self.work(self._classify, name, data, evidence) for name, data in upload.files]
             if recall:
                 for result, (name, data) in zip(results, upload.files):
-                    self._recent.put(result["image"], name, data)
+                    self._recent.add(result["image"], name, data)
         return JSONResponse({"results": results})
 
-    async def picture(self, request: Request) -> Response:
+    async def image(self, request: Request) -> Response:
         """``POST /v1/picture``."""
         full = request.query_params.get("full", "") in ("1", "true")
-        async with AsyncExitStack() as room:
-            upload = await room.enter_async_context(received(request, self.settings, self.turnstile))
-            film = await self.work(self._film, *only_file(upload), full, limiter=self._painter)
-            return _Graymap(film, room.pop_all(), self.settings.seconds)
+        async with AsyncExitStack() as admission:
+            upload = await admission.enter_async_context(receive_upload(request, self.settings, self.admission))
+            radiograph = await self.work(self._read_for_screen, *only_file(upload), full, limiter=self._image_worker)
+            return _Graymap(radiograph, admission.pop_all(), self.settings.seconds)
 
-    async def recent_picture(self, request: Request) -> Response:
+    async def recent_image(self, request: Request) -> Response:
         """``GET /v1/picture/{image}``."""
         full = request.query_params.get("full", "") in ("1", "true")
         side = request.query_params.get("side", "")
         name, data = self.recalled(request.path_params["image"])
         if not side:
-            film = await self.work(self._film, name, data, full, limiter=self._painter)
+            radiograph = await self.work(self._read_for_screen, name, data, full, limiter=self._image_worker)
         elif side.isdecimal() and 0 < int(side) <= SCREEN[0]:
-            film = await self.work(self._thumbnail, name, data, int(side), limiter=self._painter)
+            radiograph = await self.work(self._thumbnail, name, data, int(side), limiter=self._image_worker)
         else:
             raise HTTPException(400, f"side must be a number of pixels, {SCREEN[0]} at most")
-        return _Graymap(film, AsyncExitStack(), self.settings.seconds)
+        return _Graymap(radiograph, AsyncExitStack(), self.settings.seconds)
 
     def recalled(self, image: str) -> tuple[str, bytes]:
         """Name and bytes of one of the last uploads, by its hash.
 
         Raises:
-            HTTPException: 404 it is no longer in memory.
+            HTTPException: 404 the upload is no longer in memory.
         """
-        found = self._recent.get(image)
-        if found is None:
+        upload = self._recent.get(image)
+        if upload is None:
             raise HTTPException(404, "that image is not, or no longer, in memory; send it again")
-        return found
+        return upload
 
     async def card(self, request: Request) -> Response:
         """``GET /model-card``."""
@@ -136,14 +137,14 @@ class Api:
 
     def _gauges(self) -> dict[str, tuple[str, float]]:
         return {
-            "upload_bytes": ("Bytes of uploads in memory.", float(self.turnstile.inside)),
-            "uploads_waiting": ("Uploads that wait for room.", float(self.turnstile.queued)),
+            "upload_bytes": ("Bytes of uploads in memory.", float(self.admission.admitted)),
+            "uploads_waiting": ("Uploads that wait for room.", float(self.admission.queued)),
             "resident_memory_bytes": ("Memory of the process.", metrics.resident_bytes()),
             **(self._drift.gauges() if self._drift else {}),
         }
 
     def judge(self, name: str, data: bytes) -> Prediction | Failure:
-        """One image to its result, counted; what cannot be read becomes a failure."""
+        """Classifies one image and counts the result; an image that cannot be read gives a failure."""
         try:
             result: Prediction | Failure = self.classifier.classify(NamedBytes(data, name))
         except BackendError:
@@ -155,28 +156,28 @@ class Api:
             self._drift.add(result)
         return result
 
-    def _film(self, name: str, data: bytes, full: bool) -> radiograph.Radiograph:
+    def _read_for_screen(self, name: str, data: bytes, full: bool) -> Radiograph:
         return self.classifier.read(data, None if full else SCREEN, name)
 
-    def _thumbnail(self, name: str, data: bytes, side: int) -> radiograph.Radiograph:
-        film = self.classifier.read(data, (side, side), name)
-        film.image.thumbnail((side, side))
-        return film
+    def _thumbnail(self, name: str, data: bytes, side: int) -> Radiograph:
+        radiograph = self.classifier.read(data, (side, side), name)
+        radiograph.image.thumbnail((side, side))
+        return radiograph
 
     def _classify(self, name: str, data: bytes, evidence: bool) -> dict[str, Any]:
         try:
-            return _told(self.judge(name, data), data, evidence)
+            return _fields(self.judge(name, data), data, evidence)
         except BackendError:
             raise
         except Exception as error:
-            return _told(Failure(name, unforeseen(name, error)), data, evidence)
+            return _fields(Failure(name, unforeseen(name, error)), data, evidence)
 
     async def work(self, task: Callable[..., T], *args: Any, limiter: CapacityLimiter | None = None) -> T:
         """Runs a task in a thread, when one is free.
 
         Raises:
-            HTTPException: 422 what was sent cannot be used; 500 the network cannot run; 504 it took too long.
-            Exception: whatever else the task raises; the application's last catch reports it.
+            HTTPException: 422 the image cannot be used; 500 the network cannot run; 504 the task took too long.
+            Exception: whatever else the task raises; the application reports it.
         """
         try:
             with anyio.fail_after(self.settings.seconds):
@@ -195,26 +196,26 @@ def _log_drift(report: Report) -> None:
 
 
 def only_file(upload: Upload) -> tuple[str, bytes]:
-    """The one file of a form.
+    """The only file of a form.
 
     Raises:
-        HTTPException: 400 there are several.
+        HTTPException: 400 the form holds several files.
     """
     if len(upload.files) != 1:
         raise HTTPException(400, f"there are {len(upload.files)} files in the form; send one")
     return upload.files[0]
 
 
-def _told(result: Prediction | Failure, data: bytes, evidence: bool) -> dict[str, Any]:
-    told = {**result.to_dict(), "image": hashlib.sha256(data).hexdigest()}
-    return {**told, "evidence": strengths(result)} if evidence else told
+def _fields(result: Prediction | Failure, data: bytes, evidence: bool) -> dict[str, Any]:
+    fields = {**result.to_dict(), "image": hashlib.sha256(data).hexdigest()}
+    return {**fields, "evidence": strengths(result)} if evidence else fields
 
 
 def strengths(result: Prediction | Failure) -> dict[str, dict[str, Any]] | None:
-    """Whose evidence -> ``strength``, ``(h, w)`` rows of 0 to 1, and ``most``, the logits that 1 stands for.
+    """Label -> ``strength``, ``(h, w)`` rows of 0 to 1, and ``most``, the logits that correspond to 1.
 
-    Of each label, where it outweighs the others; and of "not NEGATIVE", where all others together outweigh the
-    negative, if the network says which that is. ``None`` where there is no map.
+    For each label, where it outweighs the others; and for "not NEGATIVE", where all others together outweigh the
+    negative label, if the network names one. ``None`` where there is no map.
     """
     if isinstance(result, Failure) or result.evidence is None:
         return None
@@ -232,21 +233,21 @@ def strengths(result: Prediction | Failure) -> dict[str, dict[str, Any]] | None:
 
 
 class _Graymap(StreamingResponse):
-    """A radiograph as Portable Graymap: 8 bits a pixel as they are, which nothing has to be packed for.
+    """A radiograph as Portable Graymap: 8 bits a pixel, without compression.
 
-    Its room is given back only when the client has taken it, or has had ``seconds`` to do so.
+    Its memory stays reserved until the client has received it, for ``seconds`` at most.
     """
 
-    def __init__(self, film: radiograph.Radiograph, room: AsyncExitStack, seconds: float) -> None:
-        self._room, self._seconds = room, seconds
-        width, height = film.image.size
-        data = f"P5\n{width} {height}\n255\n".encode() + film.image.tobytes()
-        sizes = {"X-Original-Width": str(film.width), "X-Original-Height": str(film.height)}
+    def __init__(self, radiograph: Radiograph, admission: AsyncExitStack, seconds: float) -> None:
+        self._admission, self._seconds = admission, seconds
+        width, height = radiograph.image.size
+        data = f"P5\n{width} {height}\n255\n".encode() + radiograph.image.tobytes()
+        sizes = {"X-Original-Width": str(radiograph.width), "X-Original-Height": str(radiograph.height)}
         headers = {**sizes, "Content-Length": str(len(data))}
         super().__init__(_parts(data), media_type="image/x-portable-graymap", headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._room:
+        async with self._admission:
             with anyio.move_on_after(self._seconds):
                 await super().__call__(scope, receive, send)
 

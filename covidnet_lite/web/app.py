@@ -1,4 +1,4 @@
-"""The application: which route is answered by what."""
+"""The application: its routes, and what answers each."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from ..errors import CovidNetLiteError
 from ..unforeseen import unforeseen
 from . import openapi
 from .api import Api
-from .hearing_out import HearingOut
+from .drain import DrainMiddleware
 from .review_api import ReviewApi
-from .security import Guarded
+from .security import SecurityMiddleware
 from .settings import Settings
 
 STATIC = Path(__file__).parent / "static"
-FOLDERS = ("/static", "/v1/picture")  # whose paths are counted as one
-REVALIDATED = {"Cache-Control": "no-cache"}  # the page of an older version must not meet a newer server
+FOLDERS = ("/static", "/v1/picture")  # the paths below each are counted as one
+REVALIDATED = {"Cache-Control": "no-cache"}  # or a browser might use an older version's page with a newer server
 
 
 def create(classifier: Classifier, settings: Settings) -> ASGIApp:
     """The whole application, guarded.
 
     Raises:
-        OutputError: the reviews cannot be kept where they should.
+        OutputError: the file of the reviews cannot be used.
     """
     api = Api(classifier, settings)
     reviews = ReviewApi(api)
     manifest = classifier.manifest
-    described = openapi.document(classifier.labels, settings, manifest.negative, manifest.licence)
+    document = openapi.document(classifier.labels, settings, manifest.negative, manifest.licence)
 
-    async def description(request: Request) -> Response:
-        return JSONResponse(described)
+    async def openapi_document(request: Request) -> Response:
+        return JSONResponse(document)
 
     async def page(request: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers=REVALIDATED)
@@ -47,34 +47,34 @@ def create(classifier: Classifier, settings: Settings) -> ASGIApp:
     routes = [
         Route("/", page),
         Route("/v1/classify", api.classify, methods=["POST"]),
-        Route("/v1/picture", api.picture, methods=["POST"]),
-        Route("/v1/picture/{image}", api.recent_picture, methods=["GET"]),
+        Route("/v1/picture", api.image, methods=["POST"]),
+        Route("/v1/picture/{image}", api.recent_image, methods=["GET"]),
         Route("/v1/reviews", reviews.all, methods=["GET"]),
         Route("/v1/reviews", reviews.add, methods=["POST"]),
         Route("/v1/reviews/manifest.csv", reviews.manifest),
         Route("/v1/about", api.about),
         Route("/model-card", api.card),
-        Route("/openapi.json", description),
+        Route("/openapi.json", openapi_document),
         Route("/healthz", api.health),
         Route("/metrics", api.scrape),
         Mount("/static", _Static(directory=STATIC)),
     ]
-    known = {route.path for route in routes if isinstance(route, Route)}
+    paths = {route.path for route in routes if isinstance(route, Route)}
 
-    def counted(path: str, status: int) -> None:
+    def count(path: str, status: int) -> None:
         folder = next((folder for folder in FOLDERS if path.startswith(f"{folder}/")), "other")
-        route = path if path in known else folder
+        route = path if path in paths else folder
         api.metrics.request(route, status)
 
     application = Starlette(
         routes=routes,
-        exception_handlers={HTTPException: _told, ClientDisconnect: _left, Exception: _broken},  # type: ignore[dict-item]
+        exception_handlers={HTTPException: _http_error, ClientDisconnect: _disconnected, Exception: _server_error},  # type: ignore[dict-item]
     )
-    return _LastCatch(HearingOut(Guarded(application, settings, counted), settings.seconds))
+    return _CatchAllMiddleware(DrainMiddleware(SecurityMiddleware(application, settings, count), settings.seconds))
 
 
-class _LastCatch:
-    """Lets no exception through to uvicorn, which would log its words; Starlette does, after it has answered."""
+class _CatchAllMiddleware:
+    """Catches exceptions before uvicorn, which would log their messages; Starlette raises them again after a reply."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -93,18 +93,18 @@ class _Static(StaticFiles):
         return response
 
 
-async def _told(request: Request, error: HTTPException) -> Response:
-    # What is left of a body that was too long to be heard out would be taken for the next request.
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    # The rest of a body that was too long to drain would be taken for the next request.
     headers = {**(error.headers or {}), **({"Connection": "close"} if request.method == "POST" else {})}
     cause = error.__cause__
     code = {"code": cause.code} if isinstance(cause, CovidNetLiteError) else {}
     return JSONResponse({"error": error.detail, **code}, error.status_code, headers)
 
 
-async def _left(request: Request, error: ClientDisconnect) -> Response:
-    return Response(status_code=400)  # nobody is there to read it
+async def _disconnected(request: Request, error: ClientDisconnect) -> Response:
+    return Response(status_code=400)  # the client is gone
 
 
-async def _broken(request: Request, error: Exception) -> Response:
-    told = error if isinstance(error, CovidNetLiteError) else unforeseen("the request", error)
-    return JSONResponse({"error": str(told), "code": told.code}, 500)
+async def _server_error(request: Request, error: Exception) -> Response:
+    report = error if isinstance(error, CovidNetLiteError) else unforeseen("the request", error)
+    return JSONResponse({"error": str(report), "code": report.code}, 500)

@@ -1,4 +1,4 @@
-"""The model card as a page of its own: of a network of the package the whole one, of another what its manifest says."""
+"""The model card as a page: the full card for a network of the package, the manifest's facts for any other."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..network.model import Model
 from ..percent import percent
 
 NAME = "MODEL_CARD.md"
-# In the package; in a checkout it lies above.
-PLACES = (models.SHIPPED / NAME, Path(__file__).parent.parent.parent / NAME)
+# In the package; in a checkout, at its top.
+PATHS = (models.SHIPPED / NAME, Path(__file__).parent.parent.parent / NAME)
 
 
 def page(model: Model) -> str:
@@ -29,14 +29,14 @@ def page(model: Model) -> str:
 
 def text(model: Model) -> str:
     """The card in Markdown."""
-    card = next((place for place in PLACES if place.is_file()), None)
+    card = next((path for path in PATHS if path.is_file()), None)
     if card is not None and model.sha256 in models.shipped().values():
         return card.read_text(encoding="utf-8")
     return _of_manifest(model)
 
 
 def _of_manifest(model: Model) -> str:
-    """What a manifest says for people; without its provenance, which may name folders and hosts."""
+    """A manifest's facts, without its provenance, which may name folders and hosts."""
     manifest, point = model.manifest, model.manifest.operating_point
     facts = point.accuracy if point else {}
     rows = {
@@ -49,16 +49,16 @@ def _of_manifest(model: Model) -> str:
         **{f"right, of the answers {name}": percent(share, 0) for name, share in facts.get("by_answer", {}).items()},
         **({"measured on": facts["data"]} if "data" in facts else {}),
     }
-    table = "".join(f"| {_cell(name)} | {_cell(told)} |\n" for name, told in rows.items())
+    table = "".join(f"| {_cell(name)} | {_cell(value)} |\n" for name, value in rows.items())
     return f"# {_cell(model.name)}\n\n{manifest.intended_use}\n\n| | |\n|---|---|\n{table}"
 
 
-def _cell(told: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(told.split()))
+def _cell(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 
 def html(markdown: str) -> str:
-    """Markdown with tables -> HTML: headings can be linked to; links to files, which are not served, become text."""
+    """Markdown with tables -> HTML: headings get anchors; links to files, which are not served, become text."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 HOST, PORT = "127.0.0.1", 8017
-SHORTEST_TOKEN = 16  # characters
+MIN_TOKEN = 16  # characters
 MAKE_TOKEN = "(umask 077; python3 -c 'import secrets; print(secrets.token_urlsafe())' > FILE)"
 
 
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         MissingExtraError: the extra ``web`` is not installed.
         SettingsError: address, token or certificate cannot be used.
-        OutputError: reviews or pictures cannot be kept where they should.
+        OutputError: reviews or images cannot be stored in the chosen place.
         ModelError, BackendError: the network cannot be used.
     """
     from .. import files
@@ -103,18 +103,18 @@ def run(args: argparse.Namespace) -> int:
     if args.keep:
         files.check_folder(args.keep)
         files.make_private(args.keep)
-    with Readers(within=settings.seconds) as reading:
+    with Readers(within=settings.seconds) as readers:
         with silent_runtime():
             classifier = Classifier(
                 args.model,
                 args.runtime,
                 args.threads,
                 edgetpu=args.edgetpu,
-                read=reading.read,
+                read=readers.read,
                 site=args.site,
                 unsigned=args.unsigned,
             )
-            reading.start()
+            readers.start()
             _warm_up(classifier)
         return _serve(args, create(classifier, settings))
 
@@ -130,7 +130,7 @@ def _serve(args: argparse.Namespace, app: ASGIApp) -> int:
         if not args.certificate:
             _warn("without --certificate and --key, images and token cross the network for all to read")
     if args.keep and not args.reviews:
-        _warn("--keep keeps the pictures of reviewed cases, but without --reviews there are no reviews")
+        _warn("--keep stores the images of reviewed radiographs, but without --reviews there are no reviews")
     scheme = "https" if args.certificate else "http"
     print(f"{scheme}://{host}:{port}/  (Ctrl-C stops it)  Research use only; not a medical device.", flush=True)
     serve(app, listener, args.certificate, args.key)
@@ -138,10 +138,10 @@ def _serve(args: argparse.Namespace, app: ASGIApp) -> int:
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """What the server is told, checked.
+    """The settings from the command line, checked.
 
     Raises:
-        SettingsError: it cannot be had so.
+        SettingsError: an option cannot be used.
     """
     from ..errors import SettingsError
     from .settings import MB, Settings
@@ -179,10 +179,10 @@ def _read_token(path: Path) -> str:
         token = path.read_text().strip()
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise SettingsError(f"{path}: the token cannot be read ({why}); make one: {MAKE_TOKEN}") from error
-    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        raise SettingsError(f"{path}: must hold one word of {SHORTEST_TOKEN} or more letters, digits and signs")
+        cause = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{path}: the token cannot be read ({cause}); make one: {MAKE_TOKEN}") from error
+    if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise SettingsError(f"{path}: must hold one word of {MIN_TOKEN} or more letters, digits and signs")
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
         _warn(f"{path}: others on this machine can read the token; chmod 600 it")
     return token
@@ -218,9 +218,9 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _warm_up(classifier: Any) -> None:
-    """Pays before the first image what the first image would pay: the network's first run.
+    """Runs the network once, so that the first image does not wait for what the first run takes.
 
-    An array, which no reader reads: this is no request, and no limit of one holds for it.
+    Uses an array, which needs no reader, so that the limits of a request do not apply.
     """
     import numpy as np
 

@@ -37,8 +37,8 @@ def document(labels: Sequence[str], settings: Settings, negative: str | None = N
     """
     paths: Node = {
         "/v1/classify": {"post": _classify(settings)},
-        "/v1/picture": {"post": _picture()},
-        "/v1/picture/{image}": {"get": _recent_picture()},
+        "/v1/picture": {"post": _image()},
+        "/v1/picture/{image}": {"get": _recent_image()},
         "/v1/reviews": {"post": _add_review(labels), "get": _reviews()},
         "/v1/reviews/manifest.csv": {"get": _manifest()},
         "/v1/about": {"get": _get("about", "What the server and its network are", _json("About"))},
@@ -86,25 +86,25 @@ def _classify(settings: Settings) -> Node:
     }
 
 
-def _picture() -> Node:
+def _image() -> Node:
     size = {"schema": _COUNT, "description": "pixels of the original"}
-    picture = _content("image/x-portable-graymap", {"type": "string", "contentMediaType": "image/x-portable-graymap"})
+    graymap = _content("image/x-portable-graymap", {"type": "string", "contentMediaType": "image/x-portable-graymap"})
     return {
         "operationId": "picture",
         "summary": "The radiograph as the network's reader sees it, 8-bit gray, for a screen",
         "parameters": [_flag("full", "every pixel; else the picture is reduced by a power of two where it is large")],
         "requestBody": _form({"file": _TEXT}, ["file"]),
         "responses": {
-            "200": {**picture, "headers": {"X-Original-Width": size, "X-Original-Height": size}},
+            "200": {**graymap, "headers": {"X-Original-Width": size, "X-Original-Height": size}},
             **_errors(400, 401, 403, 408, 413, 415, 422, 503, 504),
         },
     }
 
 
-def _recent_picture() -> Node:
+def _recent_image() -> Node:
     side = {"name": "side", "in": "query", "description": "pixels of the longer side", "schema": _COUNT}
     image = {"name": "image", "in": "path", "required": True, "description": "SHA-256 of the upload", "schema": _DIGEST}
-    posted = _picture()
+    posted = _image()
     return {
         "operationId": "recentPicture",
         "summary": "The same of an image that was uploaded with recall",
@@ -193,7 +193,7 @@ def _schemas(labels: Sequence[str], negative: str | None) -> Node:
     shares = _by_label(labels, _SHARE)
     several = {"type": "array", "items": {"enum": list(labels)}, "uniqueItems": True}
     grid = {"type": "array", "items": {"type": "array", "items": _SHARE}}
-    shown = [*labels, *([f"not {negative}"] if negative else [])]
+    evidence_names = [*labels, *([f"not {negative}"] if negative else [])]
     evidence = _object({"strength": grid, "most": _NUMBER})
     place = _object({"inside": _SHARE, "zones": _by_label(ZONES, _SHARE), "main": _TEXT})
     result = _object(
@@ -220,7 +220,7 @@ def _schemas(labels: Sequence[str], negative: str | None) -> Node:
             "sha256": _DIGEST,
             "site": _SITE,
             "signed_by": _or_null(_TEXT),
-            "evidence": _or_null(_by_label(shown, evidence)),
+            "evidence": _or_null(_by_label(evidence_names, evidence)),
             "extent": _or_null(_SHARE),
             "extent_error": _or_null(_SHARE),
             "place": _or_null(place),

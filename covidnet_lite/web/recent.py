@@ -1,46 +1,47 @@
-"""The last uploads of the page, in memory: their pictures and reviews are asked for by hash, not uploaded again."""
+"""The last uploads of the page, in memory: it requests their images and reviews by hash, without another upload."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
 
-LONGEST = 900.0  # seconds
+MAX_AGE = 900.0  # seconds
 
 
 class Recent:
-    """Uploads by SHA-256, those asked for last at the end. For one event loop.
+    """Uploads by SHA-256, the most recently used last. For one event loop.
 
     Attributes:
-        most: bytes; the oldest make room.
+        capacity: bytes; beyond it, the oldest uploads are discarded.
+        size: bytes that are stored now.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most, self.size = most, 0
-        self._kept: OrderedDict[str, tuple[float, str, bytes]] = OrderedDict()
+    def __init__(self, capacity: int) -> None:
+        self.capacity, self.size = capacity, 0
+        self._uploads: OrderedDict[str, tuple[float, str, bytes]] = OrderedDict()
 
-    def put(self, digest: str, name: str, data: bytes) -> None:
-        """Keeps an upload, unless it is too large to be kept at all."""
+    def add(self, digest: str, name: str, data: bytes) -> None:
+        """Stores an upload, unless it is larger than the capacity."""
         self._drop(digest)
-        if len(data) <= self.most:
-            self._kept[digest] = (time.monotonic(), name, data)
+        if len(data) <= self.capacity:
+            self._uploads[digest] = (time.monotonic(), name, data)
             self.size += len(data)
-        self._make_room()
+        self._discard_old()
 
     def get(self, digest: str) -> tuple[str, bytes] | None:
-        """Name and bytes of an upload, or ``None`` where it is no longer there."""
-        self._make_room()
-        if digest not in self._kept:
+        """Name and bytes of an upload, or ``None`` where it is no longer stored."""
+        self._discard_old()
+        if digest not in self._uploads:
             return None
-        _, name, data = self._kept.pop(digest)
-        self._kept[digest] = (time.monotonic(), name, data)
+        _, name, data = self._uploads.pop(digest)
+        self._uploads[digest] = (time.monotonic(), name, data)
         return name, data
 
-    def _make_room(self) -> None:
-        old = time.monotonic() - LONGEST
-        while self._kept and (self.size > self.most or next(iter(self._kept.values()))[0] < old):
-            self._drop(next(iter(self._kept)))
+    def _discard_old(self) -> None:
+        oldest = time.monotonic() - MAX_AGE
+        while self._uploads and (self.size > self.capacity or next(iter(self._uploads.values()))[0] < oldest):
+            self._drop(next(iter(self._uploads)))
 
     def _drop(self, digest: str) -> None:
-        if digest in self._kept:
-            self.size -= len(self._kept.pop(digest)[2])
+        if digest in self._uploads:
+            self.size -= len(self._uploads.pop(digest)[2])

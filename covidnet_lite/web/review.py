@@ -1,6 +1,6 @@
-"""What professionals say of the answers: kept in SQLite, exported as a manifest to train on.
+"""Reviews: what professionals say about the answers, stored in SQLite and exported as a manifest for training.
 
-Every review is kept; of several by one reviewer on one image the last counts. Reviewers who call one image by
+Every review is stored; of several by one reviewer on one image, the last counts. Reviewers who give one image
 different labels disagree, until one of them changes the label, or a review settles it.
 """
 
@@ -20,8 +20,8 @@ from ..radiograph import Radiograph
 
 VERDICTS = ("agree", "disagree")
 NO_VERDICT = ""  # where there is no answer to agree with
-LAYOUT = 2  # of the file; one of layout 1 has no reviewers, and is brought up to date
-LONGEST = {"comment": 4000, "patient": 100, "reviewer": 100}  # characters
+LAYOUT = 2  # of the file; one of layout 1 has no reviewers, and is upgraded
+MAX_LENGTH = {"comment": 4000, "patient": 100, "reviewer": 100}  # characters
 SETTLES = "yes"
 
 
@@ -31,17 +31,17 @@ class Review:
 
     Attributes:
         image: SHA-256 of the uploaded file.
-        name: what the client called it.
-        at: when, ISO 8601 in UTC.
-        status, answer, probabilities, model, sha256: what the network said (several labels with | between them,
-            probabilities as JSON), and which one.
-        verdict: ``agree`` or ``disagree`` with it; ``""`` where there is no answer.
-        label: the right label; ``""`` where it is none of the network's, or where nobody says which of several.
+        name: the client's name for the file.
+        at: time of the review, ISO 8601 in UTC.
+        status, answer, probabilities: the network's result (several labels with | between them, probabilities as JSON).
+        model, sha256: the network.
+        verdict: ``agree`` or ``disagree`` with the answer; ``""`` where there is none.
+        label: the right label; ``""`` where it is none of the network's, or where the review leaves it open.
         comment: free text.
         patient: a pseudonym shared by all images of one patient, or ``""``.
-        kept: the file of the picture within the folder of kept pictures, or ``""``.
-        reviewer: who says so, or ``""``.
-        settles: ``yes`` where this review decides between those before it, or ``""``.
+        kept: the file of the image within the folder of stored images, or ``""``.
+        reviewer: name of the reviewer, or ``""``.
+        settles: ``yes`` where this review decides between earlier ones, or ``""``.
     """
 
     image: str
@@ -65,10 +65,10 @@ COLUMNS = tuple(field.name for field in fields(Review))
 
 
 def check(review: Review, labels: Sequence[str]) -> None:
-    """Whether a review makes sense.
+    """Checks that a review is consistent.
 
     Raises:
-        ReviewError: it does not; the message says what to change.
+        ReviewError: it is not; the message says what to change.
     """
     if review.verdict not in VERDICTS and (review.answer or review.verdict != NO_VERDICT):
         raise ReviewError(f"verdict {review.verdict!r} is none of {', '.join(VERDICTS)}")
@@ -78,14 +78,14 @@ def check(review: Review, labels: Sequence[str]) -> None:
     left_open = len(answers) > 1 and review.verdict == "agree" and not review.label
     if review.answer and not left_open and (review.verdict == "agree") != (review.label in answers):
         raise ReviewError(
-            f"to {review.verdict} with {review.answer!r} and to call {review.label or 'none of these'!r} right "
+            f"the verdict {review.verdict} on {review.answer!r} and the label {review.label or 'none of these'!r} "
             "contradict each other; change one"
         )
     if review.settles not in ("", SETTLES):
         raise ReviewError(f"settles {review.settles!r} must be {SETTLES} or empty")
-    for name, most in LONGEST.items():
-        if len(getattr(review, name)) > most:
-            raise ReviewError(f"the {name} has more than {most} characters; shorten it")
+    for name, limit in MAX_LENGTH.items():
+        if len(getattr(review, name)) > limit:
+            raise ReviewError(f"the {name} has more than {limit} characters; shorten it")
 
 
 class ReviewStore:
@@ -111,10 +111,10 @@ class ReviewStore:
             database.execute(f"PRAGMA user_version = {LAYOUT}")
 
     def add(self, review: Review) -> None:
-        """Keeps one review, safely on disk when this returns.
+        """Stores one review, which is safe on disk when this returns.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         row = tuple(getattr(review, name) for name in COLUMNS)
         with self._open() as database:
@@ -123,7 +123,7 @@ class ReviewStore:
             )
 
     def latest(self) -> list[Review]:
-        """The review that counts of each reviewer on each image, in the order they were written.
+        """The last review of each reviewer on each image, in the order they were written.
 
         Raises:
             OutputError: the file cannot be read.
@@ -134,15 +134,15 @@ class ReviewStore:
             return [Review(*row) for row in rows]
 
     def _keep_private(self) -> None:
-        """Makes the file for this user alone; what SQLite writes beside it gets its rights."""
+        """Makes the file readable for this user alone; files that SQLite writes beside it get the same rights."""
         try:
             self.path.parent.mkdir(files.OWN_FOLDER, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, files.OWN_FILE))
         except (OSError, ValueError) as error:
             raise OutputError(f"{self.path}: the reviews cannot be read or written ({error})") from error
         for suffix in ("", "-journal", "-wal", "-shm"):
-            if (one := self.path.with_name(self.path.name + suffix)).exists():
-                files.make_private(one)
+            if (path := self.path.with_name(self.path.name + suffix)).exists():
+                files.make_private(path)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -155,52 +155,52 @@ class ReviewStore:
             raise OutputError(f"{self.path}: the reviews cannot be read or written ({error})") from error
 
 
-def decided(reviews: Sequence[Review]) -> tuple[list[Review], int]:
-    """The review that counts of each image, and on how many images reviewers disagree; those have none.
+def agreed_reviews(reviews: Sequence[Review]) -> tuple[list[Review], int]:
+    """The review that counts for each image on which reviewers agree, and the number of the other images.
 
     Args:
-        reviews: as :meth:`ReviewStore.latest` gives them.
+        reviews: from :meth:`ReviewStore.latest`.
     """
     by_image: dict[str, list[Review]] = {}
     for review in reviews:
-        before = by_image.setdefault(review.image, [])
-        by_image[review.image] = [review] if review.settles else [*before, review]
+        earlier = by_image.setdefault(review.image, [])
+        by_image[review.image] = [review] if review.settles else [*earlier, review]
     agreed = [group[-1] for group in by_image.values() if len({review.label for review in group}) == 1]
     return agreed, len(by_image) - len(agreed)
 
 
 @dataclass(frozen=True)
 class Export:
-    """What of the reviews can be trained on, and how many images cannot, and why."""
+    """The reviewed images that can be trained on, and the numbers of those that cannot, by reason."""
 
-    cases: list[Case]
+    images: list[Case]
     not_kept: int
     without_label: int
     disagreed: int
 
 
 def export(reviews: Sequence[Review], keep: Path | None, source: str) -> Export:
-    """Reviews -> cases for a manifest: images with a label that reviewers agree on, whose picture is there."""
-    agreed, disagreed = decided(reviews)
+    """Reviews -> images for a manifest: those with a label that reviewers agree on and with a stored file."""
+    agreed, disagreed = agreed_reviews(reviews)
     labelled = [review for review in agreed if review.label]
-    cases = [
+    images = [
         Case((keep / review.kept).resolve(), review.label, review.patient, source)
         for review in labelled
         if keep and review.kept and (keep / review.kept).is_file()
     ]
-    return Export(cases, len(labelled) - len(cases), len(agreed) - len(labelled), disagreed)
+    return Export(images, len(labelled) - len(images), len(agreed) - len(labelled), disagreed)
 
 
-def keep_picture(image: bytes, digest: str, keep: Path, read: Callable[..., Radiograph] = radiograph.read) -> str:
+def keep_image(data: bytes, digest: str, keep: Path, read: Callable[..., Radiograph] = radiograph.read) -> str:
     """Writes a radiograph's pixels, without header or name, as ``SHA-256.png``; returns that name.
 
     Raises:
         InputError: the image cannot be read.
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     name = f"{digest}.png"
     if not (keep / name).is_file():
-        film = read(image, name="the image").image
-        film.info.clear()  # what a PNG would carry along: profile, comments, EXIF
-        files.write_png(keep / name, film, files.OWN_FILE)
+        pixels = read(data, name="the image").image
+        pixels.info.clear()  # a PNG would include profile, comments and EXIF
+        files.write_png(keep / name, pixels, files.OWN_FILE)
     return name

@@ -15,16 +15,16 @@ from starlette.responses import JSONResponse, Response
 from ..dataset import manifest_text
 from ..errors import InputError
 from .api import Api, only_file
-from .review import Export, Review, ReviewStore, check, export, keep_picture
-from .uploads import received
+from .review import Export, Review, ReviewStore, check, export, keep_image
+from .uploads import receive_upload
 
 NOT_KEPT = "reviews are not kept here; start the server with --reviews FILE.sqlite"
 
 
 class ReviewApi:
-    """Takes reviews and gives them back.
+    """Stores and returns reviews.
 
-    The image comes along, or is one of the last uploads, so that the answer reviewed is the network's own.
+    A review comes with its image, or refers to one of the last uploads: the server computes the answer itself.
     """
 
     def __init__(self, api: Api) -> None:
@@ -34,25 +34,30 @@ class ReviewApi:
     async def add(self, request: Request) -> Response:
         """``POST /v1/reviews``."""
         store = self._store()
-        async with received(request, self.settings, self.api.turnstile, optional=True) as upload:
+        async with receive_upload(request, self.settings, self.api.admission, optional=True) as upload:
             name, data = only_file(upload) if upload.files else self.api.recalled(upload.fields.get("image", ""))
             review = await self.api.work(self._add, store, name, data, upload.fields)
-        return JSONResponse(_told(review), 201)
+        return JSONResponse(_to_json(review), 201)
 
     async def all(self, request: Request) -> Response:
         """``GET /v1/reviews``."""
         reviews = await self.api.work(self._store().latest)
-        found = self._export(reviews)
-        counts = {**asdict(found), "cases": len(found.cases)}
+        exported = self._export(reviews)
+        counts = {
+            "cases": len(exported.images),
+            "not_kept": exported.not_kept,
+            "without_label": exported.without_label,
+            "disagreed": exported.disagreed,
+        }
         image = request.query_params.get("image")
-        told = [_told(review) for review in reviews if image in (None, review.image)]
-        return JSONResponse({"reviews": told, "export": counts})
+        entries = [_to_json(review) for review in reviews if image in (None, review.image)]
+        return JSONResponse({"reviews": entries, "export": counts})
 
     async def manifest(self, request: Request) -> Response:
         """``GET /v1/reviews/manifest.csv``."""
-        found = self._export(await self.api.work(self._store().latest))
+        exported = self._export(await self.api.work(self._store().latest))
         headers = {"Content-Disposition": 'attachment; filename="manifest.csv"'}
-        return Response(manifest_text(found.cases), media_type="text/csv", headers=headers)
+        return Response(manifest_text(exported.images), media_type="text/csv", headers=headers)
 
     def _store(self) -> ReviewStore:
         if self.store is None:
@@ -85,12 +90,12 @@ class ReviewApi:
         check(review, classifier.labels)
         if self.settings.keep:
             try:
-                keep_picture(data, digest, self.settings.keep, classifier.read)
-            except InputError:  # refused by its header, so there is no picture of it
+                keep_image(data, digest, self.settings.keep, classifier.read)
+            except InputError:  # refused by its header, and not decoded
                 review = Review(**{**asdict(review), "kept": ""})
         store.add(review)
         return review
 
 
-def _told(review: Review) -> dict[str, Any]:
+def _to_json(review: Review) -> dict[str, Any]:
     return {**asdict(review), "probabilities": json.loads(review.probabilities)}

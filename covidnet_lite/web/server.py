@@ -11,15 +11,15 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-HEADERS_WITHIN = 10.0  # seconds from a connection, or from the end of the request before
+HEADERS_TIMEOUT = 10.0  # seconds from the start of a connection, or from the end of the previous request
 CONNECTIONS = 300
 
 
 def serve(app: ASGIApp, listener: socket.socket, certificate: Path | None = None, key: Path | None = None) -> None:
-    """Serves on an open socket until SIGINT or SIGTERM, then answers what it has taken on."""
+    """Serves on an open socket until SIGINT or SIGTERM, then finishes the requests it has accepted."""
     config = uvicorn.Config(
         app,
-        http=Impatient,
+        http=TimeoutProtocol,
         ws="none",
         loop="asyncio",
         lifespan="off",
@@ -38,8 +38,8 @@ def serve(app: ASGIApp, listener: socket.socket, certificate: Path | None = None
     uvicorn.Server(config).run([listener])
 
 
-class Impatient(H11Protocol):
-    """Hangs up on a client that does not get round to its request; uvicorn would wait for ever."""
+class TimeoutProtocol(H11Protocol):
+    """Disconnects a client that sends no request in time; uvicorn would wait for ever."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -50,7 +50,7 @@ class Impatient(H11Protocol):
         self._expect_headers()
 
     def _expect_headers(self) -> None:
-        self.loop.call_later(HEADERS_WITHIN, self._hang_up, self.cycle)
+        self.loop.call_later(HEADERS_TIMEOUT, self._hang_up, self.cycle)
 
     def _hang_up(self, last: RequestResponseCycle | Any) -> None:
         idle = last is None or last.response_complete

@@ -1,4 +1,4 @@
-"""What a server is told when it starts."""
+"""The settings of a server."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ MB = 1 << 20
 
 @dataclass(frozen=True)
 class Settings:
-    """How a server behaves.
+    """The settings of a server.
 
     Attributes:
-        token: what a client must show, or ``None``.
-        hosts: names under which it may be called; addresses and ``localhost`` are always taken.
+        token: that a client must send, or ``None``.
+        hosts: names that clients may use for the server; addresses and ``localhost`` are always accepted.
         most_bytes: of one upload, all its files together.
         most_files: in one upload.
-        waiting: uploads that may wait for their turn; more are sent away with 503.
-        seconds: for waiting and for the answer, each; an upload may take as long as it comes fast enough.
-        reviews: the SQLite file of the reviews, or ``None`` where none are kept.
-        keep: the folder for the pictures of reviewed cases, or ``None`` where none are kept.
-        source: what the exported manifest says of where the films come from.
-        recent_bytes: of the last uploads of the page, which are asked for again by their hash.
+        waiting: uploads that may wait for admission; others get status 503.
+        seconds: for waiting and for the answer, each; an upload may take longer as long as it is fast enough.
+        reviews: the SQLite file of the reviews, or ``None`` where none are stored.
+        keep: the folder for the images of reviewed radiographs, or ``None`` where none are stored.
+        source: the source of the radiographs in the exported manifest.
+        recent_bytes: of the page's last uploads, which it requests again by their hash.
     """
 
     token: str | None = None

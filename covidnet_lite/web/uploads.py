@@ -1,4 +1,4 @@
-"""The files of a request, in memory only: never on disk, never more than there is room for."""
+"""The files of a request, in memory only: never on disk, never more than is reserved for them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from starlette.requests import Request
 from .. import archive
 from ..errors import InputError
 from ..output import printable
+from .admission import Admission, Overloaded, Reservation
 from .settings import MB, Settings
-from .turnstile import Crowded, Ticket, Turnstile
 
-LONGEST_NAME = 200  # characters
-MOST_FIELDS = 16
-SLOWEST = 16 << 10  # bytes a second; a slower upload is ended
-PATIENCE = 5.0  # seconds for which it may be slower, or silent
+MAX_NAME = 200  # characters
+MAX_FIELDS = 16
+MIN_RATE = 16 << 10  # bytes a second; a slower upload is ended
+CREDIT_SECONDS = 5.0  # for which it may be slower, or pause
 
 
 class NamedBytes(io.BytesIO):
-    """Bytes with the name that a client gave them, which is text and never opened."""
+    """Bytes with the client's name for them, which is text and never opened."""
 
     def __init__(self, data: bytes, name: str) -> None:
         super().__init__(data)
@@ -36,11 +36,11 @@ class NamedBytes(io.BytesIO):
 
 @dataclass(frozen=True)
 class Upload:
-    """What a client sent.
+    """The form that a client sent.
 
     Attributes:
-        files: name and bytes, in its order.
-        fields: everything else in the form.
+        files: name and bytes, in the client's order.
+        fields: all other fields.
     """
 
     files: list[tuple[str, bytes]]
@@ -52,13 +52,16 @@ class _InMemory(MultiPartParser):
 
 
 @asynccontextmanager
-async def received(
-    request: Request, settings: Settings, turnstile: Turnstile, optional: bool = False
+async def receive_upload(
+    request: Request, settings: Settings, admission: Admission, optional: bool = False
 ) -> AsyncIterator[Upload]:
-    """Waits for room, then reads the form; the room is held until the caller is done with it.
+    """Waits for admission, then reads the form; its memory stays reserved until the context ends.
 
     Args:
-        optional: a form without a file is taken, too.
+        request: the request.
+        settings: of the server.
+        admission: that reserves memory for uploads.
+        optional: whether a form without a file is accepted.
 
     Raises:
         HTTPException: 400 no usable form; 408 too slow; 413 too large; 415 no form; 503 too many are waiting.
@@ -66,22 +69,22 @@ async def received(
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
         raise HTTPException(415, "send the image as multipart/form-data, in a part named file: curl -F file=@xray.png")
-    _check_announced(request, settings.most_bytes)
-    async with AsyncExitStack() as inside:
+    _check_content_length(request, settings.most_bytes)
+    async with AsyncExitStack() as stack:
         try:
             with anyio.fail_after(settings.seconds):
-                ticket = await inside.enter_async_context(turnstile.admit())
-        except (Crowded, TimeoutError):
+                reservation = await stack.enter_async_context(admission.admit())
+        except (Overloaded, TimeoutError):
             raise _busy() from None
-        upload = await _read(request, settings, ticket)
+        upload = await _read(request, settings, reservation)
         if not upload.files and not optional:
             raise HTTPException(400, "there is no file in the form; name its part: file")
         yield upload
 
 
-async def _read(request: Request, settings: Settings, ticket: Ticket) -> Upload:
-    stream = _bounded(request, settings, ticket)
-    parser = _InMemory(request.headers, stream, max_files=settings.most_files, max_fields=MOST_FIELDS)
+async def _read(request: Request, settings: Settings, reservation: Reservation) -> Upload:
+    stream = _limited_stream(request, settings, reservation)
+    parser = _InMemory(request.headers, stream, max_files=settings.most_files, max_fields=MAX_FIELDS)
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -94,7 +97,9 @@ async def _read(request: Request, settings: Settings, ticket: Ticket) -> Upload:
         if isinstance(value, UploadFile):
             if name == "file":
                 name, data = plain_name(value.filename or ""), await value.read()
-                files += await _unpacked(name, data, settings, ticket) if archive.is_archive(data) else [(name, data)]
+                files += (
+                    await _unpack(name, data, settings, reservation) if archive.is_archive(data) else [(name, data)]
+                )
                 if len(files) > settings.most_files:
                     raise HTTPException(400, _too_many(settings))
             await value.close()
@@ -103,26 +108,26 @@ async def _read(request: Request, settings: Settings, ticket: Ticket) -> Upload:
     return Upload(files, fields)
 
 
-async def _unpacked(name: str, data: bytes, settings: Settings, ticket: Ticket) -> list[tuple[str, bytes]]:
-    """The films of a zip archive; together they may be as large as an upload. What cannot be read stays an archive."""
+async def _unpack(name: str, data: bytes, settings: Settings, reservation: Reservation) -> list[tuple[str, bytes]]:
+    """The members of a zip archive, together no larger than an upload; one that cannot be unpacked stays an archive."""
     members = await to_thread.run_sync(lambda: list(archive.members(data, name)))
     if len(members) > settings.most_files:
         raise HTTPException(400, _too_many(settings))
-    found: list[tuple[str, bytes]] = []
-    room = settings.most_bytes
+    files: list[tuple[str, bytes]] = []
+    remaining = settings.most_bytes
     for member in members:
-        await ticket.take(min(member.size, room))
-        film = await to_thread.run_sync(_film, member, room)
-        room -= len(film)
-        found.append((f"{name}/{plain_name(member.name)}", film))
-    return found
+        await reservation.reserve(min(member.size, remaining))
+        content = await to_thread.run_sync(_member_bytes, member, remaining)
+        remaining -= len(content)
+        files.append((f"{name}/{plain_name(member.name)}", content))
+    return files
 
 
-def _film(member: archive.Member, room: int) -> bytes:
+def _member_bytes(member: archive.Member, limit: int) -> bytes:
     try:
-        return member.read(room)
+        return member.read(limit)
     except InputError:
-        return archive.HEADS[0]  # read as what it is, an archive: it costs only itself
+        return archive.HEADS[0]  # classified as an archive, so that only this member fails
 
 
 def _too_many(settings: Settings) -> str:
@@ -130,41 +135,43 @@ def _too_many(settings: Settings) -> str:
 
 
 def plain_name(name: str) -> str:
-    """A client's name for a file as text that is safe to show: no folders, no control characters, not endless."""
+    """A client's name for a file as text that is safe to show: no folders, no control characters, not too long."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
-    return printable(last)[:LONGEST_NAME] or "image"
+    return printable(last)[:MAX_NAME] or "image"
 
 
-def _check_announced(request: Request, most: int) -> None:
+def _check_content_length(request: Request, limit: int) -> None:
     length = request.headers.get("content-length")
-    if length is not None and int(length) > most:  # uvicorn has seen to it that it is a number
-        raise _too_large(most)
+    if length is not None and int(length) > limit:  # uvicorn has checked that it is a number
+        raise _too_large(limit)
 
 
-async def _bounded(request: Request, settings: Settings, ticket: Ticket) -> AsyncGenerator[bytes, None]:
-    """What comes, as there is room for it, and as long as it comes fast enough, however long it takes.
+async def _limited_stream(
+    request: Request, settings: Settings, reservation: Reservation
+) -> AsyncGenerator[bytes, None]:
+    """The chunks of a request, each once memory is reserved for it, as long as they arrive fast enough.
 
     Raises:
-        HTTPException: 408 too slow; 413 too much; 503 no room for more of it.
+        HTTPException: 408 too slow; 413 too large; 503 no memory for more.
     """
-    stream, total, credit, most = request.stream(), 0, PATIENCE, settings.most_bytes
+    stream, total, credit, limit = request.stream(), 0, CREDIT_SECONDS, settings.most_bytes
     while True:
         start = anyio.current_time()
         try:
             with anyio.fail_after(credit):
                 chunk = await anext(stream, None)
         except TimeoutError:
-            raise HTTPException(408, f"the upload came at less than {SLOWEST >> 10} KB a second; try again") from None
+            raise HTTPException(408, f"the upload came at less than {MIN_RATE >> 10} KB a second; try again") from None
         if chunk is None:
             return
-        # Time that a client has in hand: what it sends earns more, what it does not send costs.
-        credit = min(PATIENCE, credit - (anyio.current_time() - start) + len(chunk) / SLOWEST)
+        # A client's credit of time: sending bytes earns credit, and waiting uses it up.
+        credit = min(CREDIT_SECONDS, credit - (anyio.current_time() - start) + len(chunk) / MIN_RATE)
         total += len(chunk)
-        if total > most:
-            raise _too_large(most)
+        if total > limit:
+            raise _too_large(limit)
         try:
             with anyio.fail_after(settings.seconds):
-                await ticket.take(len(chunk))
+                await reservation.reserve(len(chunk))
         except TimeoutError:
             raise _busy() from None
         yield chunk
@@ -174,5 +181,5 @@ def _busy() -> HTTPException:
     return HTTPException(503, "busy with other uploads; try again", {"Retry-After": "1"})
 
 
-def _too_large(most: int) -> HTTPException:
-    return HTTPException(413, f"the upload is larger than {most // MB} MB; send fewer files, or raise --max-upload")
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"the upload is larger than {limit // MB} MB; send fewer files, or raise --max-upload")

@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 from covidnet_lite import cli, files
 from covidnet_lite.dataset import Case, manifest_text, read_cases
 from covidnet_lite.errors import OutputError, ReviewError
-from covidnet_lite.web.review import COLUMNS, Review, ReviewStore, check, export, keep_picture
+from covidnet_lite.web.review import COLUMNS, Review, ReviewStore, check, export, keep_image
 
 LABELS = ("normal", "pneumonia", "covid")
 REVIEW = Review(
@@ -88,11 +88,11 @@ def test_only_what_has_a_label_and_a_picture_is_exported(tmp_path: Path) -> None
         replace(REVIEW, image="d4", kept="d1.png", label="", answer=""),
     ]
     found = export(reviews, tmp_path, "ward 7")
-    assert (len(found.cases), found.not_kept, found.without_label, found.disagreed) == (1, 2, 1, 0)
-    (tmp_path / "manifest.csv").write_text(manifest_text(found.cases))
+    assert (len(found.images), found.not_kept, found.without_label, found.disagreed) == (1, 2, 1, 0)
+    (tmp_path / "manifest.csv").write_text(manifest_text(found.images))
     (case,) = read_cases(tmp_path / "manifest.csv")
     assert (case.path, case.label, case.patient, case.source) == (tmp_path / "d1.png", "normal", "p", "ward 7")
-    assert export(reviews, None, "x").cases == []
+    assert export(reviews, None, "x").images == []
 
 
 def test_each_reviewer_keeps_a_review_of_an_image(tmp_path: Path) -> None:
@@ -108,9 +108,9 @@ def test_an_image_on_which_reviewers_disagree_is_left_out_until_one_settles_it(t
     b = replace(a, reviewer="B", verdict="disagree", label="covid")
     assert export([a, replace(a, reviewer="B")], tmp_path, "x").disagreed == 0
     found = export([a, b], tmp_path, "x")
-    assert (found.cases, found.disagreed) == ([], 1)
+    assert (found.images, found.disagreed) == ([], 1)
     settled = export([a, b, replace(b, reviewer="C", settles="yes")], tmp_path, "x")
-    assert ([case.label for case in settled.cases], settled.disagreed) == (["covid"], 0)
+    assert ([case.label for case in settled.images], settled.disagreed) == (["covid"], 0)
     again = export([a, b, replace(b, reviewer="C", settles="yes"), replace(a, reviewer="D")], tmp_path, "x")
     assert again.disagreed == 1
 
@@ -139,7 +139,7 @@ def test_of_a_picture_only_its_pixels_are_kept(film_image: Image.Image, tmp_path
     told = PngImagePlugin.PngInfo()
     told.add_text("Patient", "Doe^Jane")
     film_image.save(tmp_path / "named.png", pnginfo=told)
-    name = keep_picture((tmp_path / "named.png").read_bytes(), "abc", tmp_path)
+    name = keep_image((tmp_path / "named.png").read_bytes(), "abc", tmp_path)
     assert name == "abc.png"
     assert b"Jane" in (tmp_path / "named.png").read_bytes()
     assert b"Jane" not in (tmp_path / name).read_bytes()
@@ -155,7 +155,7 @@ def test_reviews_and_kept_pictures_are_for_the_user_alone(film_png: Path, tmp_pa
     try:
         path, keep = tmp_path / "new" / "reviews.sqlite", tmp_path / "keep"
         ReviewStore(path).add(REVIEW)
-        keep_picture(film_png.read_bytes(), "a" * 64, keep)
+        keep_image(film_png.read_bytes(), "a" * 64, keep)
         assert (rights(path.parent), rights(path), rights(keep / f"{'a' * 64}.png")) == (0o700, 0o600, 0o600)
     finally:
         os.umask(before)

@@ -15,10 +15,10 @@ from starlette.types import Message
 
 from covidnet_lite import Classifier
 from covidnet_lite.web import uploads
+from covidnet_lite.web.admission import INITIAL_SIZE, Admission
 from covidnet_lite.web.app import create
 from covidnet_lite.web.settings import MB, Settings
-from covidnet_lite.web.turnstile import START, Turnstile
-from covidnet_lite.web.uploads import Upload, plain_name, received
+from covidnet_lite.web.uploads import Upload, plain_name, receive_upload
 
 from .conftest import awaited
 
@@ -33,7 +33,7 @@ def form(*files: tuple[str, bytes], part: str = "file", **fields: str) -> tuple[
 
 def take(body: bytes, kind: str, whole: bool = True, announced: bool = True, settings: Settings = SETTINGS) -> Upload:
     """What is received of a request that comes in small pieces, the last of them perhaps never."""
-    turnstile = Turnstile(2 * MB, settings.waiting)
+    admission = Admission(2 * MB, settings.waiting)
     pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)]
     messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     if whole:
@@ -48,15 +48,17 @@ def take(body: bytes, kind: str, whole: bool = True, announced: bool = True, set
         await anyio.sleep_forever()
 
     async def scene() -> Upload:
-        async with received(Request({"type": "http", "headers": headers}, receive), settings, turnstile) as upload:
-            assert turnstile.inside == max(len(body), START)  # its room is held, whatever was announced
+        async with receive_upload(
+            Request({"type": "http", "headers": headers}, receive), settings, admission
+        ) as upload:
+            assert admission.admitted == max(len(body), INITIAL_SIZE)  # its room is held, whatever was announced
             return upload
 
     try:
         upload: Upload = awaited(scene)
         return upload
     finally:
-        assert turnstile.inside == 0  # and given back, however it ended
+        assert admission.admitted == 0  # and given back, however it ended
 
 
 def packed(*members: tuple[str, bytes]) -> bytes:
@@ -69,15 +71,15 @@ def packed(*members: tuple[str, bytes]) -> bytes:
 
 def test_a_zip_archive_is_taken_apart_within_the_room_of_an_upload() -> None:
     body, kind = form(("ward.zip", packed(("a/x.png", b"123"), ("y.png", bytes(2 * MB)))))
-    turnstile = Turnstile(8 * MB, 0)
+    admission = Admission(8 * MB, 0)
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def scene() -> tuple[Upload, int]:
         request = Request({"type": "http", "headers": [(b"content-type", kind.encode())]}, receive)
-        async with received(request, SETTINGS, turnstile) as upload:
-            return upload, turnstile.inside
+        async with receive_upload(request, SETTINGS, admission) as upload:
+            return upload, admission.admitted
 
     upload, inside = awaited(scene)
     assert upload.files == [("ward.zip/x.png", b"123"), ("ward.zip/y.png", b"PK\3\4")]  # larger than all may be
@@ -129,11 +131,11 @@ def test_nothing_is_read_while_there_is_no_room() -> None:
         raise AssertionError("it was read")
 
     async def scene(waiting: int) -> None:
-        turnstile = Turnstile(MB, waiting)
+        admission = Admission(MB, waiting)
         body, kind = form(("a", b"x"))
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
-        async with turnstile.admit(MB):
-            async with received(Request({"type": "http", "headers": headers}, receive), SETTINGS, turnstile):
+        async with admission.admit(MB):
+            async with receive_upload(Request({"type": "http", "headers": headers}, receive), SETTINGS, admission):
                 pass
 
     for waiting in (0, 1):  # sent away at once, or after a while
@@ -161,7 +163,7 @@ def test_a_name_is_made_safe_to_show(name: str, plain: str) -> None:
 
 
 def test_an_upload_that_comes_too_slowly_is_ended_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "PATIENCE", 0.1)
+    monkeypatch.setattr(uploads, "CREDIT_SECONDS", 0.1)
     with pytest.raises(HTTPException) as caught:
         take(*form(("a.png", b"x")), whole=False, settings=replace(SETTINGS, seconds=60))
     assert caught.value.status_code == 408
@@ -191,7 +193,7 @@ def test_an_upload_may_take_as_long_as_it_comes_fast_enough() -> None:
 
     async def scene() -> int:
         request = Request({"type": "http", "headers": [(b"content-type", kind.encode())]}, receive)
-        async with received(request, SETTINGS, Turnstile(MB, 0)) as upload:
+        async with receive_upload(request, SETTINGS, Admission(MB, 0)) as upload:
             return len(upload.files[0][1])
 
     assert awaited(scene) == 40_000  # in twice the seconds of the settings

@@ -11,8 +11,8 @@ import anyio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from covidnet_lite.web import hearing_out
-from covidnet_lite.web.hearing_out import HearingOut
+from covidnet_lite.web import drain
+from covidnet_lite.web.drain import DrainMiddleware
 
 from .conftest import Server, awaited, serving
 
@@ -93,7 +93,7 @@ def answered(parts: list[Message], seconds: float = 5) -> list[Message]:
         await send({"type": "http.response.start", "status": 413})
         await send({"type": "http.response.body", "body": b"no"})
 
-    awaited(HearingOut(refusing, seconds), {"type": "http"}, receive, send)
+    awaited(DrainMiddleware(refusing, seconds), {"type": "http"}, receive, send)
     return [*sent, *left]
 
 
@@ -110,7 +110,7 @@ def test_the_answer_is_sent_at_once_and_ended_when_the_request_has_ended() -> No
 def test_a_client_that_leaves_falls_silent_or_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(answered([part(True), {"type": "http.disconnect"}])) == 3
     assert len(answered([part(True)], seconds=0.1)) == 3
-    monkeypatch.setattr(hearing_out, "SILENCE", 0.1)
+    monkeypatch.setattr(drain, "SILENCE", 0.1)
     assert len(answered([part(True)], seconds=3600)) == 3
-    monkeypatch.setattr(hearing_out, "MOST", 30)
+    monkeypatch.setattr(drain, "MAX_BYTES", 30)
     assert answered([part(True)] * 5)[3:] == [part(True)] * 2  # never read
