@@ -92,7 +92,7 @@ def _image() -> Node:
     return {
         "operationId": "picture",
         "summary": "The radiograph as the network's reader sees it, 8-bit gray, for a screen",
-        "parameters": [_flag("full", "every pixel; else the picture is reduced by a power of two where it is large")],
+        "parameters": [_flag("full", "every pixel; else a large image is reduced by a power of two")],
         "requestBody": _form({"file": _TEXT}, ["file"]),
         "responses": {
             "200": {**graymap, "headers": {"X-Original-Width": size, "X-Original-Height": size}},
@@ -142,7 +142,7 @@ def _reviews() -> Node:
 
 def _manifest() -> Node:
     answer = _content("text/csv", _TEXT)
-    summary = "The reviewed cases whose picture was kept, to train with"
+    summary = "The reviewed radiographs whose image was stored, for training"
     return _get("manifest", summary, answer)
 
 
