@@ -83,12 +83,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A key that is trusted, and nothing else of this account: neither its keys nor which networks it has survived."""
     folder = tmp_path_factory.mktemp("trust")
-    made = folder / "a-test.pem"
+    path = folder / "a-test.pem"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(signature.TRUSTED, str(folder))
         patch.setenv(trial.CACHE, str(folder))
-        signature.make_key(made)
-        yield made
+        signature.make_key(path)
+        yield path
 
 
 @pytest.fixture(scope="session")
@@ -113,19 +113,19 @@ def siim() -> Path:
 def photographs() -> list[Path]:
     """Coral's photographs, which are no radiographs either."""
     folder = Path(os.environ.get("COVIDNET_LITE_PHOTOGRAPHS", ROOT.parent / "shared/data/coral"))
-    found = sorted(p for p in folder.glob("*") if p.suffix in (".jpg", ".bmp"))
-    if not found:
+    paths = sorted(p for p in folder.glob("*") if p.suffix in (".jpg", ".bmp"))
+    if not paths:
         pytest.skip(f"needs photographs: none in {folder} (set COVIDNET_LITE_PHOTOGRAPHS)")
-    return found
+    return paths
 
 
 @pytest.fixture(scope="session")
 def film() -> Path:
     """The real PA chest radiograph of pydicom-data."""
-    found = pictures.film()
-    if found is None:
+    result = pictures.film()
+    if result is None:
         pytest.skip("needs pydicom-data")
-    return found
+    return result
 
 
 @pytest.fixture(scope="session")
@@ -188,21 +188,21 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from covidnet_lite.dicom_in import pixels
     from covidnet_lite.image_in import image_file
 
-    seen: list[str] = []
+    calls: list[str] = []
     read_pixels, open_image = pixels.read, image_file.open_image
 
     def counted_values(*args: Any) -> Any:
-        seen.append("DICOM")
+        calls.append("DICOM")
         return read_pixels(*args)
 
     def counted_image(data: Any) -> Image.Image:
         image = open_image(data)
-        seen.append(str(image.format))
+        calls.append(str(image.format))
         return image
 
     monkeypatch.setattr(pixels, "read", counted_values)
     monkeypatch.setattr(image_file, "open_image", counted_image)
-    return seen
+    return calls
 
 
 def drawn_chest(seed: int, opaque: bool, side: int = 96) -> Image.Image:

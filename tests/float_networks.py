@@ -55,15 +55,15 @@ def answers(net: FloatNetwork, tflite: bytes | None = None, count: int = 6) -> l
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    (given,), ends = interpreter.get_input_details(), interpreter.get_output_details()
+    (details,), ends = interpreter.get_input_details(), interpreter.get_output_details()
     rows = []
     for picture in pictures(count):
         values = normalise(picture[None], net.spec)
-        if given["dtype"] != np.float32:
-            scale, zero = given["quantization"]
-            limits = np.iinfo(given["dtype"])
-            values = np.clip(np.rint(values / scale) + zero, limits.min, limits.max).astype(given["dtype"])
-        interpreter.set_tensor(given["index"], values)
+        if details["dtype"] != np.float32:
+            scale, zero = details["quantization"]
+            limits = np.iinfo(details["dtype"])
+            values = np.clip(np.rint(values / scale) + zero, limits.min, limits.max).astype(details["dtype"])
+        interpreter.set_tensor(details["index"], values)
         interpreter.invoke()
         rows.append([_real(interpreter.get_tensor(e["index"]), e) for e in ends])
     return [np.concatenate(column) for column in zip(*rows)]
@@ -76,8 +76,8 @@ def _real(values: Any, details: Any) -> Any:
     return (values.astype(np.float64) - zero) * scale
 
 
-def decibels(expected: Any, found: Any) -> float:
-    return float(10 * np.log10((expected**2).mean() / max(((expected - found) ** 2).mean(), 1e-30)))
+def decibels(expected: Any, results: Any) -> float:
+    return float(10 * np.log10((expected**2).mean() / max(((expected - results) ** 2).mean(), 1e-30)))
 
 
 def unequal(model: keras.Model, seed: int = 0, by: float = 1.3) -> keras.Model:
@@ -102,10 +102,10 @@ def image(channels: int = 1) -> Any:
 def plain(activation: str = "relu6", seed: int = 0) -> keras.Model:
     """Convolutions plain and depthwise, an addition, pooling and a head, with channels alike."""
     keras.utils.set_random_seed(seed)
-    given = image()
-    x = layers.Conv2D(8, 3, 2, "same", activation=activation, name="one")(given)
+    values = image()
+    x = layers.Conv2D(8, 3, 2, "same", activation=activation, name="one")(values)
     x = layers.DepthwiseConv2D(3, padding="same", activation=activation, name="depth")(x)
     x = layers.Conv2D(8, 1, name="two")(x)
     x = layers.Add(name="plus")([x, layers.Conv2D(8, 3, padding="same", activation=activation, name="skip")(x)])
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(given, layers.Dense(3, name="head")(x))
+    return keras.Model(values, layers.Dense(3, name="head")(x))

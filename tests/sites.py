@@ -26,13 +26,13 @@ def films(log_odds: Iterable[float], name: str = "well", label: str = "", covid:
     """One film for each of the log-odds of not being normal; ``covid`` is its share of what is not normal."""
     point = network().manifest.operating_point
     assert point is not None
-    seen = []
+    calls = []
     for i, z in enumerate(log_odds):
         ill = float(share_of(z))
         kind = "positive" if ill >= point.positive_from else "negative" if 1 - ill >= point.negative_from else "unsure"
         shares = (1 - ill, ill * (1 - covid), ill * covid)
-        seen.append(Observation(f"{name}{i}.png", f"{name}{i}", kind, shares, 0.8 + i / 1000, label))
-    return seen
+        calls.append(Observation(f"{name}{i}.png", f"{name}{i}", kind, shares, 0.8 + i / 1000, label))
+    return calls
 
 
 def spread(middle: float, n: int = 100, width: float = 1.0) -> list[float]:
@@ -40,10 +40,10 @@ def spread(middle: float, n: int = 100, width: float = 1.0) -> list[float]:
     return (middle + width * np.linspace(-2, 2, n)).tolist()
 
 
-def scores(seen: list[Observation], site: Site | None = None) -> Any:
+def scores(observations: list[Observation], site: Site | None = None) -> Any:
     """The log-odds of films, at a site if there is one."""
     manifest = network().manifest
-    logits = manifest.temperature * np.log([one.probabilities for one in seen])
+    logits = manifest.temperature * np.log([one.probabilities for one in observations])
     shift, temperature = (site.shift, site.temperature) if site else (0.0, manifest.temperature)
     return odds((logits + shift) / temperature, manifest.labels.index("normal"))
 

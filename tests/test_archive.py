@@ -45,9 +45,9 @@ MIXED = packed(
 def test_each_film_is_a_member_and_all_else_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "ward.zip"
     path.write_bytes(MIXED)
-    for found in (list(archive.members(path)), list(archive.members(MIXED, str(path)))):
-        assert [m.name for m in found] == [f"{path}/{n}" for n in ("a.png", "sub/b.png", "IM2")]
-        assert found[0].read() == found[1].read() == png()
+    for members in (list(archive.members(path)), list(archive.members(MIXED, str(path)))):
+        assert [m.name for m in members] == [f"{path}/{n}" for n in ("a.png", "sub/b.png", "IM2")]
+        assert members[0].read() == members[1].read() == png()
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,10 @@ def test_each_film_is_a_member_and_all_else_is_left_alone(tmp_path: Path) -> Non
     [("in.zip", b"PK\3\4", "archive within an archive"), ("bomb.png", bytes(50_000_000), "claims to be 47 MB")],
 )
 def test_what_is_refused_costs_only_itself(member: str, data: bytes, words: str) -> None:
-    found = list(archive.members(packed(**{member: data, "a.png": png()}), "x.zip"))
+    members = list(archive.members(packed(**{member: data, "a.png": png()}), "x.zip"))
     with pytest.raises(InputError, match=rf"^x\.zip/{member}: .*{words}"):
-        found[0].read()
-    assert found[1].read() == png()
+        members[0].read()
+    assert members[1].read() == png()
 
 
 def test_a_member_that_is_damaged_costs_only_itself() -> None:

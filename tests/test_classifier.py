@@ -71,8 +71,8 @@ def test_wider_arrays_tell_the_same_story(classifier: covidnet_lite.Classifier, 
     eight = np.asarray(film_image)
     expected = classifier.classify(eight).probabilities
     for other in (eight.astype(np.uint16) * 257, eight / 255.0, eight.astype(np.float32) * 8 - 1000):
-        found = classifier.classify(other).probabilities
-        assert found["covid"] == pytest.approx(expected["covid"], abs=0.1)
+        result = classifier.classify(other).probabilities
+        assert result["covid"] == pytest.approx(expected["covid"], abs=0.1)
 
 
 def test_many_are_answered_in_order_and_a_bad_one_costs_only_itself(
@@ -80,29 +80,29 @@ def test_many_are_answered_in_order_and_a_bad_one_costs_only_itself(
 ) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")
-    given = [film_png, bad, film_png, tmp_path / "missing.png", np.zeros((0, 0))] * 3 + [film_png]
-    results = list(classifier.classify_many(given))
+    inputs = [film_png, bad, film_png, tmp_path / "missing.png", np.zeros((0, 0))] * 3 + [film_png]
+    results = list(classifier.classify_many(inputs))
     assert [r.status == "failed" for r in results] == [False, True, False, True, True] * 3 + [False]
-    assert [r.name for r in results[:4]] == [str(p) for p in given[:4]]
+    assert [r.name for r in results[:4]] == [str(p) for p in inputs[:4]]
     assert isinstance(results[1], covidnet_lite.Failure)
     assert isinstance(results[1].error, InputError)
     assert results[0].to_dict()["probabilities"] == classifier.classify(film_png).to_dict()["probabilities"]
 
 
 def test_many_is_lazy(classifier: covidnet_lite.Classifier, film_png: Path) -> None:
-    taken = 0
+    count = 0
 
     def endless() -> Iterator[Path]:
-        nonlocal taken
+        nonlocal count
         while True:
-            taken += 1
+            count += 1
             yield film_png
 
     results = classifier.classify_many(endless())
     for _ in range(5):
         next(results)
     results.close()
-    assert taken < 100
+    assert count < 100
 
 
 def test_many_do_not_wait_for_a_network_that_is_taken(film_png: Path) -> None:
@@ -110,8 +110,8 @@ def test_many_do_not_wait_for_a_network_that_is_taken(film_png: Path) -> None:
     (expected,) = busy.classify_many([film_png])
     assert not busy._spares  # one alone needs none
     with busy._lock:
-        (found,) = busy.classify_many([film_png])
-        assert found.to_dict()["probabilities"] == expected.to_dict()["probabilities"]
+        (result,) = busy.classify_many([film_png])
+        assert result.to_dict()["probabilities"] == expected.to_dict()["probabilities"]
         spares = list(busy._spares)
         list(busy.classify_many([film_png]))
     assert busy._spares == spares
@@ -121,18 +121,18 @@ def test_many_do_not_wait_for_a_network_that_is_taken(film_png: Path) -> None:
 def test_many_threads_get_the_answers_of_one(classifier: covidnet_lite.Classifier, film_image: Image.Image) -> None:
     pictures = [film_image.rotate(angle) for angle in range(0, 24, 2)]
     expected = [classifier.classify(p).probabilities for p in pictures]
-    found: dict[int, dict[str, float]] = {}
+    results: dict[int, dict[str, float]] = {}
 
     def work(start: int) -> None:
         for i in range(start, 60, 6):
-            found[i] = classifier.classify(pictures[i % 12]).probabilities
+            results[i] = classifier.classify(pictures[i % 12]).probabilities
 
     workers = [threading.Thread(target=work, args=(i,)) for i in range(6)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert [found[i] for i in range(60)] == [expected[i % 12] for i in range(60)]
+    assert [results[i] for i in range(60)] == [expected[i % 12] for i in range(60)]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -238,8 +238,8 @@ def test_a_refused_image_has_no_heat_map(classifier: covidnet_lite.Classifier) -
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
     program = "import sys, covidnet_lite; print(sorted({m.split('.')[0] for m in sys.modules} & {'numpy', 'PIL', 'ai_edge_litert', 'tensorflow', 'pydicom', 'keras'}))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
 def test_a_jpeg_is_classified_without_importing_what_only_other_work_needs(tmp_path: Path) -> None:
@@ -336,27 +336,27 @@ def test_an_image_that_is_kept_saves_the_evidence_map_a_decoding(
     kind: str, answering: Path, film: Path, film_png: Path, decodings: list[str]
 ) -> None:
     classifier, path = covidnet_lite.Classifier(answering), film if kind == "DICOM" else film_png
-    plain, kept = classifier.classify(path), classifier.classify(path, keep_image=True)
+    plain, with_image = classifier.classify(path), classifier.classify(path, keep_image=True)
     assert plain.image is None
     assert decodings == [kind] * 2
-    shown = kept.heatmap()
+    overlay = with_image.heatmap()
     assert decodings == [kind] * 2
-    np.testing.assert_array_equal(np.asarray(shown), np.asarray(plain.heatmap()))
+    np.testing.assert_array_equal(np.asarray(overlay), np.asarray(plain.heatmap()))
     assert decodings == [kind] * 3
-    assert classifier.image_of(kept) is kept.image
-    np.testing.assert_array_equal(np.asarray(classifier.image_of(plain)), np.asarray(kept.image))
-    assert kept.probabilities == plain.probabilities
+    assert classifier.image_of(with_image) is with_image.image
+    np.testing.assert_array_equal(np.asarray(classifier.image_of(plain)), np.asarray(with_image.image))
+    assert with_image.probabilities == plain.probabilities
 
 
 def test_a_kept_image_is_neither_printed_nor_pickled_nor_in_json(film_png: Path) -> None:
-    kept = covidnet_lite.Classifier("nano").classify(film_png, keep_image=True)
-    assert kept.image is not None
-    assert "image" not in repr(kept).replace(str(film_png), "")
-    assert "image" not in kept.to_dict()
-    again = pickle.loads(pickle.dumps(kept))
+    with_image = covidnet_lite.Classifier("nano").classify(film_png, keep_image=True)
+    assert with_image.image is not None
+    assert "image" not in repr(with_image).replace(str(film_png), "")
+    assert "image" not in with_image.to_dict()
+    again = pickle.loads(pickle.dumps(with_image))
     assert again.image is None
-    assert again.to_dict() == kept.to_dict()
-    assert kept.image is not None
+    assert again.to_dict() == with_image.to_dict()
+    assert with_image.image is not None
 
 
 def test_a_list_of_predictions_holds_no_images(film_png: Path) -> None:
@@ -364,11 +364,11 @@ def test_a_list_of_predictions_holds_no_images(film_png: Path) -> None:
 
 
 def test_of_many_kept_images_only_those_at_hand_are_in_memory(film_png: Path) -> None:
-    seen: list[weakref.ref[Any]] = []
+    calls: list[weakref.ref[Any]] = []
     most = 0
     for prediction in covidnet_lite.Classifier("nano").classify_many([film_png] * 40, keep_images=True):
-        seen.append(weakref.ref(prediction.image))
+        calls.append(weakref.ref(prediction.image))
         del prediction
-        most = max(most, sum(image() is not None for image in seen))
-    assert len(seen) == 40
+        most = max(most, sum(image() is not None for image in calls))
+    assert len(calls) == 40
     assert most <= 1

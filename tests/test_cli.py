@@ -30,12 +30,12 @@ def run(*args: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]
 
 
 def parsers(parser: argparse.ArgumentParser, path: str = "covidnet-lite") -> dict[str, argparse.ArgumentParser]:
-    found = {path: parser}
+    result = {path: parser}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, sub in action.choices.items():
-                found |= parsers(sub, f"{path} {name}")
-    return found
+                result |= parsers(sub, f"{path} {name}")
+    return result
 
 
 def test_every_command_and_option_has_help() -> None:
@@ -69,22 +69,22 @@ def test_exit_codes_are_documented_where_they_are_looked_for() -> None:
 
 
 def test_a_table_of_one_film(film: Path) -> None:
-    done = run("classify", film)
-    assert done.returncode in (exit_codes.OK, exit_codes.NO_ANSWER)
-    out = done.stdout.decode()
+    process = run("classify", film)
+    assert process.returncode in (exit_codes.OK, exit_codes.NO_ANSWER)
+    out = process.stdout.decode()
     assert "normal" in out.splitlines()[0]
     assert film.name in out
     assert "not a medical device" in out
-    assert b"Traceback" not in done.stderr
+    assert b"Traceback" not in process.stderr
 
 
 def test_json_jsonl_and_csv_can_be_parsed(film_png: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_text("a text")
     for form in ("json", "jsonl", "csv"):
-        done = run("classify", film_png, bad, "--format", form)
-        assert done.returncode == exit_codes.BAD_FILE
-        text = done.stdout.decode()
+        process = run("classify", film_png, bad, "--format", form)
+        assert process.returncode == exit_codes.BAD_FILE
+        text = process.stdout.decode()
         if form == "csv":
             rows = list(csv.DictReader(io.StringIO(text)))
         else:
@@ -99,11 +99,11 @@ def test_folders_are_searched(film_png: Path, tmp_path: Path) -> None:
     film_png.rename(tmp_path / "deep/a.png")
     Image.fromarray(np.full((99, 99), 5, np.uint8)).save(tmp_path / "b.tif")
     (tmp_path / "notes.txt").write_text("not looked at")
-    done = run("classify", tmp_path, "--format", "jsonl")
-    rows = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    process = run("classify", tmp_path, "--format", "jsonl")
+    rows = [json.loads(line) for line in process.stdout.decode().splitlines()]
     assert [Path(r["name"]).name for r in rows] == ["b.tif", "a.png"]
     assert rows[0]["status"] == "refused"
-    assert done.returncode == exit_codes.NO_ANSWER
+    assert process.returncode == exit_codes.NO_ANSWER
 
 
 def test_many_at_a_time_leave_standard_error_to_us(film_png: Path) -> None:
@@ -111,8 +111,8 @@ def test_many_at_a_time_leave_standard_error_to_us(film_png: Path) -> None:
 
 
 def test_standard_input(film_png: Path) -> None:
-    done = run("classify", "-", "--format", "json", stdin=film_png.read_bytes())
-    (row,) = json.loads(done.stdout)
+    process = run("classify", "-", "--format", "json", stdin=film_png.read_bytes())
+    (row,) = json.loads(process.stdout)
     assert row["probabilities"] == json.loads(run("classify", film_png, "--format", "json").stdout)[0]["probabilities"]
     empty = run("classify", "-", stdin=b"")
     assert empty.returncode == exit_codes.BAD_FILE
@@ -129,37 +129,39 @@ def test_a_folder_is_searched_for_dicom_without_a_suffix_too(film: Path, film_pn
     for name in ("README", "DICOMDIR", "notes.txt"):
         (disk / name).write_bytes(b"x" * 200)
     os.mkfifo(disk / "PIPE")
-    found = [Path(str(path)).name for path in inputs.find([str(disk)])]
-    assert found == ["1.2.840.17", "IM000001", "a.png"]
+    paths = [Path(str(path)).name for path in inputs.find([str(disk)])]
+    assert paths == ["1.2.840.17", "IM000001", "a.png"]
 
 
 def on_a_terminal(command: list[str], env: dict[str, str], errors: bool = True) -> bytes:
     """What a command shows on a terminal; with its standard error, or without."""
     ours, theirs = pty.openpty()
-    done = subprocess.Popen(command, stdout=theirs, stderr=theirs if errors else subprocess.DEVNULL, cwd=ROOT, env=env)
+    process = subprocess.Popen(
+        command, stdout=theirs, stderr=theirs if errors else subprocess.DEVNULL, cwd=ROOT, env=env
+    )
     os.close(theirs)
-    shown = b""
+    screen = b""
     with suppress(OSError):  # what Linux says at the end of a terminal
-        while got := os.read(ours, 4096):
-            shown += got
-    done.wait(60)
+        while data := os.read(ours, 4096):
+            screen += data
+    process.wait(60)
     os.close(ours)
-    return shown
+    return screen
 
 
 def test_progress_is_shown_on_a_terminal_alone_and_leaves_no_trace_in_the_table(film_png: Path) -> None:
     for terminal, more in ((True, []), (False, []), (True, ["--quiet"])):
         command = [sys.executable, "-m", "covidnet_lite", "classify", str(film_png), str(film_png), *more]
-        shown = on_a_terminal(command, PLAIN, errors=terminal)
-        assert (b"2/2" in shown) is (terminal and not more)
-        rows = [line.rsplit(classify_command.CLEAR.encode(), 1)[-1] for line in shown.split(b"\n")]
-        assert [row.split()[0] for row in rows if b"film" in row] == [b"unsure"] * 2, shown
+        screen = on_a_terminal(command, PLAIN, errors=terminal)
+        assert (b"2/2" in screen) is (terminal and not more)
+        rows = [line.rsplit(classify_command.CLEAR.encode(), 1)[-1] for line in screen.split(b"\n")]
+        assert [row.split()[0] for row in rows if b"film" in row] == [b"unsure"] * 2, screen
 
 
 def test_a_narrowed_answer_is_an_answer(film_png: Path, narrowing: Path, tmp_path: Path) -> None:
-    done = run("classify", film_png, "--model", narrowing, "--heatmap", tmp_path / "maps")
-    assert done.returncode == exit_codes.OK, done.stderr
-    lines = done.stdout.decode().splitlines()
+    process = run("classify", film_png, "--model", narrowing, "--heatmap", tmp_path / "maps")
+    assert process.returncode == exit_codes.OK, process.stderr
+    lines = process.stdout.decode().splitlines()
     assert lines[1].startswith("not normal ")
     assert lines[2].strip() == "not normal; pneumonia or covid"
     assert "opacity in about " in lines[3]
@@ -168,10 +170,10 @@ def test_a_narrowed_answer_is_an_answer(film_png: Path, narrowing: Path, tmp_pat
 
 
 def test_an_abstention_gets_no_evidence_map(film_png: Path, abstaining: Path, tmp_path: Path) -> None:
-    done = run("classify", film_png, "--model", abstaining, "--heatmap", tmp_path / "maps")
-    assert done.returncode == exit_codes.NO_ANSWER
+    process = run("classify", film_png, "--model", abstaining, "--heatmap", tmp_path / "maps")
+    assert process.returncode == exit_codes.NO_ANSWER
     assert list((tmp_path / "maps").glob("*")) == []
-    assert "%" not in done.stdout.decode().splitlines()[1]
+    assert "%" not in process.stdout.decode().splitlines()[1]
 
 
 def test_heat_maps_lie_in_folders_as_the_radiographs_and_results_name_them(
@@ -180,10 +182,10 @@ def test_heat_maps_lie_in_folders_as_the_radiographs_and_results_name_them(
     other = tmp_path / "x/film.png"
     other.parent.mkdir()
     other.write_bytes(film_png.read_bytes())
-    done = run(
+    process = run(
         "classify", film_png, other, film_png, "--heatmap", tmp_path / "maps", "--model", answering, "-f", "jsonl"
     )
-    maps = [Path(json.loads(line)["heatmap"]) for line in done.stdout.decode().splitlines()]
+    maps = [Path(json.loads(line)["heatmap"]) for line in process.stdout.decode().splitlines()]
     assert [str(p.relative_to(tmp_path / "maps")) for p in maps] == [
         "film.evidence.png",
         "x/film.evidence.png",
@@ -236,33 +238,33 @@ def test_what_is_wrong_is_said_in_one_line(args: list[str], message: str, film_p
         "FILE/maps": tmp_path / "file/maps",
         "FILE/x.csv": tmp_path / "file/x.csv",
     }
-    done = run(*(places.get(a, a) for a in args))
-    assert done.returncode in (exit_codes.BAD_FILE, exit_codes.USAGE)
-    text = (done.stdout + done.stderr).decode()
+    process = run(*(places.get(a, a) for a in args))
+    assert process.returncode in (exit_codes.BAD_FILE, exit_codes.USAGE)
+    text = (process.stdout + process.stderr).decode()
     assert message in text
     assert "Traceback" not in text
 
 
 def test_a_bad_file_never_stops_the_good_ones(film_png: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"\0" * 400)
-    done = run("classify", tmp_path / "cut.jpg", film_png, tmp_path / "gone.png", film_png, "--format", "jsonl")
-    rows = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    process = run("classify", tmp_path / "cut.jpg", film_png, tmp_path / "gone.png", film_png, "--format", "jsonl")
+    rows = [json.loads(line) for line in process.stdout.decode().splitlines()]
     assert [r["status"] == "failed" for r in rows] == [True, False, True, False]
-    assert done.returncode == exit_codes.BAD_FILE
+    assert process.returncode == exit_codes.BAD_FILE
 
 
 def test_the_last_line_counts_the_answers(film_png: Path, narrowing: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("a text")
-    done = run("classify", film_png, film_png, tmp_path / "bad.png", "--model", narrowing)
-    assert done.stdout.decode().splitlines()[-1] == "3 radiographs: 2 pneumonia or covid, 1 failed"
+    process = run("classify", film_png, film_png, tmp_path / "bad.png", "--model", narrowing)
+    assert process.stdout.decode().splitlines()[-1] == "3 radiographs: 2 pneumonia or covid, 1 failed"
     assert "radiograph:" not in run("classify", film_png, "--model", narrowing).stdout.decode()
 
 
 def test_results_go_to_a_file_whole_and_a_summary_to_the_terminal(
     film_png: Path, narrowing: Path, tmp_path: Path
 ) -> None:
-    done = run("classify", film_png, "-m", narrowing, "-f", "csv", "-o", tmp_path / "new/out.csv")
-    assert done.stdout.decode() == "1 radiograph: 1 pneumonia or covid\n"
+    process = run("classify", film_png, "-m", narrowing, "-f", "csv", "-o", tmp_path / "new/out.csv")
+    assert process.stdout.decode() == "1 radiograph: 1 pneumonia or covid\n"
     (row,) = csv.DictReader((tmp_path / "new/out.csv").open(newline=""))
     assert row["labels"] == "pneumonia|covid"
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["out.csv"]
@@ -294,9 +296,9 @@ def test_colours_are_for_terminals_that_want_them(
 ) -> None:
     command = [sys.executable, "-m", "covidnet_lite", "classify", str(film_png), "-m", str(abstaining)]
     plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    shown = on_a_terminal(command, {**plain, "TERM": "xterm", **setting})
-    assert b"unsure" in shown
-    assert (b"\x1b[33munsure" in shown) is coloured
+    screen = on_a_terminal(command, {**plain, "TERM": "xterm", **setting})
+    assert b"unsure" in screen
+    assert (b"\x1b[33munsure" in screen) is coloured
     assert b"\x1b" not in run("classify", film_png, "-m", abstaining).stdout
 
 
@@ -342,23 +344,23 @@ def test_models_lists_what_comes_along() -> None:
 
 
 def test_a_benchmark_prints_a_table_and_keeps_everything_as_json(film_png: Path, tmp_path: Path) -> None:
-    kept = tmp_path / "kept/b.json"
-    done = run(
-        "benchmark", "--model", "nano", "--threads", "2", "--rounds", "3", "--images", film_png.parent, "--json", kept
+    path = tmp_path / "kept/b.json"
+    process = run(
+        "benchmark", "--model", "nano", "--threads", "2", "--rounds", "3", "--images", film_png.parent, "--json", path
     )
-    assert done.returncode == 0, done.stderr
-    out = done.stdout.decode()
+    assert process.returncode == 0, process.stderr
+    out = process.stdout.decode()
     assert all(word in out for word in ("threads", "read", "fit", "run", "judge", "total", "p99", "images/s", "before"))
-    found = json.loads(kept.read_text())
-    assert [t["threads"] for t in found["timings"]] == [2]
-    assert found["timings"][0]["measured"] == 3
-    assert b"3 radiographs with 2 threads" in done.stderr
+    fields = json.loads(path.read_text())
+    assert [t["threads"] for t in fields["timings"]] == [2]
+    assert fields["timings"][0]["measured"] == 3
+    assert b"3 radiographs with 2 threads" in process.stderr
 
 
 def test_a_benchmark_to_submit_is_one_row(film_png: Path) -> None:
-    done = run("benchmark", "--model", "nano", "--threads", "1", "--rounds", "2", "--images", film_png, "--submit")
-    assert done.returncode == 0, done.stderr
-    (row,) = csv.DictReader(io.StringIO(done.stdout.decode()))
+    process = run("benchmark", "--model", "nano", "--threads", "1", "--rounds", "2", "--images", film_png, "--submit")
+    assert process.returncode == 0, process.stderr
+    (row,) = csv.DictReader(io.StringIO(process.stdout.decode()))
     assert row["board"]
     assert row["threads"] == "1"
     assert None not in row.values()
@@ -366,9 +368,9 @@ def test_a_benchmark_to_submit_is_one_row(film_png: Path) -> None:
 
 @pytest.mark.training  # doctor tries TensorFlow too
 def test_doctor_reports_what_matters() -> None:
-    done = run("doctor")
-    out = done.stdout.decode()
-    assert done.returncode == 0
+    process = run("doctor")
+    out = process.stdout.decode()
+    assert process.returncode == 0
     for word in (
         "covidnet-lite",
         "board",

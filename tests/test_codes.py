@@ -40,15 +40,15 @@ def test_every_error_has_a_code_and_says_so_through_a_pipe() -> None:
     for kind in kinds:
         assert isinstance(kind("JANE DOE").code, Code)
         assert "DOE" not in kind("JANE DOE").public
-    sent = pickle.loads(pickle.dumps(InputError("JANE DOE", Code.DAMAGED)))
-    assert (str(sent), sent.code, sent.public) == ("JANE DOE", Code.DAMAGED, Code.DAMAGED.public)
+    copy = pickle.loads(pickle.dumps(InputError("JANE DOE", Code.DAMAGED)))
+    assert (str(copy), copy.code, copy.public) == ("JANE DOE", Code.DAMAGED, Code.DAMAGED.public)
     note = pickle.loads(pickle.dumps(Note(Code.POLARITY)))
     assert (note, note.code) == (Code.POLARITY.public, Code.POLARITY)
 
 
 def test_a_failure_tells_its_code_and_its_reference_beside_the_reason() -> None:
-    told = json.loads(Failure("a.png", UnforeseenError("JANE DOE", "12ab34cd")).to_json())
-    assert (told["code"], told["reference"], told["reason"]) == ("unforeseen", "12ab34cd", "JANE DOE")
+    fields = json.loads(Failure("a.png", UnforeseenError("JANE DOE", "12ab34cd")).to_json())
+    assert (fields["code"], fields["reference"], fields["reason"]) == ("unforeseen", "12ab34cd", "JANE DOE")
     assert "12ab34cd" in Failure("a.png", UnforeseenError("JANE DOE", "12ab34cd")).public_reason
 
 

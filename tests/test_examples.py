@@ -21,9 +21,9 @@ HELPERS = {"transfer.py"}  # no example, but what two of them share
 
 def run(name: str, *args: object, timeout: float = 120) -> str:
     command = [sys.executable, str(ROOT / "examples" / name), *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=timeout)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=timeout)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_every_example_is_run_here() -> None:
@@ -35,10 +35,10 @@ def test_every_example_is_run_here() -> None:
 
 @pytest.mark.parametrize("name", ["one_call.py", "heat_map.py", "folder_to_csv.py"])
 def test_an_example_that_needs_to_be_told_something_says_what(name: str) -> None:
-    done = subprocess.run([sys.executable, str(ROOT / "examples" / name)], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 1
-    assert f"python examples/{name} " in done.stderr
-    assert "Traceback" not in done.stderr
+    process = subprocess.run([sys.executable, str(ROOT / "examples" / name)], capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode == 1
+    assert f"python examples/{name} " in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 def test_demo(film: Path, tmp_path: Path) -> None:
@@ -72,9 +72,9 @@ def test_heat_map(film_png: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_own_model(tmp_path: Path) -> None:
     out = run("own_model.py", tmp_path, timeout=400)
-    found = re.search(r"held out: (\d+) of (\d+) right .*, (\d+) wrong", out)
-    assert found, out
-    right, held_out, wrong = map(int, found.groups())
+    match = re.search(r"held out: (\d+) of (\d+) right .*, (\d+) wrong", out)
+    assert match, out
+    right, held_out, wrong = map(int, match.groups())
     assert right / (right + wrong) > 0.95
     assert right / held_out > 0.8  # it may abstain from some
     assert "top-1 agreement" in out

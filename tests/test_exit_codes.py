@@ -18,10 +18,10 @@ def result(status):
 
 
 def code(*statuses):
-    found = exit_codes.OK
+    results = exit_codes.OK
     for status in statuses:
-        found = exit_codes.after(found, result(status))
-    return found
+        results = exit_codes.after(results, result(status))
+    return results
 
 
 @pytest.mark.parametrize(

@@ -35,16 +35,16 @@ def test_bytes_and_text_are_written_into_folders_that_did_not_exist(tmp_path):
 def test_the_old_file_is_whole_until_the_new_one_is(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    seen = []
+    calls = []
     replace = os.replace
 
     def watch(source, target):
-        seen.append((path.read_text(), os.path.dirname(source), Path(source).read_text()))
+        calls.append((path.read_text(), os.path.dirname(source), Path(source).read_text()))
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", watch)
     files.write(path, "new")
-    assert seen == [("old", str(tmp_path), "new")]
+    assert calls == [("old", str(tmp_path), "new")]
     assert path.read_text() == "new"
 
 
@@ -119,31 +119,33 @@ def test_checking_a_folder_makes_it_and_leaves_it_empty(tmp_path):
 def test_several_files_are_written_or_none(tmp_path, monkeypatch):
     """Whichever of them the disk has no room for."""
     (tmp_path / "a.txt").write_text("old")
-    wanted = {tmp_path / "a.txt": "new", tmp_path / "sub/b.bin": b"new", tmp_path / "c.txt": "new"}
+    expected = {tmp_path / "a.txt": "new", tmp_path / "sub/b.bin": b"new", tmp_path / "c.txt": "new"}
     sync = os.fsync
     for room in range(3):
-        left = iter([True] * room)
-        monkeypatch.setattr(os, "fsync", lambda handle, left=left: sync(handle) if next(left, False) else refuse())
-        with pytest.raises(OutputError, match=rf"{list(wanted)[room].name}: cannot be written"):
-            files.write_all(wanted)
-        found = [p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()]
-        assert found == [Path("a.txt")]
+        remaining = iter([True] * room)
+        monkeypatch.setattr(
+            os, "fsync", lambda handle, remaining=remaining: sync(handle) if next(remaining, False) else refuse()
+        )
+        with pytest.raises(OutputError, match=rf"{list(expected)[room].name}: cannot be written"):
+            files.write_all(expected)
+        paths = [p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()]
+        assert paths == [Path("a.txt")]
         assert (tmp_path / "a.txt").read_text() == "old"
     monkeypatch.setattr(os, "fsync", sync)
-    files.write_all(wanted)
-    assert [p.read_text() for p in wanted] == ["new"] * 3
+    files.write_all(expected)
+    assert [p.read_text() for p in expected] == ["new"] * 3
 
 
 def test_none_is_renamed_before_all_are_written(tmp_path, monkeypatch):
-    replace, seen = os.replace, []
+    replace, calls = os.replace, []
 
     def watch(source, target):
-        seen.append(sorted(p.stat().st_size for p in tmp_path.iterdir()))
+        calls.append(sorted(p.stat().st_size for p in tmp_path.iterdir()))
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", watch)
     files.write_all({tmp_path / "a": "1", tmp_path / "b": "22"})
-    assert seen[0] == [1, 2]
+    assert calls[0] == [1, 2]
 
 
 def test_an_interrupt_leaves_nothing_behind(tmp_path, monkeypatch):

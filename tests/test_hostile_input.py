@@ -96,8 +96,8 @@ def test_float_range(array):
     want = np.rint((x - x.min()) / (x.max() - x.min()) * 255)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        got = np.asarray(radiograph.read(array).image, int)
-    assert np.abs(got - want).max() <= 1
+        data = np.asarray(radiograph.read(array).image, int)
+    assert np.abs(data - want).max() <= 1
 
 
 def test_empty_wide_pil_image():
@@ -293,7 +293,7 @@ def test_a_long_but_legal_name(tmp_path):
 def test_empty_file_cell(tmp_path):
     (tmp_path / "m.csv").write_text("file,label\n,covid\na.png,covid\n")
     try:
-        found = dataset.read_cases(tmp_path / "m.csv")
+        result = dataset.read_cases(tmp_path / "m.csv")
     except DatasetError:
         return
-    assert tmp_path not in [c.path for c in found]
+    assert tmp_path not in [c.path for c in result]

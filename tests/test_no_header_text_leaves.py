@@ -65,11 +65,11 @@ class Filled:
 def kinds() -> list[str]:
     """A keyword of each kind of text that nothing asks for."""
     known = pydicom.datadict.DicomDictionary.values()
-    found = []
+    results = []
     for kind in KINDS:
         names = [name for vr, _, _, retired, name in known if vr == kind and not retired and name not in ASKED]
-        found += [name for name in names if int(pydicom.datadict.tag_for_keyword(name)) >> 16 > 8][:1]
-    return found
+        results += [name for name in names if int(pydicom.datadict.tag_for_keyword(name)) >> 16 > 8][:1]
+    return results
 
 
 def plain(number: int) -> Any:
@@ -89,10 +89,10 @@ def element(keyword: str, text: str) -> Any:
 
 
 def item(**texts: str) -> Any:
-    made = pydicom.Dataset()
+    dataset = pydicom.Dataset()
     for keyword, text in texts.items():
-        made.add(element(keyword, text))
-    return made
+        dataset.add(element(keyword, text))
+    return dataset
 
 
 def fillings() -> Iterator[tuple[str, Callable[[Any], None]]]:
@@ -132,7 +132,7 @@ NAMES = [name for name, _ in fillings()]
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Filled]:
     """One file each, with nothing in its own name."""
-    folder, made = tmp_path_factory.mktemp("films"), {}
+    folder, items = tmp_path_factory.mktemp("films"), {}
     before = pydicom.config.settings.writing_validation_mode
     pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
     reading = pydicom.config.settings.reading_validation_mode
@@ -150,11 +150,11 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Filled]:
                     path.read_bytes().replace(b"1.2.840.10008.1.2\0", b"1.2.840." + MARKER.encode() + b"\0\0")
                 )
             assert MARKER.encode() in path.read_bytes()
-            made[name] = Filled(path, name.split("-")[0])
+            items[name] = Filled(path, name.split("-")[0])
     finally:
         pydicom.config.settings.writing_validation_mode = before
         pydicom.config.settings.reading_validation_mode = reading
-    return made
+    return items
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +170,8 @@ def watched(films: dict[str, Filled], network: Path) -> tuple[Path, str]:
     """``covidnet-lite watch`` over all of them: where they are, and what it has said."""
     (folder,) = {film.path.parent for film in films.values()}
     command = [sys.executable, "-m", "covidnet_lite", "watch", folder, "--once", "--settle", "0.1", "--interval", "0.1"]
-    done = subprocess.run([*command, "--model", network], capture_output=True, text=True, timeout=120, cwd=ROOT)
-    return folder, done.stdout + done.stderr
+    process = subprocess.run([*command, "--model", network], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    return folder, process.stdout + process.stderr
 
 
 def test_the_log_of_watch_quotes_no_header(films: dict[str, Filled], watched: tuple[Path, str]) -> None:
@@ -182,9 +182,9 @@ def test_the_log_of_watch_quotes_no_header(films: dict[str, Filled], watched: tu
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_published_quotes_no_header(name: str, films: dict[str, Filled], watched: tuple[Path, str]) -> None:
     path = films[name].path
-    told = payload(path.with_name(f"{path.name}.json").read_bytes())
-    assert b"status" in told
-    assert b"ZQX" not in told
+    text = payload(path.with_name(f"{path.name}.json").read_bytes())
+    assert b"status" in text
+    assert b"ZQX" not in text
 
 
 @dataclass(frozen=True)
@@ -270,11 +270,11 @@ def test_dicom_results_hold_no_header_but_patient_and_study(
     name: str, films: dict[str, Filled], worked: Worked
 ) -> None:
     for result in worked.results.get(f"1.2.3.{NAMES.index(name) + 1}", []):
-        for found in result.iterall():
-            if "ZQX" in str(found.value) and found.VR != "SQ":
-                assert found.keyword == films[name].keyword
-                assert found.keyword in TAKEN_OVER
-                assert found.tag in result  # at the top, as the film has it
+        for element in result.iterall():
+            if "ZQX" in str(element.value) and element.VR != "SQ":
+                assert element.keyword == films[name].keyword
+                assert element.keyword in TAKEN_OVER
+                assert element.tag in result  # at the top, as the film has it
 
 
 @pytest.fixture(scope="module")

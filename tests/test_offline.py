@@ -56,7 +56,7 @@ def test_every_command_but_the_services_works_without_sockets(
 
 
 def test_a_process_of_its_own_needs_no_socket_from_its_start(film_png: Path) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", SCRIPT, "classify", film_png], capture_output=True, text=True, timeout=120
     )
-    assert done.returncode in (exit_codes.OK, exit_codes.NO_ANSWER), done.stderr
+    assert process.returncode in (exit_codes.OK, exit_codes.NO_ANSWER), process.stderr

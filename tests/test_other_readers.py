@@ -126,8 +126,8 @@ def test_the_labels_are_found_by_any_reader_of_zip_archives() -> None:
     with zipfile.ZipFile(BASE.path) as archive:
         assert archive.read("labels.txt").decode().split() == list(BASE.manifest.labels)
     if shutil.which("unzip"):
-        done = subprocess.run(["unzip", "-p", BASE.path, "labels.txt"], capture_output=True, text=True, timeout=60)
-        assert (done.stdout.split(), done.stderr) == (list(BASE.manifest.labels), "")
+        process = subprocess.run(["unzip", "-p", BASE.path, "labels.txt"], capture_output=True, text=True, timeout=60)
+        assert (process.stdout.split(), process.stderr) == (list(BASE.manifest.labels), "")
 
 
 def test_the_metadata_is_what_the_schema_s_own_code_reads() -> None:
@@ -136,20 +136,20 @@ def test_the_metadata_is_what_the_schema_s_own_code_reads() -> None:
     (place,) = [e.buffer for e in contents.metadata if e.name == metadata.ENTRY]
     content = bytes(contents.buffers[place].data)
     assert standard.ModelMetadata.ModelMetadataBufferHasIdentifier(content, 0)
-    found = standard.ModelMetadataT.InitFromObj(standard.ModelMetadata.GetRootAs(content, 0))
-    assert (found.name, found.version, found.license, found.minParserVersion) == tuple(
+    result = standard.ModelMetadataT.InitFromObj(standard.ModelMetadata.GetRootAs(content, 0))
+    assert (result.name, result.version, result.license, result.minParserVersion) == tuple(
         value.encode() for value in ("base", BASE.manifest.version, BASE.manifest.licence, "1.0.0")
     )
-    assert b"not a medical device" in found.description
-    (graph,) = found.subgraphMetadata
-    (given,) = graph.inputTensorMetadata
-    assert given.content.contentPropertiesType == standard.ContentProperties.ImageProperties
-    assert given.content.contentProperties.colorSpace == standard.ColorSpaceType.GRAYSCALE
-    size = given.content.contentProperties.defaultSize
+    assert b"not a medical device" in result.description
+    (graph,) = result.subgraphMetadata
+    (details,) = graph.inputTensorMetadata
+    assert details.content.contentPropertiesType == standard.ContentProperties.ImageProperties
+    assert details.content.contentProperties.colorSpace == standard.ColorSpaceType.GRAYSCALE
+    size = details.content.contentProperties.defaultSize
     assert (size.width, size.height) == (224, 224)
-    assert given.processUnits[0].optionsType == standard.ProcessUnitOptions.NormalizationOptions
-    assert (list(given.processUnits[0].options.mean), list(given.processUnits[0].options.std)) == ([127], [128])
-    assert (list(given.stats.min), list(given.stats.max)) == ([-127 / 128], [1])
+    assert details.processUnits[0].optionsType == standard.ProcessUnitOptions.NormalizationOptions
+    assert (list(details.processUnits[0].options.mean), list(details.processUnits[0].options.std)) == ([127], [128])
+    assert (list(details.stats.min), list(details.stats.max)) == ([-127 / 128], [1])
     assert [o.name.decode() for o in graph.outputTensorMetadata] == sorted(
         BASE.manifest.outputs, key=BASE.manifest.outputs.__getitem__
     )
@@ -164,9 +164,11 @@ def three_channels(spec: InputSpec) -> InputSpec:
 def for_mediapipe(network: model.Model) -> tuple[bytes, Manifest]:
     """A network of ours with uint8 ends, three channels and metadata; see docs/other_readers.md."""
     variant = pytest.importorskip("benchmarks.mediapipe_variant").variant
-    told = network.manifest
-    manifest = replace(told, input=three_channels(told.input), outputs={"logits": 0}, guard=None, extent=None)
-    bare = variant(network.data, told.outputs["logits"])
+    description = network.manifest
+    manifest = replace(
+        description, input=three_channels(description.input), outputs={"logits": 0}, guard=None, extent=None
+    )
+    bare = variant(network.data, description.outputs["logits"])
     return seal(metadata.attach(bare, manifest), manifest), manifest
 
 
@@ -180,8 +182,8 @@ def image_classifier(data: bytes) -> Any:
 
         def scores(picture: Any) -> dict[str, float]:
             colours = np.ascontiguousarray(np.repeat(picture[..., None], 3, axis=2))
-            found = classifier.classify(media.Image(image_format=media.ImageFormat.SRGB, data=colours))
-            return {c.category_name: c.score for c in found.classifications[0].categories}
+            result = classifier.classify(media.Image(image_format=media.ImageFormat.SRGB, data=colours))
+            return {c.category_name: c.score for c in result.classifications[0].categories}
 
         yield scores
 
@@ -202,9 +204,9 @@ def test_mediapipe_refuses_a_network_for_gray() -> None:
     graph.inputs, graph.operators = [graph.operators[0].outputs[0]], graph.operators[1:]
     bare = flatbuffer.pack(contents)
     for spec, message in ((BASE.manifest.input, "Only RGB color space"), (manifest.input, "depth = 3 or 4")):
-        told = replace(manifest, input=spec)
+        description = replace(manifest, input=spec)
         with pytest.raises(ValueError, match=message):
-            with image_classifier(seal(metadata.attach(bare, told), told)):
+            with image_classifier(seal(metadata.attach(bare, description), description)):
                 pass
 
 
@@ -244,10 +246,10 @@ def test_mediapipe_and_an_int8_network_of_ones_own(chests: Path, tmp_path: Path)
     with pytest.raises(ValueError, match="uint8/float32, got INT8"):
         with image_classifier(seal(metadata.attach(network.data, network.manifest), network.manifest)):
             pass
-    drawn = [fit(drawn_chest(i, opaque=bool(i % 2)), network.manifest.input) for i in range(24)]
+    images = [fit(drawn_chest(i, opaque=bool(i % 2)), network.manifest.input) for i in range(24)]
     interpreter = Interpreter(network)
-    ours = [interpreter.run(look_up(interpreter.tables, picture))[0][0] for picture in drawn]
-    check_mediapipe(*for_mediapipe(network), drawn, ours)
+    ours = [interpreter.run(look_up(interpreter.tables, picture))[0][0] for picture in images]
+    check_mediapipe(*for_mediapipe(network), images, ours)
 
 
 def test_mediapipe_takes_a_float_network_as_it_is(tmp_path: Path) -> None:

@@ -42,10 +42,10 @@ RESULTS = [
 
 def report(form, results=RESULTS, **options):
     out = io.StringIO()
-    made = writer(form, out, LABELS, **options)
+    results_writer = writer(form, out, LABELS, **options)
     for result in results:
-        made.add(result)
-    made.close()
+        results_writer.add(result)
+    results_writer.close()
     return out.getvalue()
 
 
@@ -126,10 +126,10 @@ def test_a_table_shows_timings_when_asked():
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
 def test_each_result_is_out_as_soon_as_it_is_added(form):
     raw = io.BytesIO()
-    made = writer(form, io.TextIOWrapper(raw, encoding="utf-8"), LABELS)
+    results_writer = writer(form, io.TextIOWrapper(raw, encoding="utf-8"), LABELS)
     for result in RESULTS:
         before = len(raw.getvalue())
-        made.add(result)
+        results_writer.add(result)
         assert result.name[-5:].encode() in raw.getvalue()[before:]
 
 

@@ -33,7 +33,7 @@ def logits(*shares):
 
 
 def prediction(**fields):
-    given = Prediction(
+    defaults = Prediction(
         name="a.png",
         status="answered",
         labels=("covid",),
@@ -44,7 +44,7 @@ def prediction(**fields):
         sha256="ab" * 32,
         distance=1.23456,
     )
-    return replace(given, **fields)
+    return replace(defaults, **fields)
 
 
 def radiograph():
@@ -52,9 +52,9 @@ def radiograph():
 
 
 def evidence():
-    made = np.zeros((4, 4, 3), np.float32)
-    made[0, 0, 2], made[-1, -1, 0] = 6, 6
-    return made
+    array = np.zeros((4, 4, 3), np.float32)
+    array[0, 0, 2], array[-1, -1, 0] = 6, 6
+    return array
 
 
 POINT = OperatingPoint("normal", 0.8, 0.7, {"pneumonia": 0.75, "covid": 0.6})
@@ -184,17 +184,21 @@ def test_a_prediction_is_json_with_plain_rounded_numbers():
 
 
 def test_json_has_what_the_header_says_and_the_notes_and_rounds_what_is_measured():
-    told = prediction(
+    fields = prediction(
         probabilities={"normal": 0.12345678, "covid": 0.87654322}, extent=0.123456, extent_error=0.09, distance=None,
         view=(0.123456, 0.0, 0.987654, 1.0), examination=Examination("DX", "CHEST", "PA"),
         notes=(Note(Code.VIEW_NOT_NAMED, "in words"),), signed_by="somebody",
     ).to_dict()  # fmt: skip
-    assert told["probabilities"] == {"normal": 0.123457, "covid": 0.876543}
-    assert (told["extent"], told["extent_error"], told["distance"]) == (0.1235, 0.09, None)
-    assert told["view"] == [0.1235, 0.0, 0.9877, 1.0]
-    assert told["examination"] == Examination("DX", "CHEST", "PA").to_dict()
-    assert (told["notes"], told["note_codes"]) == (["in words"], [Code.VIEW_NOT_NAMED])
-    assert told["signed_by"] == "somebody"
+    assert fields["probabilities"] == {"normal": 0.123457, "covid": 0.876543}
+    assert (fields["extent"], fields["extent_error"], fields["distance"]) == (
+        0.1235,
+        0.09,
+        None,
+    )
+    assert fields["view"] == [0.1235, 0.0, 0.9877, 1.0]
+    assert fields["examination"] == Examination("DX", "CHEST", "PA").to_dict()
+    assert (fields["notes"], fields["note_codes"]) == (["in words"], [Code.VIEW_NOT_NAMED])
+    assert fields["signed_by"] == "somebody"
 
 
 def test_json_is_one_line_and_keeps_accents():
@@ -253,8 +257,8 @@ def test_the_most_likely_label_is_known_also_when_unsure_but_not_when_refused():
 
 
 def test_text_for_people_says_resembles_and_research_use_only():
-    told = str(prediction())
-    assert told == f"a.png: resembles covid  (normal 10.0%  pneumonia 20.0%  covid 70.0%)  [{DISCLAIMER}]"
+    text = str(prediction())
+    assert text == f"a.png: resembles covid  (normal 10.0%  pneumonia 20.0%  covid 70.0%)  [{DISCLAIMER}]"
     refused = prediction(status="refused", labels=(), reason="blank", probabilities={}, distance=None)
     assert str(refused) == f"a.png: no answer: blank  [{DISCLAIMER}]"
     assert "Research use only" in DISCLAIMER
@@ -281,17 +285,17 @@ NARROWED = {
 
 
 def test_a_narrowed_answer_reads_as_such_everywhere():
-    made = prediction(**NARROWED)
-    assert (made.label, made.answer) == (None, "not normal; pneumonia or covid")
-    assert made.findings == (
+    result = prediction(**NARROWED)
+    assert (result.label, result.answer) == (None, "not normal; pneumonia or covid")
+    assert result.findings == (
         "opacity in about 31% of the lungs (off by 9% of the lungs on average)",
         "evidence: right lower zone",
     )
-    assert str(made).startswith(f"a.png: not normal; pneumonia or covid; {'; '.join(made.findings)}  (normal 10.0%")
-    assert "  [such an answer was right on 94% of radiographs]  " in str(made)
-    told = made.to_dict()
-    assert (told["label"], told["labels"], told["extent"]) == (None, ["pneumonia", "covid"], 0.312)
-    assert told["place"] == {"inside": 0.9, "zones": ZONES, "main": "right lower zone"}
+    assert str(result).startswith(f"a.png: not normal; pneumonia or covid; {'; '.join(result.findings)}  (normal 10.0%")
+    assert "  [such an answer was right on 94% of radiographs]  " in str(result)
+    fields = result.to_dict()
+    assert (fields["label"], fields["labels"], fields["extent"]) == (None, ["pneumonia", "covid"], 0.312)
+    assert fields["place"] == {"inside": 0.9, "zones": ZONES, "main": "right lower zone"}
 
 
 def test_extent_and_place_are_told_of_positive_answers_only():
@@ -303,10 +307,10 @@ def test_extent_and_place_are_told_of_positive_answers_only():
 
 
 def test_what_is_no_answer_has_neither_label_nor_words():
-    for made in (prediction(status="unsure", labels=()), Failure("a", InputError("b"))):
-        assert (made.label, made.labels, made.answer) == (None, (), None)
-        assert made.status in STATUSES
-        assert made.status not in ANSWERS
+    for result in (prediction(status="unsure", labels=()), Failure("a", InputError("b"))):
+        assert (result.label, result.labels, result.answer) == (None, (), None)
+        assert result.status in STATUSES
+        assert result.status not in ANSWERS
 
 
 def test_a_failure_stands_in_the_place_of_a_prediction():
@@ -326,8 +330,8 @@ def test_a_failure_stands_in_the_place_of_a_prediction():
 
 
 def test_a_heatmap_shows_the_most_likely_label_or_the_one_asked_for():
-    made = prediction(evidence=evidence(), source=radiograph())
-    likely, normal = (np.asarray(made.heatmap(label, legend=False), int) for label in (None, "normal"))
+    result = prediction(evidence=evidence(), source=radiograph())
+    likely, normal = (np.asarray(result.heatmap(label, legend=False), int) for label in (None, "normal"))
     assert likely.shape == (100, 120, 3)
     assert np.ptp(likely[2, 2]) > 30
     assert np.ptp(likely[-3, -3]) == 0
@@ -336,28 +340,28 @@ def test_a_heatmap_shows_the_most_likely_label_or_the_one_asked_for():
 
 
 def test_a_heatmap_says_whose_evidence_it_shows():
-    made = prediction(evidence=evidence(), source=radiograph())
-    plain, told = (np.asarray(made.heatmap(legend=legend)) for legend in (False, True))
-    np.testing.assert_array_equal(told[: len(plain)], plain)
-    assert told.shape[0] > plain.shape[0]
-    assert np.asarray(made.heatmap("normal"))[len(plain) :].tolist() != told[len(plain) :].tolist()
+    result = prediction(evidence=evidence(), source=radiograph())
+    plain, with_legend = (np.asarray(result.heatmap(legend=legend)) for legend in (False, True))
+    np.testing.assert_array_equal(with_legend[: len(plain)], plain)
+    assert with_legend.shape[0] > plain.shape[0]
+    assert np.asarray(result.heatmap("normal"))[len(plain) :].tolist() != with_legend[len(plain) :].tolist()
 
 
 def test_the_heatmap_of_a_narrowed_answer_shows_what_speaks_against_normal():
-    made = prediction(**NARROWED, evidence=evidence() * [1, 1, 1], source=radiograph())
-    both = made.evidence.copy()
+    result = prediction(**NARROWED, evidence=evidence() * [1, 1, 1], source=radiograph())
+    both = result.evidence.copy()
     both[0, -1, 1] = 6  # pneumonia at the upper right, covid at the upper left, normal at the lower right
-    shown = np.asarray(replace(made, evidence=both).heatmap(legend=False), int)
-    assert np.ptp(shown[2, 2]) > 30
-    assert np.ptp(shown[2, -3]) > 30
-    assert np.ptp(shown[-3, -3]) == 0
+    pixels = np.asarray(replace(result, evidence=both).heatmap(legend=False), int)
+    assert np.ptp(pixels[2, 2]) > 30
+    assert np.ptp(pixels[2, -3]) > 30
+    assert np.ptp(pixels[-3, -3]) == 0
 
 
 def test_a_heatmap_may_be_drawn_on_another_picture_and_more_or_less_strongly():
-    made = prediction(evidence=evidence(), source="gone.png")
+    result = prediction(evidence=evidence(), source="gone.png")
     with pytest.raises(InputError, match=r"gone\.png: no such file"):
-        made.heatmap()
-    plain = np.asarray(made.heatmap(image=radiograph(), opacity=0.0, legend=False))
+        result.heatmap()
+    plain = np.asarray(result.heatmap(image=radiograph(), opacity=0.0, legend=False))
     np.testing.assert_array_equal(plain, np.repeat(radiograph()[..., None], 3, axis=2))
 
 
@@ -371,9 +375,9 @@ def test_a_heatmap_may_be_drawn_on_another_picture_and_more_or_less_strongly():
     ],
 )
 def test_a_heatmap_that_cannot_be_drawn_says_why(fields, label, words):
-    made = prediction(**{"evidence": evidence(), "source": radiograph(), **fields})
+    result = prediction(**{"evidence": evidence(), "source": radiograph(), **fields})
     with pytest.raises(CovidNetLiteError) as caught:
-        made.heatmap(label)
+        result.heatmap(label)
     assert str(caught.value) == words
 
 
@@ -422,6 +426,6 @@ def test_every_verdict_has_its_status_its_code_its_reason_and_its_probabilities(
 
 
 def test_the_correction_is_added_to_the_logits():
-    told = judge(np.zeros(3, np.float32), None, manifest(correction=(0.0, float(np.log(2)), float(np.log(5)))))
-    assert tuple(told.probabilities.values()) == pytest.approx((1 / 8, 2 / 8, 5 / 8))
-    assert told.labels == ("covid",)
+    verdict = judge(np.zeros(3, np.float32), None, manifest(correction=(0.0, float(np.log(2)), float(np.log(5)))))
+    assert tuple(verdict.probabilities.values()) == pytest.approx((1 / 8, 2 / 8, 5 / 8))
+    assert verdict.labels == ("covid",)

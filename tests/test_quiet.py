@@ -18,7 +18,7 @@ from covidnet_lite import quiet
 
 def said(program: str, *args: object) -> str:
     """What a program says on standard error."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program, *map(str, args)],
         cwd=ROOT,
         stderr=subprocess.PIPE,
@@ -26,7 +26,7 @@ def said(program: str, *args: object) -> str:
         check=True,
         timeout=60,
     )
-    return done.stderr
+    return process.stderr
 
 
 def test_a_call_from_python_says_nothing_on_standard_error(tmp_path: Path) -> None:
@@ -45,9 +45,9 @@ with silent_creation():
     print("too", file=sys.stderr)
 os.write(2, b"after\\n")
 """
-    heard = said(program)
-    assert "native" not in heard
-    assert [word in heard for word in ("python's own", "too", "after")] == [True] * 3
+    output = said(program)
+    assert "native" not in output
+    assert [word in output for word in ("python's own", "too", "after")] == [True] * 3
 
 
 def test_importing_the_package_leads_nothing_elsewhere() -> None:

@@ -225,12 +225,12 @@ def test_a_reduced_jpeg_is_the_same_picture_smaller():
 @pytest.mark.parametrize("source", ["PNG", "array", "image"])
 def test_what_is_not_decoded_smaller_is_reduced_by_means_of_whole_blocks(source):
     pixels = gray(1600, 2000)
-    given = {"PNG": encode(pixels, "PNG"), "array": pixels, "image": Image.fromarray(pixels)}[source]
-    radiograph = read(given, at_least=(450, 390))
+    inputs = {"PNG": encode(pixels, "PNG"), "array": pixels, "image": Image.fromarray(pixels)}[source]
+    radiograph = read(inputs, at_least=(450, 390))
     assert (radiograph.width, radiograph.height) == (2000, 1600)
     np.testing.assert_array_equal(np.asarray(radiograph.image), np.asarray(Image.fromarray(pixels).reduce(4)))
-    assert read(given, at_least=(1001, 10)).image.size == (2000, 1600)
-    assert read(given).image.size == (2000, 1600)
+    assert read(inputs, at_least=(1001, 10)).image.size == (2000, 1600)
+    assert read(inputs).image.size == (2000, 1600)
 
 
 def test_a_turned_jpeg_keeps_its_upright_size_when_reduced():

@@ -61,12 +61,12 @@ def test_the_data_sets_have_no_problems(cxr: Path, siim: Path) -> None:
 def test_int8_agrees_with_float(pictures: np.ndarray, shares: np.ndarray, test_split: list[Case]) -> None:
     base = model.load("base")
     plain = model.verify(seal(network.load(quantize.CHECKPOINT).tflite, base.manifest), Path("float"))
-    wanted = calibrated(outputs(plain, pictures)["logits"], base.manifest)
+    expected = calibrated(outputs(plain, pictures)["logits"], base.manifest)
     assert len(shares) > 900
-    assert (shares.argmax(1) == wanted.argmax(1)).mean() >= 0.99
-    assert np.abs(shares - wanted).max(1).mean() <= 0.01
+    assert (shares.argmax(1) == expected.argmax(1)).mean() >= 0.99
+    assert np.abs(shares - expected).max(1).mean() <= 0.01
     targets = np.array([LABELS.index(c.label) if c.label in LABELS else -1 for c in test_split])
-    correct, float_correct = ((p.argmax(1) == targets).sum() for p in (shares, wanted))
+    correct, float_correct = ((p.argmax(1) == targets).sum() for p in (shares, expected))
     assert correct >= 0.99 * float_correct
 
 
@@ -86,22 +86,22 @@ def test_the_figures_in_the_model_card_are_those_of_the_shipped_network(
 
 def stated(card: str, pattern: str) -> float:
     """The first figure of the model card that a pattern finds."""
-    found = re.search(pattern, card)
-    assert found, pattern
-    return float(found[1])
+    match = re.search(pattern, card)
+    assert match, pattern
+    return float(match[1])
 
 
 def test_the_recorded_judgement_is_what_the_data_give(graded: list[Case], recipe: Recipe) -> None:
-    kept = judgement.load(quantize.CHECKPOINT.with_suffix(""))
-    told = operating_point.labelled_outputs(model.load("base"), [c for c in graded if c.split == "val"], recipe)
-    temperature, bias = operating_point.calibrate(told.logits, told.allowed)
-    assert temperature == pytest.approx(kept.temperature, abs=0.02)
-    assert bias == pytest.approx(np.array(kept.correction), abs=0.03)
-    shares = softmax(told.logits + bias, temperature)
-    point = operating_point.operating_point(shares, told.allowed, recipe.labels, operating_point.Risks())
-    assert kept.operating_point is not None
-    assert point.negative_from == pytest.approx(kept.operating_point.negative_from, abs=0.02)
-    assert point.positive_from == pytest.approx(kept.operating_point.positive_from, abs=0.02)
+    recorded = judgement.load(quantize.CHECKPOINT.with_suffix(""))
+    answers = operating_point.labelled_outputs(model.load("base"), [c for c in graded if c.split == "val"], recipe)
+    temperature, bias = operating_point.calibrate(answers.logits, answers.allowed)
+    assert temperature == pytest.approx(recorded.temperature, abs=0.02)
+    assert bias == pytest.approx(np.array(recorded.correction), abs=0.03)
+    shares = softmax(answers.logits + bias, temperature)
+    point = operating_point.operating_point(shares, answers.allowed, recipe.labels, operating_point.Risks())
+    assert recorded.operating_point is not None
+    assert point.negative_from == pytest.approx(recorded.operating_point.negative_from, abs=0.02)
+    assert point.positive_from == pytest.approx(recorded.operating_point.positive_from, abs=0.02)
 
 
 def test_the_guard_lets_radiographs_of_the_test_split_pass(test_split: list[Case]) -> None:

@@ -91,12 +91,12 @@ class Board:
 
 def test_a_dry_run_tells_the_board_and_every_step_and_changes_nothing(tmp_path: Path) -> None:
     board = Board(tmp_path)
-    done = board.install("--dry-run", "--dicom")
-    assert done.returncode == 0, done.stderr
+    process = board.install("--dry-run", "--dicom")
+    assert process.returncode == 0, process.stderr
     for words in ("Raspberry Pi 4 Model B Rev 1.4", "Raspberry Pi OS 12", "3.11, 64 bits", "ai-edge-litert"):
-        assert words in done.stdout
-    assert f"python3 -m venv {board.prefix}" in done.stdout
-    assert "[dicom,watch]" in done.stdout
+        assert words in process.stdout
+    assert f"python3 -m venv {board.prefix}" in process.stdout
+    assert "[dicom,watch]" in process.stdout
     assert not board.prefix.exists()
     assert not board.asked_of_pip
 
@@ -104,19 +104,19 @@ def test_a_dry_run_tells_the_board_and_every_step_and_changes_nothing(tmp_path: 
 @pytest.mark.parametrize("answer", ["", "n\n", "perhaps\n"])
 def test_nothing_happens_without_a_yes(answer: str, tmp_path: Path) -> None:
     board = Board(tmp_path)
-    done = board.install(answer=answer)
-    assert done.returncode == 1
-    assert "nothing was changed" in done.stderr
+    process = board.install(answer=answer)
+    assert process.returncode == 1
+    assert "nothing was changed" in process.stderr
     assert not board.prefix.exists()
 
 
 def test_what_was_said_is_done(tmp_path: Path) -> None:
     board = Board(tmp_path)
-    said = board.install("--dry-run").stdout
-    done = board.install(answer="y\n")
-    assert done.returncode == 0, done.stderr
-    assert board.asked_of_pip.strip() in said
-    assert "runs it" in done.stdout
+    dry_run = board.install("--dry-run").stdout
+    process = board.install(answer="y\n")
+    assert process.returncode == 0, process.stderr
+    assert board.asked_of_pip.strip() in dry_run
+    assert "runs it" in process.stdout
     assert not (board.prefix / "tmp").exists()
 
 
@@ -129,13 +129,13 @@ def test_it_may_be_run_again_to_renew(tmp_path: Path) -> None:
 
 def test_a_32_bit_system_gets_tflite_runtime_whatever_its_kernel_is(tmp_path: Path) -> None:
     for number, machine in enumerate(("armv7l", "aarch64", "armv8l")):
-        done = Board(tmp_path / str(number), machine=machine, bits=32).install("--dry-run", "--dicom")
-        assert done.returncode == 0, done.stderr
-        assert "tflite-runtime==2.14.0" in done.stdout
-        assert "--system-site-packages" in done.stdout
-        assert "--no-deps" in done.stdout
-        assert "pydicom" in done.stdout
-        assert "litert" not in done.stdout.replace("covidnet-lite", "")
+        process = Board(tmp_path / str(number), machine=machine, bits=32).install("--dry-run", "--dicom")
+        assert process.returncode == 0, process.stderr
+        assert "tflite-runtime==2.14.0" in process.stdout
+        assert "--system-site-packages" in process.stdout
+        assert "--no-deps" in process.stdout
+        assert "pydicom" in process.stdout
+        assert "litert" not in process.stdout.replace("covidnet-lite", "")
 
 
 @pytest.mark.parametrize(
@@ -153,36 +153,36 @@ def test_a_32_bit_system_gets_tflite_runtime_whatever_its_kernel_is(tmp_path: Pa
 )
 def test_what_cannot_work_is_refused_with_a_way_out(changes: dict[str, object], why: str, tmp_path: Path) -> None:
     board = Board(tmp_path, **changes)  # type: ignore[arg-type]
-    done = board.install("--yes")
-    assert done.returncode == 1
-    assert why in done.stderr
+    process = board.install("--yes")
+    assert process.returncode == 1
+    assert why in process.stderr
     assert not board.prefix.exists()
     assert not board.asked_of_pip
 
 
 def test_little_memory_is_a_warning_and_no_refusal(tmp_path: Path) -> None:
     assert "warning" not in Board(tmp_path / "a").install("--dry-run").stderr
-    done = Board(tmp_path / "b", memory=380_000).install("--dry-run")
-    assert done.returncode == 0
-    assert "371 MB of memory is little" in done.stderr
+    process = Board(tmp_path / "b", memory=380_000).install("--dry-run")
+    assert process.returncode == 0
+    assert "371 MB of memory is little" in process.stderr
 
 
 def test_which_dicom_files_32_bits_cannot_read_is_told_to_who_asks_for_dicom(tmp_path: Path) -> None:
     board = Board(tmp_path / "a", machine="armv7l", bits=32)
     assert "DICOM" not in board.install("--dry-run").stderr
-    told = board.install("--dry-run", "--dicom")
-    assert told.returncode == 0
+    output = board.install("--dry-run", "--dicom")
+    assert output.returncode == 0
     for words in ("only those in RLE", "JPEG 2000", "64-bit", "gdcmconv --raw"):
-        assert words in told.stderr
+        assert words in output.stderr
     assert not Board(tmp_path / "b").install("--dry-run", "--dicom").stderr
 
 
 @pytest.mark.parametrize("changes", [{"pip": 1}, {"doctor": "ai-edge-litert 2.3.0 cannot be loaded"}])
 def test_a_step_that_fails_leaves_nothing(changes: dict[str, object], tmp_path: Path) -> None:
     board = Board(tmp_path, **changes)  # type: ignore[arg-type]
-    done = board.install("--yes")
-    assert done.returncode == 1
-    assert "nothing is left of it" in done.stderr
+    process = board.install("--yes")
+    assert process.returncode == 1
+    assert "nothing is left of it" in process.stderr
     assert not board.prefix.exists()
 
 
@@ -197,17 +197,17 @@ def test_a_folder_that_holds_something_else_is_not_touched(tmp_path: Path) -> No
     board = Board(tmp_path)
     board.prefix.mkdir(parents=True)
     (board.prefix / "thesis.txt").write_text("mine")
-    done = board.install("--yes")
-    assert done.returncode == 1
-    assert "holds something else" in done.stderr
+    process = board.install("--yes")
+    assert process.returncode == 1
+    assert "holds something else" in process.stderr
     assert [path.name for path in board.prefix.iterdir()] == ["thesis.txt"]
 
 
 def test_an_environment_of_another_python_is_not_mixed_up(tmp_path: Path) -> None:
     assert Board(tmp_path).install("--yes").returncode == 0
-    done = Board(tmp_path, version=(3, 13)).install("--yes")
-    assert done.returncode == 1
-    assert "was made for Python 3.11" in done.stderr
+    process = Board(tmp_path, version=(3, 13)).install("--yes")
+    assert process.returncode == 1
+    assert "was made for Python 3.11" in process.stderr
 
 
 def wheelhouse(folder: Path, *names: str) -> Path:
@@ -226,8 +226,8 @@ OURS, LITERT = "covidnet_lite-0.1.0-py3-none-any.whl", "ai_edge_litert-2.3.0-cp3
 def test_a_wheelhouse_is_used_without_a_connection(tmp_path: Path) -> None:
     wheels = wheelhouse(tmp_path / "wheels", OURS, LITERT)
     board = Board(tmp_path / "board")
-    done = board.install("--wheelhouse", wheels, "--yes")
-    assert done.returncode == 0, done.stderr
+    process = board.install("--wheelhouse", wheels, "--yes")
+    assert process.returncode == 0, process.stderr
     assert f"--no-index --find-links {wheels}" in board.asked_of_pip
 
 
@@ -236,43 +236,43 @@ def test_a_wheelhouse_is_used_without_a_connection(tmp_path: Path) -> None:
     [((LITERT,), "covidnet_lite-"), ((OURS,), "ai_edge_litert"), ((OURS, LITERT.replace("311", "313")), "cp311")],
 )
 def test_a_wheelhouse_for_another_board_is_refused(names: tuple[str, ...], missing: str, tmp_path: Path) -> None:
-    done = Board(tmp_path / "board").install("--wheelhouse", wheelhouse(tmp_path / "wheels", *names), "--yes")
-    assert done.returncode == 1
-    assert "holds no" in done.stderr
-    assert missing in done.stderr
+    process = Board(tmp_path / "board").install("--wheelhouse", wheelhouse(tmp_path / "wheels", *names), "--yes")
+    assert process.returncode == 1
+    assert "holds no" in process.stderr
+    assert missing in process.stderr
 
 
 def test_a_wheelhouse_with_one_byte_changed_is_refused(tmp_path: Path) -> None:
     wheels = wheelhouse(tmp_path / "wheels", OURS, LITERT)
     (wheels / OURS).write_text(OURS.replace("0", "1", 1))
     board = Board(tmp_path / "board")
-    done = board.install("--wheelhouse", wheels, "--yes")
-    assert done.returncode == 1
-    assert "damaged" in done.stderr
+    process = board.install("--wheelhouse", wheels, "--yes")
+    assert process.returncode == 1
+    assert "damaged" in process.stderr
     assert not board.asked_of_pip
 
 
 @pytest.mark.parametrize("options", [["--wheelhouse"], ["--python", ""], ["--frobnicate"], ["stray"]])
 def test_wrong_usage_is_told_apart(options: list[str], tmp_path: Path) -> None:
-    done = Board(tmp_path).install(*options)
-    assert done.returncode == 2
-    assert "--help" in done.stderr
+    process = Board(tmp_path).install(*options)
+    assert process.returncode == 2
+    assert "--help" in process.stderr
 
 
 def test_every_option_has_help() -> None:
-    told = subprocess.run(["sh", SCRIPTS / "install.sh", "--help"], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(["sh", SCRIPTS / "install.sh", "--help"], capture_output=True, text=True, check=True).stdout
     cases = [
         line.strip() for line in (SCRIPTS / "install.sh").read_text().splitlines() if line.strip().startswith("--")
     ]
     options = {word for line in cases if ")" in line for word in line.split(")")[0].split(" | ")}
     assert {"--prefix", "--dry-run"} <= options
     for option in options:
-        assert option in told
+        assert option in output
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.sh")), ids=lambda path: path.name)
 def test_shellcheck_has_nothing_to_say(script: Path) -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("needs Debian's shellcheck")
-    done = subprocess.run(["shellcheck", script], capture_output=True, text=True)
-    assert not done.stdout
+    process = subprocess.run(["shellcheck", script], capture_output=True, text=True)
+    assert not process.stdout

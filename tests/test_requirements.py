@@ -44,11 +44,11 @@ def locked(name: str) -> dict[str, set[str]]:
 def test_a_lock_holds_all_that_setup_asks_for_in_versions_that_it_allows(name: str, asked: dict[str, Any]) -> None:
     texts = [*asked["install_requires"], *(text for extra in EXTRAS[name] for text in asked["extras_require"][extra])]
     versions = locked(name)
-    wanted = [Requirement(text) for text in texts]
+    expected = [Requirement(text) for text in texts]
     # A file for one Python and one machine leaves out what only others need.
-    wanted = [one for one in wanted if name in ("demo", "services") or not one.marker or one.marker.evaluate()]
+    expected = [one for one in expected if name in ("demo", "services") or not one.marker or one.marker.evaluate()]
     wrong = [
-        str(one) for one in wanted
+        str(one) for one in expected
         if not any(one.specifier.contains(v) for v in versions.get(canonicalize_name(one.name), ()))
     ]  # fmt: skip
     assert wrong == [], "make lock"

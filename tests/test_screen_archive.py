@@ -64,24 +64,24 @@ def home(tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment for Ray that keeps its token out of the home; nothing of Ray may be left running afterwards."""
     yield os.environ | {"HOME": str(tmp_path), "SCREENED_IN": str(tmp_path)}
     deadline = time.monotonic() + 60
-    while left := processes(f"SCREENED_IN={tmp_path}"):
+    while remaining := processes(f"SCREENED_IN={tmp_path}"):
         if time.monotonic() > deadline:
-            for pid in left:
+            for pid in remaining:
                 os.kill(pid, signal.SIGKILL)
-            pytest.fail(f"Ray left {len(left)} processes running")
+            pytest.fail(f"Ray left {len(remaining)} processes running")
         time.sleep(0.1)
 
 
 def processes(variable: str) -> list[int]:
     """The processes that inherited an environment variable of this test, and so are its own."""
-    found = []
+    results = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             if variable.encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
+                results.append(int(path.parent.name))
         except OSError:
             continue  # somebody else's, or gone
-    return found
+    return results
 
 
 def command(*args: object) -> list[str]:
@@ -90,10 +90,10 @@ def command(*args: object) -> list[str]:
 
 def screen(*args: object, env: dict[str, str]) -> str:
     """Runs the program; returns what it says it did, among all that Ray prints."""
-    done = subprocess.run(command(*args), capture_output=True, text=True, timeout=400, env=env)
-    assert done.returncode == 0, done.stderr
-    (told,) = re.findall(r"\d+ classified.*", done.stdout)
-    return told
+    process = subprocess.run(command(*args), capture_output=True, text=True, timeout=400, env=env)
+    assert process.returncode == 0, process.stderr
+    (text,) = re.findall(r"\d+ classified.*", process.stdout)
+    return text
 
 
 @pytest.fixture
@@ -184,8 +184,8 @@ def test_neither_a_killed_driver_nor_killed_workers_lose_or_double_a_file(
     (tmp_path / "killer/sitecustomize.py").write_text(KILLER)
     (tmp_path / "killed").touch()
     path = os.pathsep.join(filter(None, [str(tmp_path / "killer"), str(ROOT), os.environ.get("PYTHONPATH")]))
-    told = screen(*args, env=home | {"PYTHONPATH": path, "KILLED": str(tmp_path / "killed")})
-    assert 0 < int(told.split()[0]) < len(expected)  # the whole parts of the killed run were not done again
+    output = screen(*args, env=home | {"PYTHONPATH": path, "KILLED": str(tmp_path / "killed")})
+    assert 0 < int(output.split()[0]) < len(expected)  # the whole parts of the killed run were not done again
     deaths = (tmp_path / "killed").read_text().split()
     assert sorted(deaths) == ["30-once.png", "zz-fatal.png", "zz-fatal.png", "zz-fatal.png"]
     rows = table(out)
@@ -240,19 +240,19 @@ def test_only_new_and_changed_files_are_done(chests: Path, tmp_path: Path, local
 def test_it_reads_nothing_outside_the_folders_it_is_given(
     chests: Path, tmp_path: Path, local: Callable[..., str]
 ) -> None:
-    given = tmp_path / "given"
-    given.mkdir()
-    (chests / "0.png").rename(given / "0.png")
-    (given / "file.png").symlink_to(chests / "1.png")
-    (given / "folder").symlink_to(chests)
-    (given / "circle").symlink_to(given)
-    (given / "nowhere").symlink_to("nothing")
-    local(given, given / "out")  # and not its own answers
-    rows = table(given / "out")
+    folder = tmp_path / "given"
+    folder.mkdir()
+    (chests / "0.png").rename(folder / "0.png")
+    (folder / "file.png").symlink_to(chests / "1.png")
+    (folder / "folder").symlink_to(chests)
+    (folder / "circle").symlink_to(folder)
+    (folder / "nowhere").symlink_to("nothing")
+    local(folder, folder / "out")  # and not its own answers
+    rows = table(folder / "out")
     assert {Path(name).name for name in rows} == {"0.png", "file.png", "folder", "circle", "nowhere"}
     links = [row for row in rows.values() if Path(row["name"]).name != "0.png"]
     assert all(row["status"] == "failed" and "is a link" in row["reason"] for row in links)
-    assert local(given, given / "out").startswith("0 classified")
+    assert local(folder, folder / "out").startswith("0 classified")
 
 
 def test_a_bucket_gives_the_same_answers(chests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,10 +45,10 @@ def here(normals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_fit_is_written_and_says_how_far_it_may_be_off(normals: Path, tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "new" / "site.json"
     assert main(["site", "fit", "--normal", str(normals), "--model", "nano", "-o", str(path)]) == 0
-    told = capsys.readouterr().out
-    assert "normal called ill: 5.4% expected; 0.7% to 14.5% with 36 radiographs (95 %)" in told
-    assert "takes labels to know" in told
-    assert "give the radiographs of ordinary days with --usual" in told
+    output = capsys.readouterr().out
+    assert "normal called ill: 5.4% expected; 0.7% to 14.5% with 36 radiographs (95 %)" in output
+    assert "takes labels to know" in output
+    assert "give the radiographs of ordinary days with --usual" in output
     fitted = sites.read(path)
     assert (fitted.radiographs, fitted.name, fitted.network) == (36, "unnamed", "nano 3")
     assert fitted.positive_from != Classifier("nano").manifest.operating_point.positive_from  # type: ignore[union-attr]
@@ -91,24 +91,24 @@ def test_one_picture_has_one_key_and_two_have_two(normals: Path) -> None:
 def test_every_answer_names_the_site_and_goes_by_its_thresholds(normals: Path, here: Path, capsys: Any) -> None:
     films = [str(film) for film in sorted(normals.iterdir())[:3]]
     main(["classify", *films, "--model", "nano", "--site", str(here), "--format", "json"])
-    told = json.loads(capsys.readouterr().out)
-    assert all(one["site"] == sites.read(here).to_dict() for one in told)
+    output = json.loads(capsys.readouterr().out)
+    assert all(one["site"] == sites.read(here).to_dict() for one in output)
     alone = [covidnet_lite.classify(film, "nano") for film in films]
     assert alone[0].site is None
     assert "site" not in alone[0].to_dict()
     library = covidnet_lite.classify(films[0], "nano", site=here)
-    assert library.probabilities == pytest.approx(told[0]["probabilities"], abs=1e-5)
+    assert library.probabilities == pytest.approx(output[0]["probabilities"], abs=1e-5)
     assert library.probabilities["normal"] != pytest.approx(alone[0].probabilities["normal"], abs=0.01)
     assert covidnet_lite.classify(films[0], "nano", site=sites.read(here)).site == sites.read(here)
 
 
 def test_the_site_that_is_used_is_the_one_in_the_file_now(normals: Path, tmp_path: Path) -> None:
     film, path = sorted(normals.iterdir())[0], tmp_path / "site.json"
-    told = []
+    messages = []
     for shift in (-1.0, 1.0):
         sites.write(path, site(shift=(shift, 0.0, 0.0)))
-        told.append(covidnet_lite.classify(film, "nano", site=path).probabilities["normal"])
-    assert told[0] < told[1] - 0.2
+        messages.append(covidnet_lite.classify(film, "nano", site=path).probabilities["normal"])
+    assert messages[0] < messages[1] - 0.2
 
 
 def test_a_site_of_another_network_is_refused_by_the_library_and_the_command(
@@ -125,8 +125,8 @@ def test_the_doctor_tells_of_the_site_and_of_a_file_that_is_none(
 ) -> None:
     monkeypatch.setattr(doctor, "installed_runtimes", lambda: ())  # which takes long
     assert main(["doctor", "--site", str(here)]) == 0
-    assert "site           St. Elsewhere (fitted" in (told := capsys.readouterr().out)
-    assert "for nano 3, which is nano of this package" in told
+    assert "site           St. Elsewhere (fitted" in (output := capsys.readouterr().out)
+    assert "for nano 3, which is nano of this package" in output
     assert main(["doctor", "--site", str(tmp_path)]) == 0
     assert "the site's file cannot be read" in capsys.readouterr().out
 
@@ -154,25 +154,25 @@ def test_a_folder_is_classified_anew_for_another_site_and_its_days_are_compared(
     main([*watch, "--site", str(here)])
     capsys.readouterr()
     assert main(["site", "watch", str(inbox), "--site", str(here), "--json"]) == DRIFT
-    (told,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert (told["films"], told["drift"]) == (24, True)
-    assert told["changes"][0].startswith("refused: 50% (12 of 24), at the fit 0% (0 of 36)")
+    (output,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (output["films"], output["drift"]) == (24, True)
+    assert output["changes"][0].startswith("refused: 50% (12 of 24), at the fit 0% (0 of 36)")
 
 
 def test_each_prediction_is_told_to_what_follows_the_days(normals: Path, here: Path) -> None:
     classifier, films = Classifier("nano", site=here), sorted(normals.iterdir())[:4]
-    told: list[str] = []
-    classifier.heard = lambda prediction: told.append(prediction.name)
+    messages: list[str] = []
+    classifier.heard = lambda prediction: messages.append(prediction.name)
     list(classifier.classify_many([*films, b"no radiograph"]))
     classifier.classify(films[0])
-    assert sorted(told) == sorted(str(film) for film in [*films, films[0]])
+    assert sorted(messages) == sorted(str(film) for film in [*films, films[0]])
 
 
 def test_watch_logs_a_day_that_drifted_and_tells_the_broker_of_every_day() -> None:
-    said: list[str] = []
+    messages: list[str] = []
     published: list[dict[str, Any]] = []
     publisher: Any = type("", (), {"publish_drift": staticmethod(published.append)})
     for changes in ((), ("refused: 9 of 9",)):
-        _report_drift(Report(datetime.date(2026, 11, 30), 9, changes), said.append, publisher)
-    assert said == ["drift: 2026-11-30: 9 radiographs: refused: 9 of 9"]
+        _report_drift(Report(datetime.date(2026, 11, 30), 9, changes), messages.append, publisher)
+    assert messages == ["drift: 2026-11-30: 9 radiographs: refused: 9 of 9"]
     assert [one["drift"] for one in published] == [False, True]

@@ -43,10 +43,10 @@ def complaints(unit: Path, folder: Path) -> str:
     for beside in units(unit.parent):
         text = re.sub(r"^(Exec\w+=)/opt/covidnet-lite/bin/\S+", rf"\g<1>{program}", beside.read_text(), flags=re.M)
         (folder / beside.name).write_text(text)
-    done = analyzed("verify", folder / unit.name)
+    process = analyzed("verify", folder / unit.name)
     # Of other units on this machine it complains too; what it ignores in ours is told, and no failure.
-    told = [line for line in done.stderr.splitlines() if unit.stem in line]
-    return "\n".join(told) or (done.stderr if done.returncode else "")
+    output = [line for line in process.stderr.splitlines() if unit.stem in line]
+    return "\n".join(output) or (process.stderr if process.returncode else "")
 
 
 def test_every_example_of_a_service_is_seen() -> None:
@@ -66,7 +66,7 @@ def test_a_service_is_locked_down(unit: Path) -> None:
 
 def test_a_slip_in_a_unit_is_told(tmp_path: Path) -> None:
     unit, folder = tmp_path / "ours" / SERVICES[0].name, tmp_path / "tried"
-    for made in (unit.parent, folder):
-        made.mkdir()
+    for parent in (unit.parent, folder):
+        parent.mkdir()
     unit.write_text(SERVICES[0].read_text().replace("ProtectSystem=strict", "ProtectSystem=strikt"))
     assert "strikt" in complaints(unit, folder)

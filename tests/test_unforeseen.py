@@ -52,12 +52,12 @@ def surprise(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Has a function raise the first time it is called, and work ever after."""
 
     def arm(owner: Any, name: str, times: int = 1) -> None:
-        whole, lock, left = getattr(owner, name), threading.Lock(), [times]
+        whole, lock, remaining = getattr(owner, name), threading.Lock(), [times]
 
         def once(*args: Any, **more: Any) -> Any:
             with lock:
-                left[0] -= 1
-                if left[0] >= 0:
+                remaining[0] -= 1
+                if remaining[0] >= 0:
                     raise Surprise(SECRET)
             return whole(*args, **more)
 
@@ -99,8 +99,8 @@ def test_the_log_has_the_traceback_but_not_the_exceptions_words(caplog: pytest.L
     try:
         raise Surprise(SECRET)
     except Surprise as error:
-        told = unforeseen("film.png", error)
-    assert told.reference in caplog.text
+        report = unforeseen("film.png", error)
+    assert report.reference in caplog.text
     assert "Surprise" in caplog.text
     assert "test_unforeseen.py" in caplog.text
     assert SECRET not in caplog.text
@@ -189,27 +189,27 @@ def test_watch_answers_each_film_and_none_again(
     classifier: covidnet_lite.Classifier, surprise: Any, films: list[Path], owner: Any, name: str
 ) -> None:
     surprise(owner, name)
-    said: list[str] = []
+    messages: list[str] = []
     for _ in range(2):  # as at the next start
         folder, results = (
             watch.Folder(films[0].parent, settle=0, heatmap=True),
             result_files.ResultFiles(films[0].parent),
         )
-        watcher = watch.Watch(folder, results, classifier, said.append)
-        assert watch.run(watcher, said.append, threading.Event(), 0.01, once=True)
+        watcher = watch.Watch(folder, results, classifier, messages.append)
+        assert watch.run(watcher, messages.append, threading.Event(), 0.01, once=True)
         assert sorted(p.name for p in films[0].parent.glob("*.json")) == ["a.png.json", "b.png.json"]
-    assert len([line for line in said if line.startswith(("a.png: ", "b.png: "))]) == 2
+    assert len([line for line in messages if line.startswith(("a.png: ", "b.png: "))]) == 2
 
 
 def test_watch_outlives_a_look_that_fails(
     classifier: covidnet_lite.Classifier, surprise: Any, films: list[Path]
 ) -> None:
     surprise(watch.Folder, "candidates")
-    said: list[str] = []
+    messages: list[str] = []
     stop = threading.Event()
 
     def told(text: str) -> None:
-        said.append(text)
+        messages.append(text)
         if text.startswith("b.png: "):
             stop.set()
 
@@ -217,7 +217,7 @@ def test_watch_outlives_a_look_that_fails(
         watch.Folder(films[0].parent, settle=0), result_files.ResultFiles(films[0].parent), classifier, told
     )
     assert watch.run(watcher, told, stop, 0.01)
-    assert any("reference" in text for text in said)
+    assert any("reference" in text for text in messages)
 
 
 def test_watch_outlives_a_delivery_that_fails(classifier: covidnet_lite.Classifier, films: list[Path]) -> None:

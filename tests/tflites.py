@@ -27,9 +27,9 @@ def results(data: bytes, seed: int = 0) -> list[Any]:
     """What a network puts out for noise."""
     interpreter = Interpreter(model_content=data)
     interpreter.allocate_tensors()
-    (given,) = interpreter.get_input_details()
-    picture = np.random.default_rng(seed).integers(-128, 128, given["shape"], np.int8)
-    interpreter.set_tensor(given["index"], picture)
+    (details,) = interpreter.get_input_details()
+    picture = np.random.default_rng(seed).integers(-128, 128, details["shape"], np.int8)
+    interpreter.set_tensor(details["index"], picture)
     interpreter.invoke()
     return [interpreter.get_tensor(o["index"]) for o in interpreter.get_output_details()]
 

@@ -29,10 +29,10 @@ JPEG, JPEG_12, LOSSLESS_14, NEAR_LS, LOSSY_J2K = (f"1.2.840.10008.1.2.4.{n}" for
 
 @pytest.fixture(scope="module")
 def dcm2pnm() -> str:
-    found = shutil.which("dcm2pnm")
-    if not found:
+    program = shutil.which("dcm2pnm")
+    if not program:
         pytest.skip("needs Debian's dcmtk")
-    return found
+    return program
 
 
 def ramp(bits: int, signed: bool = False) -> Any:
@@ -185,10 +185,10 @@ def test_transfer_syntaxes(dcm2pnm, syntax, bits, signed):
         data.file_meta.TransferSyntaxUID = syntax
     elif syntax != LITTLE:
         data.compress(syntax)
-    wanted = theirs(dcm2pnm, plain, "+Wm")
-    assert np.abs(ours(data) - wanted).max() <= 1
+    expected = theirs(dcm2pnm, plain, "+Wm")
+    assert np.abs(ours(data) - expected).max() <= 1
     if syntax in (LITTLE, IMPLICIT, BIG, DEFLATED, RLE):
-        assert np.abs(theirs(dcm2pnm, data, "+Wm") - wanted).max() <= 1
+        assert np.abs(theirs(dcm2pnm, data, "+Wm") - expected).max() <= 1
 
 
 def smooth(bits: int) -> Any:
@@ -298,8 +298,8 @@ def by_pydicom(data: Any) -> Any:
     """Gray levels as a window or table gives them, from black to white."""
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    read = pydicom.dcmread(io.BytesIO(written(data)))
-    values = np.asarray(apply_voi_lut(apply_modality_lut(read.pixel_array, read), read), float)
+    result = pydicom.dcmread(io.BytesIO(written(data)))
+    values = np.asarray(apply_voi_lut(apply_modality_lut(result.pixel_array, result), result), float)
     return values
 
 
@@ -330,9 +330,9 @@ def test_lossy_jpeg_2000_against_pydicom(bits, signed, kind):
     plain = ours(data)
     data.compress(LOSSY_J2K, j2k_cr=[10])
     high = low + (1 << bits) - 1
-    wanted = (by_pydicom(data) - low) / (high - low) * 255
-    wanted = 255 - wanted if kind == "MONOCHROME1" else wanted
-    assert np.abs(ours(data) - wanted).max() <= 1
+    expected = (by_pydicom(data) - low) / (high - low) * 255
+    expected = 255 - expected if kind == "MONOCHROME1" else expected
+    assert np.abs(ours(data) - expected).max() <= 1
     assert np.abs(ours(data) - plain).max() < 20
     assert np.abs(ours(data) - plain).max() > 0
 

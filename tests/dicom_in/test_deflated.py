@@ -40,9 +40,9 @@ def bomb(size: int, before: bytes = b"") -> bytes:
 
 def test_a_deflated_film_is_the_same_as_one_that_is_not() -> None:
     plain = radiograph.read(made(stored()))
-    found = radiograph.read(deflated())
-    np.testing.assert_array_equal(np.asarray(found.image), np.asarray(plain.image))
-    assert found.examination == plain.examination
+    image_read = radiograph.read(deflated())
+    np.testing.assert_array_equal(np.asarray(image_read.image), np.asarray(plain.image))
+    assert image_read.examination == plain.examination
     assert dicom_file.header(io.BytesIO(deflated(PatientID="P-9")), "x").PatientID == "P-9"
 
 

@@ -37,10 +37,10 @@ def region(image, left, top, right, bottom):
 
 
 def test_a_real_chest_film_is_upright_and_bright_where_dense(film):
-    read = radiograph.read(film)
-    assert (read.width, read.height) == (1841, 1955)
-    assert read.image.size == (1841, 1955)
-    image = np.asarray(read.image, int)
+    result = radiograph.read(film)
+    assert (result.width, result.height) == (1841, 1955)
+    assert result.image.size == (1841, 1955)
+    image = np.asarray(result.image, int)
     lungs = (region(image, 27, 14, 38, 25), region(image, 61, 14, 72, 25))
     mediastinum, below = region(image, 46, 40, 54, 70), region(image, 15, 80, 30, 92)
     assert max(lungs) + 50 < min(mediastinum, below)
@@ -125,12 +125,12 @@ def test_a_colour_capture_becomes_gray():
 
 @pytest.mark.parametrize("at_least", [(224, 224), (100, 400), (1000, 10)])
 def test_a_large_picture_is_reduced_but_never_below_what_is_needed(at_least):
-    read = radiograph.read(made(stored(805, 1003)), at_least=at_least)
-    assert (read.width, read.height) == (1003, 805)
-    assert read.image.width >= at_least[0]
-    assert read.image.height >= at_least[1]
+    result = radiograph.read(made(stored(805, 1003)), at_least=at_least)
+    assert (result.width, result.height) == (1003, 805)
+    assert result.image.width >= at_least[0]
+    assert result.image.height >= at_least[1]
     if at_least == (224, 224):
-        assert read.image.size == (501, 402)
+        assert result.image.size == (501, 402)
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")

@@ -27,9 +27,9 @@ def read(**fields: Any) -> Examination:
 
 
 def test_plain_fields_are_told() -> None:
-    found = read(Modality="dx", BodyPartExamined="Chest", ViewPosition="AP", ImageLaterality="U")
-    assert found == Examination("DX", "CHEST", "AP", "U", "")
-    assert found.to_dict() == {"modality": "DX", "body_part": "CHEST", "view": "AP", "laterality": "U"}
+    examination = read(Modality="dx", BodyPartExamined="Chest", ViewPosition="AP", ImageLaterality="U")
+    assert examination == Examination("DX", "CHEST", "AP", "U", "")
+    assert examination.to_dict() == {"modality": "DX", "body_part": "CHEST", "view": "AP", "laterality": "U"}
 
 
 def test_what_is_not_said_is_left_out() -> None:
@@ -38,8 +38,8 @@ def test_what_is_not_said_is_left_out() -> None:
 
 @pytest.mark.parametrize(("codes", "view"), [(PA, "PA"), (AP, "AP"), (coded("399033003", "SCT", "frontal"), "FRONTAL")])
 def test_codes_serve_where_plain_fields_are_empty(codes: Any, view: str) -> None:
-    found = read(ViewPosition="", BodyPartExamined="", ViewCodeSequence=codes, AnatomicRegionSequence=CHEST)
-    assert (found.view, found.body_part, found.objection) == (view, "BRUSTKORB", "")
+    examination = read(ViewPosition="", BodyPartExamined="", ViewCodeSequence=codes, AnatomicRegionSequence=CHEST)
+    assert (examination.view, examination.body_part, examination.objection) == (view, "BRUSTKORB", "")
 
 
 def test_laterality_is_that_of_the_image_or_else_of_the_series() -> None:
@@ -95,8 +95,8 @@ def test_chest_frontal_or_nothing_said_is_no_objection(fields: dict[str, Any]) -
 def test_the_examination_reaches_the_result(film: Any) -> None:
     from covidnet_lite import classify
 
-    told = classify(film).to_dict()["examination"]
-    assert told == {"modality": "CR", "body_part": "CHEST", "view": "PA"}
+    fields = classify(film).to_dict()["examination"]
+    assert fields == {"modality": "CR", "body_part": "CHEST", "view": "PA"}
     assert "examination" not in classify(radiograph.read(film).image).to_dict()
 
 
@@ -122,15 +122,15 @@ def words(text: str) -> list[str]:
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 @pytest.mark.parametrize("word", words(CHESTS))
 def test_the_chest_is_named_in_many_languages(word: str) -> None:
-    found = read(BodyPartExamined=word)
-    assert (found.objection, found.notes) == ("", ())
+    examination = read(BodyPartExamined=word)
+    assert (examination.objection, examination.notes) == ("", ())
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 @pytest.mark.parametrize("word", ["", *words(NO_PARTS)])
 def test_a_word_that_means_no_part_of_the_body_is_noted_and_no_objection(word: str) -> None:
-    found = read(BodyPartExamined=word)
-    assert (found.objection, found.notes) == ("", (examination.NO_CHEST,))
+    result = read(BodyPartExamined=word)
+    assert (result.objection, result.notes) == ("", (examination.NO_CHEST,))
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
@@ -144,16 +144,16 @@ def test_other_parts_of_the_body_are_objected_to_in_many_languages(word: str) ->
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 @pytest.mark.parametrize("word", words(FRONTALS))
 def test_a_frontal_view_is_named_in_many_ways(word: str) -> None:
-    found = read(ViewPosition=word)
-    assert (found.objection, found.notes) == ("", ())
-    assert found.view in ("PA", "AP", "FRONTAL")
+    examination = read(ViewPosition=word)
+    assert (examination.objection, examination.notes) == ("", ())
+    assert examination.view in ("PA", "AP", "FRONTAL")
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 @pytest.mark.parametrize("word", ["", *words(NO_VIEWS)])
 def test_a_word_that_means_no_view_is_noted_and_no_objection(word: str) -> None:
-    found = read(ViewPosition=word)
-    assert (found.objection, found.notes) == ("", (examination.NO_FRONTAL,))
+    result = read(ViewPosition=word)
+    assert (result.objection, result.notes) == ("", (examination.NO_FRONTAL,))
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
@@ -164,8 +164,8 @@ def test_other_views_are_objected_to(word: str) -> None:
 
 @pytest.mark.parametrize("modality", ["OT", "DR", "XR", "SC", "", "HC"])
 def test_a_modality_that_may_be_a_radiograph_is_noted(modality: str) -> None:
-    found = read(Modality=modality)
-    assert (found.objection, found.notes) == ("", (examination.NO_RADIOGRAPH,))
+    result = read(Modality=modality)
+    assert (result.objection, result.notes) == ("", (examination.NO_RADIOGRAPH,))
 
 
 @pytest.mark.parametrize(
@@ -188,17 +188,22 @@ def test_an_objection_quotes_nothing_of_the_header() -> None:
 
 
 def test_broken_elements_are_as_if_absent() -> None:
-    found = read(
+    examination = read(
         BodyPartExamined=["", "CHEST"], ViewPosition=["PA", "LL"], AnatomicRegionSequence=[], Modality=["CR", "DX"]
     )
-    assert (found.objection, found.body_part, found.view, found.modality) == ("", "CHEST", "PA", "CR")
+    assert (examination.objection, examination.body_part, examination.view, examination.modality) == (
+        "",
+        "CHEST",
+        "PA",
+        "CR",
+    )
 
 
 def test_what_the_header_does_not_say_stands_in_the_result() -> None:
     from covidnet_lite import classify
 
-    found = classify(made(stored(200, 200), Modality="OT", BodyPartExamined="", WindowCenter="7", WindowWidth="0"))
-    assert found.to_dict()["notes"] == [
+    result = classify(made(stored(200, 200), Modality="OT", BodyPartExamined="", WindowCenter="7", WindowWidth="0"))
+    assert result.to_dict()["notes"] == [
         examination.NO_CHEST,
         examination.NO_RADIOGRAPH,
         "WindowCenter in its header cannot be used and is left aside",

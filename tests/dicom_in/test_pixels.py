@@ -43,12 +43,12 @@ def read(source: bytes | io.BytesIO, at_least: tuple[int, int] | None = NEEDED) 
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
 def test_line_by_line_it_is_what_pydicom_decodes_and_then_reduced(kind, bits, syntax, at_least, monkeypatch):
     source = film(kind, syntax, BitsStored=min(bits, np.iinfo(kind).bits))
-    wanted = pixels.reduce(pydicom.dcmread(io.BytesIO(source)).pixel_array, at_least)
+    expected = pixels.reduce(pydicom.dcmread(io.BytesIO(source)).pixel_array, at_least)
     monkeypatch.setattr(pixels, "CHUNK", 5000)  # a few lines: several parts, the last of them shorter
     monkeypatch.setattr(pydicom.Dataset, "pixel_array", None)
-    found = read(source, at_least)
-    assert found.dtype == wanted.dtype
-    np.testing.assert_array_equal(found, wanted)
+    result = read(source, at_least)
+    assert result.dtype == expected.dtype
+    np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize("lines", [1, 5000, 10**6])
@@ -66,14 +66,14 @@ def test_a_large_film_is_never_in_memory_as_a_whole():
         most = 0
 
         def read(self, size: Any = -1) -> bytes:
-            got = super().read(size)
-            self.most = max(self.most, len(got))
-            return got
+            data = super().read(size)
+            self.most = max(self.most, len(data))
+            return data
 
         def readinto(self, buffer: Any) -> int:
-            got = super().readinto(buffer)
-            self.most = max(self.most, got)
-            return got
+            count = super().readinto(buffer)
+            self.most = max(self.most, count)
+            return count
 
     source = film(side=(2000, 1800))
     file = File(source)

@@ -81,7 +81,7 @@ def group(report: Any) -> list[Any]:
 
 def said(report: Any) -> dict[str, list[Any]]:
     """Name of each content item of the group -> its values."""
-    found: dict[str, list[Any]] = {}
+    results: dict[str, list[Any]] = {}
     for item in group(report):
         value = item.get("TextValue") or item.get("UID")
         if item.ValueType == "CODE":
@@ -90,8 +90,8 @@ def said(report: Any) -> dict[str, list[Any]]:
             value = float(item.MeasuredValueSequence[0].NumericValue)
         elif item.ValueType == "IMAGE":
             value = item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
-        found.setdefault(item.ConceptNameCodeSequence[0].CodeMeaning, []).append(value)
-    return found
+        results.setdefault(item.ConceptNameCodeSequence[0].CodeMeaning, []).append(value)
+    return results
 
 
 # What is said.
@@ -105,12 +105,12 @@ def test_an_answer_is_a_report_with_codes_and_a_capture(answered: Prediction, fi
         "1500",
     )
     assert (capture.SOPClassUID, capture.Modality) == (SC, "OT")
-    told = said(report)
-    assert told["Status of the classification"] == ["ANSWERED"]
+    contents = said(report)
+    assert contents["Status of the classification"] == ["ANSWERED"]
     codes = {"normal": "17621005", "pneumonia": "233604007", "covid": "840539006"}
-    assert told["Resembles training class"] == [codes[str(answered.label)]]
+    assert contents["Resembles training class"] == [codes[str(answered.label)]]
     for label, share in answered.probabilities.items():
-        assert told[f"Probability of training class {label}"] == [pytest.approx(share * 100, abs=0.05)]
+        assert contents[f"Probability of training class {label}"] == [pytest.approx(share * 100, abs=0.05)]
     numbers = [item for item in group(report) if item.ValueType == "NUM"]
     shares, measured = numbers[: len(codes)], numbers[len(codes) :]
     assert [n.ContentSequence[0].ConceptCodeSequence[0].CodeValue for n in shares] == list(codes.values())
@@ -129,28 +129,32 @@ def test_every_report_tells_the_source_the_algorithm_and_the_purpose(
     status: str, film: Path, request: pytest.FixtureRequest
 ) -> None:
     prediction = request.getfixturevalue(status)
-    told = said(dicom_results.make(prediction, film)[0])
-    assert told["Source of Measurement"] == [pydicom.dcmread(film).SOPInstanceUID]
-    assert told["Algorithm Name"] == ["covidnet-lite"]
-    assert prediction.model in told["Algorithm Version"][0]
-    assert prediction.sha256 in told["Algorithm Parameters"][0]
-    assert told["Status of the classification"] == [status.upper()]
-    assert "Research use only; not a medical device." in told["Comment"]
-    assert "By its header the image is: modality CR, body part CHEST, view PA." in told["Comment"]
+    contents = said(dicom_results.make(prediction, film)[0])
+    assert contents["Source of Measurement"] == [pydicom.dcmread(film).SOPInstanceUID]
+    assert contents["Algorithm Name"] == ["covidnet-lite"]
+    assert prediction.model in contents["Algorithm Version"][0]
+    assert prediction.sha256 in contents["Algorithm Parameters"][0]
+    assert contents["Status of the classification"] == [status.upper()]
+    assert "Research use only; not a medical device." in contents["Comment"]
+    assert "By its header the image is: modality CR, body part CHEST, view PA." in contents["Comment"]
 
 
 def test_a_report_names_the_site_and_another_site_gives_other_instances(answered: Prediction, film: Path) -> None:
-    made = [dicom_results.make(replace(answered, site=at), film)[0] for at in (None, site(), site(positive_from=0.9))]
-    parameters = [said(report)["Algorithm Parameters"] for report in made]
+    results = [
+        dicom_results.make(replace(answered, site=at), film)[0] for at in (None, site(), site(positive_from=0.9))
+    ]
+    parameters = [said(report)["Algorithm Parameters"] for report in results]
     assert parameters[0] == [f"network SHA-256 {answered.sha256}", "network signed by covidnet-lite"]
     assert parameters[1][2] == f"thresholds of site St. Elsewhere, fitted 2026-11-30, SHA-256 {site().digest}"
-    assert len({report.SOPInstanceUID for report in made}) == 3
+    assert len({report.SOPInstanceUID for report in results}) == 3
 
 
 def test_a_report_tells_what_was_left_aside_in_reading(answered: Prediction, film: Path) -> None:
     noted = replace(answered, notes=(Note(Code.CHEST_NOT_NAMED),))
-    (told,) = [text for text in said(dicom_results.make(noted, film)[0])["Comment"] if text.startswith("By its header")]
-    assert told.endswith("Note: its header does not name the chest.")
+    (contents,) = [
+        text for text in said(dicom_results.make(noted, film)[0])["Comment"] if text.startswith("By its header")
+    ]
+    assert contents.endswith("Note: its header does not name the chest.")
 
 
 def test_an_abstention_names_no_class_and_no_disease(unsure: Prediction, film: Path) -> None:
@@ -167,14 +171,14 @@ def test_an_abstention_names_no_class_and_no_disease(unsure: Prediction, film: P
 
 def test_a_narrowed_answer_is_coded_as_what_is_ruled_out_and_what_is_not(narrowed: Prediction, film: Path) -> None:
     report, capture = dicom_results.make(narrowed, film)
-    told = said(report)
-    assert told["Status of the classification"] == ["NARROWED"]
-    assert "Resembles training class" not in told
-    assert told["Training class ruled out"] == ["17621005"]
-    assert told["Training class not ruled out"] == ["233604007", "840539006"]
-    assert [name for name in told if name.startswith("Probability")] == ["Probability of training class normal"]
-    assert told["Comment"][0].startswith("Not normal; pneumonia or covid: ")
-    assert "right on 94% of radiographs" in told["Comment"][0]
+    contents = said(report)
+    assert contents["Status of the classification"] == ["NARROWED"]
+    assert "Resembles training class" not in contents
+    assert contents["Training class ruled out"] == ["17621005"]
+    assert contents["Training class not ruled out"] == ["233604007", "840539006"]
+    assert [name for name in contents if name.startswith("Probability")] == ["Probability of training class normal"]
+    assert contents["Comment"][0].startswith("Not normal; pneumonia or covid: ")
+    assert "right on 94% of radiographs" in contents["Comment"][0]
     assert capture.SOPClassUID == SC
     assert secondary_capture.lines(narrowed)[:4] == [
         "Not normal; pneumonia or covid (training classes)",
@@ -186,10 +190,10 @@ def test_a_narrowed_answer_is_coded_as_what_is_ruled_out_and_what_is_not(narrowe
 
 def test_extent_and_zones_are_numbers_with_units_and_codes(narrowed: Prediction, film: Path) -> None:
     report = dicom_results.make(narrowed, film)[0]
-    told = said(report)
-    assert told["Extent of opacity in the lungs, estimated"] == [31.2]
-    assert told["Mean absolute error of the extent"] == [9.0]
-    assert told["Zone of the lungs with evidence"] == ["RIGHT-LOWER", "LEFT-LOWER"]
+    contents = said(report)
+    assert contents["Extent of opacity in the lungs, estimated"] == [31.2]
+    assert contents["Mean absolute error of the extent"] == [9.0]
+    assert contents["Zone of the lungs with evidence"] == ["RIGHT-LOWER", "LEFT-LOWER"]
     units = {
         item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodingSchemeDesignator
         for item in group(report)
@@ -202,17 +206,17 @@ def test_extent_and_zones_are_numbers_with_units_and_codes(narrowed: Prediction,
 
 def test_of_a_normal_film_no_extent_and_no_zone_is_told(narrowed: Prediction, film: Path) -> None:
     normal = replace(narrowed, status="answered", labels=("normal",), reason=None)
-    told = said(dicom_results.make(normal, film)[0])
-    assert told["Resembles training class"] == ["17621005"]
-    assert not [name for name in told if "xtent" in name or "Zone" in name]
+    contents = said(dicom_results.make(normal, film)[0])
+    assert contents["Resembles training class"] == ["17621005"]
+    assert not [name for name in contents if "xtent" in name or "Zone" in name]
 
 
 def test_a_probability_is_not_rounded_to_certainty(answered: Prediction, film: Path) -> None:
     sure = replace(answered, probabilities={"normal": 1e-5, "pneumonia": 0.0, "covid": 0.99999})
-    told = said(dicom_results.make(sure, film)[0])
-    assert told["Probability of training class covid"] == [99.999]
-    assert told["Probability of training class normal"] == [0.001]
-    assert told["Probability of training class pneumonia"] == [0.0]
+    contents = said(dicom_results.make(sure, film)[0])
+    assert contents["Probability of training class covid"] == [99.999]
+    assert contents["Probability of training class normal"] == [0.001]
+    assert contents["Probability of training class pneumonia"] == [0.0]
 
 
 def test_a_refusal_is_a_report_alone_with_its_reason(refused: Prediction, film: Path) -> None:
@@ -444,15 +448,15 @@ def test_the_command_writes_results_and_goes_on_where_there_are_none(
     hand = film.with_name("RG3_UNCR.dcm")
     command = [sys.executable, "-m", "covidnet_lite", "classify", film_png, anonymous, film, hand, "--dicom-out", out]
     command += ["--model", answering]
-    done = subprocess.run([str(word) for word in command], capture_output=True, cwd=ROOT, timeout=120, text=True)
-    assert done.returncode == 1
-    errors = [line for line in done.stderr.splitlines() if "error" in line]
+    process = subprocess.run([str(word) for word in command], capture_output=True, cwd=ROOT, timeout=120, text=True)
+    assert process.returncode == 1
+    errors = [line for line in process.stderr.splitlines() if "error" in line]
     assert len(errors) == 2
     assert errors[0].startswith(f"covidnet-lite: error: {film_png}: is no DICOM file")
     assert errors[1].startswith(f"covidnet-lite: error: {anonymous}: has no valid StudyInstanceUID")
     names = sorted(path.name.split(".")[0] + path.name[-7:] for path in out.iterdir())
     assert names == ["RG1_UNCR.sc.dcm", "RG1_UNCR.sr.dcm", "RG3_UNCR.sr.dcm"]
-    assert len(done.stdout.splitlines()) >= 5  # every film has its answer all the same
+    assert len(process.stdout.splitlines()) >= 5  # every film has its answer all the same
 
 
 def test_a_folder_is_not_searched_for_results_of_ours(answered: Prediction, film: Path, tmp_path: Path) -> None:
@@ -469,8 +473,8 @@ def test_a_folder_is_not_searched_for_results_of_ours(answered: Prediction, film
 def run(*command: object) -> str:
     if not shutil.which(str(command[0])):
         pytest.skip(f"needs {command[0]} (Debian: dcmtk, dicom3tools)")
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=60)
-    return f"exit {done.returncode}\n{done.stdout}{done.stderr}"
+    process = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=60)
+    return f"exit {process.returncode}\n{process.stdout}{process.stderr}"
 
 
 SOURCES = {"plain": {}, "Japanese": {"PatientName": "Yamada^Tarou=山田^太郎", "SpecificCharacterSet": ["", "ISO 2022 IR 87"]},
@@ -483,29 +487,29 @@ def test_dciodvfy_finds_no_error(status: str, fields: dict[str, Any], tmp_path: 
     source = made(stored(), **{**IDENTITY, **fields})
     paths = dicom_results.write(request.getfixturevalue(status), source, tmp_path)
     for path, iod in zip(paths, ("ComprehensiveSR", "SCImage")):
-        told = run("dciodvfy", "-new", path).splitlines()
-        assert iod in told
-        assert [line for line in told if "Error" in line or "Abort" in line] == []
+        lines = run("dciodvfy", "-new", path).splitlines()
+        assert iod in lines
+        assert [line for line in lines if "Error" in line or "Abort" in line] == []
         # Codes of ours are what they are, and an unknown patient stays one.
         known = ("<99CNLITE>", "PatientName", "needed to build DICOMDIR")
-        assert [line for line in told if "Warning" in line and not any(word in line for word in known)] == []
+        assert [line for line in lines if "Warning" in line and not any(word in line for word in known)] == []
 
 
 @pytest.mark.parametrize("status", ["answered", "narrowed", "unsure", "refused"])
 def test_dcmtk_reads_the_report(status: str, film: Path, tmp_path: Path, request: Any) -> None:
     report, *_ = dicom_results.write(request.getfixturevalue(status), film, tmp_path)
-    told = run("dsrdump", "+Pl", report)
-    assert told.startswith("exit 0\n")
-    assert 'CONTAINER:(,,"Imaging Measurement Report")' in told
-    assert ("Probability of training class covid" in told) == (status == "answered")
-    assert 'TEXT:(,,"Comment")="Research use only; not a medical device."' in told
+    text = run("dsrdump", "+Pl", report)
+    assert text.startswith("exit 0\n")
+    assert 'CONTAINER:(,,"Imaging Measurement Report")' in text
+    assert ("Probability of training class covid" in text) == (status == "answered")
+    assert 'TEXT:(,,"Comment")="Research use only; not a medical device."' in text
 
 
 def test_dcmtk_shows_the_capture(answered: Prediction, film: Path, tmp_path: Path) -> None:
     _, capture = dicom_results.write(answered, film, tmp_path)
     assert run("dcm2pnm", "--write-bmp", capture, tmp_path / "x.bmp").startswith("exit 0\n")
-    shown = np.asarray(Image.open(tmp_path / "x.bmp").convert("RGB"))
-    np.testing.assert_array_equal(shown, pydicom.dcmread(capture).pixel_array)
+    pixels = np.asarray(Image.open(tmp_path / "x.bmp").convert("RGB"))
+    np.testing.assert_array_equal(pixels, pydicom.dcmread(capture).pixel_array)
 
 
 @pytest.mark.parametrize("status", ["answered", "refused"])
@@ -513,7 +517,7 @@ def test_results_are_read_again_by_highdicom(status: str, film: Path, tmp_path: 
     import highdicom
 
     report, *_ = dicom_results.write(request.getfixturevalue(status), film, tmp_path)
-    read = highdicom.sr.srread(report)
-    (found,) = read.content.get_image_measurement_groups()
+    result = highdicom.sr.srread(report)
+    (results,) = result.content.get_image_measurement_groups()
     shares_and_extent = 3 + 2
-    assert len(found.get_measurements()) == (shares_and_extent if status == "answered" else 0)
+    assert len(results.get_measurements()) == (shares_and_extent if status == "answered" else 0)

@@ -11,10 +11,10 @@ from covidnet_lite.evidence.heatmap import LONGEST, colour_table, overlay, stren
 
 def evidence(rows=6, columns=8, classes=3):
     """Class 1 speaks at the upper left, class 0 half as loudly at the lower right, class 2 nowhere."""
-    made = np.zeros((rows, columns, classes), np.float32)
-    made[0, 0] = (-3, 6, -3)
-    made[-1, -1] = (3, -1.5, -1.5)
-    return made
+    array = np.zeros((rows, columns, classes), np.float32)
+    array[0, 0] = (-3, 6, -3)
+    array[-1, -1] = (3, -1.5, -1.5)
+    return array
 
 
 def picture(size=(160, 120)):
@@ -53,9 +53,9 @@ def test_what_all_classes_share_does_not_count():
 
 def test_an_overlay_colours_the_evidence_and_leaves_the_rest_gray():
     image = picture()
-    made = overlay(image, evidence(), 1)
-    assert (made.mode, made.size) == ("RGB", (160, 120))
-    pixels, gray = np.asarray(made, int), np.asarray(image, int)
+    result = overlay(image, evidence(), 1)
+    assert (result.mode, result.size) == ("RGB", (160, 120))
+    pixels, gray = np.asarray(result, int), np.asarray(image, int)
     np.testing.assert_array_equal(pixels[-40:, -60:], np.repeat(gray[-40:, -60:, None], 3, axis=2))
     assert np.ptp(pixels[2, 2]) > 30  # yellow: far from gray
     assert pixels[2, 2, 0] > pixels[2, 2, 2]
@@ -90,12 +90,12 @@ def test_the_strongest_contrast_is_told_in_logits():
 
 @pytest.mark.parametrize("width", [60, 300, 1024])
 def test_a_legend_stands_below_the_picture_and_hides_nothing_of_it(width):
-    shown = picture((width, 80)).convert("RGB")
-    told = with_legend(shown, "evidence for covid", 6.0)
-    assert told.width == width
-    assert told.height > 80
-    np.testing.assert_array_equal(np.asarray(told)[:80], np.asarray(shown))
-    band = np.asarray(told, int)[80:]
+    image = picture((width, 80)).convert("RGB")
+    page = with_legend(image, "evidence for covid", 6.0)
+    assert page.width == width
+    assert page.height > 80
+    np.testing.assert_array_equal(np.asarray(page)[:80], np.asarray(image))
+    band = np.asarray(page, int)[80:]
     assert band.max() > 90  # letters and colours, however small
-    other = with_legend(shown, "evidence for normal", 6.0)
+    other = with_legend(image, "evidence for normal", 6.0)
     assert width < 100 or np.asarray(other)[80:].tolist() != band.tolist()

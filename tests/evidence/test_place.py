@@ -16,9 +16,9 @@ def local(shares):
 
 
 def placed(shares, box=WHOLE, **options):
-    found = locate(local(shares), box, **options)
-    assert found is not None
-    return found
+    result = locate(local(shares), box, **options)
+    assert result is not None
+    return result
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,6 @@ def test_without_positive_evidence_there_is_no_place():
 
 
 def test_in_json_its_numbers_are_rounded():
-    told = placed([[0.1, 0.2], [0.3, 0.1], [0.1, 0.4]]).to_dict()
-    assert set(told) == {"inside", "zones", "main"}
-    assert all(round(share, 4) == share for share in told["zones"].values())
+    fields = placed([[0.1, 0.2], [0.3, 0.1], [0.1, 0.4]]).to_dict()
+    assert set(fields) == {"inside", "zones", "main"}
+    assert all(round(share, 4) == share for share in fields["zones"].values())

@@ -75,9 +75,9 @@ def test_a_png_of_16_bits_and_several_channels_keeps_them(colour: int, channels:
 
 def test_colours_of_16_bits_are_weighted() -> None:
     samples = np.stack([DEEP, DEEP // 2, DEEP // 3], axis=-1)
-    wanted = stretched(samples @ np.array([0.299, 0.587, 0.114]))
-    assert np.abs(pixels(png(2, samples)) - wanted).max() <= 1
-    assert np.abs(pixels(tiff(samples, photometric="rgb")) - wanted).max() <= 1
+    expected = stretched(samples @ np.array([0.299, 0.587, 0.114]))
+    assert np.abs(pixels(png(2, samples)) - expected).max() <= 1
+    assert np.abs(pixels(tiff(samples, photometric="rgb")) - expected).max() <= 1
 
 
 def test_a_deep_png_is_turned_upright() -> None:
@@ -113,12 +113,12 @@ def test_white_is_zero_is_no_negative(kind: str, options: Any, order: str) -> No
     top = {"u1": 255, "u2": 65535, "u4": 2**31, "i4": 2**30, "f4": 1.0}[kind]
     white = (top - GRAY.astype(float) / 256 * top).astype(kind)
     try:
-        found = pixels(tiff(white, photometric="miniswhite", byteorder=order, **options))
+        result = pixels(tiff(white, photometric="miniswhite", byteorder=order, **options))
     except InputError as error:
         assert kind == "u4" and "not an image format" in str(error)  # noqa: PT017, PT018
         return
-    wanted = GRAY if kind == "u1" else stretched(GRAY)
-    assert np.abs(found - wanted).max() <= 1
+    expected = GRAY if kind == "u1" else stretched(GRAY)
+    assert np.abs(result - expected).max() <= 1
 
 
 def test_unsigned_tiff_of_32_bits_does_not_wrap_round() -> None:
@@ -161,8 +161,8 @@ def test_compressed_tiff_is_read(compression: str) -> None:
         data = encoded(image, "TIFF", compression=compression)
     except (OSError, ValueError, KeyError):
         pytest.skip(f"this Pillow writes no {compression}")
-    wanted = np.asarray(image.convert("L"), int)
-    assert np.abs(pixels(data) - wanted).max() <= (8 if compression == "jpeg" else 0)
+    expected = np.asarray(image.convert("L"), int)
+    assert np.abs(pixels(data) - expected).max() <= (8 if compression == "jpeg" else 0)
 
 
 def heic(image: Any, **options: Any) -> bytes:
@@ -176,9 +176,9 @@ def heic(image: Any, **options: Any) -> bytes:
 
 
 def test_heic_is_read() -> None:
-    found = radiograph.read(heic(IMAGE))
-    assert (found.width, found.height) == (150, 120)
-    assert np.abs(np.asarray(found.image, int) - GRAY).max() <= 6
+    image_read = radiograph.read(heic(IMAGE))
+    assert (image_read.width, image_read.height) == (150, 120)
+    assert np.abs(np.asarray(image_read.image, int) - GRAY).max() <= 6
     assert np.abs(pixels(heic(IMAGE.convert("RGB"))) - GRAY).max() <= 8
 
 
@@ -202,9 +202,9 @@ def test_of_a_phone_s_picture_with_a_preview_the_picture_is_read() -> None:
     tags = Image.Exif()
     tags[0x0112] = 6
     data = encoded(IMAGE, "MPO", save_all=True, append_images=[IMAGE.resize((60, 50))], quality=95, exif=tags)
-    found = radiograph.read(data, at_least=(64, 64))
-    assert found.image.size == (120, 150)
-    assert np.abs(np.asarray(found.image, int) - np.rot90(GRAY, -1)).max() <= 4
+    image_read = radiograph.read(data, at_least=(64, 64))
+    assert image_read.image.size == (120, 150)
+    assert np.abs(np.asarray(image_read.image, int) - np.rot90(GRAY, -1)).max() <= 4
 
 
 @pytest.mark.parametrize("first", [False, True])

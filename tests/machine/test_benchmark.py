@@ -69,11 +69,11 @@ def test_percentiles_are_those_of_all_that_went_through(tmp_path: Path, film_png
     blank, bad = tmp_path / "blank.png", tmp_path / "bad.png"
     Image.fromarray(np.full((300, 300), 9, np.uint8)).save(blank)
     bad.write_text("no picture")
-    found = benchmark.measure("nano", threads=(1,), paths=[str(bad), str(blank), str(film_png)], rounds=6)
-    assert (found.timings[0].measured, found.timings[0].left_out) == (2, 4)
-    assert found.images == "own files (3)"
-    assert "4 of 6 radiographs were unreadable or blank" in benchmark.warnings(found)
-    assert str(tmp_path) not in benchmark.row(found)
+    result = benchmark.measure("nano", threads=(1,), paths=[str(bad), str(blank), str(film_png)], rounds=6)
+    assert (result.timings[0].measured, result.timings[0].left_out) == (2, 4)
+    assert result.images == "own files (3)"
+    assert "4 of 6 radiographs were unreadable or blank" in benchmark.warnings(result)
+    assert str(tmp_path) not in benchmark.row(result)
 
 
 def test_without_anything_to_measure_the_reason_is_told(tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_the_row_holds_no_formula(measured: Benchmark) -> None:
 
 def test_what_the_machine_does_not_say_is_left_empty_in_the_row(measured: Benchmark) -> None:
     silent = board.State(None, None, None, None)
-    found = replace(measured, before=silent, after=silent, peak_mib=None, machine=replace(measured.machine, mhz=None))
-    (row,) = csv.DictReader(io.StringIO(benchmark.row(found)))
+    result = replace(measured, before=silent, after=silent, peak_mib=None, machine=replace(measured.machine, mhz=None))
+    (row,) = csv.DictReader(io.StringIO(benchmark.row(result)))
     for name in (
         "mhz",
         "peak_mib",
@@ -141,7 +141,7 @@ def test_what_the_machine_does_not_say_is_left_empty_in_the_row(measured: Benchm
         "load_before",
     ):
         assert row[name] == "", name
-    assert benchmark.warnings(replace(found, timings=(timing(1, 9.0, silent),))) == []
+    assert benchmark.warnings(replace(result, timings=(timing(1, 9.0, silent),))) == []
 
 
 def test_on_a_machine_that_is_well_nothing_is_warned_of(measured: Benchmark) -> None:
@@ -163,11 +163,11 @@ def test_on_a_machine_that_is_well_nothing_is_warned_of(measured: Benchmark) -> 
 def test_what_makes_figures_lie_is_warned_of(
     before: board.State, during: board.State, after: board.State, says: str, measured: Benchmark
 ) -> None:
-    found = replace(measured, before=before, timings=(timing(1, 20.0, during),), after=after)
-    (warning,) = benchmark.warnings(found)
+    result = replace(measured, before=before, timings=(timing(1, 20.0, during),), after=after)
+    (warning,) = benchmark.warnings(result)
     assert re.search(says, warning), warning
-    assert warning in benchmark.table(found)
-    assert json.loads(found.to_json())["warnings"] == [warning]
+    assert warning in benchmark.table(result)
+    assert json.loads(result.to_json())["warnings"] == [warning]
 
 
 def test_the_table_has_every_figure(measured: Benchmark) -> None:
@@ -188,10 +188,10 @@ def test_the_table_has_every_figure(measured: Benchmark) -> None:
 
 
 def test_json_has_everything(measured: Benchmark) -> None:
-    found = json.loads(measured.to_json())
-    assert found["timings"][1]["stages"]["total"] == {"p50": 12.25, "p90": 15.25, "p99": 21.25}
-    assert found["machine"]["board"] == "Raspberry Pi 4"
-    assert found["before"]["throttled"] == 0
+    fields = json.loads(measured.to_json())
+    assert fields["timings"][1]["stages"]["total"] == {"p50": 12.25, "p90": 15.25, "p99": 21.25}
+    assert fields["machine"]["board"] == "Raspberry Pi 4"
+    assert fields["before"]["throttled"] == 0
 
 
 def test_no_more_threads_than_cores_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

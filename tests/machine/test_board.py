@@ -49,8 +49,8 @@ def test_a_raspberry_pi_is_read_from_its_proc_and_sys(pi: Path) -> None:
 
 
 def test_a_state_is_told_in_words(pi: Path) -> None:
-    told = str(board.state(pi))
-    assert told == "governor ondemand, 49 °C, throttled 0x50005 under-voltage throttled, load 0.08"
+    text = str(board.state(pi))
+    assert text == "governor ondemand, 49 °C, throttled 0x50005 under-voltage throttled, load 0.08"
 
 
 @pytest.mark.parametrize(
@@ -87,11 +87,12 @@ def test_what_slowed_it_down_meanwhile(bits: tuple[int | None, ...], words: list
     assert board.slowdowns(before, *later) == words
 
 
-@pytest.mark.parametrize(("said", "bits"), [("throttled=0x50005", 0x50005), ("throttled=0x0", 0), ("what?", None)])
-def test_without_the_file_vcgencmd_is_asked(pi: Path, said: str, bits: int | None) -> None:
+@pytest.mark.parametrize(("statement", "bits"), [("throttled=0x50005", 0x50005), ("throttled=0x0", 0), ("what?", None)])
+def test_without_the_file_vcgencmd_is_asked(pi: Path, statement: str, bits: int | None) -> None:
     (pi / "sys/devices/platform/soc/soc:firmware/get_throttled").unlink()
     program = (
-        lay(pi, {"usr/bin/vcgencmd": f'#!/bin/sh\n[ "$1" = get_throttled ] && echo "{said}"\n'}) / "usr/bin/vcgencmd"
+        lay(pi, {"usr/bin/vcgencmd": f'#!/bin/sh\n[ "$1" = get_throttled ] && echo "{statement}"\n'})
+        / "usr/bin/vcgencmd"
     )
     assert board.throttled(pi) is None  # not to be run
     program.chmod(0o755)

@@ -32,9 +32,9 @@ def nothing_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edgetpu, "LIBRARY", "libedgetpu-is-not-here.so.1")
     monkeypatch.setattr(board, "edge_tpu", lambda: ("USB 2-1",))
-    told = line(doctor.report(), "Edge TPU")
-    assert "USB 2-1" in told
-    assert "cannot be loaded" in told
+    text = line(doctor.report(), "Edge TPU")
+    assert "USB 2-1" in text
+    assert "cannot be loaded" in text
 
 
 @pytest.mark.usefixtures("nothing_shipped")
@@ -43,6 +43,6 @@ def test_every_runtime_tries_to_open_it(
     behaviour: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edgetpu, "LIBRARY", str(compiled_library(tmp_path, behaviour)))
-    told = line(doctor.report(), "Edge TPU")
-    assert told.count(says) == len(installed_runtimes())
-    assert all(f"{runtime}: " in told for runtime in installed_runtimes())
+    text = line(doctor.report(), "Edge TPU")
+    assert text.count(says) == len(installed_runtimes())
+    assert all(f"{runtime}: " in text for runtime in installed_runtimes())

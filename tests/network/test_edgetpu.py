@@ -49,10 +49,10 @@ def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def corals() -> dict[str, Path]:
     """Coral's own compiled networks."""
     folder = Path(os.environ.get("COVIDNET_LITE_PHOTOGRAPHS", ROOT.parent / "shared/data/coral"))
-    found = {path.name: path for path in folder.glob("*.tflite")}
-    if not found:
+    paths = {path.name: path for path in folder.glob("*.tflite")}
+    if not paths:
         pytest.skip(f"needs Coral's networks: none in {folder} (set COVIDNET_LITE_PHOTOGRAPHS)")
-    return found
+    return paths
 
 
 def test_a_compiled_network_is_known_by_its_operation(compiled: Path, corals: dict[str, Path]) -> None:
@@ -166,7 +166,7 @@ def test_a_device_pulled_out_is_an_error_of_its_own(compiled: Path, plugged: Cal
 
 @pytest.mark.skipif(sys.platform != "linux", reason="puts the library on Linux's search path")
 def test_the_benchmark_and_its_processes_run_there_too(compiled: Path, tmp_path: Path) -> None:
-    found = compiled_library(tmp_path)
+    result = compiled_library(tmp_path)
     command = [
         sys.executable,
         "-m",
@@ -179,10 +179,10 @@ def test_the_benchmark_and_its_processes_run_there_too(compiled: Path, tmp_path:
         "--threads",
         "1",
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--submit", "--edgetpu", "usb"],
-        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "LD_LIBRARY_PATH": str(found.parent)},
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "LD_LIBRARY_PATH": str(result.parent)},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (row,) = csv.DictReader(done.stdout.splitlines())
+    assert process.returncode == 0, process.stderr
+    (row,) = csv.DictReader(process.stdout.splitlines())
     assert (row["edgetpu"], row["threads"]) == ("yes", "1")

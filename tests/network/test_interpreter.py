@@ -66,9 +66,9 @@ def test_tflite_runtime_agrees_within_a_few_steps(base: model.Model, pictures: l
 def test_outputs_are_copies(base: model.Model, pictures: list[np.ndarray]) -> None:
     loaded = Interpreter(base)
     first = loaded.run(pictures[0])
-    kept = [o.copy() for o in first]
+    copies = [o.copy() for o in first]
     loaded.run(pictures[1])
-    for a, b in zip(first, kept):
+    for a, b in zip(first, copies):
         np.testing.assert_array_equal(a, b)
 
 

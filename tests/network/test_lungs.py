@@ -220,9 +220,9 @@ def test_a_child_forked_while_they_are_looked_for_finds_them_too(film_image):
 def test_the_box_within_the_view_is_the_lungs_without_the_margin(box):
     left, top, right, bottom = box
     across, down = lungs.MARGIN * (right - left), lungs.MARGIN * (bottom - top)
-    seen = (left - across, top - down, right + across, bottom + down)
-    within = lungs.lung_box(seen)
-    for low, high, side in ((seen[0], seen[2], (0, 2)), (seen[1], seen[3], (1, 3))):
+    view = (left - across, top - down, right + across, bottom + down)
+    within = lungs.lung_box(view)
+    for low, high, side in ((view[0], view[2], (0, 2)), (view[1], view[3], (1, 3))):
         for i in side:
             assert low + within[i] * (high - low) == pytest.approx(box[i])
 

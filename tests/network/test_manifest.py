@@ -26,7 +26,7 @@ def guard(features=6):
 
 
 def manifest(**fields):
-    given = {
+    defaults = {
         "name": "tiny",
         "labels": ("normal", "pneumonia", "covid"),
         "input": InputSpec(96, 128, equalise=True),
@@ -38,7 +38,7 @@ def manifest(**fields):
         "provenance": {"data": "Élan Hospital", "auroc": 0.91},
         "licence": "CC0-1.0",
     }
-    return Manifest(**{**given, **fields})
+    return Manifest(**{**defaults, **fields})
 
 
 def changed(**fields):
@@ -228,10 +228,11 @@ def test_parts_that_make_no_sense_are_a_model_error(fields, words):
 
 
 @pytest.mark.parametrize(
-    "said", [{"guard": guard()}, {"input": InputSpec(8, 8, equalise=True)}, {"input": InputSpec(8, 8, lungs=b"finder")}]
+    "statement",
+    [{"guard": guard()}, {"input": InputSpec(8, 8, equalise=True)}, {"input": InputSpec(8, 8, lungs=b"finder")}],
 )
-def test_what_only_radiographs_need_tells_a_network_of_radiographs(said):
-    assert manifest(**{"guard": None, "input": InputSpec(8, 8), **said}).is_of_radiographs
+def test_what_only_radiographs_need_tells_a_network_of_radiographs(statement):
+    assert manifest(**{"guard": None, "input": InputSpec(8, 8), **statement}).is_of_radiographs
 
 
 def test_any_other_network_is_one_of_pictures():

@@ -98,9 +98,9 @@ def test_it_must_speak_of_every_label(labels):
 def test_the_track_record_is_one_line_and_that_of_the_very_answer_where_there_is_one():
     facts = {"answered": 0.71, "right": 0.94, "by_answer": {"pneumonia or covid": 0.97}, "data": "500 films"}
     point = replace(POINT, accuracy=facts)
-    told = "; 29% of radiographs get no answer (500 films)"
-    assert point.track_record(("covid",)) == f"such an answer was right on 94% of radiographs{told}"
-    assert point.track_record(("pneumonia", "covid")) == f"such an answer was right on 97% of radiographs{told}"
+    ending = "; 29% of radiographs get no answer (500 films)"
+    assert point.track_record(("covid",)) == f"such an answer was right on 94% of radiographs{ending}"
+    assert point.track_record(("pneumonia", "covid")) == f"such an answer was right on 97% of radiographs{ending}"
     assert POINT.track_record(("covid",)) is None
     assert replace(POINT, accuracy={"answered": 0.5}).track_record(("covid",)) == "50% of radiographs get no answer"
 

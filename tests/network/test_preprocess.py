@@ -266,10 +266,10 @@ def test_the_bytes_a_network_gets_do_not_change_from_version_to_version(name):
 def test_the_bytes_a_shipped_network_gets_do_not_change_and_are_those_it_is_judged_on(name, expected, monkeypatch):
     monkeypatch.setattr(lungs, "find", lambda *_: VIEW)
     classifier = covidnet_lite.Classifier(name, threads=1)
-    taken, run = [], Interpreter.run
-    monkeypatch.setattr(Interpreter, "run", lambda self, values: [taken.append(values), run(self, values)][1])
+    inputs, run = [], Interpreter.run
+    monkeypatch.setattr(Interpreter, "run", lambda self, values: [inputs.append(values), run(self, values)][1])
     classifier.classify(drawn())
-    assert digest(taken[0]) == expected
+    assert digest(inputs[0]) == expected
     spec, interpreter = classifier.manifest.input, Interpreter(classifier.model)
     reduced = drawn().reduce(2)  # as it is read
-    np.testing.assert_array_equal(look_up(interpreter.tables, fit(reduced, spec)), taken[0])
+    np.testing.assert_array_equal(look_up(interpreter.tables, fit(reduced, spec)), inputs[0])

@@ -44,8 +44,8 @@ def refusal(path: Path) -> str:
 
 @pytest.mark.parametrize("name", model.shipped())
 def test_our_key_signed_the_shipped_networks(name: str) -> None:
-    found = model.check_signature(model.load(name), anew=True)
-    assert found.by == signature.OURS, f"{found.objection}; sign it: covidnet-lite models sign"
+    signature_check = model.check_signature(model.load(name), anew=True)
+    assert signature_check.by == signature.OURS, f"{signature_check.objection}; sign it: covidnet-lite models sign"
 
 
 @pytest.mark.filterwarnings("error")
@@ -91,9 +91,9 @@ def test_a_service_refuses_an_unsigned_network_and_says_what_to_do(unsigned: Pat
 
 
 def test_a_signature_does_not_fit_a_network_that_was_changed(network: Path) -> None:
-    kept = sig(network).read_bytes()
+    data = sig(network).read_bytes()
     with_rules(network.parent, threshold=0.5)
-    sig(network).write_bytes(kept)
+    sig(network).write_bytes(data)
     assert "fits no trusted key" in refusal(network)
 
 
@@ -173,8 +173,8 @@ def test_shipped_networks_are_known_and_others_explained_without_the_extra(netwo
         "from covidnet_lite.network import model\n"
         "print(model.load('base').signature.by, model.load(sys.argv[1]).signature.objection)"
     )
-    done = subprocess.run([sys.executable, "-c", script, network], capture_output=True, text=True, check=True)
-    assert done.stdout == (
+    process = subprocess.run([sys.executable, "-c", script, network], capture_output=True, text=True, check=True)
+    assert process.stdout == (
         "covidnet-lite has a signature, and to check it needs the extra: pip install 'covidnet-lite[sign]'\n"
     )
 

@@ -31,8 +31,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes
 
 @pytest.fixture(scope="module")
 def one() -> Iterator[Readers]:
-    with Readers(1) as made:
-        yield made
+    with Readers(1) as reader_pool:
+        yield reader_pool
 
 
 @pytest.fixture
@@ -52,18 +52,18 @@ readers_serve, read_well = readers._serve, radiograph.read
 
 def misread(source: Any, *how: Any) -> Any:
     with open(source, "rb") as file:
-        told = file.read()
-    if told == b"die":
+        data = file.read()
+    if data == b"die":
         ctypes.string_at(0)
-    if told == b"think":
+    if data == b"think":
         while True:
             pass
-    if told == b"sleep":
+    if data == b"sleep":
         time.sleep(60)
-    if told == b"eat":
+    if data == b"eat":
         np.ones(8 * resource_limits.memory(), np.uint8)
-    if told.startswith(b"err"):
-        raise KeyError(told)
+    if data.startswith(b"err"):
+        raise KeyError(data)
     return read_well(source, *how)
 
 
@@ -122,12 +122,12 @@ def test_where_no_memory_can_be_shared_pixels_come_through_the_pipe(
     film_png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readers, "HAS_SHARED_MEMORY", False)
-    with Readers(1) as made:
+    with Readers(1) as reader_pool:
         for source in (film_png, film_png.read_bytes()):
-            there, here = made.read(source), radiograph.read(source)
+            there, here = reader_pool.read(source), radiograph.read(source)
             assert np.array_equal(np.asarray(there.image), np.asarray(here.image))
         with pytest.raises(InputError, match="empty"):
-            made.read(b"")
+            reader_pool.read(b"")
 
 
 def test_a_large_radiograph_does_not_keep_its_memory(one: Readers, film_png: Path) -> None:
@@ -148,47 +148,47 @@ def test_a_film_that_breaks_its_reader_costs_itself_alone(
 ) -> None:
     monkeypatch.setenv(resource_limits.SECONDS, "1")
     monkeypatch.setenv(resource_limits.MEMORY, "128")
-    with Readers(1, within=3 if deed == "sleep" else 60) as made:
+    with Readers(1, within=3 if deed == "sleep" else 60) as reader_pool:
         with pytest.raises(InputError, match=words):
-            made.read(deed.encode(), None, "bad.png")
-        made._within = 60  # however busy the machine is
-        assert made.read(film_png.read_bytes()).width > 0
+            reader_pool.read(deed.encode(), None, "bad.png")
+        reader_pool._within = 60  # however busy the machine is
+        assert reader_pool.read(film_png.read_bytes()).width > 0
 
 
 def test_what_nobody_foresaw_in_a_reader_is_logged_here(hostile: None, caplog: pytest.LogCaptureFixture) -> None:
-    with Readers(1) as made, caplog.at_level(logging.ERROR), pytest.raises(UnforeseenError) as caught:
-        made.read(b"err DOE JANE", None, "odd.png")
+    with Readers(1) as reader_pool, caplog.at_level(logging.ERROR), pytest.raises(UnforeseenError) as caught:
+        reader_pool.read(b"err DOE JANE", None, "odd.png")
     assert caught.value.reference in caplog.text
     assert "misread" in caplog.text
     assert "DOE" not in caplog.text
 
 
 def test_a_reader_that_was_killed_between_two_films_is_replaced(film_png: Path) -> None:
-    with Readers(1) as made:
-        made.read(film_png)
-        (pid,) = made.processes
+    with Readers(1) as reader_pool:
+        reader_pool.read(film_png)
+        (pid,) = reader_pool.processes
         os.kill(pid, signal.SIGKILL)
         while Path(f"/proc/{pid}/stat").exists() and ") Z" not in Path(f"/proc/{pid}/stat").read_text():
             time.sleep(0.01)
-        assert made.read(film_png).width > 0
-        assert made.processes != [pid]
+        assert reader_pool.read(film_png).width > 0
+        assert reader_pool.processes != [pid]
 
 
 def test_a_service_that_is_told_to_end_can_still_read(film_png: Path) -> None:
-    with Readers(1) as made:
-        made.read(film_png)
-        (pid,) = made.processes
+    with Readers(1) as reader_pool:
+        reader_pool.read(film_png)
+        (pid,) = reader_pool.processes
         os.kill(pid, signal.SIGTERM)  # systemd sends it to all processes of a service
-        assert made.read(film_png).width > 0
-        assert made.processes == [pid]
+        assert reader_pool.read(film_png).width > 0
+        assert reader_pool.processes == [pid]
 
 
 def test_they_end_with_the_service() -> None:
-    with Readers(2) as made:
+    with Readers(2) as reader_pool:
         with ThreadPoolExecutor(2) as pool:
-            for failed in [pool.submit(made.read, b"no picture") for _ in "ab"]:
+            for failed in [pool.submit(reader_pool.read, b"no picture") for _ in "ab"]:
                 assert isinstance(failed.exception(), InputError)
-        pids = made.processes
+        pids = reader_pool.processes
     assert pids
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
@@ -202,14 +202,14 @@ def test_the_time_in_which_a_reader_starts_is_not_the_radiograph_s(
             super().__init__(context)
 
     monkeypatch.setattr(readers, "_Reader", Slow)
-    with Readers(1, within=2) as made:
-        assert made.read(film_png).width > 0
+    with Readers(1, within=2) as reader_pool:
+        assert reader_pool.read(film_png).width > 0
 
 
 def test_what_a_reader_would_have_to_load_is_there_before_it_starts() -> None:
     loaded = ("PIL.WebPImagePlugin", "PIL.ImageOps", "pydicom.pixels", "covidnet_lite.dicom_in.dicom_file")
-    told = f"import sys, covidnet_lite.readers.host; sys.exit(not {set(loaded)} <= set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", told]).returncode == 0
+    program = f"import sys, covidnet_lite.readers.host; sys.exit(not {set(loaded)} <= set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_what_pydicom_warns_of_does_not_reach_standard_error(tmp_path: Path) -> None:
@@ -223,14 +223,14 @@ def test_what_pydicom_warns_of_does_not_reach_standard_error(tmp_path: Path) -> 
         "        print(readers.read(sys.argv[1]).width)\n"
     )
     command = [sys.executable, program, tmp_path / "odd.dcm"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
-    assert done.stdout == "100\n"
-    assert done.stderr == ""
+    process = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
+    assert process.stdout == "100\n"
+    assert process.stderr == ""
 
 
 def test_nobody_waits_for_ever_for_a_free_reader(film_png: Path) -> None:
-    with Readers(1, within=0.2) as made:
-        held = made._free.get()
+    with Readers(1, within=0.2) as reader_pool:
+        held = reader_pool._free.get()
         with pytest.raises(ReaderDiedError, match="within"):
-            made.read(film_png)
-        made._free.put(held)
+            reader_pool.read(film_png)
+        reader_pool._free.put(held)

@@ -37,16 +37,16 @@ def test_a_radiograph_comes_back_as_it_was() -> None:
     image = Image.effect_noise((64, 64), 50)
     larger = Image.effect_noise((128, 130), 50)
     notes = (Note(Code.ELEMENT_LEFT_ASIDE, "Rows is odd"),)
-    sent = Radiograph(image, "x\udcff.dcm", 128, 130, EXAMINATION, notes, larger)
-    found = replies.decode(replies.encode(sent), sent.name, lambda count: replies.pixels_of(sent)[:count])
-    assert isinstance(found, Radiograph)
-    assert found.image.tobytes() == image.tobytes()
-    assert found.display is not None
-    assert (found.display.size, found.display.tobytes()) == (larger.size, larger.tobytes())
-    assert (found.name, found.width, found.height) == (sent.name, 128, 130)
-    assert found.examination == EXAMINATION
-    assert [(note, note.code) for note in found.notes] == [(note, note.code) for note in sent.notes]
-    assert found.examination.notes[0].code is Code.VIEW_NOT_NAMED
+    original = Radiograph(image, "x\udcff.dcm", 128, 130, EXAMINATION, notes, larger)
+    result = replies.decode(replies.encode(original), original.name, lambda count: replies.pixels_of(original)[:count])
+    assert isinstance(result, Radiograph)
+    assert result.image.tobytes() == image.tobytes()
+    assert result.display is not None
+    assert (result.display.size, result.display.tobytes()) == (larger.size, larger.tobytes())
+    assert (result.name, result.width, result.height) == (original.name, 128, 130)
+    assert result.examination == EXAMINATION
+    assert [(note, note.code) for note in result.notes] == [(note, note.code) for note in original.notes]
+    assert result.examination.notes[0].code is Code.VIEW_NOT_NAMED
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_a_radiograph_comes_back_as_it_was() -> None:
 )
 def test_an_error_comes_back_as_it_was(error: Any) -> None:
     error.__cause__ = OSError(13, "Permission denied")
-    found = replies.decode(replies.encode_error(error), "x", pixels)
-    assert (type(found), str(found), found.code) == (type(error), str(error), error.code)
-    assert (found.__cause__.errno, found.__cause__.strerror) == (13, "Permission denied")
-    assert vars(found).get("trace") == vars(error).get("trace")
+    result = replies.decode(replies.encode_error(error), "x", pixels)
+    assert (type(result), str(result), result.code) == (type(error), str(error), error.code)
+    assert (result.__cause__.errno, result.__cause__.strerror) == (13, "Permission denied")
+    assert vars(result).get("trace") == vars(error).get("trace")
 
 
 LIES: dict[str, Any] = {
@@ -154,13 +154,13 @@ def test_a_reader_that_was_taken_over_costs_its_film_and_is_replaced(
     monkeypatch.setattr(readers, "_serve", taken_over)
     monkeypatch.setattr(readers, "STALL_SECONDS", 1.0)
     start = time.monotonic()
-    with Readers(1) as made:
-        assert made.read(b"film").image.size == (64, 64)
+    with Readers(1) as reader_pool:
+        assert reader_pool.read(b"film").image.size == (64, 64)
         with pytest.raises(ReaderDiedError):
-            made.read(deed.encode(), None, "bad.png")
+            reader_pool.read(deed.encode(), None, "bad.png")
         assert time.monotonic() - start < 30
         monkeypatch.undo()
-        assert made.read(film_png.read_bytes()).width > 0
+        assert reader_pool.read(film_png.read_bytes()).width > 0
 
 
 def test_out_of_memory_is_the_radiograph_s_fault() -> None:

@@ -39,8 +39,8 @@ def test_a_counted_share_has_the_interval_of_clopper_and_pearson() -> None:
 @pytest.mark.parametrize(("a", "n", "b", "m"), [(3, 8, 1, 9), (0, 5, 4, 6), (2, 4, 3, 6), (0, 4, 0, 7)])
 def test_fishers_test_counts_the_tables_that_are_as_rare(a: int, n: int, b: int, m: int) -> None:
     weights = {k: comb(n, k) * comb(m, a + b - k) for k in range(max(0, a + b - m), min(n, a + b) + 1)}
-    wanted = sum(w for w in weights.values() if w <= weights[a]) / sum(weights.values())
-    assert fisher(a, n, b, m) == pytest.approx(wanted)
+    expected = sum(w for w in weights.values() if w <= weights[a]) / sum(weights.values())
+    assert fisher(a, n, b, m) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -52,8 +52,8 @@ def test_the_test_of_kolmogorov_and_smirnov_counts_the_orders_that_are_as_far_ap
         first = np.isin(np.arange(9), chosen)[np.argsort(both)]
         return float(np.abs(np.cumsum(first) / n - np.cumsum(~first) / (9 - n)).max())
 
-    wanted = np.mean([apart(c) >= apart((0, 1, 2)) - 1e-9 for c in combinations(range(9), n)])
-    assert kolmogorov_smirnov(both[:n], both[n:]) == pytest.approx(wanted)
+    expected = np.mean([apart(c) >= apart((0, 1, 2)) - 1e-9 for c in combinations(range(9), n)])
+    assert kolmogorov_smirnov(both[:n], both[n:]) == pytest.approx(expected)
 
 
 def test_samples_far_apart_differ_and_none_says_nothing() -> None:

@@ -32,10 +32,10 @@ def drawn(rng: Any, n: int, shares: Any = USUAL, farther: float = 0.0) -> tuple[
 
 
 def day(kinds: list[str], distances: list[float], date: datetime.date = MONDAY) -> Day:
-    made = Day(date)
+    date_results = Day(date)
     for kind, distance in zip(kinds, distances):
-        made.add(kind, distance)
-    return made
+        date_results.add(kind, distance)
+    return date_results
 
 
 def test_a_result_comes_to_one_kind() -> None:
@@ -119,8 +119,8 @@ def test_what_is_told_holds_numbers_and_a_date_alone() -> None:
     for _ in range(60):
         followed.count("refused", 9.0, MONDAY)
     followed.end()
-    told = reports[0].to_dict()
-    assert (told["day"], told["films"], told["drift"]) == ("2026-11-30", 60, True)
+    fields = reports[0].to_dict()
+    assert (fields["day"], fields["films"], fields["drift"]) == ("2026-11-30", 60, True)
     assert str(reports[0]).startswith("2026-11-30: 60 radiographs: refused: 100% (60 of 60), at the fit 2% (2 of 100)")
     assert str(Report(MONDAY, 1)) == "2026-11-30: 1 radiograph: no drift beyond chance"
 

@@ -22,16 +22,16 @@ def fitted(*args: Any, **options: Any) -> Fit:
     return fit(network(), default_targets(network().manifest), *args, date=DATE, **options)
 
 
-def answers(seen: list[Observation], site: Site | None = None) -> list[str]:
+def answers(observations: list[Observation], site: Site | None = None) -> list[str]:
     """What is answered of films, by the site or by the network alone."""
     manifest = network().manifest
     applied = site.applied(manifest, network().sha256) if site else manifest
-    told = []
-    for one in seen:
+    messages = []
+    for one in observations:
         logits = manifest.temperature * np.log(one.probabilities) - manifest.correction
         labels = judge(logits.astype(np.float32), 0.8, applied).labels
-        told.append("" if not labels else "negative" if labels == ("normal",) else "positive")
-    return told
+        messages.append("" if not labels else "negative" if labels == ("normal",) else "positive")
+    return messages
 
 
 def test_the_network_asks_for_the_errors_that_it_was_fitted_for() -> None:
@@ -41,15 +41,18 @@ def test_the_network_asks_for_the_errors_that_it_was_fitted_for() -> None:
 @pytest.mark.parametrize("middle", [-2.5, -1.5, -0.5])
 def test_at_its_site_a_network_calls_as_many_normals_ill_as_was_asked(middle: float) -> None:
     well = films(spread(middle))
-    told = answers(well, fitted(well).site)
-    assert told.count("positive") == 6  # (6 + 1) / (100 + 1) is the most that is below 7 %
-    assert told.count("negative") in (59, answers(well).count("negative"))
+    text = answers(well, fitted(well).site)
+    assert text.count("positive") == 6  # (6 + 1) / (100 + 1) is the most that is below 7 %
+    assert text.count("negative") in (59, answers(well).count("negative"))
 
 
 def test_without_labels_no_film_becomes_normal() -> None:
     for middle in (-2.5, -0.5, 0.5):
-        site, shown = fitted(films(spread(middle))).site, films(np.linspace(-6, 6, 300).tolist())
-        assert all(new != "negative" or old == "negative" for new, old in zip(answers(shown, site), answers(shown)))
+        site, test_radiographs = fitted(films(spread(middle))).site, films(np.linspace(-6, 6, 300).tolist())
+        assert all(
+            new != "negative" or old == "negative"
+            for new, old in zip(answers(test_radiographs, site), answers(test_radiographs))
+        )
 
 
 def test_which_of_the_ill_is_given_alone_stays_as_it_was() -> None:
@@ -63,25 +66,25 @@ def test_labels_of_each_class_give_a_temperature_and_keep_which_of_the_ill_is_gi
     site = fitted(films(spread(-2)), ill).site
     assert site.temperature < 0.9 * network().manifest.temperature  # labels and shares agree, so more could be trusted
     assert (site.radiographs, site.ill) == (100, 80)
-    shown = films([4.0] * 20, covid=0.5)
-    shown = [
+    test_radiographs = films([4.0] * 20, covid=0.5)
+    test_radiographs = [
         replace(one, probabilities=(0.02, 0.98 * (1 - c), 0.98 * c))
-        for one, c in zip(shown, np.linspace(0.01, 0.99, 20))
+        for one, c in zip(test_radiographs, np.linspace(0.01, 0.99, 20))
     ]
     manifest = network().manifest
 
     def alone(applied: Any) -> list[Any]:
-        logits = [manifest.temperature * np.log(one.probabilities) - manifest.correction for one in shown]
+        logits = [manifest.temperature * np.log(one.probabilities) - manifest.correction for one in test_radiographs]
         return [judge(one.astype(np.float32), 0.8, applied).labels for one in logits]
 
     assert alone(site.applied(manifest, network().sha256)) == alone(manifest)
 
 
 def test_the_ill_of_no_named_kind_keep_the_temperature() -> None:
-    made = fitted(films(spread(-2)), films(spread(1.5, 40), "i", "not normal"))
-    assert made.site.temperature == pytest.approx(network().manifest.temperature)
-    assert made.site.rates["ill called normal"][0] == pytest.approx(4 / 41)
-    assert "temperature is kept" in made.remarks[-1]
+    result = fitted(films(spread(-2)), films(spread(1.5, 40), "i", "not normal"))
+    assert result.site.temperature == pytest.approx(network().manifest.temperature)
+    assert result.site.rates["ill called normal"][0] == pytest.approx(4 / 41)
+    assert "temperature is kept" in result.remarks[-1]
 
 
 def test_labelled_normals_count_with_the_others_and_each_once() -> None:

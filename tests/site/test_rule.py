@@ -29,11 +29,11 @@ def test_so_many_normals_are_called_ill_and_normal_as_are_asked_for(n: int) -> N
     rng, ill, normal, inside = np.random.default_rng(0), [], [], []
     for _ in range(200):
         well = rng.normal(-0.5, 1, n)
-        made = rule(well, NONE, POINT, Targets())
+        result = rule(well, NONE, POINT, Targets())
         again = rng.normal(-0.5, 1, 2000)
-        ill.append((again > made.positive).mean())
-        normal.append((again < made.negative).mean())
-        _, low, high = made.rates["normal called ill"]
+        ill.append((again > result.positive).mean())
+        normal.append((again < result.negative).mean())
+        _, low, high = result.rates["normal called ill"]
         inside.append(low <= ill[-1] <= high)
     assert 0.05 <= np.mean(ill) <= 0.07
     assert np.mean(normal) <= 0.61
@@ -50,9 +50,9 @@ def test_without_labels_nothing_is_called_normal_that_the_network_would_not_call
 
 def test_without_labels_all_that_the_network_calls_ill_still_is_unless_it_is_asked_for() -> None:
     high = np.linspace(-1, 3.0, 100)
-    made = rule(high, NONE, POINT, Targets())
-    assert (made.negative, made.positive, made.shift) == pytest.approx((*NETWORK, 0))
-    assert made.rates["normal called ill"][0] == pytest.approx((high > NETWORK[1]).mean())
+    result = rule(high, NONE, POINT, Targets())
+    assert (result.negative, result.positive, result.shift) == pytest.approx((*NETWORK, 0))
+    assert result.rates["normal called ill"][0] == pytest.approx((high > NETWORK[1]).mean())
     assert rule(high, NONE, POINT, Targets(fewer_alarms=True)).positive > NETWORK[1]
     assert rule(high, np.linspace(1, 5, 50), POINT, Targets()).positive > NETWORK[1]
 
@@ -61,28 +61,28 @@ def test_labels_of_the_ill_say_what_is_called_normal() -> None:
     rng = np.random.default_rng(0)
     called = []
     for _ in range(200):
-        made = rule(rng.normal(-1, 1, 60), rng.normal(1, 1, 60), POINT, Targets())
-        called.append((rng.normal(1, 1, 2000) < made.negative).mean())
+        result = rule(rng.normal(-1, 1, 60), rng.normal(1, 1, 60), POINT, Targets())
+        called.append((rng.normal(1, 1, 2000) < result.negative).mean())
     assert 0.07 <= np.mean(called) <= 0.1
-    assert made.rates["ill called normal"][2] < 0.25
+    assert result.rates["ill called normal"][2] < 0.25
 
 
 def test_where_ill_and_normal_do_not_overlap_no_film_is_both() -> None:
-    made = rule(np.linspace(-2, 0.5, 60), np.linspace(3, 6, 60), POINT, Targets())
-    assert made.negative == made.positive
-    assert made.negative + made.shift == pytest.approx(0)
+    result = rule(np.linspace(-2, 0.5, 60), np.linspace(3, 6, 60), POINT, Targets())
+    assert result.negative == result.positive
+    assert result.negative + result.shift == pytest.approx(0)
 
 
 @pytest.mark.parametrize("middle", [-1.8, -1.0, 0.5])
 def test_what_is_called_normal_is_likelier_so_than_not_and_what_is_called_ill_too(middle: float) -> None:
-    made = rule(middle + np.linspace(-1, 1, 100), NONE, POINT, Targets())
-    assert made.negative + made.shift <= 0 <= made.positive + made.shift
+    result = rule(middle + np.linspace(-1, 1, 100), NONE, POINT, Targets())
+    assert result.negative + result.shift <= 0 <= result.positive + result.shift
 
 
 def test_a_site_that_scores_as_training_did_is_not_shifted() -> None:
     well = np.interp(np.linspace(0.0005, 0.9995, 1000), [0, 0.6, 0.93, 1], [-3, *NETWORK, 3])
-    made = rule(well, NONE, POINT, Targets())
-    assert (made.negative, made.positive, made.shift) == pytest.approx((*NETWORK, 0), abs=0.02)
+    result = rule(well, NONE, POINT, Targets())
+    assert (result.negative, result.positive, result.shift) == pytest.approx((*NETWORK, 0), abs=0.02)
 
 
 @pytest.mark.parametrize(("middle", "way"), [(-3.5, "lower"), (2.6, "higher")])

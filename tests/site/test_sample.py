@@ -25,22 +25,22 @@ def test_fewer_than_30_radiographs_are_too_few() -> None:
 
 
 def test_a_picture_given_twice_counts_once_and_is_told() -> None:
-    given = films(spread(0, 40))
-    made = sample([*given, given[0]], "normals")
-    assert (len(made.usable), made.remarks) == (40, ("of the normals are left out: 1 given twice",))
+    observations = films(spread(0, 40))
+    result = sample([*observations, observations[0]], "normals")
+    assert (len(result.usable), result.remarks) == (40, ("of the normals are left out: 1 given twice",))
 
 
 def test_a_folder_of_copies_is_refused() -> None:
-    given = films(spread(0, 20))
+    observations = films(spread(0, 20))
     with pytest.raises(SiteError, match="20 of the 40 normals are repetitions"):
-        sample([*given, *given], "normals")
+        sample([*observations, *observations], "normals")
 
 
 def test_what_is_refused_or_not_readable_is_left_out_and_told() -> None:
     failed = Observation("x.png", "x", "failed")
-    made = sample([*films(spread(0, 40)), *refused(2), failed], "normals")
-    assert len(made.usable) == 40
-    assert "2 refused, 1 not readable (most often: does not look like" in made.remarks[0]
+    result = sample([*films(spread(0, 40)), *refused(2), failed], "normals")
+    assert len(result.usable) == 40
+    assert "2 refused, 1 not readable (most often: does not look like" in result.remarks[0]
 
 
 def test_a_site_of_which_much_is_refused_is_refused_with_the_reason() -> None:

@@ -56,17 +56,17 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_done_twice(film_png
     root.mkdir()
     for number in range(30):
         shutil.copy(film_png, root / f"{number:02}.png")
-    told = []
+    messages = []
     with watching(root, "--settle", "0.1") as process:
-        told.append(line_of(process.stdout, ".png: "))
+        messages.append(line_of(process.stdout, ".png: "))
         process.send_signal(signal.SIGKILL)
-        told += process.communicate()[0].splitlines()
-    done = len(results(root))
-    assert 1 <= done < 30
+        messages += process.communicate()[0].splitlines()
+    count = len(results(root))
+    assert 1 <= count < 30
     with watching(root, "--settle", "0.1", "--once") as process:
         out, _ = process.communicate(timeout=120)
     again = [line for line in out.splitlines() if ".png: " in line]
-    assert len(again) == 30 - done
+    assert len(again) == 30 - count
     assert len(results(root)) == 30
     assert (
         len([p for p in root.iterdir() if p.name.startswith(files.TEMPORARY)]) <= 1
@@ -106,6 +106,6 @@ def test_two_watchers_cannot_have_one_folder_and_a_kill_lets_the_next_have_it(fi
 def test_what_cannot_work_is_said_in_one_line(options: list[str], words: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     command = [sys.executable, "-m", "covidnet_lite", "watch", *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
-    assert done.returncode == 2
-    assert words in done.stderr.splitlines()[-1]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert process.returncode == 2
+    assert words in process.stderr.splitlines()[-1]

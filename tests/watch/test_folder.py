@@ -52,9 +52,9 @@ def test_radiographs_in_all_folders_are_found_and_nothing_else(tmp_path: Path) -
     for name in ("a.png", "deep/er/b.DCM", "c.txt", ".hidden.png", ".git/d.png", "a.png.json", "a.evidence.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"123")
-    found = dict(Folder(tmp_path).candidates(print))
-    assert sorted(found) == ["a.png", "deep/er/b.DCM"]
-    assert found["a.png"].size == 3
+    result = dict(Folder(tmp_path).candidates(print))
+    assert sorted(result) == ["a.png", "deep/er/b.DCM"]
+    assert result["a.png"].size == 3
 
 
 def test_results_of_this_program_are_left_alone(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_folder_that_is_away_is_told() -> None:
 def test_the_films_of_a_zip_archive_get_a_result_each_and_once(
     classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path
 ) -> None:
-    root, said = tmp_path / "in", []
+    root, messages = tmp_path / "in", []
     root.mkdir()
     film = film_png.read_bytes()
     with zipfile.ZipFile(root / "ward.zip", "w") as packed:
@@ -79,20 +79,20 @@ def test_the_films_of_a_zip_archive_get_a_result_each_and_once(
             packed.writestr(name, data)
     (root / "no.zip").write_bytes(b"no archive")
     folder, kept_in = Folder(root, settle=0), ResultFiles(root)
-    seen = Watch(folder, kept_in, classifier, said.append)
-    assert seen.scan(0) == Scan(5, 0, 0)
-    found = results(root)
+    watcher = Watch(folder, kept_in, classifier, messages.append)
+    assert watcher.scan(0) == Scan(5, 0, 0)
+    result = results(root)
     inside = {f"ward.zip.results/{name}.json" for name in ("a.png", "sub/b.png", "c.png", "in.zip")}
-    assert set(found) == {"no.zip.json", *inside}  # and nothing above the folder
-    assert found["ward.zip.results/a.png.json"]["name"] == "ward.zip/a.png"
-    assert found["ward.zip.results/a.png.json"]["status"] != "failed"
-    assert found["ward.zip.results/sub/b.png.json"]["status"] == "failed"
-    assert "archive within an archive" in found["ward.zip.results/in.zip.json"]["reason"]
-    assert str(root) not in json.dumps(found)
-    assert seen.scan(1) == Scan(0, 0, 0)
-    assert Watch(folder, kept_in, classifier, said.append).scan(0) == Scan(0, 0, 0)  # after a start, too
+    assert set(result) == {"no.zip.json", *inside}  # and nothing above the folder
+    assert result["ward.zip.results/a.png.json"]["name"] == "ward.zip/a.png"
+    assert result["ward.zip.results/a.png.json"]["status"] != "failed"
+    assert result["ward.zip.results/sub/b.png.json"]["status"] == "failed"
+    assert "archive within an archive" in result["ward.zip.results/in.zip.json"]["reason"]
+    assert str(root) not in json.dumps(result)
+    assert watcher.scan(1) == Scan(0, 0, 0)
+    assert Watch(folder, kept_in, classifier, messages.append).scan(0) == Scan(0, 0, 0)  # after a start, too
     (root / "ward.zip.results/a.png.json").unlink()
-    assert Watch(folder, kept_in, classifier, said.append).scan(0) == Scan(1, 0, 0)
+    assert Watch(folder, kept_in, classifier, messages.append).scan(0) == Scan(1, 0, 0)
 
 
 def test_a_file_is_whole_when_it_has_not_changed_for_long_enough() -> None:
@@ -112,23 +112,23 @@ def test_each_radiograph_gets_a_result_and_a_bad_one_costs_only_itself(
     film_png: Path, narrowing: Path, tmp_path: Path
 ) -> None:
     classifier = covidnet_lite.Classifier(narrowing)
-    root, said = tmp_path / "in", []
+    root, messages = tmp_path / "in", []
     (root / "ward").mkdir(parents=True)
     shutil.copy(film_png, root / "ward/film.png")
     (root / "bad.png").write_bytes(b"no picture")
-    seen = Watch(Folder(root, settle=0, heatmap=True), ResultFiles(root), classifier, said.append)
-    assert seen.scan(0) == Scan(2, 0, 0)
-    found = results(root)
-    assert sorted(found) == ["bad.png.json", "ward/film.png.json"]
-    film, bad = found["ward/film.png.json"], found["bad.png.json"]
+    watcher = Watch(Folder(root, settle=0, heatmap=True), ResultFiles(root), classifier, messages.append)
+    assert watcher.scan(0) == Scan(2, 0, 0)
+    result = results(root)
+    assert sorted(result) == ["bad.png.json", "ward/film.png.json"]
+    film, bad = result["ward/film.png.json"], result["bad.png.json"]
     assert film["probabilities"] == classifier.classify(film_png).to_dict()["probabilities"]
     assert film["name"] == "ward/film.png"
     assert film["network"] == classifier.model.sha256
     assert bad["status"] == "failed"
-    assert str(root) not in json.dumps(found)  # where it lies is nobody's business
+    assert str(root) not in json.dumps(result)  # where it lies is nobody's business
     assert (root / "ward/film.png.evidence.png").is_file()
-    assert list(map(str, said)) == ["bad.png: failed", "ward/film.png: narrowed, not normal; pneumonia or covid"]
-    assert seen.scan(1) == Scan(0, 0, 0)  # neither the results nor the pictures are taken for radiographs
+    assert list(map(str, messages)) == ["bad.png: failed", "ward/film.png: narrowed, not normal; pneumonia or covid"]
+    assert watcher.scan(1) == Scan(0, 0, 0)  # neither the results nor the pictures are taken for radiographs
 
 
 def test_what_was_answered_is_not_done_again_after_a_new_start(
@@ -144,48 +144,48 @@ def test_a_changed_file_and_another_network_are_done_again(
     classifier: covidnet_lite.Classifier, film_png: Path
 ) -> None:
     folder, kept_in = Folder(film_png.parent, settle=0), ResultFiles(film_png.parent)
-    seen = Watch(folder, kept_in, classifier, print)
-    assert seen.scan(0) == Scan(1, 0, 0)
+    watcher = Watch(folder, kept_in, classifier, print)
+    assert watcher.scan(0) == Scan(1, 0, 0)
     film_png.write_bytes(b"changed")
-    assert seen.scan(1) == Scan(1, 0, 0)
+    assert watcher.scan(1) == Scan(1, 0, 0)
     assert results(film_png.parent)["film.png.json"]["status"] == "failed"
-    kept = json.loads((film_png.parent / "film.png.json").read_text())
-    (film_png.parent / "film.png.json").write_text(json.dumps({**kept, "network": "another"}))
+    content = json.loads((film_png.parent / "film.png.json").read_text())
+    (film_png.parent / "film.png.json").write_text(json.dumps({**content, "network": "another"}))
     assert Watch(folder, kept_in, classifier, print).scan(2) == Scan(1, 0, 0)
 
 
 def test_a_file_of_another_program_under_the_name_of_a_result_is_told_and_left_alone(
     classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path
 ) -> None:
-    root, said = tmp_path / "in", []
+    root, messages = tmp_path / "in", []
     root.mkdir()
     shutil.copy(film_png, root / "a.png")
     shutil.copy(film_png, root / "b.png")
     (root / "a.png.json").write_text('{"taken": "by another"}')
-    seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print, said.append)
-    assert seen.scan(0) == Scan(1, 0, 1)  # b all the same
-    assert seen.scan(1) == Scan(0, 0, 1)
+    watcher = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print, messages.append)
+    assert watcher.scan(0) == Scan(1, 0, 1)  # b all the same
+    assert watcher.scan(1) == Scan(0, 0, 1)
     assert (root / "a.png.json").read_text() == '{"taken": "by another"}'
-    assert len(said) == 1
-    assert "a.png.json: is no result of this program" in said[0]
+    assert len(messages) == 1
+    assert "a.png.json: is no result of this program" in messages[0]
     (root / "a.png.json").unlink()
-    assert seen.scan(2 + watch.RETRY) == Scan(1, 0, 0)
+    assert watcher.scan(2 + watch.RETRY) == Scan(1, 0, 0)
 
 
 @pytest.mark.parametrize("name", [f"{'a' * 248}.png", "a.png"])
 def test_a_result_that_cannot_be_written_costs_only_its_own(
     classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path, name: str
 ) -> None:
-    root, out, said = tmp_path / "in", tmp_path / "out", []
+    root, out, messages = tmp_path / "in", tmp_path / "out", []
     root.mkdir()
     (out / "a.png.json").mkdir(parents=True)
     for one in (name, "b.png"):
         shutil.copy(film_png, root / one)
-    seen = Watch(Folder(root, settle=0), ResultFiles(out), classifier, print, said.append)
-    assert seen.scan(0) == Scan(1, 0, 1)
-    assert seen.scan(1 + watch.RETRY) == Scan(0, 0, 1)
-    assert len(said) == 1
-    assert "cannot be written" in said[0] or "is no result" in said[0]
+    watcher = Watch(Folder(root, settle=0), ResultFiles(out), classifier, print, messages.append)
+    assert watcher.scan(0) == Scan(1, 0, 1)
+    assert watcher.scan(1 + watch.RETRY) == Scan(0, 0, 1)
+    assert len(messages) == 1
+    assert "cannot be written" in messages[0] or "is no result" in messages[0]
     assert (out / "b.png.json").is_file()
 
 
@@ -193,25 +193,31 @@ def test_a_result_that_cannot_be_written_costs_only_its_own(
 def test_what_could_not_be_read_for_a_fault_not_of_the_file_is_told_and_tried_again(
     classifier: covidnet_lite.Classifier, film_png: Path, monkeypatch: pytest.MonkeyPatch, trouble: OSError
 ) -> None:
-    root, told, said, sent = film_png.parent, [], [], []
+    root, messages, said, deliveries = film_png.parent, [], [], []
 
     def refuse(*_: object) -> None:
         raise trouble
 
     def begin() -> Watch:
-        return Watch(Folder(root, settle=0), ResultFiles(root), classifier, told.append, said.append, sent.append)
+        return Watch(
+            Folder(root, settle=0), ResultFiles(root), classifier, messages.append, said.append, deliveries.append
+        )
 
     monkeypatch.setattr(radiograph, "open", refuse, raising=False)
-    seen = begin()
+    watcher = begin()
     for now in (0, 1, 2 + watch.RETRY):
-        assert seen.scan(now) == Scan(0, 0, 1)
+        assert watcher.scan(now) == Scan(0, 0, 1)
     assert begin().scan(0) == Scan(0, 0, 1)
-    (kept,) = results(root).values()
-    assert kept["status"] == "failed"
-    assert trouble.strerror in str(kept["reason"])
-    assert (len(told), len(said), len(sent)) == (1, 2, 1)  # a new start says it again, and sends nothing again
+    (stored_result,) = results(root).values()
+    assert stored_result["status"] == "failed"
+    assert trouble.strerror in str(stored_result["reason"])
+    assert (len(messages), len(said), len(deliveries)) == (
+        1,
+        2,
+        1,
+    )  # a new start says it again, and sends nothing again
     monkeypatch.undo()
-    assert seen.scan(3 + 2 * watch.RETRY) == Scan(1, 0, 0)
+    assert watcher.scan(3 + 2 * watch.RETRY) == Scan(1, 0, 0)
     assert results(root)["film.png.json"]["status"] != "failed"
 
 
@@ -229,7 +235,7 @@ def test_a_folder_that_cannot_be_looked_into_is_told_and_costs_only_itself(
     classifier: covidnet_lite.Classifier, film_png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (film_png.parent / "closed").mkdir()
-    scandir, said = os.scandir, []
+    scandir, messages = os.scandir, []
 
     def refuse(path: str) -> object:
         if os.fspath(path).endswith("closed"):
@@ -237,11 +243,11 @@ def test_a_folder_that_cannot_be_looked_into_is_told_and_costs_only_itself(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    seen = Watch(Folder(film_png.parent, settle=0), ResultFiles(film_png.parent), classifier, print, said.append)
-    assert seen.scan(0) == Scan(1, 0, 1)
-    assert seen.scan(1) == Scan(0, 0, 1)
-    assert len(said) == 1
-    assert "closed: cannot be searched (Permission denied)" in said[0]
+    watcher = Watch(Folder(film_png.parent, settle=0), ResultFiles(film_png.parent), classifier, print, messages.append)
+    assert watcher.scan(0) == Scan(1, 0, 1)
+    assert watcher.scan(1) == Scan(0, 0, 1)
+    assert len(messages) == 1
+    assert "closed: cannot be searched (Permission denied)" in messages[0]
 
 
 def test_dicom_without_a_suffix_is_known_by_its_head(
@@ -251,18 +257,18 @@ def test_dicom_without_a_suffix_is_known_by_its_head(
         shutil.copy(film, tmp_path / name)
     (tmp_path / "README").write_text("no radiograph" * 20)
     (tmp_path / "empty").touch()
-    seen = Watch(Folder(tmp_path, settle=0), ResultFiles(tmp_path), classifier, print)
-    assert seen.scan(0) == Scan(2, 0, 0)
+    watcher = Watch(Folder(tmp_path, settle=0), ResultFiles(tmp_path), classifier, print)
+    assert watcher.scan(0) == Scan(2, 0, 0)
     assert sorted(results(tmp_path)) == ["1.2.840.7.json", "IM000001.json"]
-    assert seen.scan(1) == Scan(0, 0, 0)
+    assert watcher.scan(1) == Scan(0, 0, 0)
     shutil.copy(film, tmp_path / "empty")  # it was still to be written
-    assert seen.scan(2) == Scan(1, 0, 0)
+    assert watcher.scan(2) == Scan(1, 0, 0)
 
 
 def test_pipes_and_sockets_are_left_alone_and_never_opened(
     classifier: covidnet_lite.Classifier, film_png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, sent = film_png.parent, []
+    root, deliveries = film_png.parent, []
     for name in ("pipe.png", "IM000001", "film.png.json", "other.json"):
         os.mkfifo(root / name)
     (root / "link.png").symlink_to(root / "pipe.png")
@@ -271,12 +277,12 @@ def test_pipes_and_sockets_are_left_alone_and_never_opened(
         listener.bind("socket.png")
     with time_limit(20):  # whoever opens a pipe to read waits for ever
         assert ResultFiles(root).undelivered() == []
-        seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print, sent.append)
-        assert seen.scan(0) == Scan(0, 0, 1)
-    assert len(sent) == 1
-    assert "film.png.json: is no result of this program" in sent[0]
+        watcher = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print, deliveries.append)
+        assert watcher.scan(0) == Scan(0, 0, 1)
+    assert len(deliveries) == 1
+    assert "film.png.json: is no result of this program" in deliveries[0]
     (root / "film.png.json").unlink()
-    assert seen.scan(1 + watch.RETRY) == Scan(1, 0, 0)
+    assert watcher.scan(1 + watch.RETRY) == Scan(1, 0, 0)
 
 
 def test_an_odd_name_is_no_trouble(classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path) -> None:
@@ -284,9 +290,9 @@ def test_an_odd_name_is_no_trouble(classifier: covidnet_lite.Classifier, film_pn
     root.mkdir()
     odd = os.fsdecode(b"gr\xf6sse\n.png")
     shutil.copy(film_png, root / odd)
-    seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print)
-    assert seen.scan(0) == Scan(1, 0, 0)
-    assert seen.scan(1) == Scan(0, 0, 0)
+    watcher = Watch(Folder(root, settle=0), ResultFiles(root), classifier, print)
+    assert watcher.scan(0) == Scan(1, 0, 0)
+    assert watcher.scan(1) == Scan(0, 0, 0)
     assert json.loads((root / f"{odd}.json").read_bytes())["status"] != "failed"
 
 
@@ -297,15 +303,15 @@ def test_told_to_stop_it_does_not_do_all_that_is_there_first(
     root.mkdir()
     for number in range(9):
         shutil.copy(film_png, root / f"{number}.png")
-    seen = Watch(Folder(root, settle=0), ResultFiles(root), classifier, lambda _: stop.set())
-    assert seen.scan(0, stop) == Scan(1, 8, 0)
+    watcher = Watch(Folder(root, settle=0), ResultFiles(root), classifier, lambda _: stop.set())
+    assert watcher.scan(0, stop) == Scan(1, 8, 0)
     assert len(results(root)) == 1
 
 
 def test_a_file_that_changes_while_it_is_classified_waits(
     classifier: covidnet_lite.Classifier, film_png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = Watch(Folder(film_png.parent, settle=0), ResultFiles(film_png.parent), classifier, print)
+    watcher = Watch(Folder(film_png.parent, settle=0), ResultFiles(film_png.parent), classifier, print)
     many = classifier.classify_many
 
     def meanwhile(paths: list[str], **options: bool) -> Iterator[object]:
@@ -314,16 +320,16 @@ def test_a_file_that_changes_while_it_is_classified_waits(
         yield from answers
 
     monkeypatch.setattr(classifier, "classify_many", meanwhile)
-    assert seen.scan(0) == Scan(0, 1, 0)
+    assert watcher.scan(0) == Scan(0, 1, 0)
     assert not results(film_png.parent)
     monkeypatch.undo()
-    assert seen.scan(1) == Scan(1, 0, 0)
+    assert watcher.scan(1) == Scan(1, 0, 0)
 
 
 def test_trouble_is_told_once_and_what_was_to_be_done_is_done_when_it_is_over(
     classifier: covidnet_lite.Classifier, film_png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full, said, stop = [True] * 3, [], threading.Event()
+    full, messages, stop = [True] * 3, [], threading.Event()
     write = files.write
 
     def writes(path: Path, data: bytes | str) -> Path:
@@ -334,9 +340,9 @@ def test_trouble_is_told_once_and_what_was_to_be_done_is_done_when_it_is_over(
         return write(path, data)
 
     monkeypatch.setattr(files, "write", writes)
-    seen = Watch(Folder(film_png.parent, settle=0), ResultFiles(film_png.parent), classifier, print)
-    assert watch.run(seen, said.append, stop, interval=0.01)
-    assert said == ["the disk is full"]
+    watcher = Watch(Folder(film_png.parent, settle=0), ResultFiles(film_png.parent), classifier, print)
+    assert watch.run(watcher, messages.append, stop, interval=0.01)
+    assert messages == ["the disk is full"]
     assert sorted(results(film_png.parent)) == ["film.png.json"]
 
 

@@ -89,8 +89,8 @@ class Subscriber:
         return [result["name"] for result in self.results()]
 
     def status(self) -> str | None:
-        told = [text for topic, text in self.got if topic.endswith("/status")]
-        return told[-1] if told else None
+        output = [text for topic, text in self.got if topic.endswith("/status")]
+        return output[-1] if output else None
 
     def is_idle(self) -> bool:
         """Whether nothing that was sent to it waits to be read."""
@@ -242,27 +242,27 @@ def test_through_kills_of_the_broker_and_of_the_watcher_all_arrive_and_at_most_o
 def test_a_broker_that_is_back_is_found_again_with_nothing_to_tell(
     mosquitto: Mosquitto, subscriber: Subscriber, tmp_path: Path
 ) -> None:
-    said: list[str] = []
-    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), ResultFiles(tmp_path), said.append)
+    messages: list[str] = []
+    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), ResultFiles(tmp_path), messages.append)
     publisher.start()
     until(lambda: subscriber.status() == "online")
     mosquitto.stop()
-    until(lambda: len(said) == 2, 10)  # it notices by itself
+    until(lambda: len(messages) == 2, 10)  # it notices by itself
     mosquitto.start()
-    until(lambda: len(said) == 3, 10)
+    until(lambda: len(messages) == 3, 10)
     late = Subscriber(mosquitto.port, "late")
     until(lambda: late.status() == "online")  # retained
     assert publisher.close(5) == 0
     until(lambda: late.status() == "offline")
     late.close()
-    assert [text.split()[0] for text in said] == ["connected", f"127.0.0.1:{mosquitto.port}:", "connected"]
+    assert [text.split()[0] for text in messages] == ["connected", f"127.0.0.1:{mosquitto.port}:", "connected"]
 
 
 def test_a_broker_that_dies_in_the_middle_of_a_message_is_missed_at_once_and_gets_it_when_it_is_back(
     mosquitto: Mosquitto, subscriber: Subscriber, tmp_path: Path
 ) -> None:
-    results, said = ResultFiles(tmp_path), []
-    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), results, said.append)
+    results, messages = ResultFiles(tmp_path), []
+    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), results, messages.append)
     publisher.start()
     until(lambda: subscriber.status() == "online")
     mosquitto.save()
@@ -270,10 +270,10 @@ def test_a_broker_that_dies_in_the_middle_of_a_message_is_missed_at_once_and_get
     results.write("a.png", {}, Stamp(1, 1), "x", deliver=True)
     publisher.deliver(results.path("a.png"))
     time.sleep(0.5)  # on its way, and not confirmed
-    assert len(said) == 1
+    assert len(messages) == 1
     mosquitto.stop(signal.SIGKILL)
-    until(lambda: len(said) == 2, 2)
-    assert "not reached" in said[1]
+    until(lambda: len(messages) == 2, 2)
+    assert "not reached" in messages[1]
     mosquitto.start()
     until(lambda: subscriber.names() == ["a.png"])
     assert publisher.close(5) == 0
@@ -283,7 +283,7 @@ def test_a_broker_that_dies_in_the_middle_of_a_message_is_missed_at_once_and_get
 def test_what_cannot_be_marked_holds_the_next_back_and_is_not_sent_twice(
     mosquitto: Mosquitto, subscriber: Subscriber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results, said, full = ResultFiles(tmp_path), [], threading.Event()
+    results, messages, full = ResultFiles(tmp_path), [], threading.Event()
     for name in ("a.png", "b.png"):
         results.write(name, {}, Stamp(1, 1), "x", deliver=True)
     full.set()
@@ -295,9 +295,9 @@ def test_what_cannot_be_marked_holds_the_next_back_and_is_not_sent_twice(
         return write(path, data)
 
     monkeypatch.setattr(files, "write", writes)
-    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), results, said.append)
+    publisher = Publisher(Broker("127.0.0.1", mosquitto.port), results, messages.append)
     publisher.start()
-    until(lambda: any("the disk is full" in text for text in said))
+    until(lambda: any("the disk is full" in text for text in messages))
     until(lambda: bool(subscriber.names()))  # the broker takes its time
     assert subscriber.names() == ["a.png"]
     full.clear()
@@ -308,15 +308,15 @@ def test_what_cannot_be_marked_holds_the_next_back_and_is_not_sent_twice(
 
 
 def test_without_a_broker_results_wait_and_it_is_said(tmp_path: Path) -> None:
-    results, said = ResultFiles(tmp_path), []
+    results, messages = ResultFiles(tmp_path), []
     results.write("a.png", {}, Stamp(1, 1), "x", deliver=True)
-    publisher = Publisher(Broker("127.0.0.1", free_port()), results, said.append)
+    publisher = Publisher(Broker("127.0.0.1", free_port()), results, messages.append)
     publisher.start()
     results.write("b.png", {}, Stamp(1, 1), "x", deliver=True)
     publisher.deliver(results.path("b.png"))
     assert publisher.close(1.0) == 2
-    assert len(said) == 1
-    assert "not reached" in said[0]
+    assert len(messages) == 1
+    assert "not reached" in messages[0]
     assert results.undelivered() == [results.path("a.png"), results.path("b.png")]
 
 
@@ -338,8 +338,8 @@ def test_what_a_day_was_like_is_told_and_kept_by_the_broker(mosquitto: Mosquitto
     late = Subscriber(mosquitto.port, "late")
     until(lambda: [topic for topic, _ in late.got if topic.endswith("/drift")])
     late.close()
-    (told,) = [json.loads(text) for topic, text in late.got if topic == "covidnet-lite/drift"]
-    assert told == {"day": "2026-11-30", "films": 4, "drift": False, "changes": []}
+    (fields,) = [json.loads(text) for topic, text in late.got if topic == "covidnet-lite/drift"]
+    assert fields == {"day": "2026-11-30", "films": 4, "drift": False, "changes": []}
 
 
 def test_user_and_password_come_from_the_environment(tmp_path: Path, inbox: Callable[..., Path]) -> None:
@@ -394,21 +394,21 @@ def test_tls_trusts_the_named_certificate_and_no_other(tmp_path: Path, inbox: Ca
         results = ResultFiles(inbox())
         results.write("a.png", {}, Stamp(1, 1), "x", deliver=True)
         for name, delivered in (("wrong", False), ("right", True)):
-            said: list[str] = []
+            messages: list[str] = []
             publisher = Publisher(
-                parse_broker(f"127.0.0.1:{server.port}", ca=tmp_path / f"{name}.pem"), results, said.append
+                parse_broker(f"127.0.0.1:{server.port}", ca=tmp_path / f"{name}.pem"), results, messages.append
             )
             publisher.start()
             assert publisher.close(2.0 if not delivered else 10.0) == (0 if delivered else 1)
             assert (results.undelivered() == []) is delivered
-            assert any("not reached" in text for text in said) is not delivered
+            assert any("not reached" in text for text in messages) is not delivered
     finally:
         server.stop()
 
 
 def test_what_is_published_holds_no_path_and_no_state() -> None:
-    told = json.loads(payload(b'{"name": "a.png", "file": {"size": 1}, "network": "x", "delivered": false}'))
-    assert told == {"name": "a.png"}
+    fields = json.loads(payload(b'{"name": "a.png", "file": {"size": 1}, "network": "x", "delivered": false}'))
+    assert fields == {"name": "a.png"}
     assert json.loads(payload(b'{"site": {"name": "St. Elsewhere"}, "file": {}}')) == {
         "site": {"name": "St. Elsewhere"}
     }
@@ -425,14 +425,14 @@ def test_what_is_published_quotes_nothing_of_a_dicom_header(film: Path, tmp_path
         header.BodyPartExamined, path = part, tmp_path / f"{number}.dcm"
         header.save_as(path)
         results.write(path.name, classifier.classify(path).to_dict(), Stamp(1, 1), "x", deliver=True)
-        kept = results.path(path.name).read_bytes()
-        assert number or b"DOE JANE" in kept  # an objection names the part alone
-        assert b"DOE" not in payload(kept)
-    assert json.loads(payload(kept))["reason"] == Code.OTHER_BODY_PART.public
+        data = results.path(path.name).read_bytes()
+        assert number or b"DOE JANE" in data  # an objection names the part alone
+        assert b"DOE" not in payload(data)
+    assert json.loads(payload(data))["reason"] == Code.OTHER_BODY_PART.public
 
 
 @pytest.mark.parametrize(
-    ("address", "options", "found"),
+    ("address", "options", "host_and_port"),
     [
         ("pi", {}, ("pi", 1883)),
         ("pi:9", {}, ("pi", 9)),
@@ -442,9 +442,9 @@ def test_what_is_published_quotes_nothing_of_a_dicom_header(film: Path, tmp_path
         ("[::1]", {"tls": True}, ("::1", 8883)),
     ],
 )
-def test_an_address(address: str, options: dict[str, bool], found: tuple[str, int]) -> None:
-    told = parse_broker(address, **options)  # type: ignore[arg-type]
-    assert (told.host, told.port) == found
+def test_an_address(address: str, options: dict[str, bool], host_and_port: tuple[str, int]) -> None:
+    broker = parse_broker(address, **options)  # type: ignore[arg-type]
+    assert (broker.host, broker.port) == host_and_port
 
 
 @pytest.mark.parametrize(
@@ -466,10 +466,10 @@ def test_a_password_is_not_shown() -> None:
 
 
 def test_the_numbers_of_an_abstention_are_not_published() -> None:
-    told = {"name": "a.png", "labels": [], "code": "unsure", "reason": Code.UNSURE.public}
+    messages = {"name": "a.png", "labels": [], "code": "unsure", "reason": Code.UNSURE.public}
     numbers = {"probabilities": {"covid": 0.8}, "extent": 0.3, "extent_error": 0.1, "place": {"main": "left lung"}}
-    for status, published in (("unsure", told), ("narrowed", told | numbers)):
-        assert json.loads(payload(json.dumps({**told, **numbers, "status": status}).encode())) == {
+    for status, published in (("unsure", messages), ("narrowed", messages | numbers)):
+        assert json.loads(payload(json.dumps({**messages, **numbers, "status": status}).encode())) == {
             **published,
             "status": status,
         }
@@ -477,8 +477,8 @@ def test_the_numbers_of_an_abstention_are_not_published() -> None:
 
 @pytest.mark.parametrize("code", ["damaged", "no code of ours", None, 1])
 def test_reason_and_notes_are_published_in_the_words_of_their_codes_alone(code: object) -> None:
-    kept = {"code": code, "reason": "DOE JANE", "notes": ["DOE JANE"], "note_codes": ["polarity", "DOE JANE"]}
-    told = json.loads(payload(json.dumps({"name": "a.png", "status": "failed", "DOE": "JANE", **kept}).encode()))
-    assert told["reason"] == (Code.DAMAGED.public if code == "damaged" else Code.FAILED.public)
-    assert told["notes"] == [Code.POLARITY.public]
-    assert "DOE" not in told
+    content = {"code": code, "reason": "DOE JANE", "notes": ["DOE JANE"], "note_codes": ["polarity", "DOE JANE"]}
+    fields = json.loads(payload(json.dumps({"name": "a.png", "status": "failed", "DOE": "JANE", **content}).encode()))
+    assert fields["reason"] == (Code.DAMAGED.public if code == "damaged" else Code.FAILED.public)
+    assert fields["notes"] == [Code.POLARITY.public]
+    assert "DOE" not in fields

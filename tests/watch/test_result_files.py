@@ -20,8 +20,8 @@ def results(tmp_path: Path) -> ResultFiles:
 
 
 def kept(path: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads(path.read_text())
-    return found
+    fields: dict[str, object] = json.loads(path.read_text())
+    return fields
 
 
 def test_a_result_is_of_one_state_of_a_file_and_one_network(results: ResultFiles) -> None:
@@ -68,17 +68,17 @@ def test_undelivered_results_come_oldest_first_and_others_not_at_all(results: Re
     results.write("early.png", TOLD, Stamp(1, 1), "x", deliver=False)
     (tmp_path / "other.json").write_text('{"delivered": false}')
     assert results.undelivered() == [results.path(name) for name in ("c.png", "ward/a.png", "IM0001")]
-    sent = results.path("c.png").read_bytes()
-    assert results.mark_delivered(results.path("c.png"), sent)
+    data = results.path("c.png").read_bytes()
+    assert results.mark_delivered(results.path("c.png"), data)
     assert results.undelivered() == [results.path("ward/a.png"), results.path("IM0001")]
 
 
 def test_a_result_written_anew_while_the_old_one_was_sent_is_not_marked(results: ResultFiles) -> None:
     results.write("a.png", TOLD, Stamp(1, 1), "x", deliver=True)
     path = results.path("a.png")
-    sent = path.read_bytes()
+    data = path.read_bytes()
     results.write("a.png", TOLD, Stamp(2, 2), "x", deliver=True)
-    assert not results.mark_delivered(path, sent)
+    assert not results.mark_delivered(path, data)
     assert kept(path)["file"] == {"size": 2, "changed_ns": 2}
     assert kept(path)["delivered"] is False
 

@@ -163,8 +163,8 @@ async def _whole(admission: Admission, size: int) -> None:
 def test_the_first_inside_goes_on_where_all_would_wait_for_each_other() -> None:
     async def scene() -> None:
         admission = Admission(10 << 20, waiting=10)
-        done = await asyncio.wait_for(asyncio.gather(*(_whole(admission, 6 << 20) for _ in range(5))), 5)
-        assert len(done) == 5
+        results = await asyncio.wait_for(asyncio.gather(*(_whole(admission, 6 << 20) for _ in range(5))), 5)
+        assert len(results) == 5
         assert admission.admitted == 0
 
     awaited(scene)
@@ -173,17 +173,17 @@ def test_the_first_inside_goes_on_where_all_would_wait_for_each_other() -> None:
 def test_those_who_time_out_together_all_hear_of_it() -> None:
     async def scene() -> None:
         admission = Admission(10, waiting=100)
-        heard: list[str] = []
+        events: list[str] = []
 
         async def wait() -> None:
             try:
                 async with asyncio.timeout(0.2), admission.admit(10):
                     await asyncio.sleep(9)
             except TimeoutError:
-                heard.append("busy")
+                events.append("busy")
 
         await asyncio.gather(*(wait() for _ in range(5)))
-        assert heard == ["busy"] * 5
+        assert events == ["busy"] * 5
         assert (admission.admitted, admission.queued) == (0, 0)
 
     awaited(scene)

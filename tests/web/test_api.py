@@ -63,8 +63,8 @@ def test_an_image_is_uploaded_once_and_then_asked_for_by_its_hash(server: Server
     review = server.client.post("/v1/reviews", data=fields, files={"none": ("", b"")})
     assert review.status_code == 201, review.text
     assert (review.json()["name"], review.json()["reviewer"]) == (film.name, "A")
-    found = server.client.get("/v1/reviews", params={"image": result["image"]}).json()["reviews"]
-    assert [r["reviewer"] for r in found] == ["A"]
+    results = server.client.get("/v1/reviews", params={"image": result["image"]}).json()["reviews"]
+    assert [r["reviewer"] for r in results] == ["A"]
     assert server.client.get("/v1/reviews", params={"image": "0" * 64}).json()["reviews"] == []
 
 
@@ -85,10 +85,10 @@ def test_a_picture_for_the_screen_has_the_pixels_of_the_reader(server: Server, f
     answer = server.client.post("/v1/picture", files={"file": (film.name, film.read_bytes())}, params={"full": "1"})
     head, _, pixels = answer.content.partition(b"255\n")
     assert head == b"P5\n1841 1955\n"
-    shown = np.frombuffer(pixels, np.uint8).reshape(1955, 1841)
+    overlay_pixels = np.frombuffer(pixels, np.uint8).reshape(1955, 1841)
     from covidnet_lite import radiograph
 
-    np.testing.assert_array_equal(shown, np.asarray(radiograph.read(film).image))
+    np.testing.assert_array_equal(overlay_pixels, np.asarray(radiograph.read(film).image))
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,11 @@ def test_a_narrowed_answer_is_as_the_description_says(film: Path, narrowing: Pat
 
     with serving("--model", narrowing) as server:
         described = server.client.get("/openapi.json").json()
-        told = server.classify(film, params={"evidence": "1"}).json()
-        for name, said in (("Results", told), ("About", server.client.get("/v1/about").json())):
+        answer = server.classify(film, params={"evidence": "1"}).json()
+        for name, document in (("Results", answer), ("About", server.client.get("/v1/about").json())):
             schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
-            Draft202012Validator(schema).validate(said)
-    (result,) = told["results"]
+            Draft202012Validator(schema).validate(document)
+    (result,) = answer["results"]
     assert (result["status"], result["labels"]) == ("narrowed", ["pneumonia", "covid"])
     assert set(result["evidence"]) == {"normal", "pneumonia", "covid", "not normal"}
     assert result["evidence"]["not normal"]["most"] > 0
@@ -184,13 +184,13 @@ def test_a_site_is_named_in_answers_facts_and_figures(film_png: Path, tmp_path: 
 
     here = site()
     with serving("--site", sites.write(tmp_path / "site.json", here)) as server:
-        told, facts = server.classify(film_png).json(), server.client.get("/v1/about").json()
+        result, facts = server.classify(film_png).json(), server.client.get("/v1/about").json()
         figures = server.client.get("/metrics").text
         described = server.client.get("/openapi.json").json()
-    for name, said in (("Results", told), ("About", facts)):
+    for name, document in (("Results", result), ("About", facts)):
         schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
-        Draft202012Validator(schema).validate(said)
-    assert told["results"][0]["site"] == facts["site"] == {"name": "St. Elsewhere", "sha256": here.digest}
+        Draft202012Validator(schema).validate(document)
+    assert result["results"][0]["site"] == facts["site"] == {"name": "St. Elsewhere", "sha256": here.digest}
     assert facts["operating_point"]["positive_from"] == 0.8
     values = {s.name: s.value for family in text_string_to_metric_families(figures) for s in family.samples}
     assert values["covidnet_lite_site_day_films"] == 1  # not the film that warms it up
@@ -202,8 +202,8 @@ def test_metrics_can_be_scraped_and_count(server: Server, film_png: Path) -> Non
 
     def scraped() -> dict[tuple[str, ...], float]:
         families = text_string_to_metric_families(server.client.get("/metrics").text)
-        told = ("route", "code", "status")
-        return {(s.name, *(s.labels[k] for k in told if k in s.labels)): s.value for f in families for s in f.samples}
+        text = ("route", "code", "status")
+        return {(s.name, *(s.labels[k] for k in text if k in s.labels)): s.value for f in families for s in f.samples}
 
     before = scraped()
     server.classify(film_png)

@@ -39,8 +39,8 @@ def sent_whole(server: Server, body: bytes, *headers: str) -> tuple[int, str]:
         client.sendall("\r\n".join([*head, "", ""]).encode())
         client.sendall(body)
         answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
-    head_, _, said = answer.partition(b"\r\n\r\n")
-    return int(head_.split()[1]), json.loads(said)["error"]
+    head_, _, content = answer.partition(b"\r\n\r\n")
+    return int(head_.split()[1]), json.loads(content)["error"]
 
 
 @pytest.mark.parametrize(
@@ -67,34 +67,34 @@ def test_an_upload_that_does_not_announce_its_size_is_told_why_as_well(strict: S
     part = PART + bytes(SIZE)
     body = f"{len(part):x}\r\n".encode() + part + b"\r\n0\r\n\r\n"
     for _ in range(5):
-        told = sent_whole(strict, body, f"Authorization: Bearer {TOKEN}", "Transfer-Encoding: chunked")
-        assert (told[0], "larger than 1 MB" in told[1]) == (413, True)
+        text = sent_whole(strict, body, f"Authorization: Bearer {TOKEN}", "Transfer-Encoding: chunked")
+        assert (text[0], "larger than 1 MB" in text[1]) == (413, True)
 
 
 def test_too_many_files_are_told_why(strict: Server) -> None:
     body = 4 * PART + b"--x--\r\n"
-    told = sent_whole(strict, body, f"Authorization: Bearer {TOKEN}", f"Content-Length: {len(body)}")
-    assert (told[0], "Too many files" in told[1]) == (400, True)
+    text = sent_whole(strict, body, f"Authorization: Bearer {TOKEN}", f"Content-Length: {len(body)}")
+    assert (text[0], "Too many files" in text[1]) == (400, True)
 
 
 def answered(parts: list[Message], seconds: float = 5) -> list[Message]:
     """What a client gets that sends these parts, then nothing more, from an application that reads none of them."""
-    left, sent = list(parts), []
+    remaining, deliveries = list(parts), []
 
     async def receive() -> Message:
-        if left:
-            return left.pop(0)
+        if remaining:
+            return remaining.pop(0)
         await anyio.sleep_forever()
 
     async def send(message: Message) -> None:
-        sent.append(message)
+        deliveries.append(message)
 
     async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 413})
         await send({"type": "http.response.body", "body": b"no"})
 
     awaited(DrainMiddleware(refusing, seconds), {"type": "http"}, receive, send)
-    return [*sent, *left]
+    return [*deliveries, *remaining]
 
 
 def part(more: bool) -> Message:

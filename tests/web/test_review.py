@@ -87,9 +87,14 @@ def test_only_what_has_a_label_and_a_picture_is_exported(tmp_path: Path) -> None
         replace(REVIEW, image="d3"),
         replace(REVIEW, image="d4", kept="d1.png", label="", answer=""),
     ]
-    found = export(reviews, tmp_path, "ward 7")
-    assert (len(found.images), found.not_kept, found.without_label, found.disagreed) == (1, 2, 1, 0)
-    (tmp_path / "manifest.csv").write_text(manifest_text(found.images))
+    exported_images = export(reviews, tmp_path, "ward 7")
+    assert (
+        len(exported_images.images),
+        exported_images.not_kept,
+        exported_images.without_label,
+        exported_images.disagreed,
+    ) == (1, 2, 1, 0)
+    (tmp_path / "manifest.csv").write_text(manifest_text(exported_images.images))
     (case,) = read_cases(tmp_path / "manifest.csv")
     assert (case.path, case.label, case.patient, case.source) == (tmp_path / "d1.png", "normal", "p", "ward 7")
     assert export(reviews, None, "x").images == []
@@ -107,8 +112,8 @@ def test_an_image_on_which_reviewers_disagree_is_left_out_until_one_settles_it(t
     a = replace(REVIEW, kept="d1.png", reviewer="A")
     b = replace(a, reviewer="B", verdict="disagree", label="covid")
     assert export([a, replace(a, reviewer="B")], tmp_path, "x").disagreed == 0
-    found = export([a, b], tmp_path, "x")
-    assert (found.images, found.disagreed) == ([], 1)
+    exported_images = export([a, b], tmp_path, "x")
+    assert (exported_images.images, exported_images.disagreed) == ([], 1)
     settled = export([a, b, replace(b, reviewer="C", settles="yes")], tmp_path, "x")
     assert ([case.label for case in settled.images], settled.disagreed) == (["covid"], 0)
     again = export([a, b, replace(b, reviewer="C", settles="yes"), replace(a, reviewer="D")], tmp_path, "x")
@@ -136,9 +141,9 @@ def test_without_an_answer_one_says_what_one_sees_and_not_whether_one_agrees() -
 
 
 def test_of_a_picture_only_its_pixels_are_kept(film_image: Image.Image, tmp_path: Path) -> None:
-    told = PngImagePlugin.PngInfo()
-    told.add_text("Patient", "Doe^Jane")
-    film_image.save(tmp_path / "named.png", pnginfo=told)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Patient", "Doe^Jane")
+    film_image.save(tmp_path / "named.png", pnginfo=text)
     name = keep_image((tmp_path / "named.png").read_bytes(), "abc", tmp_path)
     assert name == "abc.png"
     assert b"Jane" in (tmp_path / "named.png").read_bytes()

@@ -82,8 +82,8 @@ def test_without_the_token_only_the_empty_page_is_given(film_png: Path, tmp_path
         for path in ("/v1/about", "/metrics", "/v1/reviews"):
             assert server.client.get(path).status_code == 401
         assert server.classify(film_png).status_code == 401
-        for shown in ("Bearer wrong", "Basic sixteen-or-more-letters", "sixteen-or-more-letters"):
-            assert server.classify(film_png, headers={"Authorization": shown}).status_code == 401
+        for header in ("Bearer wrong", "Basic sixteen-or-more-letters", "sixteen-or-more-letters"):
+            assert server.classify(film_png, headers={"Authorization": header}).status_code == 401
         right = {"Authorization": "Bearer sixteen-or-more-letters"}
         assert server.classify(film_png, headers=right).status_code == 200
 
@@ -123,7 +123,7 @@ def test_what_would_be_unsafe_or_cannot_work_is_refused(options: list[str], word
     (tmp_path / "short").write_text("abc")
     (tmp_path / "long").write_text("a" * 32)
     command = [sys.executable, "-m", "covidnet_lite", "serve", "--port", "0", "--model", "nano"]
-    given = [str(tmp_path / o) if (tmp_path / o).exists() else o for o in options]
-    done = subprocess.run([*command, *given], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert words in done.stderr
+    inputs = [str(tmp_path / o) if (tmp_path / o).exists() else o for o in options]
+    process = subprocess.run([*command, *inputs], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 2
+    assert words in process.stderr

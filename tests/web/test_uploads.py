@@ -93,10 +93,10 @@ def test_a_zip_archive_of_more_films_than_may_be_sent_is_refused() -> None:
 
 
 def test_files_and_fields_come_as_they_were_sent_in_their_order() -> None:
-    sent = [("b.png", bytes(range(256)) * 20), ("a.png", b"\r\n--x\r\n")]
+    parts = [("b.png", bytes(range(256)) * 20), ("a.png", b"\r\n--x\r\n")]
     for announced in (True, False):
-        upload = take(*form(*sent, verdict="agree", comment="größer"), announced=announced)
-        assert upload.files == sent
+        upload = take(*form(*parts, verdict="agree", comment="größer"), announced=announced)
+        assert upload.files == parts
         assert upload.fields == {"verdict": "agree", "comment": "größer"}
 
 
