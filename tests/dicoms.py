@@ -58,7 +58,7 @@ def written(data: Any) -> bytes:
     return buffer.getvalue()
 
 
-def made(pixels: npt.NDArray[Any] | None = None, **fields: Any) -> bytes:
+def make_dicom(pixels: npt.NDArray[Any] | None = None, **fields: Any) -> bytes:
     """The bytes of :func:`dataset`."""
     return written(dataset(pixels, **fields))
 

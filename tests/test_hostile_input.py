@@ -145,7 +145,7 @@ def test_unreadable_device_path():
 pydicom = pytest.importorskip("pydicom")
 
 
-def made(px=None, ts="1.2.840.10008.1.2.1", **k):
+def make_dicom(px=None, ts="1.2.840.10008.1.2.1", **k):
     d = pydicom.Dataset()
     d.file_meta = pydicom.dataset.FileMetaDataset()
     d.file_meta.TransferSyntaxUID = ts
@@ -171,13 +171,13 @@ D = G.astype(np.uint16) * 100
 
 def test_refusal_names_the_file():
     with pytest.raises(InputError, match="<bytes>"):
-        radiograph.read(made(D, Modality="MR"))
+        radiograph.read(make_dicom(D, Modality="MR"))
 
 
 def test_sixteen_bit_colour():
     try:
         radiograph.read(
-            made(np.stack([D] * 3, -1), SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+            make_dicom(np.stack([D] * 3, -1), SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
         )
     except CovidNetLiteError:
         pass
@@ -185,11 +185,11 @@ def test_sixteen_bit_colour():
 
 def test_truncated_deflated():
     with pytest.raises(InputError):
-        radiograph.read(made(D, ts="1.2.840.10008.1.2.1.99")[:-100])
+        radiograph.read(make_dicom(D, ts="1.2.840.10008.1.2.1.99")[:-100])
 
 
 def test_bytes_length_exception():
-    data = made(D)
+    data = make_dicom(D)
     at = data.index(b"\x28\x00\x10\x00US\x02\x00")  # Rows: 2 bytes -> 3
     data = data[: at + 6] + b"\x03\x00" + data[at + 8 : at + 10] + b"\0" + data[at + 10 :]
     with pytest.raises(CovidNetLiteError):
@@ -213,7 +213,7 @@ def test_32_bit_full_range_needs_little_memory():
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (6 << 30, hard))
     try:
-        radiograph.read(made(a))
+        radiograph.read(make_dicom(a))
     except CovidNetLiteError:
         pass
     finally:

@@ -20,22 +20,22 @@ SHARES = {"normal": 0.1, "pneumonia": 0.2, "covid": 0.7}
 TIMINGS = {"read": 1.0, "run": 2.5}
 
 
-def made(name, status, labels, reason, probabilities, distance, **more):
+def make_result(name, status, labels, reason, probabilities, distance, **more):
     return Prediction(
         name, status, labels, reason, probabilities, TIMINGS, "tiny", "ab" * 32, distance=distance, **more
     )
 
 
 ZONES = dict.fromkeys(ZONES, 0.0) | {"right lower": 0.9}
-NARROWED = made(
+NARROWED = make_result(
     "n.png", "narrowed", ("pneumonia", "covid"), "pneumonia or covid: which of them is not sure enough", SHARES, 1.0,
     negative="normal", extent=0.31, extent_error=0.09, place=Place(0.9, ZONES, "right lower zone"),
     track_record="such an answer was right on 94% of radiographs",
 )  # fmt: skip
 RESULTS = [
-    made("x/a.png", "answered", ("covid",), None, SHARES, 1.25),
-    made('b, "é".png', "unsure", (), "unsure: not sure enough", SHARES, None),
-    made("cat.jpg", "refused", (), "does not look like a chest", {}, 9.0),
+    make_result("x/a.png", "answered", ("covid",), None, SHARES, 1.25),
+    make_result('b, "é".png', "unsure", (), "unsure: not sure enough", SHARES, None),
+    make_result("cat.jpg", "refused", (), "does not look like a chest", {}, 9.0),
     Failure("gone.png", InputError("gone.png: no such file; check the path")),
 ]
 

@@ -16,7 +16,7 @@ from PIL import Image
 from covidnet_lite import quiet
 
 
-def said(program: str, *args: object) -> str:
+def stderr_of(program: str, *args: object) -> str:
     """What a program says on standard error."""
     process = subprocess.run(
         [sys.executable, "-c", program, *map(str, args)],
@@ -32,7 +32,7 @@ def said(program: str, *args: object) -> str:
 def test_a_call_from_python_says_nothing_on_standard_error(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8)).save(path)
-    assert said("import sys, covidnet_lite; covidnet_lite.classify(sys.argv[1], model='nano')", path) == ""
+    assert stderr_of("import sys, covidnet_lite; covidnet_lite.classify(sys.argv[1], model='nano')", path) == ""
 
 
 def test_what_python_says_while_an_interpreter_is_made_is_heard_and_what_native_code_says_is_not() -> None:
@@ -45,14 +45,14 @@ with silent_creation():
     print("too", file=sys.stderr)
 os.write(2, b"after\\n")
 """
-    output = said(program)
+    output = stderr_of(program)
     assert "native" not in output
     assert [word in output for word in ("python's own", "too", "after")] == [True] * 3
 
 
 def test_importing_the_package_leads_nothing_elsewhere() -> None:
     program = "import os; before = os.fstat(2); import covidnet_lite, covidnet_lite.classifier; "
-    assert said(program + "assert os.path.samestat(before, os.fstat(2)); os.write(2, b'heard')") == "heard"
+    assert stderr_of(program + "assert os.path.samestat(before, os.fstat(2)); os.write(2, b'heard')") == "heard"
 
 
 def test_many_at_once_leave_standard_error_where_it_was(capfd: pytest.CaptureFixture[str]) -> None:
@@ -73,4 +73,4 @@ def test_many_at_once_leave_standard_error_where_it_was(capfd: pytest.CaptureFix
 
 
 def test_a_standard_error_that_is_closed_is_no_trouble() -> None:
-    said("import os; os.close(2); from covidnet_lite.quiet import silent_creation\nwith silent_creation(): pass")
+    stderr_of("import os; os.close(2); from covidnet_lite.quiet import silent_creation\nwith silent_creation(): pass")

@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
-from dicoms import dataset, made, stored, written
+from dicoms import dataset, make_dicom, stored, written
 
 from covidnet_lite import radiograph, resource_limits
 from covidnet_lite.codes import Code
@@ -39,7 +39,7 @@ def bomb(size: int, before: bytes = b"") -> bytes:
 
 
 def test_a_deflated_film_is_the_same_as_one_that_is_not() -> None:
-    plain = radiograph.read(made(stored()))
+    plain = radiograph.read(make_dicom(stored()))
     image_read = radiograph.read(deflated())
     np.testing.assert_array_equal(np.asarray(image_read.image), np.asarray(plain.image))
     assert image_read.examination == plain.examination

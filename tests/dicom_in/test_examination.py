@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from dicoms import coded, dataset, made, stored
+from dicoms import coded, dataset, make_dicom, stored
 
 from covidnet_lite import radiograph
 from covidnet_lite.dicom_in import examination
@@ -66,7 +66,7 @@ def test_laterality_is_that_of_the_image_or_else_of_the_series() -> None:
 def test_one_statement_against_it_is_enough(fields: dict[str, Any], words: str) -> None:
     assert words in read(**fields).objection
     with pytest.raises(NotAChestRadiograph, match=words):
-        radiograph.read(made(stored(), **fields))
+        radiograph.read(make_dicom(stored(), **fields))
 
 
 @pytest.mark.parametrize(
@@ -202,10 +202,12 @@ def test_broken_elements_are_as_if_absent() -> None:
 def test_what_the_header_does_not_say_stands_in_the_result() -> None:
     from covidnet_lite import classify
 
-    result = classify(made(stored(200, 200), Modality="OT", BodyPartExamined="", WindowCenter="7", WindowWidth="0"))
+    result = classify(
+        make_dicom(stored(200, 200), Modality="OT", BodyPartExamined="", WindowCenter="7", WindowWidth="0")
+    )
     assert result.to_dict()["notes"] == [
         examination.NO_CHEST,
         examination.NO_RADIOGRAPH,
         "WindowCenter in its header cannot be used and is left aside",
     ]
-    assert classify(made(stored(200, 200))).notes == ()
+    assert classify(make_dicom(stored(200, 200))).notes == ()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicoms import IDENTITY, made, stored
+from dicoms import IDENTITY, make_dicom, stored
 from PIL import Image
 from sites import site
 
@@ -79,7 +79,7 @@ def group(report: Any) -> list[Any]:
     return list(only.ContentSequence)
 
 
-def said(report: Any) -> dict[str, list[Any]]:
+def contents_of(report: Any) -> dict[str, list[Any]]:
     """Name of each content item of the group -> its values."""
     results: dict[str, list[Any]] = {}
     for item in group(report):
@@ -105,7 +105,7 @@ def test_an_answer_is_a_report_with_codes_and_a_capture(answered: Prediction, fi
         "1500",
     )
     assert (capture.SOPClassUID, capture.Modality) == (SC, "OT")
-    contents = said(report)
+    contents = contents_of(report)
     assert contents["Status of the classification"] == ["ANSWERED"]
     codes = {"normal": "17621005", "pneumonia": "233604007", "covid": "840539006"}
     assert contents["Resembles training class"] == [codes[str(answered.label)]]
@@ -129,7 +129,7 @@ def test_every_report_tells_the_source_the_algorithm_and_the_purpose(
     status: str, film: Path, request: pytest.FixtureRequest
 ) -> None:
     prediction = request.getfixturevalue(status)
-    contents = said(dicom_results.make(prediction, film)[0])
+    contents = contents_of(dicom_results.make(prediction, film)[0])
     assert contents["Source of Measurement"] == [pydicom.dcmread(film).SOPInstanceUID]
     assert contents["Algorithm Name"] == ["covidnet-lite"]
     assert prediction.model in contents["Algorithm Version"][0]
@@ -143,7 +143,7 @@ def test_a_report_names_the_site_and_another_site_gives_other_instances(answered
     results = [
         dicom_results.make(replace(answered, site=at), film)[0] for at in (None, site(), site(positive_from=0.9))
     ]
-    parameters = [said(report)["Algorithm Parameters"] for report in results]
+    parameters = [contents_of(report)["Algorithm Parameters"] for report in results]
     assert parameters[0] == [f"network SHA-256 {answered.sha256}", "network signed by covidnet-lite"]
     assert parameters[1][2] == f"thresholds of site St. Elsewhere, fitted 2026-11-30, SHA-256 {site().digest}"
     assert len({report.SOPInstanceUID for report in results}) == 3
@@ -152,7 +152,7 @@ def test_a_report_names_the_site_and_another_site_gives_other_instances(answered
 def test_a_report_tells_what_was_left_aside_in_reading(answered: Prediction, film: Path) -> None:
     noted = replace(answered, notes=(Note(Code.CHEST_NOT_NAMED),))
     (contents,) = [
-        text for text in said(dicom_results.make(noted, film)[0])["Comment"] if text.startswith("By its header")
+        text for text in contents_of(dicom_results.make(noted, film)[0])["Comment"] if text.startswith("By its header")
     ]
     assert contents.endswith("Note: its header does not name the chest.")
 
@@ -164,14 +164,14 @@ def test_an_abstention_names_no_class_and_no_disease(unsure: Prediction, film: P
     (report,) = dicom_results.make(measured, film)  # and no capture, whose hot spot would be a finding
     assert [word for word in (*DISEASES, "opacity", "lower") if word in text(report)] == []
     assert [item for item in group(report) if item.ValueType == "NUM"] == []
-    assert said(report)["Comment"][0].startswith("No answer: the network is not sure enough.")
+    assert contents_of(report)["Comment"][0].startswith("No answer: the network is not sure enough.")
     outside = replace(unsure, place=Place(0.2, NOWHERE, OUTSIDE))
-    assert "mostly outside the lungs" in said(dicom_results.make(outside, film)[0])["Comment"][0]
+    assert "mostly outside the lungs" in contents_of(dicom_results.make(outside, film)[0])["Comment"][0]
 
 
 def test_a_narrowed_answer_is_coded_as_what_is_ruled_out_and_what_is_not(narrowed: Prediction, film: Path) -> None:
     report, capture = dicom_results.make(narrowed, film)
-    contents = said(report)
+    contents = contents_of(report)
     assert contents["Status of the classification"] == ["NARROWED"]
     assert "Resembles training class" not in contents
     assert contents["Training class ruled out"] == ["17621005"]
@@ -190,7 +190,7 @@ def test_a_narrowed_answer_is_coded_as_what_is_ruled_out_and_what_is_not(narrowe
 
 def test_extent_and_zones_are_numbers_with_units_and_codes(narrowed: Prediction, film: Path) -> None:
     report = dicom_results.make(narrowed, film)[0]
-    contents = said(report)
+    contents = contents_of(report)
     assert contents["Extent of opacity in the lungs, estimated"] == [31.2]
     assert contents["Mean absolute error of the extent"] == [9.0]
     assert contents["Zone of the lungs with evidence"] == ["RIGHT-LOWER", "LEFT-LOWER"]
@@ -201,19 +201,19 @@ def test_extent_and_zones_are_numbers_with_units_and_codes(narrowed: Prediction,
     }
     assert units == {"UCUM"}
     everywhere = replace(narrowed, place=Place(0.9, dict.fromkeys(ZONES, 0.15), "diffuse"))
-    assert said(dicom_results.make(everywhere, film)[0])["Zone of the lungs with evidence"] == ["DIFFUSE"]
+    assert contents_of(dicom_results.make(everywhere, film)[0])["Zone of the lungs with evidence"] == ["DIFFUSE"]
 
 
 def test_of_a_normal_film_no_extent_and_no_zone_is_told(narrowed: Prediction, film: Path) -> None:
     normal = replace(narrowed, status="answered", labels=("normal",), reason=None)
-    contents = said(dicom_results.make(normal, film)[0])
+    contents = contents_of(dicom_results.make(normal, film)[0])
     assert contents["Resembles training class"] == ["17621005"]
     assert not [name for name in contents if "xtent" in name or "Zone" in name]
 
 
 def test_a_probability_is_not_rounded_to_certainty(answered: Prediction, film: Path) -> None:
     sure = replace(answered, probabilities={"normal": 1e-5, "pneumonia": 0.0, "covid": 0.99999})
-    contents = said(dicom_results.make(sure, film)[0])
+    contents = contents_of(dicom_results.make(sure, film)[0])
     assert contents["Probability of training class covid"] == [99.999]
     assert contents["Probability of training class normal"] == [0.001]
     assert contents["Probability of training class pneumonia"] == [0.0]
@@ -222,7 +222,7 @@ def test_a_probability_is_not_rounded_to_certainty(answered: Prediction, film: P
 def test_a_refusal_is_a_report_alone_with_its_reason(refused: Prediction, film: Path) -> None:
     (report,) = dicom_results.make(replace(refused, code=Code.UNLIKE_TRAINING), film)
     assert [word for word in DISEASES if word in text(report)] == []
-    assert Code.UNLIKE_TRAINING.public in said(report)["Comment"][0]
+    assert Code.UNLIKE_TRAINING.public in contents_of(report)["Comment"][0]
 
 
 def test_a_label_of_another_network_gets_a_code_of_its_own(answered: Prediction, film: Path) -> None:
@@ -318,7 +318,7 @@ def test_the_same_film_and_network_give_the_same_instances(
     [("ISO 2022 IR 87", "Yamada^Tarou=山田^太郎"), ("ISO_IR 100", "Müller^Jörg"), ("ISO_IR 144", "Люкceмбypг")],
 )
 def test_names_survive_their_character_set(charset: str, name: str, refused: Prediction) -> None:
-    source = made(
+    source = make_dicom(
         stored(),
         **{**IDENTITY, "PatientName": name},
         SpecificCharacterSet=["", charset] if "2022" in charset else charset,
@@ -331,7 +331,7 @@ def test_names_survive_their_character_set(charset: str, name: str, refused: Pre
 
 @pytest.mark.filterwarnings("error")
 def test_a_name_in_one_piece_brings_no_warning(answered: Prediction) -> None:
-    source = made(stored(), **{**IDENTITY, "PatientName": "ward", "ReferringPhysicianName": "who"})
+    source = make_dicom(stored(), **{**IDENTITY, "PatientName": "ward", "ReferringPhysicianName": "who"})
     assert [str(data.PatientName) for data in dicom_results.make(answered, source)] == ["ward", "ward"]
 
 
@@ -358,7 +358,7 @@ def test_a_name_in_one_piece_brings_no_warning(answered: Prediction) -> None:
 def test_odd_fields_are_kept_where_they_identify_and_left_empty_where_they_break(
     keyword: str, odd: Any, kept: Any, answered: Prediction
 ) -> None:
-    for data in dicom_results.make(answered, made(stored(), **{**IDENTITY, keyword: odd})):
+    for data in dicom_results.make(answered, make_dicom(stored(), **{**IDENTITY, keyword: odd})):
         again = pydicom.dcmread(write_to_memory(data))
         assert (again.get(keyword) or kept) == kept
         assert ("" if again.get(keyword) is None else again.get(keyword)) == ("" if kept is None else kept)
@@ -378,7 +378,7 @@ def test_no_odd_header_makes_it_raise(answered: Prediction) -> None:
             "SpecificCharacterSet": "ISO_IR 100",
         }
         try:
-            source = made(stored(), **header)
+            source = make_dicom(stored(), **header)
         except (ValueError, TypeError, OverflowError, AttributeError):
             continue  # pydicom itself does not write it
         for data in dicom_results.make(answered, source):
@@ -387,7 +387,7 @@ def test_no_odd_header_makes_it_raise(answered: Prediction) -> None:
 
 def test_a_private_class_is_referred_to_as_it_is(answered: Prediction) -> None:
     private = "1.2.840.113619.4.26"
-    for data in dicom_results.make(answered, made(stored(), **{**IDENTITY, "SOPClassUID": private})):
+    for data in dicom_results.make(answered, make_dicom(stored(), **{**IDENTITY, "SOPClassUID": private})):
         named: set[str] = set()
         data.walk(lambda _, one: named.add(str(one.value)) if one.keyword == "ReferencedSOPClassUID" else None)  # noqa: B023
         assert named == {private}
@@ -400,7 +400,7 @@ def test_a_private_class_is_referred_to_as_it_is(answered: Prediction) -> None:
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_without_a_uid_to_refer_to_there_is_a_clear_error(keyword: str, answered: Prediction) -> None:
     for value in ("", "1.2.banana", "1." * 40):
-        source = made(stored(), **{**IDENTITY, keyword: value})
+        source = make_dicom(stored(), **{**IDENTITY, keyword: value})
         with pytest.raises(InputError, match=f"has no valid {keyword}, so no DICOM result can refer to it"):
             dicom_results.make(answered, source)
 
@@ -484,7 +484,7 @@ SOURCES = {"plain": {}, "Japanese": {"PatientName": "Yamada^Tarou=山田^太郎"
 @pytest.mark.parametrize("fields", SOURCES.values(), ids=SOURCES)
 @pytest.mark.parametrize("status", ["answered", "narrowed", "unsure", "refused"])
 def test_dciodvfy_finds_no_error(status: str, fields: dict[str, Any], tmp_path: Path, request: Any) -> None:
-    source = made(stored(), **{**IDENTITY, **fields})
+    source = make_dicom(stored(), **{**IDENTITY, **fields})
     paths = dicom_results.write(request.getfixturevalue(status), source, tmp_path)
     for path, iod in zip(paths, ("ComprehensiveSR", "SCImage")):
         lines = run("dciodvfy", "-new", path).splitlines()

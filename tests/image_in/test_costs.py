@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicoms import compressed, made
+from dicoms import compressed, make_dicom
 from PIL import Image
 
 from covidnet_lite import radiograph, resource_limits
@@ -203,7 +203,7 @@ def test_a_jpeg_2000_of_single_pixels_is_refused() -> None:
 
 
 def test_a_header_of_very_many_elements_is_refused() -> None:
-    data = made(BLACK)
+    data = make_dicom(BLACK)
     at = data.index(b"\x28\0\x02\0US")
     many = b"".join(struct.pack("<HH2sH", 0x19, i % 65536, b"LO", 0) for i in range(120_000))
     with pytest.raises(InputError, match="more parts"):
@@ -211,7 +211,7 @@ def test_a_header_of_very_many_elements_is_refused() -> None:
 
 
 def test_a_sequence_of_very_many_items_is_refused() -> None:
-    data = made(BLACK)
+    data = make_dicom(BLACK)
     at = data.index(b"\x28\0\x02\0US")
     items = b"\xfe\xff\x00\xe0\0\0\0\0" * 200_000
     sequence = struct.pack("<HH2sHI", 0x08, 0x2218, b"SQ", 0, len(items)) + items

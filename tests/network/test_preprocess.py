@@ -217,13 +217,13 @@ def test_a_gray_picture_is_the_same_in_all_colours():
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("view", [WHOLE, VIEW])
 def test_the_device_and_the_float_network_are_shown_the_same(spec, mode, view):
-    prepared = prepare(drawn(mode if spec.in_colour else "L"), spec, view)
+    prepared = prepare(pattern(mode if spec.in_colour else "L"), spec, view)
     values = prepared.values(input_tables(spec, np.dtype(np.float32), 0.0, 0))
     assert values.flags.c_contiguous
     np.testing.assert_allclose(values, normalise(prepared.pixels[None], spec), rtol=1e-5, atol=1e-6)
 
 
-def drawn(mode="L", height=1044, width=1180):
+def pattern(mode="L", height=1044, width=1180):
     """The same bytes everywhere: whole numbers alone."""
     y, x = np.indices((height, width))
     planes = [((x * k + y * y // 9 + x * y // 31) // 7 % 256).astype(np.uint8) for k in (3, 5, 8)]
@@ -258,7 +258,7 @@ BYTES = {
 def test_the_bytes_a_network_gets_do_not_change_from_version_to_version(name):
     spec, mode, (dtype, scale, zero_point), *expected = BYTES[name]
     tables = input_tables(spec, np.dtype(dtype), scale, zero_point)
-    prepared = [prepare(drawn(mode), spec, view) for view in (WHOLE, VIEW)]
+    prepared = [prepare(pattern(mode), spec, view) for view in (WHOLE, VIEW)]
     assert [digest(part) for p in prepared for part in (p.values(tables), p.pixels)] == expected
 
 
@@ -268,8 +268,8 @@ def test_the_bytes_a_shipped_network_gets_do_not_change_and_are_those_it_is_judg
     classifier = covidnet_lite.Classifier(name, threads=1)
     inputs, run = [], Interpreter.run
     monkeypatch.setattr(Interpreter, "run", lambda self, values: [inputs.append(values), run(self, values)][1])
-    classifier.classify(drawn())
+    classifier.classify(pattern())
     assert digest(inputs[0]) == expected
     spec, interpreter = classifier.manifest.input, Interpreter(classifier.model)
-    reduced = drawn().reduce(2)  # as it is read
+    reduced = pattern().reduce(2)  # as it is read
     np.testing.assert_array_equal(look_up(interpreter.tables, fit(reduced, spec)), inputs[0])

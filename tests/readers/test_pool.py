@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicoms import made, stored
+from dicoms import make_dicom, stored
 from PIL import Image
 
 from covidnet_lite import radiograph, resource_limits
@@ -213,7 +213,7 @@ def test_what_a_reader_would_have_to_load_is_there_before_it_starts() -> None:
 
 
 def test_what_pydicom_warns_of_does_not_reach_standard_error(tmp_path: Path) -> None:
-    (tmp_path / "odd.dcm").write_bytes(made(stored(), SpecificCharacterSet="DOE JANE"))
+    (tmp_path / "odd.dcm").write_bytes(make_dicom(stored(), SpecificCharacterSet="DOE JANE"))
     program = tmp_path / "service.py"
     program.write_text(
         "import sys\n"

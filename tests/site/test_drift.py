@@ -27,7 +27,7 @@ class Result:
     distance: float | None = 1.0
 
 
-def drawn(rng: Any, n: int, shares: Any = USUAL, farther: float = 0.0) -> tuple[list[str], list[float]]:
+def sample_day(rng: Any, n: int, shares: Any = USUAL, farther: float = 0.0) -> tuple[list[str], list[float]]:
     return [str(k) for k in rng.choice(KINDS, n, p=shares)], (np.exp(rng.normal(0, 0.3, n)) + farther).tolist()
 
 
@@ -48,8 +48,8 @@ def test_a_result_comes_to_one_kind() -> None:
 def test_where_nothing_has_changed_a_day_is_hardly_ever_reported() -> None:
     rng, alarms = np.random.default_rng(0), 0
     for _ in range(20):
-        fitted = kept("usual", *drawn(rng, 100))
-        days = [day(*drawn(rng, 40)) for _ in range(25)]
+        fitted = kept("usual", *sample_day(rng, 100))
+        days = [day(*sample_day(rng, 40)) for _ in range(25)]
         alarms += sum(compare([one], fitted, "normal").drifted for one in days)
     assert alarms <= 3  # of 500; one in a thousand is allowed on average, and more than 3 in one run of 500
 
@@ -66,14 +66,16 @@ def test_where_nothing_has_changed_a_day_is_hardly_ever_reported() -> None:
 )
 def test_a_day_that_differs_is_reported_with_what_differs(shares: Any, farther: float, words: str) -> None:
     rng = np.random.default_rng(1)
-    report = compare([day(*drawn(rng, 100, shares, farther))], kept("usual", *drawn(rng, 200)), "normal")
+    report = compare([day(*sample_day(rng, 100, shares, farther))], kept("usual", *sample_day(rng, 200)), "normal")
     assert [change for change in report.changes if change.startswith(words)]
     assert all(", at the fit " in change for change in report.changes)
 
 
 def test_what_is_too_slow_for_a_day_shows_over_four_weeks() -> None:
-    rng, fitted = np.random.default_rng(2), kept("usual", *drawn(np.random.default_rng(3), 200))
-    days = [day(*drawn(rng, 15, (0.35, 0.45, 0.17, 0.03)), MONDAY + datetime.timedelta(days=i)) for i in range(WINDOW)]
+    rng, fitted = np.random.default_rng(2), kept("usual", *sample_day(np.random.default_rng(3), 200))
+    days = [
+        day(*sample_day(rng, 15, (0.35, 0.45, 0.17, 0.03)), MONDAY + datetime.timedelta(days=i)) for i in range(WINDOW)
+    ]
     assert not compare(days[-1:], fitted, "normal").drifted
     assert all(f"in the last {WINDOW} days" in change for change in compare(days, fitted, "normal").changes)
     assert compare(days, fitted, "normal").drifted
@@ -81,9 +83,9 @@ def test_what_is_too_slow_for_a_day_shows_over_four_weeks() -> None:
 
 def test_of_normals_alone_only_refusals_are_compared() -> None:
     rng, fitted = np.random.default_rng(0), reference("normals", distances=(0.5, 0.6))
-    ill = day(*drawn(rng, 100, (0.05, 0.85, 0.07, 0.03), 0.5))
+    ill = day(*sample_day(rng, 100, (0.05, 0.85, 0.07, 0.03), 0.5))
     assert not compare([ill], fitted, "normal").drifted
-    (change,) = compare([day(*drawn(rng, 100, (0.4, 0.2, 0.1, 0.3)))], fitted, "normal").changes
+    (change,) = compare([day(*sample_day(rng, 100, (0.4, 0.2, 0.1, 0.3)))], fitted, "normal").changes
     assert change.startswith("refused: ")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from dicoms import made
+from dicoms import make_dicom
 from PIL import Image
 
 from covidnet_lite import files
@@ -55,7 +55,7 @@ class Download:
         path = self.folder / "train" / study / "series" / f"{name}.dcm"
         path.parent.mkdir(parents=True, exist_ok=True)
         header = {"PatientID": f"patient-{name}", "StudyInstanceUID": "1.2.3.4", "PatientName": "Doe^Jane", **fields}
-        path.write_bytes(made(picture(len(self.images)), **header) if content is None else content)
+        path.write_bytes(make_dicom(picture(len(self.images)), **header) if content is None else content)
         self.tables()
         return path
 
@@ -244,7 +244,7 @@ def test_copies_are_dropped_and_join_their_patients(download: Download, capsys: 
         download.add(f"n{i:02d}")
     for i in range(30):
         original = picture(i + 1)
-        content = made(((original.astype(float) / 4095) ** 0.8 * 60000).astype(np.uint16), PatientID=f"other-{i}")
+        content = make_dicom(((original.astype(float) / 4095) ** 0.8 * 60000).astype(np.uint16), PatientID=f"other-{i}")
         download.add(f"p{i:02d}", content=content)
         download.add(f"q{i:02d}", PatientID=f"other-{i}")
     assert convert(download) == 0

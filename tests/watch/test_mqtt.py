@@ -132,7 +132,7 @@ def inbox(tmp_path: Path, film_image: object) -> Callable[..., Path]:
     return put
 
 
-def kept(folder: Path) -> list[dict[str, object]]:
+def stored_results(folder: Path) -> list[dict[str, object]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
@@ -151,7 +151,7 @@ def test_each_result_is_published_once_and_marked(
     (first, *_) = subscriber.results()
     assert first["note"] == "Research use only; not a medical device."
     assert not {"file", "network", "delivered"} & set(first)
-    assert [result["delivered"] for result in kept(folder)] == [True, True]
+    assert [result["delivered"] for result in stored_results(folder)] == [True, True]
 
 
 def test_a_broker_that_goes_away_and_comes_back_gets_all(
@@ -162,11 +162,11 @@ def test_a_broker_that_goes_away_and_comes_back_gets_all(
         until(lambda: "a.png" in subscriber.names())
         mosquitto.stop()
         inbox("b.png", "c.png")
-        until(lambda: len(kept(folder)) == 3)
-        assert [result["delivered"] for result in kept(folder)] == [True, False, False]
+        until(lambda: len(stored_results(folder)) == 3)
+        assert [result["delivered"] for result in stored_results(folder)] == [True, False, False]
         mosquitto.start()
         until(lambda: len(subscriber.names()) >= 3)
-        until(lambda: all(result["delivered"] for result in kept(folder)))
+        until(lambda: all(result["delivered"] for result in stored_results(folder)))
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     assert {"a.png", "b.png", "c.png"} == set(subscriber.names())
@@ -210,7 +210,7 @@ def test_through_kills_of_the_broker_and_of_the_watcher_all_arrive_and_at_most_o
     def kill_the_broker() -> None:
         """Halted first, so that a message is on its way, and what was confirmed is read: a dead broker owes nothing."""
         mosquitto.send(signal.SIGSTOP)
-        more(lambda: kept(folder))
+        more(lambda: stored_results(folder))
         until(subscriber.is_idle)
         mosquitto.stop(signal.SIGKILL)
 
@@ -223,7 +223,7 @@ def test_through_kills_of_the_broker_and_of_the_watcher_all_arrive_and_at_most_o
             with watching(*options) as process:
                 more(subscriber.names)
                 kill_the_broker()
-                more(lambda: kept(folder))
+                more(lambda: stored_results(folder))
                 mosquitto.start()
                 more(subscriber.names)
                 process.send_signal(signal.SIGKILL)
@@ -234,7 +234,7 @@ def test_through_kills_of_the_broker_and_of_the_watcher_all_arrive_and_at_most_o
     with watching(*options, "--once") as process:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert [result["delivered"] for result in kept(folder)] == [True] * len(names)
+    assert [result["delivered"] for result in stored_results(folder)] == [True] * len(names)
     until(lambda: set(names) <= set(map(str, subscriber.names())))
     assert len(subscriber.names()) <= len(names) + 6  # kills
 
@@ -355,7 +355,7 @@ def test_user_and_password_come_from_the_environment(tmp_path: Path, inbox: Call
         with watching(*options, environment={mqtt.USER: "pi", mqtt.PASSWORD: "secret"}) as process:
             _, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
-        assert kept(folder)[0]["delivered"] is True
+        assert stored_results(folder)[0]["delivered"] is True
         assert "secret" not in err
     finally:
         server.stop()

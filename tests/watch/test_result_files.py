@@ -19,7 +19,7 @@ def results(tmp_path: Path) -> ResultFiles:
     return ResultFiles(tmp_path)
 
 
-def kept(path: Path) -> dict[str, object]:
+def stored_fields(path: Path) -> dict[str, object]:
     fields: dict[str, object] = json.loads(path.read_text())
     return fields
 
@@ -31,7 +31,7 @@ def test_a_result_is_of_one_state_of_a_file_and_one_network(results: ResultFiles
     assert not results.is_answered("a/b.png", Stamp(1, 3), "x")
     assert not results.is_answered("a/b.png", Stamp(2, 2), "x")
     assert not results.is_answered("a/b.png", Stamp(1, 2), "y")
-    assert kept(results.path("a/b.png")) == {
+    assert stored_fields(results.path("a/b.png")) == {
         **TOLD,
         "name": "a/b.png",
         "file": {"size": 1, "changed_ns": 2},
@@ -44,9 +44,9 @@ def test_the_same_result_is_not_written_nor_delivered_again(results: ResultFiles
     path = results.path("a.png")
     assert results.mark_delivered(path, path.read_bytes())
     assert not results.write("a.png", TOLD, None, "x", deliver=True)
-    assert kept(path)["delivered"] is True
+    assert stored_fields(path)["delivered"] is True
     assert results.write("a.png", {"status": "failed"}, None, "x", deliver=True)
-    assert kept(path)["delivered"] is False
+    assert stored_fields(path)["delivered"] is False
 
 
 @pytest.mark.parametrize("text", ['{"na', "[]", "{}", '{"file": 1}', "[" * 100_000])
@@ -79,8 +79,8 @@ def test_a_result_written_anew_while_the_old_one_was_sent_is_not_marked(results:
     data = path.read_bytes()
     results.write("a.png", TOLD, Stamp(2, 2), "x", deliver=True)
     assert not results.mark_delivered(path, data)
-    assert kept(path)["file"] == {"size": 2, "changed_ns": 2}
-    assert kept(path)["delivered"] is False
+    assert stored_fields(path)["file"] == {"size": 2, "changed_ns": 2}
+    assert stored_fields(path)["delivered"] is False
 
 
 def test_while_a_result_is_marked_no_other_is_written(results: ResultFiles, monkeypatch: pytest.MonkeyPatch) -> None:
