@@ -168,11 +168,10 @@ def test_each_prediction_is_told_to_what_follows_the_days(normals: Path, here: P
     assert sorted(messages) == sorted(str(film) for film in [*films, films[0]])
 
 
-def test_watch_logs_a_day_that_drifted_and_tells_the_broker_of_every_day() -> None:
-    messages: list[str] = []
+def test_watch_logs_a_day_that_drifted_and_tells_the_broker_of_every_day(caplog: pytest.LogCaptureFixture) -> None:
     published: list[dict[str, Any]] = []
     publisher: Any = type("", (), {"publish_drift": staticmethod(published.append)})
     for changes in ((), ("refused: 9 of 9",)):
-        _report_drift(Report(datetime.date(2026, 11, 30), 9, changes), messages.append, publisher)
-    assert messages == ["drift: 2026-11-30: 9 radiographs: refused: 9 of 9"]
+        _report_drift(Report(datetime.date(2026, 11, 30), 9, changes), publisher)
+    assert caplog.messages == ["drift: 2026-11-30: 9 radiographs: refused: 9 of 9"]
     assert [one["drift"] for one in published] == [False, True]
