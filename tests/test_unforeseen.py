@@ -189,7 +189,7 @@ def test_watch_answers_each_film_and_none_again(
     classifier: covidnet_lite.Classifier, surprise: Any, films: list[Path], owner: Any, name: str
 ) -> None:
     surprise(owner, name)
-    messages: list[str] = []
+    messages: list[object] = []
     for _ in range(2):  # as at the next start
         folder, results = (
             watch.Folder(films[0].parent, settle=0, heatmap=True),
@@ -198,7 +198,7 @@ def test_watch_answers_each_film_and_none_again(
         watcher = watch.Watch(folder, results, classifier, messages.append)
         assert watch.run(watcher, messages.append, threading.Event(), 0.01, once=True)
         assert sorted(p.name for p in films[0].parent.glob("*.json")) == ["a.png.json", "b.png.json"]
-    assert len([line for line in messages if line.startswith(("a.png: ", "b.png: "))]) == 2
+    assert len([line for line in map(str, messages) if line.startswith(("a.png: ", "b.png: "))]) == 2
 
 
 def test_watch_outlives_a_look_that_fails(
@@ -208,15 +208,15 @@ def test_watch_outlives_a_look_that_fails(
     messages: list[str] = []
     stop = threading.Event()
 
-    def told(text: str) -> None:
-        messages.append(text)
-        if text.startswith("b.png: "):
+    def report(line: object) -> None:
+        messages.append(str(line))
+        if messages[-1].startswith("b.png: "):
             stop.set()
 
     watcher = watch.Watch(
-        watch.Folder(films[0].parent, settle=0), result_files.ResultFiles(films[0].parent), classifier, told
+        watch.Folder(films[0].parent, settle=0), result_files.ResultFiles(films[0].parent), classifier, report
     )
-    assert watch.run(watcher, told, stop, 0.01)
+    assert watch.run(watcher, report, stop, 0.01)
     assert any("reference" in text for text in messages)
 
 

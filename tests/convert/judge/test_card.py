@@ -49,7 +49,7 @@ def test_a_classifier_of_anything_is_no_radiologist() -> None:
     assert "gray radiograph" in card.write(manifest(), "int8", "", {})
     assert "not what a person has" in card.write(manifest(), "int8", "", {})
     text = card.write(replace(manifest(), input=replace(SPEC, equalise=False)), "int8", "", {})
-    assert "one gray picture, 32 x 40" in text
+    assert "one gray image, 32 x 40" in text
     assert "person" not in text
 
 
