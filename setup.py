@@ -76,7 +76,7 @@ WEB = [
 ]
 COMPLETION = ["argcomplete>=3.5"]
 RAY = ["ray[data]>=2.60", "pyarrow>=20"]
-NODE = [*DICOM_OUT, *SIGN, *METRICS, "pynetdicom>=3.0,<4", "dicomweb-client>=0.60", *WATCH, *TABLES]
+NODE = [*DICOM_OUT, *SIGN, *METRICS, "pynetdicom>=3.0,<4", "dicomweb-client>=0.61", *WATCH, *TABLES]
 FUZZ = ["atheris>=3.0"]
 MUTANTS = ["mutmut>=3.8"]
 # What the page is tried with: Playwright drives Debian's Chromium, axe-core looks for barriers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import requests
 from dicomweb_client.web import DICOMwebClient
@@ -12,6 +13,7 @@ from . import tls
 from .settings import Service
 
 ERRORS = (requests.RequestException, ValueError, KeyError)  # ValueError: what it answers is not understood
+JSON = ("application/dicom+json", "application/json")
 
 _log = logging.getLogger("dicomweb_client")  # it quotes what a server says
 _log.addHandler(logging.NullHandler())
@@ -35,6 +37,7 @@ def client(service: Service, timeout: float) -> DICOMwebClient:
         session.verify = str(service.tls.ca) if service.tls.ca else True
         if service.tls.certificate:
             session.cert = (str(service.tls.certificate), str(service.tls.key or service.tls.certificate))
+    session.hooks["response"].append(_plain)
     headers = {"Accept": "application/dicom+json", "User-Agent": "covidnet-lite"}
     if service.token:
         headers["Authorization"] = f"Bearer {_token(service)}"
@@ -53,6 +56,13 @@ def words(error: Exception) -> str:
     if isinstance(error, requests.RequestException):
         return "cannot be reached"
     return "answered something else than DICOMweb"
+
+
+def _plain(response: requests.Response, *_: Any, **__: Any) -> None:
+    """Takes the parameters from a media type of JSON, with which the client does not know it."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind in JSON:
+        response.headers["Content-Type"] = kind
 
 
 def _token(service: Service) -> str:

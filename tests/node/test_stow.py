@@ -34,6 +34,7 @@ class Service:
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.answers: list[Answer] = []
         self.query: Answer = (200, [])
+        self.kind = "application/dicom+json"
         self.tokens: list[str | None] = []
         self.bodies: list[bytes] = []
         service = self
@@ -60,7 +61,7 @@ class Service:
             def _answer(self, status: int, content: Any) -> None:
                 data = content if isinstance(content, bytes) else json.dumps(content).encode()
                 self.send_response(status)
-                self.send_header("Content-Type", "application/dicom+json")
+                self.send_header("Content-Type", service.kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -129,6 +130,16 @@ def test_what_a_service_answers_is_understood(start: Any, path: Path, answer: An
     assert stow.connect() is None
     assert stow.store(path).verdict is verdict
     assert path.read_bytes()[-100:] in service.bodies[0]  # the pixels
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/DICOM+JSON; charset=utf-8"])
+def test_a_failure_is_understood_in_json_of_any_name(start: Any, path: Path, kind: str) -> None:
+    service = start()
+    service.kind = kind
+    service.answers.append((202, failed(0xA900)))
+    stow = Stow(DicomWeb(f"http://{service.address}"), 5)
+    stow.connect()
+    assert stow.store(path).verdict is Verdict.NEVER
 
 
 def test_an_answer_that_means_away_has_the_service_asked_again_first(start: Any, path: Path) -> None:
