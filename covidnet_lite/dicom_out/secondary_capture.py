@@ -64,7 +64,7 @@ def lines(prediction: Prediction) -> list[str]:
     footer = f"{dicom_origin.NAME}, network {prediction.model}"
     if not prediction.labels:
         return [
-            f"No answer: {prediction.public_reason}",
+            f"No answer: {str(prediction.public_reason).removeprefix('unsure: ')}",
             "No evidence map without an answer. Not a diagnosis, not a medical device.",
             footer,
         ]

@@ -93,7 +93,8 @@ def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: S
         )
     if not admission.admits(settings.admit, header, story["from"]):
         return _leave(queue, arrival, story, settings, tell)
-    prediction = classifier.classify(arrival.path, keep_image=True)
+    pictured = any("SC" in settings.results_for(name).kinds for name in settings.everywhere)
+    prediction = classifier.classify(arrival.path, keep_image=pictured)
     answer = routing.answer_of(prediction)
     wanted = routing.kinds(settings, answer)
     made = _results(prediction, header, classifier, {kind for kinds in wanted.values() for kind in kinds})

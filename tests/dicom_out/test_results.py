@@ -169,6 +169,23 @@ def test_an_abstention_names_no_class_and_no_disease(unsure: Prediction, film: P
     assert "mostly outside the lungs" in contents_of(dicom_results.make(outside, film)[0])["Comment"][0]
 
 
+def test_an_abstention_may_have_a_capture_on_demand_which_shows_no_map(unsure: Prediction, film: Path) -> None:
+    pictured = replace(unsure, code=Code.UNSURE, image=Image.new("L", (600, 700), 128))
+    _, capture = dicom_results.make(pictured, film, capture=True)
+    assert (capture.SOPClassUID, capture.SeriesDescription) == (SC, "covidnet-lite no answer - research use only")
+    shown = np.asarray(capture.pixel_array)[200:700]
+    assert (shown == shown[0, 0]).all()  # the radiograph, which is gray all over, and nothing on it
+    assert "BodyPartExamined" not in capture or not capture.BodyPartExamined
+    assert secondary_capture.lines(pictured)[0] == "No answer: the network is not sure enough to answer"
+    assert len(dicom_results.make(unsure, film, capture=True)) == 1  # whose image is not there
+
+
+def test_an_answer_has_no_capture_where_none_is_wanted(answered: Prediction, film: Path) -> None:
+    assert len(dicom_results.make(answered, film, capture=False)) == 1
+    assert len(dicom_results.make(answered, film, capture=True)) == 2
+    assert len(dicom_results.make(replace(answered, evidence=None), film, capture=True)) == 1
+
+
 def test_a_narrowed_answer_is_coded_as_what_is_ruled_out_and_what_is_not(narrowed: Prediction, film: Path) -> None:
     report, capture = dicom_results.make(narrowed, film)
     contents = contents_of(report)

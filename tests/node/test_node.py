@@ -20,7 +20,7 @@ from sites import site
 
 from benchmarks import modality
 from benchmarks.node import ROOT, NodeProcess, trial
-from benchmarks.orthanc import Orthanc, free_port, missing
+from benchmarks.orthanc import DICOMWEB, Orthanc, free_port, missing
 from covidnet_lite.node.settings import Tls
 from covidnet_lite.site import site as sites
 
@@ -94,6 +94,33 @@ def test_while_the_pacs_is_away_films_are_taken_and_it_gets_them_later(
     assert all(len(re.findall(rf" {re.escape(uid)} from XRAY: ", log)) == 1 for uid in films.values())
     assert "Traceback" not in log
     assert "XNNPACK" not in log  # the runtime's own chatter
+
+
+@pytest.mark.slow
+@real_clients
+@pytest.mark.skipif(not DICOMWEB.exists(), reason="needs Debian's orthanc-dicomweb")
+def test_a_dicomweb_service_that_is_away_holds_up_no_pacs_and_gets_everything_later(
+    film: Path, tmp_path: Path, node: Any, answering: Path
+) -> None:
+    films = modality.films(film, tmp_path / "films", 3)
+    cloud = Orthanc(tmp_path / "cloud", Plugins=[str(DICOMWEB)])
+    wanted = sorted((kind, uid) for kind in ("SR", "SC") for uid in films.values())
+    with Orthanc(tmp_path / "pacs") as pacs:
+        settings = (
+            f'[destinations.cloud]\nurl = "{cloud.dicomweb}"\nresults = {{ positive = ["SR"], negative = ["SR"] }}'
+        )
+        running = node(pacs.port, settings=settings, model=answering)
+        assert len(modality.send(list(films), running.port)) == 3
+        assert soon(lambda: running.waiting_for("pacs") == 0)
+        assert pacs.results() == wanted
+        assert running.waiting_for("cloud") == 3
+        with cloud:
+            assert soon(lambda: running.waiting == 0, 60)
+            assert cloud.results() == [result for result in wanted if result[0] == "SR"]
+        assert running.terminate() == 0
+    log = running.log.read_text()
+    assert f"DICOMweb {cloud.dicomweb} is back" in log
+    assert "Traceback" not in log
 
 
 @real_clients
