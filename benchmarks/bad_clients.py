@@ -33,7 +33,7 @@ DOZEN = 12
 JUNK = 4
 IDLE = 6  # associations that never ask
 PAUSE = 0.2  # seconds between two requests of the good client
-MOST = 2.0  # times its median
+MAX_RATIO = 2.0  # times its median
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # the beginning of a TLS handshake
 UPLOAD = (
     b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 67108864\r\n"
@@ -41,7 +41,7 @@ UPLOAD = (
 )
 ASSOCIATE = b"\1\0\0\0\x10\0\0\1\0\0"  # the beginning of a request, which claims 4 KB
 
-Deed = Callable[[socket.socket, threading.Event], None]
+Behaviour = Callable[[socket.socket, threading.Event], None]
 
 
 @dataclass(frozen=True)
@@ -58,40 +58,40 @@ class Outcome:
         return statistics.median(self.during) / statistics.median(self.before)
 
 
-def silent(client: socket.socket, stop: threading.Event) -> None:
+def say_nothing(client: socket.socket, stop: threading.Event) -> None:
     """Says nothing until it is hung up on."""
-    saying(b"")(client, stop)
+    send_once(b"")(client, stop)
 
 
-def saying(words: bytes) -> Deed:
+def send_once(data: bytes) -> Behaviour:
     """Says this, and then nothing."""
 
-    def deed(client: socket.socket, stop: threading.Event) -> None:
-        client.sendall(words)
+    def behaviour(client: socket.socket, stop: threading.Event) -> None:
+        client.sendall(data)
         client.settimeout(0.5)
         while not stop.is_set():
             with suppress(TimeoutError):
                 if not client.recv(4096):
                     return
 
-    return deed
+    return behaviour
 
 
-def dripping(head: bytes, body: bytes = b"x") -> Deed:
+def send_slowly(head: bytes, body: bytes = b"x") -> Behaviour:
     """Says this, and then a byte a second."""
 
-    def deed(client: socket.socket, stop: threading.Event) -> None:
+    def behaviour(client: socket.socket, stop: threading.Event) -> None:
         client.sendall(head)
         while not stop.wait(1.0):
             client.sendall(body)
 
-    return deed
+    return behaviour
 
 
-def idle(client: socket.socket, stop: threading.Event) -> None:
+def idle_association(client: socket.socket, stop: threading.Event) -> None:
     """Opens an association and never asks for anything in it."""
     client.sendall(request())
-    saying(b"")(client, stop)
+    send_once(b"")(client, stop)
 
 
 def request() -> bytes:
@@ -100,37 +100,37 @@ def request() -> bytes:
     from pynetdicom.pdu import A_ASSOCIATE_RQ
     from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 
-    asked, length, version = A_ASSOCIATE(), MaximumLengthNotification(), ImplementationClassUIDNotification()
+    primitive, length, version = A_ASSOCIATE(), MaximumLengthNotification(), ImplementationClassUIDNotification()
     length.maximum_length_received, version.implementation_class_uid = 16384, "1.2.3"
-    asked.application_context_name = "1.2.840.10008.3.1.1.1"
-    asked.calling_ae_title, asked.called_ae_title = "BAD", "COVIDNET"
-    asked.user_information = [length, version]
+    primitive.application_context_name = "1.2.840.10008.3.1.1.1"
+    primitive.calling_ae_title, primitive.called_ae_title = "BAD", "COVIDNET"
+    primitive.user_information = [length, version]
     context = build_context("1.2.840.10008.1.1")
     context.context_id = 1
-    asked.presentation_context_definition_list = [context]
+    primitive.presentation_context_definition_list = [context]
     pdu = A_ASSOCIATE_RQ()
-    pdu.from_primitive(asked)
+    pdu.from_primitive(primitive)
     return bytes(pdu.encode())
 
 
-SERVE = [dripping(UPLOAD), dripping(b"GET / HTTP/1.1\r\nX: ")] * (DOZEN // 4) + [silent] * (DOZEN // 2)
-SERVE += [saying(HELLO), saying(b"\0" * 100)] * (JUNK // 2)
-NODE = [dripping(ASSOCIATE), dripping(b"\1\0", b"\0")] * (DOZEN // 4) + [silent] * (DOZEN // 2)
-NODE += [saying(HELLO), saying(b"\0" * 100)] * (JUNK // 2) + [idle] * IDLE
+SERVE = [send_slowly(UPLOAD), send_slowly(b"GET / HTTP/1.1\r\nX: ")] * (DOZEN // 4) + [say_nothing] * (DOZEN // 2)
+SERVE += [send_once(HELLO), send_once(b"\0" * 100)] * (JUNK // 2)
+NODE = [send_slowly(ASSOCIATE), send_slowly(b"\1\0", b"\0")] * (DOZEN // 4) + [say_nothing] * (DOZEN // 2)
+NODE += [send_once(HELLO), send_once(b"\0" * 100)] * (JUNK // 2) + [idle_association] * IDLE
 
 
 @contextmanager
-def misbehaving(deeds: list[Deed], port: int, own_addresses: bool = False) -> Iterator[None]:
+def bad_clients_at_work(behaviours: list[Behaviour], port: int, own_addresses: bool = False) -> Iterator[None]:
     """Bad clients at work, each in a thread."""
     stop = threading.Event()
 
-    def work(deed: Deed, number: int) -> None:
+    def work(behaviour: Behaviour, number: int) -> None:
         source = (f"127.0.1.{number + 1}", 0) if own_addresses else None
         while not stop.wait(0.1):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5, source) as client:
-                deed(client, stop)
+                behaviour(client, stop)
 
-    threads = [threading.Thread(target=work, args=(deed, number)) for number, deed in enumerate(deeds)]
+    threads = [threading.Thread(target=work, args=(behaviour, number)) for number, behaviour in enumerate(behaviours)]
     for thread in threads:
         thread.start()
     try:
@@ -141,83 +141,85 @@ def misbehaving(deeds: list[Deed], port: int, own_addresses: bool = False) -> It
             thread.join()
 
 
-def compared(good: Callable[[], bool], deeds: list[Deed], port: int, seconds: float, own: bool = False) -> Outcome:
+def measure(
+    good_request: Callable[[], bool], behaviours: list[Behaviour], port: int, seconds: float, own: bool = False
+) -> Outcome:
     """A good client's requests for some seconds alone, and then beside bad ones."""
-    before, failed = requests(good, seconds)
-    with misbehaving(deeds, port, own):
+    before, failed = requests(good_request, seconds)
+    with bad_clients_at_work(behaviours, port, own):
         time.sleep(min(1.0, seconds / 4))  # until all of them are there
-        during, more = requests(good, seconds)
-    return Outcome(before, during, failed + more)
+        during, failed_during = requests(good_request, seconds)
+    return Outcome(before, during, failed + failed_during)
 
 
-def requests(good: Callable[[], bool], seconds: float) -> tuple[list[float], int]:
+def requests(good_request: Callable[[], bool], seconds: float) -> tuple[list[float], int]:
     """Milliseconds of each request, and how many failed."""
-    taken, failures, end = [], 0, time.monotonic() + seconds
+    milliseconds, failures, end = [], 0, time.monotonic() + seconds
     while time.monotonic() < end:
         start = time.perf_counter()
         try:
-            failures += not good()
+            failures += not good_request()
         except OSError:
             failures += 1
-        taken.append((time.perf_counter() - start) * 1e3)
+        milliseconds.append((time.perf_counter() - start) * 1e3)
         time.sleep(PAUSE)
-    return taken, failures
+    return milliseconds, failures
 
 
 def serve(seconds: float) -> Outcome:
     """The page and API: a good client classifies the same radiograph again and again."""
     from benchmarks.serve import serving
 
-    picture = io.BytesIO()
-    Image.fromarray(_film()).save(picture, "PNG")
+    png = io.BytesIO()
+    Image.fromarray(_pixels()).save(png, "PNG")
     head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="x.png"\r\n\r\n'
-    body = head + picture.getvalue() + b"\r\n--B--\r\n"
+    body = head + png.getvalue() + b"\r\n--B--\r\n"
     with serving() as (url, _):
         host, port = url.removeprefix("http://").split(":")
 
-        def good() -> bool:
+        def good_request() -> bool:
             connection = http.client.HTTPConnection(host, int(port), timeout=60)
             connection.request("POST", "/v1/classify", body, {"Content-Type": "multipart/form-data; boundary=B"})
             status = connection.getresponse().status
             connection.close()
             return status == 200
 
-        good()
-        return compared(good, SERVE, int(port), seconds)
+        good_request()
+        return measure(good_request, SERVE, int(port), seconds)
 
 
 def node(seconds: float) -> Outcome:
-    """The DICOM node: a good client sends one film after the other, each in an association of its own."""
+    """The DICOM node: a good client sends one radiograph after the other, each in an association of its own."""
     from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
     from pynetdicom import AE
 
     from benchmarks.node import NodeProcess
     from benchmarks.orthanc import free_port
 
-    entity, film = AE("GOOD"), _dicom()
+    entity, dataset = AE("GOOD"), _dicom()
     entity.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
     with tempfile.TemporaryDirectory() as folder:
         process = NodeProcess(Path(folder), free_port(), "[limits]\nfree_mb = 0\n")
 
-        def good() -> bool:
-            film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        def good_request() -> bool:
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
             association = entity.associate("127.0.0.1", process.port, ae_title="COVIDNET")
             if not association.is_established:
                 return False
-            status = association.send_c_store(film).get("Status")
+            status = association.send_c_store(dataset).get("Status")
             association.release()
             return bool(status == 0)
 
         try:
             process.start()
-            good()
-            return compared(good, NODE, process.port, seconds, own=True)
+            good_request()
+            return measure(good_request, NODE, process.port, seconds, own=True)
         finally:
             process.terminate()
 
 
-def _film() -> np.ndarray[Any, Any]:
+def _pixels() -> np.ndarray[Any, Any]:
     x, y = np.mgrid[0:1:512j, 0:1:512j]
     noise = np.random.default_rng(0).normal(0, 6, x.shape)
     return np.asarray(128 + 60 * np.cos(7 * y) * np.sin(9 * x) + noise, np.uint8)
@@ -226,7 +228,7 @@ def _film() -> np.ndarray[Any, Any]:
 def _dicom() -> Any:
     import pydicom
 
-    pixels, data = _film(), pydicom.Dataset()
+    pixels, data = _pixels(), pydicom.Dataset()
     data.file_meta = pydicom.dataset.FileMetaDataset()
     data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = pydicom.uid.ComputedRadiographyImageStorage
@@ -248,18 +250,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--service", choices=SERVICES, help="only this one (default: both)")
     parser.add_argument("--seconds", type=float, default=60, help="before, and during (default: 60)")
     args = parser.parse_args(argv)
-    bad = False
+    is_bad = False
     for name in [args.service] if args.service else SERVICES:
-        found = SERVICES[name](args.seconds)
-        bad |= found.ratio > MOST or found.failures > 0
+        outcome = SERVICES[name](args.seconds)
+        is_bad |= outcome.ratio > MAX_RATIO or outcome.failures > 0
         print(
-            f"{name:5}  a good client's median {statistics.median(found.before):.0f} ms alone, "
-            f"{statistics.median(found.during):.0f} ms beside bad ones (at most {max(found.during):.0f} ms): "
-            f"{found.ratio:.2f} x, asked for {MOST:.0f}; {found.failures} of "
-            f"{len(found.before) + len(found.during)} requests failed",
+            f"{name:5}  a good client's median {statistics.median(outcome.before):.0f} ms alone, "
+            f"{statistics.median(outcome.during):.0f} ms beside bad ones (at most {max(outcome.during):.0f} ms): "
+            f"{outcome.ratio:.2f} x, asked for {MAX_RATIO:.0f}; {outcome.failures} of "
+            f"{len(outcome.before) + len(outcome.during)} requests failed",
             flush=True,
         )
-    return 1 if bad else 0
+    return 1 if is_bad else 0
 
 
 if __name__ == "__main__":

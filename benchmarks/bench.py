@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.figures import Figure, Run, changes, collected, read, table
+from benchmarks.figures import Figure, Run, changes, from_pytest_benchmark, read, table
 from benchmarks.measure import machine
 from convert.judge.plots import BLUE, INK, ORANGE, blank_figure, png
 from covidnet_lite import files
@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that all works, measures nothing")
     parser.add_argument("--out", type=Path, default=ROOT / "runs/bench", help="folder for table, JSON and plot")
     parser.add_argument("--reference", type=Path, default=REFERENCE, help="figures to compare with")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--check", action="store_true", help="compare the last run with the reference")
-    what.add_argument("--accept", action="store_true", help="make the last run the reference")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--check", action="store_true", help="compare the last run with the reference")
+    action.add_argument("--accept", action="store_true", help="make the last run the reference")
     args = parser.parse_args(argv)
     try:
         if args.check:
@@ -60,14 +60,14 @@ def measure(quick: bool) -> Run:
     Raises:
         BackendError: a benchmark fails.
     """
-    found_on = {**machine(), "quick": quick}  # before anything runs: the load is that of others
+    machine_before = {**machine(), "quick": quick}  # before anything runs: the load is that of others
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pytest-benchmark.json"
         options = ["--benchmark-quiet", f"--benchmark-json={path}", *["--quick"] * quick]
         command = [sys.executable, "-m", "pytest", "benchmarks/test_stages.py", *options]
         if subprocess.run(command, cwd=ROOT).returncode:
             raise BackendError("a benchmark failed, see above")
-        return Run(found_on, collected(json.loads(path.read_text())))
+        return Run(machine_before, from_pytest_benchmark(json.loads(path.read_text())))
 
 
 def check(path: Path, reference: Path) -> int:
@@ -80,15 +80,15 @@ def check(path: Path, reference: Path) -> int:
             "run make bench, then make bench ARGS=--accept, and commit that file"
         )
     now, then = read(path), read(reference)
-    found = changes(now, then)
+    differences = changes(now, then)
     print(f"now:  {describe(now)}\nthen: {describe(then)}")
     if now.machine["processor"] != then.machine["processor"]:
         print("Another processor: ratios differ for that alone.")
-    for change in found:
+    for change in differences:
         if change.verdict != "same":
             print(f"{change.verdict}: {change.name} ({change.times:.2f} times what it was)")
-    worse = sum(change.verdict == "worse" for change in found)
-    print(f"{worse} of {len(found)} figures are worse beyond the noise")
+    worse = sum(change.verdict == "worse" for change in differences)
+    print(f"{worse} of {len(differences)} figures are worse beyond the noise")
     return 1 if worse else 0
 
 
@@ -119,11 +119,11 @@ def describe(run: Run) -> str:
 def draw(figures: Sequence[Figure]) -> bytes:
     """A bar a figure: its ratio, on a log scale, times blue and memory orange."""
     figure, (axes,) = blank_figure(9.2, 1.4 + 0.26 * len(figures), extra="bench")
-    for place, one in enumerate(reversed(figures)):
-        r, colour = one.ratio, ORANGE if one.unit == "MB" else BLUE
+    for place, entry in enumerate(reversed(figures)):
+        r, colour = entry.ratio, ORANGE if entry.unit == "MB" else BLUE
         error = [[r.value - r.low], [r.high - r.value]]
         axes.barh(place, r.value, 0.7, color=colour, xerr=error, ecolor=INK)
-        text = f"{r.value:.3g} ({one.value:.3g} {one.unit})"
+        text = f"{r.value:.3g} ({entry.value:.3g} {entry.unit})"
         axes.annotate(text, (r.high, place), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
     axes.set_yticks(range(len(figures)), [f"{f.name}, to {f.yardstick}" for f in reversed(figures)], fontsize=8)
     axes.set_xscale("log")

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the picture, and a run that is timed against its yardstick."""
+"""What the benchmarks share: the image, and a run that is timed against its yardstick."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import pictures
+from benchmarks import inputs
 from benchmarks.figures import Figure
 from benchmarks.measure import milliseconds
 
@@ -26,8 +26,8 @@ def quick(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Name -> file; see :func:`benchmarks.pictures.all_kinds`."""
-    return pictures.all_kinds(tmp_path_factory.mktemp("pictures"))
+    """Name -> file; see :func:`benchmarks.inputs.all_kinds`."""
+    return inputs.all_kinds(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture
@@ -39,9 +39,11 @@ def paired(benchmark: Any, quick: bool) -> Paired:
     ) -> None:
         run()
         yardstick()
-        beside: list[float] = []
-        benchmark.pedantic(run, setup=lambda: beside.append(milliseconds(yardstick)), rounds=3 if quick else rounds)
-        taken = [seconds * 1e3 for seconds in benchmark.stats.stats.data]
-        benchmark.extra_info["figures"] = [Figure.of(name, "ms", taken, against, beside).to_dict()]
+        yardstick_milliseconds: list[float] = []
+        benchmark.pedantic(
+            run, setup=lambda: yardstick_milliseconds.append(milliseconds(yardstick)), rounds=3 if quick else rounds
+        )
+        values = [seconds * 1e3 for seconds in benchmark.stats.stats.data]
+        benchmark.extra_info["figures"] = [Figure.of(name, "ms", values, against, yardstick_milliseconds).to_dict()]
 
     return measure

@@ -3,7 +3,7 @@
     python benchmarks/dicom_files.py                            # print the table
     python benchmarks/dicom_files.py --write docs/dicom_files.md
 
-Each is classified, refused for what its header or its picture says, or not
+Each is classified, refused for what its header or its image says, or not
 read, for a stated reason; an error of any other kind ends the script.
 """
 
@@ -45,7 +45,7 @@ class Row:
     reason: str
 
 
-def found() -> Iterator[tuple[str, Path]]:
+def all_files() -> Iterator[tuple[str, Path]]:
     """``(name, path)`` of each file, in order."""
     for package, (module, folders) in PLACES.items():
         spec = find_spec(module)
@@ -60,7 +60,7 @@ def found() -> Iterator[tuple[str, Path]]:
 
 def rows() -> list[Row]:
     """Classifies them all with ``base``."""
-    names, paths = zip(*found())
+    names, paths = zip(*all_files())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what pydicom thinks of its own broken files
         results = list(Classifier().classify_many(paths))

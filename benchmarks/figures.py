@@ -26,9 +26,11 @@ class Figure:
     ratio: Ratio
 
     @classmethod
-    def of(cls, name: str, unit: str, taken: Sequence[float], yardstick: str, beside: Sequence[float]) -> Figure:
+    def of(
+        cls, name: str, unit: str, values: Sequence[float], yardstick: str, yardstick_values: Sequence[float]
+    ) -> Figure:
         """From the rounds: what was taken, and what the yardstick took beside it."""
-        return cls(name, statistics.median(taken), unit, yardstick, ratio(taken, beside))
+        return cls(name, statistics.median(values), unit, yardstick, ratio(values, yardstick_values))
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Figure:
@@ -65,7 +67,7 @@ def read(path: Path) -> Run:
         raise BenchmarkError(f"{path}: holds no figures of the benchmarks ({error}); run make bench") from error
 
 
-def collected(benchmarks: dict[str, Any]) -> list[Figure]:
+def from_pytest_benchmark(benchmarks: dict[str, Any]) -> list[Figure]:
     """From pytest-benchmark's own JSON."""
     return [Figure.from_dict(f) for one in benchmarks["benchmarks"] for f in one["extra_info"]["figures"]]
 
@@ -95,15 +97,15 @@ def changes(now: Run, then: Run) -> list[Change]:
 
     Beyond the noise means: the two intervals lie apart by more than ``MARGIN``.
     """
-    measured = {f.name: f.ratio for f in now.figures}
-    found = []
-    for old in then.figures:
-        new = measured.get(old.name)
-        if new is None:
-            found.append(Change(old.name, float("nan"), "not measured"))
+    ratio_of = {f.name: f.ratio for f in now.figures}
+    differences = []
+    for reference in then.figures:
+        current = ratio_of.get(reference.name)
+        if current is None:
+            differences.append(Change(reference.name, float("nan"), "not measured"))
             continue
-        worse = new.low > old.ratio.high * (1 + MARGIN)
-        better = new.high * (1 + MARGIN) < old.ratio.low
+        worse = current.low > reference.ratio.high * (1 + MARGIN)
+        better = current.high * (1 + MARGIN) < reference.ratio.low
         verdict = "worse" if worse else "better" if better else "same"
-        found.append(Change(old.name, new.value / old.ratio.value, verdict))
-    return found
+        differences.append(Change(reference.name, current.value / reference.ratio.value, verdict))
+    return differences

@@ -16,7 +16,7 @@ from covidnet_lite.errors import ConversionError
 from covidnet_lite.network.manifest import seal
 from covidnet_lite.network.model import Model
 
-CALIBRATION = 16  # pictures; enough for a latency, not for an accuracy
+CALIBRATION = 16  # images; enough for a latency, not for an accuracy
 
 
 def tflite(network: Model, folder: Path) -> Path:
@@ -28,10 +28,10 @@ def mediapipe(network: Model, folder: Path) -> Path:
     """With uint8 ends and three channels, which MediaPipe insists on; see docs/other_readers.md."""
     from benchmarks.mediapipe_variant import variant
 
-    told = network.manifest
-    three = replace(told.input, channels=3, mean=told.input.mean * 3, std=told.input.std * 3)
-    manifest = replace(told, input=three, outputs={"logits": 0}, guard=None, extent=None)
-    data = seal(metadata.attach(variant(network.data, told.outputs["logits"]), manifest), manifest)
+    original = network.manifest
+    three = replace(original.input, channels=3, mean=original.input.mean * 3, std=original.input.std * 3)
+    manifest = replace(original, input=three, outputs={"logits": 0}, guard=None, extent=None)
+    data = seal(metadata.attach(variant(network.data, original.outputs["logits"]), manifest), manifest)
     return _write(folder / "mediapipe.tflite", data)
 
 
@@ -47,7 +47,7 @@ def onnx_static(network: Model, folder: Path) -> Path:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     plain = _to_onnx(network, folder / "float.onnx", "--dequantize")
-    given = InferenceSession(str(plain)).get_inputs()[0].name
+    input_name = InferenceSession(str(plain)).get_inputs()[0].name
     prepared, path = folder / "prepared.onnx", folder / "static.onnx"
     quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)  # all shapes are fixed
     spec, rng = network.manifest.input, np.random.default_rng(0)
@@ -58,11 +58,11 @@ def onnx_static(network: Model, folder: Path) -> Path:
         left = CALIBRATION
 
         def get_next(self) -> dict[str, Any] | None:
-            self.left -= 1
-            coarse = 2 ** (self.left % 5)
+            self.remaining -= 1
+            coarse = 2 ** (self.remaining % 5)
             small = rng.integers(-128, 128, (spec.height // coarse + 1, spec.width // coarse + 1), np.int8)
-            picture = np.kron(small, np.ones((coarse, coarse), np.int8))[: spec.height, : spec.width]
-            return {given: picture[None, ..., None]} if self.left >= 0 else None
+            image = np.kron(small, np.ones((coarse, coarse), np.int8))[: spec.height, : spec.width]
+            return {input_name: image[None, ..., None]} if self.remaining >= 0 else None
 
     quantize_static(str(prepared), str(path), Drawn(), quant_format=QuantFormat.QDQ, per_channel=True)
     return path
@@ -79,9 +79,9 @@ FORMS: dict[str, Callable[[Model, Path], Path]] = {
 def _to_onnx(network: Model, path: Path, *options: str) -> Path:
     """By the command of tf2onnx's documentation, which also keeps TensorFlow out of this process."""
     command = [sys.executable, "-m", "tf2onnx.convert", "--tflite", str(network.path), "--opset", "17"]
-    done = subprocess.run([*command, "--output", str(path), *options], capture_output=True, text=True)
-    if done.returncode:
-        raise ConversionError(f"{network.path}: tf2onnx cannot convert it: {done.stderr.strip().splitlines()[-1]}")
+    result = subprocess.run([*command, "--output", str(path), *options], capture_output=True, text=True)
+    if result.returncode:
+        raise ConversionError(f"{network.path}: tf2onnx cannot convert it: {result.stderr.strip().splitlines()[-1]}")
     return path
 
 

@@ -1,9 +1,9 @@
 """Mutated radiographs of every format that is read: python benchmarks/fuzz.py [--inputs 1000] [--seed 0] [--kept DIR].
 
-Each input is a film made up here, written in one of the formats, and then damaged: bits turned, parts cut out, doubled
-or moved, lengths and sizes replaced by large ones, two files spliced. It is read as a service reads it, in a process
-that the kernel holds to its limits. What must never be: an error of another family than the package's own, a reader
-that dies of anything but its limit of time. Such an input is kept, and the exit code is 1.
+Each input is a radiograph made up here, written in one of the formats, and then damaged: bits turned, parts cut out,
+doubled or moved, lengths and sizes replaced by large ones, two files spliced. It is read as a service reads it, in a
+process that the kernel holds to its limits. What must never be: an error of another family than the package's own, a
+reader that dies of anything but its limit of time. Such an input is kept, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AT_LEAST = (240, 240)
 LARGE = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 9999, 65500)
 
 
-def film(side: int = 160) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def chest(side: int = 160) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Two dark lungs in a bright body, with some grain."""
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     body = 200 - 150 * sum(np.exp(-(((x - c) / 0.25) ** 2 + (y / 0.6) ** 2)) for c in (-0.4, 0.4))
@@ -44,14 +44,14 @@ def film(side: int = 160) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def seeds() -> dict[str, bytes]:
     """Name -> a sound file of each format and variant that is read here."""
-    gray, found = film(), {}
+    gray, files_of = chest(), {}
     deep = gray.astype(np.uint16) * 250
-    pictures = {
+    images = {
         "L": Image.fromarray(gray),
         "I;16": Image.fromarray(deep),
         "F": Image.fromarray(gray.astype(np.float32)),
     }
-    pictures |= {mode: pictures["L"].convert(mode) for mode in ("RGB", "RGBA", "P", "LA", "CMYK", "1")}
+    images |= {mode: images["L"].convert(mode) for mode in ("RGB", "RGBA", "P", "LA", "CMYK", "1")}
     exif = Image.Exif()
     exif[0x112] = 6
     variants: list[tuple[str, str, dict[str, Any]]] = [
@@ -67,18 +67,18 @@ def seeds() -> dict[str, bytes]:
         ("JPEG2000", "L", {}),
         ("JPEG2000", "RGB", {}),
         ("GIF", "P", {}),
-        ("MPO", "RGB", {"save_all": True, "append_images": [pictures["RGB"].resize((64, 64))]}),
+        ("MPO", "RGB", {"save_all": True, "append_images": [images["RGB"].resize((64, 64))]}),
         ("AVIF", "RGB", {}),
     ]
     for form, mode, options in variants:
         buffer = io.BytesIO()
         try:
-            pictures[mode].save(buffer, form, **options)
+            images[mode].save(buffer, form, **options)
         except (OSError, ValueError, KeyError):  # this Pillow cannot write it
             continue
-        found[f"{form} {mode} {'-'.join(map(str, options.values()))[:20]}".strip()] = buffer.getvalue()
-    found["BMP RLE"] = run_length_bmp(gray)
-    return found | dicom_seeds(gray, deep)
+        files_of[f"{form} {mode} {'-'.join(map(str, options.values()))[:20]}".strip()] = buffer.getvalue()
+    files_of["BMP RLE"] = run_length_bmp(gray)
+    return files_of | dicom_seeds(gray, deep)
 
 
 def run_length_bmp(gray: np.ndarray[Any, Any]) -> bytes:
@@ -93,7 +93,7 @@ def run_length_bmp(gray: np.ndarray[Any, Any]) -> bytes:
 
 
 def dicom_seeds(gray: np.ndarray[Any, Any], deep: np.ndarray[Any, Any]) -> dict[str, bytes]:
-    """The same film as DICOM, in every transfer syntax that can be written here; none without pydicom."""
+    """The same radiograph as DICOM, in every transfer syntax that can be written here; none without pydicom."""
     try:
         import imagecodecs
         import pydicom
@@ -102,7 +102,7 @@ def dicom_seeds(gray: np.ndarray[Any, Any], deep: np.ndarray[Any, Any]) -> dict[
     except ImportError:
         return {}
 
-    def made(pixels: np.ndarray[Any, Any], syntax: str, frame: bytes | bytearray | None, **fields: Any) -> bytes:
+    def encoded(pixels: np.ndarray[Any, Any], syntax: str, frame: bytes | bytearray | None, **fields: Any) -> bytes:
         data = pydicom.Dataset()
         data.file_meta = pydicom.dataset.FileMetaDataset()
         data.file_meta.TransferSyntaxUID = UID(syntax)
@@ -132,42 +132,42 @@ def dicom_seeds(gray: np.ndarray[Any, Any], deep: np.ndarray[Any, Any]) -> dict[
     item["LUTData"].VR = "OW"
     coded = pydicom.Dataset()
     coded.CodeValue, coded.CodingSchemeDesignator, coded.CodeMeaning = "51185008", "SCT", "Chest"
-    found = {
-        "DICOM 8": made(gray, f"{prefix}.1", None),
-        "DICOM 16 implicit": made(deep, prefix, None, AnatomicRegionSequence=[coded]),
-        "DICOM RGB": made(colour, f"{prefix}.1", None),
-        "DICOM VOI LUT": made(gray, f"{prefix}.1", None, VOILUTSequence=[item]),
-        "DICOM JPEG": made(gray, f"{prefix}.4.50", imagecodecs.jpeg8_encode(gray)),
-        "DICOM JPEG lossless": made(
+    files_of = {
+        "DICOM 8": encoded(gray, f"{prefix}.1", None),
+        "DICOM 16 implicit": encoded(deep, prefix, None, AnatomicRegionSequence=[coded]),
+        "DICOM RGB": encoded(colour, f"{prefix}.1", None),
+        "DICOM VOI LUT": encoded(gray, f"{prefix}.1", None, VOILUTSequence=[item]),
+        "DICOM JPEG": encoded(gray, f"{prefix}.4.50", imagecodecs.jpeg8_encode(gray)),
+        "DICOM JPEG lossless": encoded(
             deep, f"{prefix}.4.70", imagecodecs.jpeg8_encode(deep, lossless=True, bitspersample=16)
         ),
-        "DICOM JPEG-LS": made(deep, f"{prefix}.4.80", imagecodecs.jpegls_encode(deep)),
-        "DICOM JPEG 2000": made(
+        "DICOM JPEG-LS": encoded(deep, f"{prefix}.4.80", imagecodecs.jpegls_encode(deep)),
+        "DICOM JPEG 2000": encoded(
             deep, f"{prefix}.4.90", imagecodecs.jpeg2k_encode(deep, codecformat="j2k", reversible=True)
         ),
     }
-    plain = pydicom.dcmread(io.BytesIO(found["DICOM 8"]))
+    plain = pydicom.dcmread(io.BytesIO(files_of["DICOM 8"]))
     plain.file_meta.TransferSyntaxUID = UID(f"{prefix}.1.99")
     buffer = io.BytesIO()
     plain.save_as(buffer, enforce_file_format=True)
-    found["DICOM deflated"] = buffer.getvalue()
-    rle = pydicom.dcmread(io.BytesIO(found["DICOM 16 implicit"]))
+    files_of["DICOM deflated"] = buffer.getvalue()
+    rle = pydicom.dcmread(io.BytesIO(files_of["DICOM 16 implicit"]))
     rle.compress(f"{prefix}.5", generate_instance_uid=False)
     buffer = io.BytesIO()
     rle.save_as(buffer, enforce_file_format=True)
-    return found | {"DICOM RLE": buffer.getvalue()}
+    return files_of | {"DICOM RLE": buffer.getvalue()}
 
 
-def mutated(data: bytes, other: bytes, rng: random.Random) -> bytes:
+def mutate(data: bytes, other: bytes, rng: random.Random) -> bytes:
     """One to six injuries, most of them near the head."""
-    found = bytearray(data)
+    result = bytearray(data)
     for _ in range(rng.randint(1, 6)):
-        if not found:
+        if not result:
             break
-        reach = min(len(found), rng.choice((64, 512, 2048, len(found))))
-        at, length = rng.randrange(reach), rng.choice((1, 2, 4, 16, 256))
-        rng.choice(INJURIES)(found, other, at, length, rng)
-    return bytes(found)
+        extent = min(len(result), rng.choice((64, 512, 2048, len(result))))
+        at, length = rng.randrange(extent), rng.choice((1, 2, 4, 16, 256))
+        rng.choice(INJURIES)(result, other, at, length, rng)
+    return bytes(result)
 
 
 def _turn(data: bytearray, _: bytes, at: int, __: int, rng: random.Random) -> None:
@@ -210,43 +210,43 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--kept", type=Path, default=Path("fuzz"), help="where inputs go that break a rule")
     parser.add_argument("--here", action="store_true", help="read in this process, as the library does")
     args = parser.parse_args(argv)
-    sound, rng = seeds(), random.Random(args.seed)
-    names, told, bad = sorted(sound), Counter[str](), 0
-    print(f"{len(sound)} seeds: {', '.join(names)}")
+    intact, rng = seeds(), random.Random(args.seed)
+    names, outcomes, broken = sorted(intact), Counter[str](), 0
+    print(f"{len(intact)} seeds: {', '.join(names)}")
     slowest = 0.0
     with Readers(1) as readers:
         read = radiograph.read if args.here else readers.read
         for name in names:
-            read(sound[name], AT_LEAST) if name.split()[0] in (*formats.PILLOW, "DICOM") else None
+            read(intact[name], AT_LEAST) if name.split()[0] in (*formats.PILLOW, "DICOM") else None
         for number in range(args.inputs):
             name, other = rng.choice(names), rng.choice(names)
-            data = mutated(sound[name], sound[other], rng)
-            start, why = time.process_time(), ""
+            data = mutate(intact[name], intact[other], rng)
+            start, fault = time.process_time(), ""
             try:
                 read(data, AT_LEAST)
-                told["read"] += 1
+                outcomes["read"] += 1
             except UnforeseenError as error:
-                why = f"unforeseen {error.reference}\n{error.trace}"
+                fault = f"unforeseen {error.reference}\n{error.trace}"
             except ReaderDiedError as error:
-                told["its reader was stopped"] += 1
+                outcomes["its reader was stopped"] += 1
                 print(f"{number} {name}: {error}")
-                why = "" if resource_limits.SECONDS in str(error) else str(error)
+                fault = "" if resource_limits.SECONDS in str(error) else str(error)
             except CovidNetLiteError:
-                told["refused"] += 1
+                outcomes["refused"] += 1
             except Exception as error:  # of another family
-                why = repr(error)
+                fault = repr(error)
             slowest = max(slowest, time.process_time() - start)
-            if why:
-                bad += 1
+            if fault:
+                broken += 1
                 path = args.kept / f"{hashlib.sha256(data).hexdigest()[:12]}.bin"
                 args.kept.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-                print(f"{number} {name}: BROKEN, {path}: {why}")
+                print(f"{number} {name}: BROKEN, {path}: {fault}")
         peaks = [board.memory_mib("VmHWM", pid) or 0.0 for pid in [os.getpid(), *readers.processes]]
-    print(f"{args.inputs} inputs: {dict(told)}, {bad} broken; peak MiB of this process and its readers: {peaks}")
+    print(f"{args.inputs} inputs: {dict(outcomes)}, {broken} broken; peak MiB of this process and its readers: {peaks}")
     if args.here:
         print(f"slowest: {slowest:.2f} s of processor")
-    return 1 if bad else 0
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

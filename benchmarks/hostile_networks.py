@@ -29,20 +29,20 @@ from covidnet_lite.network import model, trial
 from covidnet_lite.network.manifest import seal
 
 
-def damaged(data: bytes, rng: random.Random) -> bytes:
+def damage(data: bytes, rng: random.Random) -> bytes:
     """A file with some bits flipped, a part cut out or put elsewhere, or its end lost; never as it was."""
-    first, second = sorted(rng.sample(range(len(data)), 2))
+    start, end = sorted(rng.sample(range(len(data)), 2))
     kind = rng.choice(("flip", "cut", "splice", "truncation"))
     if kind == "truncation":
-        return data[:first]
+        return data[:start]
     if kind == "cut":
-        return data[:first] + data[second:]
+        return data[:start] + data[end:]
     if kind == "splice":
-        return data[:first] + data[second : second + 1 + rng.randrange(1000)] + data[first:]
-    return flipped(data, rng, rng.randrange(1, 5))
+        return data[:start] + data[end : end + 1 + rng.randrange(1000)] + data[start:]
+    return flip(data, rng, rng.randrange(1, 5))
 
 
-def flipped(data: bytes, rng: random.Random, bits: int) -> bytes:
+def flip(data: bytes, rng: random.Random, bits: int) -> bytes:
     """A file with so many different bits flipped."""
     changed = bytearray(data)
     for position in rng.sample(range(8 * len(data)), bits):
@@ -56,17 +56,17 @@ def graph(data: bytes) -> bytes:
         return data[: min(entry.header_offset for entry in archive.infolist())]
 
 
-def resealed(network: model.Model, seed: int) -> bytes:
+def reseal(network: model.Model, seed: int) -> bytes:
     """A network with one to eight bits of its graph flipped, half of them in its structure, and a seal that fits."""
-    rng, whole = random.Random(seed), graph(network.data)
+    rng, flatbuffer = random.Random(seed), graph(network.data)
     bits = 1 << rng.randrange(4)
     if seed % 2:
-        return seal(flipped(whole, rng, bits), network.manifest)
+        return seal(flip(flatbuffer, rng, bits), network.manifest)
     # The tables lie before and behind the weights.
-    structure = rng.choice((slice(0, 4096), slice(len(whole) - 65536, len(whole))))
-    part = flipped(whole[structure], rng, bits)
-    start, stop, _ = structure.indices(len(whole))
-    return seal(whole[:start] + part + whole[stop:], network.manifest)
+    structure = rng.choice((slice(0, 4096), slice(len(flatbuffer) - 65536, len(flatbuffer))))
+    part = flip(flatbuffer[structure], rng, bits)
+    start, stop, _ = structure.indices(len(flatbuffer))
+    return seal(flatbuffer[:start] + part + flatbuffer[stop:], network.manifest)
 
 
 def main() -> int:
@@ -77,21 +77,21 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="of the resealed ones, to go on")
     args = parser.parse_args()
     networks = [model.load(name) for name in model.shipped()]
-    taken = 0
+    accepted = 0
     for seed in range(args.damaged):
         try:
-            model.verify(damaged(networks[seed % 2].data, random.Random(seed)), Path(f"damaged-{seed}.tflite"))
-            taken += 1
+            model.verify(damage(networks[seed % 2].data, random.Random(seed)), Path(f"damaged-{seed}.tflite"))
+            accepted += 1
             print(f"damaged file {seed} was taken")
         except ModelError:
             pass
-    print(f"{args.damaged - taken} of {args.damaged} damaged files were refused", flush=True)
+    print(f"{args.damaged - accepted} of {args.damaged} damaged files were refused", flush=True)
     results: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         os.environ[trial.CACHE] = folder
         path = Path(folder) / "resealed.tflite"
         for seed in range(args.first, args.first + args.resealed):
-            path.write_bytes(resealed(networks[seed % len(networks)], seed // len(networks)))
+            path.write_bytes(reseal(networks[seed % len(networks)], seed // len(networks)))
             result = "loaded and answered"
             try:
                 network = covidnet_lite.Classifier(path, unsigned="allow")
@@ -104,7 +104,7 @@ def main() -> int:
     for result, times in results.most_common():
         print(f"{times:6}  {result}")
     print(f"{args.resealed} flips with a new seal, and this program lives")
-    return 1 if taken else 0
+    return 1 if accepted else 0
 
 
 def noise() -> Image.Image:

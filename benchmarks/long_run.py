@@ -2,11 +2,11 @@
 
     python -m benchmarks.long_run --films 5000        # of each service; --hours N ends sooner
 
-Films are sent in batches. In every fourth batch the PACS is away, and in every fourth the MQTT broker; both come back.
-After each batch a line tells memory, descriptors and threads of each service with its processes, and the bytes of the
-node's queue. At the end every answer of ``serve`` and ``watch`` must be that of one process, every film must have its
-result at the PACS once, and nothing may have grown since the second batch. Needs the extras ``node``, ``web``, ``mqtt``
-and ``test``, pydicom-data, and Debian's dcmtk, orthanc and mosquitto.
+Radiographs are sent in batches. In every fourth batch the PACS is away, and in every fourth the MQTT broker; both come
+back. After each batch a line tells memory, descriptors and threads of each service with its processes, and the bytes of
+the node's queue. At the end every answer of ``serve`` and ``watch`` must be that of one process, every radiograph must
+have its result at the PACS once, and nothing may have grown since the second batch. Needs the extras ``node``, ``web``,
+``mqtt`` and ``test``, pydicom-data, and Debian's dcmtk, orthanc and mosquitto.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks import modality, pictures
+from benchmarks import inputs, modality
 from benchmarks.node import NodeProcess
 from benchmarks.orthanc import Orthanc, free_port, missing
 from covidnet_lite import Classifier
@@ -40,7 +40,7 @@ GROWTH = {"memory": 1.25, "descriptors": 1.1, "threads": 1.1}  # at most, from t
 
 
 @dataclass(frozen=True)
-class Held:
+class Resources:
     """What a service and its processes hold: megabytes, open files, threads."""
 
     memory: float
@@ -48,7 +48,7 @@ class Held:
     threads: int
 
 
-def held(pid: int) -> Held:
+def resources_of(pid: int) -> Resources:
     """What a process and those below it hold."""
     memory, descriptors, threads, waiting = 0.0, 0, 0, [pid]
     while waiting:
@@ -63,7 +63,7 @@ def held(pid: int) -> Held:
         memory += int(fields["VmRSS"][1]) / 1024 if fields["VmRSS"] else 0.0
         threads += int(fields["Threads"][1]) if fields["Threads"] else 0
         waiting += map(int, below.split())
-    return Held(memory, descriptors, threads)
+    return Resources(memory, descriptors, threads)
 
 
 class Broker:
@@ -88,10 +88,10 @@ class Broker:
 
 
 @contextmanager
-def command(*words: object, log: Path, out: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
+def command(*arguments: object, log: Path, out: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
     """A command of the package, at work."""
     with open(log, "ab") as errors:
-        line = [sys.executable, "-m", "covidnet_lite", *map(str, words), "--model", MODEL]
+        line = [sys.executable, "-m", "covidnet_lite", *map(str, arguments), "--model", MODEL]
         process = subprocess.Popen(line, cwd=ROOT, stdout=out, stderr=errors, text=True)
     try:
         yield process
@@ -112,24 +112,27 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=250, help="films at a time (default: 250)")
     parser.add_argument("--hours", type=float, default=24.0, help="end after the batch that reaches this (default: 24)")
     args = parser.parse_args()
-    film, why = pictures.film(), missing() or (None if shutil.which("mosquitto") else "needs Debian's mosquitto")
-    if film is None or why:
-        parser.error(why or "needs pydicom-data")
+    source, missing_program = (
+        inputs.real_radiograph(),
+        missing() or (None if shutil.which("mosquitto") else "needs Debian's mosquitto"),
+    )
+    if source is None or missing_program:
+        parser.error(missing_program or "needs pydicom-data")
     with tempfile.TemporaryDirectory() as folder:
-        faults = run(film, Path(folder), args.films, args.batch, args.hours)
+        faults = run(source, Path(folder), args.films, args.batch, args.hours)
     print("\n".join(faults) or "nothing grew, nothing was lost, nothing came twice, every answer is the same")
     return 1 if faults else 0
 
 
-def run(film: Path, folder: Path, count: int, batch: int, hours: float) -> list[str]:
+def run(source: Path, folder: Path, count: int, batch: int, hours: float) -> list[str]:
     """What went wrong, a line each."""
-    films = list(modality.films(film, folder / "films", count).items())
-    expected = Classifier(MODEL).classify(films[0][0])
+    files_of = list(modality.copies_of(source, folder / "films", count).items())
+    expected = Classifier(MODEL).classify(files_of[0][0])
     kinds = ("SR", "SC") if expected.labels else ("SR",)
     watched, faults, history, end = (
         folder / "watched",
         list[str](),
-        list[dict[str, Held]](),
+        list[dict[str, Resources]](),
         time.monotonic() + hours * 3600,
     )
     watched.mkdir()
@@ -150,7 +153,7 @@ def run(film: Path, folder: Path, count: int, batch: int, hours: float) -> list[
         client = stack.enter_context(httpx.Client(timeout=300))
         sent: list[str] = []
         for number, at in enumerate(range(0, count, batch)):
-            part = films[at : at + batch]
+            part = files_of[at : at + batch]
             if number % 4 == 2:
                 pacs.stop()
             if number % 4 == 3:
@@ -178,15 +181,15 @@ def run(film: Path, folder: Path, count: int, batch: int, hours: float) -> list[
             rounded = {label: round(p, 6) for label, p in expected.probabilities.items()}
             if set(told) != {json.dumps((expected.label, rounded))}:
                 faults.append(f"batch {number}: serve answered {told}")
-            history.append({name: held(pid) for name, pid in pids.items()})
+            history.append({name: resources_of(pid) for name, pid in pids.items()})
             line = "; ".join(f"{n} {h.memory:.0f} MB {h.descriptors} fd {h.threads} th" for n, h in history[-1].items())
             print(f"{at + len(part):6} films  {line}; queue {disk(node.queue)} B", flush=True)
             if time.monotonic() > end:
                 break
         wanted = Counter((kind, uid) for kind in kinds for uid in sent)
         found = Counter(pacs.results())
-        if len(sent) != len(films[: (number + 1) * batch]):
-            faults.append(f"{len(films) - len(sent)} films were not taken by the node")
+        if len(sent) != len(files_of[: (number + 1) * batch]):
+            faults.append(f"{len(files_of) - len(sent)} films were not taken by the node")
         if wanted != found:
             faults.append(
                 f"{(wanted - found).total()} results are missing at the PACS, {(found - wanted).total()} too many"
@@ -195,12 +198,12 @@ def run(film: Path, folder: Path, count: int, batch: int, hours: float) -> list[
     for result in results:
         if (result["label"], result.get("probabilities")) != (expected.label, rounded):
             faults.append(f"watch answered {result['name']}: {result['label']} {result.get('probabilities')}")
-    if len(results) != len(films[: (number + 1) * batch]):
+    if len(results) != len(files_of[: (number + 1) * batch]):
         faults.append(f"watch wrote {len(results)} results")
     return faults + growth(history)
 
 
-def growth(history: list[dict[str, Held]]) -> list[str]:
+def growth(history: list[dict[str, Resources]]) -> list[str]:
     """What grew from the second batch to the last."""
     if len(history) < 3:
         return []

@@ -1,4 +1,4 @@
-"""An X-ray machine: films under many UIDs, and dcmtk's ``storescu``, which sends them."""
+"""An X-ray machine: radiographs under many UIDs, and dcmtk's ``storescu``, which sends them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from benchmarks.orthanc import program
 from covidnet_lite.image_in.reduction import reduce
 
 
-def films(source: Path, folder: Path, count: int, side: int = 300) -> dict[Path, str]:
-    """Copies of a film, ``side`` pixels at least, each of a study of its own: path -> SOP Instance UID."""
+def copies_of(source: Path, folder: Path, count: int, side: int = 300) -> dict[Path, str]:
+    """Copies of a radiograph, ``side`` pixels at least, each of a study of its own: path -> SOP Instance UID."""
     folder.mkdir(parents=True, exist_ok=True)
     data = pydicom.dcmread(source)
-    small = reduce(data.pixel_array, (side, side))
-    data.Rows, data.Columns = small.shape
-    data.PixelData = small.tobytes()
-    made = {}
+    reduced = reduce(data.pixel_array, (side, side))
+    data.Rows, data.Columns = reduced.shape
+    data.PixelData = reduced.tobytes()
+    uid_of = {}
     for i in range(count):
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
             setattr(data, keyword, generate_uid(entropy_srcs=[keyword, str(i)]))
         data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
         path = folder / f"{i:05}.dcm"
         data.save_as(path)
-        made[path] = str(data.SOPInstanceUID)
-    return made
+        uid_of[path] = str(data.SOPInstanceUID)
+    return uid_of
 
 
 def send(
@@ -45,12 +45,12 @@ def send(
     """
     command = [program("storescu") or "storescu", "-v", "-aet", "XRAY", "-aec", "COVIDNET", *options]
     command += ["127.0.0.1", str(port), *map(str, paths)]
-    taken, current = [], None
+    stored, current = [], None
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr or ():
             if line.startswith("I: Sending file: "):
                 current = Path(line.removeprefix("I: Sending file: ").strip())
             elif line.startswith("I: Received Store Response (Success") and current:
-                taken.append(current)
+                stored.append(current)
                 acknowledged()
-    return taken
+    return stored

@@ -1,10 +1,11 @@
-"""Does the node lose a film, or send one twice, when it is killed? With real clients: dcmtk's storescu and Orthanc.
+"""Does the node lose a radiograph, or send one twice, when it is killed? With real clients: storescu and Orthanc.
 
-    python benchmarks/node.py                     # 1,000 films, killed three times in mid-stream and once after it
+    python benchmarks/node.py         # 1,000 radiographs, killed three times in mid-stream and once after it
 
 Needs the extra ``node``, pydicom-data, and Debian's dcmtk and orthanc. There are two destinations, each an Orthanc; the
-second is away until the first has everything. What they hold in the end counts: one Structured Report of every film
-and, from a network that does not abstain, one Secondary Capture. A film that was acknowledged is never offered again.
+second is away until the first has everything. What they hold in the end counts: one Structured Report of every
+radiograph and, from a network that does not abstain, one Secondary Capture. A radiograph that was acknowledged is never
+offered again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import modality, pictures
+from benchmarks import inputs, modality
 from benchmarks.orthanc import AE_TITLE, Orthanc, free_port, missing
 from covidnet_lite import Classifier
 from covidnet_lite.network.model import DEFAULT
@@ -34,16 +35,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the films.
+    """What became of the radiographs.
 
     Attributes:
         films: how many were sent.
         results: how many each destination should hold.
-        kills: with SIGKILL, and how many films had been acknowledged by then.
-        lost: results that a destination lacks, as (destination, kind, film).
+        kills: with SIGKILL, and how many radiographs had been acknowledged by then.
+        lost: results that a destination lacks, as (destination, kind, radiograph).
         surplus: results that it holds and should not, or more than once.
         repeated: results that were sent again, because a kill came between Orthanc's answer and our mark.
-        seconds: from the first film sent to the last result stored by the first destination, the second being away.
+        seconds: from the first radiograph sent to the last result stored by the first destination, the second being
+            away.
         caught_up: from the return of the second destination to its last result.
         idle_exit: the node's exit code after SIGTERM.
     """
@@ -115,19 +117,19 @@ class NodeProcess:
 
 
 def trial(
-    film: Path, folder: Path, count: int, kills: Sequence[float] = (0.2, 0.5, 0.8), model: str | Path = DEFAULT
+    source: Path, folder: Path, count: int, kills: Sequence[float] = (0.2, 0.5, 0.8), model: str | Path = DEFAULT
 ) -> Outcome:
-    """Sends films, kills the node when these shares of them are acknowledged, and once more when all are.
+    """Sends radiographs, kills the node when these shares of them are acknowledged, and once more when all are.
 
     Args:
-        film: a DICOM film to make copies of.
+        source: a DICOM radiograph to make copies of.
         folder: for everything; empty.
         model: a shipped network's name, or the path of a ``.tflite``.
     """
-    films = modality.films(film, folder / "films", count)
-    answered = Classifier(model).classify(next(iter(films))).labels
-    kinds = ("SR", "SC") if answered else ("SR",)  # an abstention is sent without a picture
-    left, acknowledged, killed = list(films), 0, []
+    uid_of = modality.copies_of(source, folder / "films", count)
+    has_answer = Classifier(model).classify(next(iter(uid_of))).labels
+    kinds = ("SR", "SC") if has_answer else ("SR",)  # an abstention is sent without an image
+    remaining, acknowledged, killed = list(uid_of), 0, []
     at = [max(1, round(share * count)) for share in kills]
     places = {"pacs": Orthanc(folder / "pacs"), SECOND: Orthanc(folder / SECOND)}
     with contextlib.ExitStack() as running:
@@ -136,7 +138,7 @@ def trial(
         node = NodeProcess(folder, places["pacs"].port, second, model)
         running.callback(node.kill)
 
-        def one_more() -> None:
+        def count_acknowledged() -> None:
             nonlocal acknowledged
             acknowledged += 1
             if at and acknowledged >= at[0]:
@@ -147,13 +149,13 @@ def trial(
         node.start()
         start = time.monotonic()
         for _ in range(len(kills) + 1):
-            taken = set(modality.send(left, node.port, acknowledged=one_more))
-            left = [path for path in left if path not in taken]
-            if not left:
+            stored = set(modality.send(remaining, node.port, acknowledged=count_acknowledged))
+            remaining = [path for path in remaining if path not in stored]
+            if not remaining:
                 break
             node.start()
-        if left:
-            raise RuntimeError(f"{len(left)} films were not taken; see {node.log}")
+        if remaining:
+            raise RuntimeError(f"{len(remaining)} films were not taken; see {node.log}")
         node.kill()
         killed.append(acknowledged)
         node.start()
@@ -161,15 +163,15 @@ def trial(
         running.enter_context(places[SECOND])
         caught_up = _until_empty(node, SECOND, count, time.monotonic())
         code = node.terminate()
-        held = Counter((name, *result) for name, place in places.items() for result in place.results())
+        results = Counter((name, *result) for name, place in places.items() for result in place.results())
     logs = [(folder / name / "orthanc.log").read_text(errors="replace") for name in places]
-    wanted = Counter((name, kind, uid) for name in places for kind in kinds for uid in films.values())
+    expected = Counter((name, kind, uid) for name in places for kind in kinds for uid in uid_of.values())
     return Outcome(
         count,
-        wanted.total() // len(places),
+        expected.total() // len(places),
         tuple(killed),
-        sorted(wanted - held),
-        sorted(held - wanted),
+        sorted(expected - results),
+        sorted(results - expected),
         sum(log.count("Already stored") for log in logs),
         seconds,
         caught_up,
@@ -192,13 +194,13 @@ def main() -> int:
     parser.add_argument("--model", default=DEFAULT, help=f"a network's name or path (default: {DEFAULT})")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="keep films, queue, logs and Orthanc's storage here")
     args = parser.parse_args()
-    film = pictures.film()
-    if why := missing():
-        parser.error(why)
-    if film is None:
+    source = inputs.real_radiograph()
+    if missing_program := missing():
+        parser.error(missing_program)
+    if source is None:
         parser.error("needs pydicom-data")
     with tempfile.TemporaryDirectory() as folder:
-        outcome = trial(film, args.folder or Path(folder), args.films, model=args.model)
+        outcome = trial(source, args.folder or Path(folder), args.films, model=args.model)
     rows = {
         "films sent with storescu": outcome.films,
         "results that each of two Orthancs should hold": outcome.results,

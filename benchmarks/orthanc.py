@@ -19,8 +19,8 @@ DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")  # of Debian
 
 def program(name: str) -> str | None:
     """Where Debian's program lies: pynetdicom puts scripts of the names of dcmtk's into environments, maybe active."""
-    found = (shutil.which(name, path=folder) for folder in os.get_exec_path())
-    return next((path for path in found if path and not _is_script(path)), None)
+    candidates = (shutil.which(name, path=folder) for folder in os.get_exec_path())
+    return next((path for path in candidates if path and not _is_script(path)), None)
 
 
 def _is_script(path: str) -> bool:
@@ -30,8 +30,8 @@ def _is_script(path: str) -> bool:
 
 def missing() -> str | None:
     """Which of the Debian packages is not here, or ``None``."""
-    wanted = {"Orthanc": "orthanc", "storescu": "dcmtk", "echoscu": "dcmtk"}
-    absent = sorted({package for name, package in wanted.items() if not program(name)})
+    programs = {"Orthanc": "orthanc", "storescu": "dcmtk", "echoscu": "dcmtk"}
+    absent = sorted({package for name, package in programs.items() if not program(name)})
     return f"needs Debian's {' and '.join(absent)}" if absent else None
 
 
@@ -107,7 +107,7 @@ class Orthanc:
             return json.load(answer)
 
     def results(self) -> list[tuple[str, str]]:
-        """Every instance it holds: ``SR`` or ``SC``, and the SOP Instance UID of the film it is about."""
+        """Every instance it holds: ``SR`` or ``SC``, and the SOP Instance UID of the radiograph it is about."""
         return sorted(_about(self.get(f"/instances/{name}/simplified-tags")) for name in self.get("/instances"))
 
 

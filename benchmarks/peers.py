@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import comparison, pictures
+from benchmarks import comparison, inputs
 from benchmarks.comparison import Comparison, Row, Times
 from benchmarks.forms import FORMS
 from benchmarks.measure import machine, process
@@ -44,14 +44,14 @@ class Peer:
         name: in the table.
         snippet: a file in benchmarks/peers/.
         form: a key of ``FORMS``: what it takes the network as.
-        old: needs NumPy 1 and Python 3.11 or older, so an environment of its own.
+        needs_old_python: needs NumPy 1 and Python 3.11 or older, so an environment of its own.
         threads: the settings tried; 0 where it takes none.
     """
 
     name: str
     snippet: str
     form: str = "tflite"
-    old: bool = False
+    needs_old_python: bool = False
     threads: tuple[int, ...] = THREADS
 
 
@@ -61,7 +61,7 @@ PEERS = (
     Peer("LiteRT, OpenCV", "litert_opencv"),
     Peer("LiteRT, Pillow", "litert_pillow"),
     Peer("LiteRT, Pillow through RGB to float", "litert_rgb"),
-    Peer("tflite-runtime, Pillow", "tflite_runtime_pillow", old=True),
+    Peer("tflite-runtime, Pillow", "tflite_runtime_pillow", needs_old_python=True),
     Peer("TensorFlow, Pillow", "tensorflow_pillow"),
     Peer("MediaPipe, OpenCV", "mediapipe_image", "mediapipe", threads=(0,)),
     Peer("ONNX Runtime, Pillow", "onnx_runtime", "onnx"),
@@ -80,19 +80,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measures, prints the table, writes it with the figures and a plot."""
     args = build_parser().parse_args(argv)
     rounds, cold_rounds = (3, 2) if args.quick else (args.rounds, args.cold_rounds)
-    wanted = [p for p in PEERS if p == OURS or not args.only or any(o.lower() in p.name.lower() for o in args.only)]
-    found_on = machine()  # before anything runs: the load is that of others
+    peers = [p for p in PEERS if p == OURS or not args.only or any(o.lower() in p.name.lower() for o in args.only)]
+    machine_before = machine()  # before anything runs: the load is that of others
     try:
         network = model.load(args.model)
         check(network)
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(network, wanted, args.old_python, Path(folder), rounds, cold_rounds, found_on)
-        print(comparison.markdown(found))
-        files.write(args.out / "peers.json", comparison.to_json(found))
-        files.write(args.out / "peers.md", comparison.document(found))
-        files.write(args.out / "peers.png", comparison.draw(found))
+            comparison_ = measure(network, peers, args.old_python, Path(folder), rounds, cold_rounds, machine_before)
+        print(comparison.markdown(comparison_))
+        files.write(args.out / "peers.json", comparison.to_json(comparison_))
+        files.write(args.out / "peers.md", comparison.document(comparison_))
+        files.write(args.out / "peers.png", comparison.draw(comparison_))
         if args.write:
-            files.write(args.write, comparison.document(found))
+            files.write(args.write, comparison.document(comparison_))
     except CovidNetLiteError as error:
         print(f"peers: error: {error}", file=sys.stderr)
         return 2
@@ -131,10 +131,10 @@ def measure(
     folder: Path,
     rounds: int,
     cold_rounds: int,
-    found_on: dict[str, object],
+    machine_before: dict[str, object],
 ) -> Comparison:
     """All of it: warm and in turn, then cold and in turn."""
-    kinds, left_out = pictures.all_kinds(folder), {}
+    kinds, left_out = inputs.all_kinds(folder), {}
     commands: dict[Key, list[str]] = {}
     with ExitStack() as stack:
         workers: dict[Key, Worker] = {}
@@ -154,15 +154,20 @@ def measure(
         warm = in_turn(workers, kinds, rounds)
     for peer in {peer for peer, threads in warm if COLD not in warm[peer, threads]}:
         left_out[peer.name] = f"it fails on {COLD}"
-    best = {peer: better(peer, warm) for peer, _ in warm if peer.name not in left_out}
-    chosen = {(peer, threads): commands[peer, threads] for peer, threads in best.items()}
-    cold = cold_starts(chosen, kinds[COLD], cold_rounds)
-    rows = [Row(peer.name, threads, warm[peer, threads], *cold[peer, threads], None) for peer, threads in best.items()]
+    best_threads = {peer: better(peer, warm) for peer, _ in warm if peer.name not in left_out}
+    commands_ = {(peer, threads): commands[peer, threads] for peer, threads in best_threads.items()}
+    cold = cold_starts(commands_, kinds[COLD], cold_rounds)
+    rows = [
+        Row(peer.name, threads, warm[peer, threads], *cold[peer, threads], None)
+        for peer, threads in best_threads.items()
+    ]
     labels = (*network.manifest.labels, "refused")  # which is -1
-    film = [name for name in kinds if "DICOM" in name]
-    named = [comparison.named(row, film[0], labels) if film else row for row in rows]
-    facts = {**found_on, "packages": {name: found for name in PACKAGES if (found := installed(name))}}
-    return Comparison(network.name, network.sha256, rounds, cold_rounds, facts, named, left_out)
+    dicom_kinds = [name for name in kinds if "DICOM" in name]
+    rows_named = [
+        comparison.with_class_of_radiograph(row, dicom_kinds[0], labels) if dicom_kinds else row for row in rows
+    ]
+    facts = {**machine_before, "packages": {name: found for name in PACKAGES if (found := installed(name))}}
+    return Comparison(network.name, network.sha256, rounds, cold_rounds, facts, rows_named, left_out)
 
 
 def interpreter_for(peer: Peer, old_python: str | None) -> str:
@@ -171,7 +176,7 @@ def interpreter_for(peer: Peer, old_python: str | None) -> str:
     Raises:
         BackendError: it needs an older one, and there is none.
     """
-    if not peer.old:
+    if not peer.needs_old_python:
         return sys.executable
     if not old_python or not shutil.which(old_python):
         raise BackendError("needs NumPy 1 and Python 3.11 or older, which is not installed here (--old-python)")
@@ -187,13 +192,13 @@ def command_for(python: str, peer: Peer, path: Path, network: model.Model, threa
 
 def in_turn(workers: dict[Key, Worker], kinds: dict[str, Path], rounds: int) -> dict[Key, dict[str, Times]]:
     """Milliseconds of each worker on each file; a file that one fails on is left out for it alone."""
-    found: dict[Key, dict[str, Times]] = {key: {} for key in workers}
+    times_of: dict[Key, dict[str, Times]] = {key: {} for key in workers}
     for kind, path in kinds.items():
-        taken: dict[Key, list[float]] = {key: [] for key in workers}
+        milliseconds: dict[Key, list[float]] = {key: [] for key in workers}
         labels: dict[Key, int] = {}
         for _ in range(rounds):
             for key, worker in workers.items():
-                if key in taken:
+                if key in milliseconds:
                     try:
                         worker.ask(path)  # brings back into the caches what the one before took
                         answer = worker.ask(path)
@@ -201,14 +206,14 @@ def in_turn(workers: dict[Key, Worker], kinds: dict[str, Path], rounds: int) -> 
                         if key[0] == OURS:
                             raise
                         print(f"{key[0].name} fails on {kind}: {error}", file=sys.stderr)
-                        del taken[key]
+                        del milliseconds[key]
                         continue
-                    taken[key].append(answer.milliseconds)
+                    milliseconds[key].append(answer.milliseconds)
                     labels[key] = answer.label
-        for key, times in taken.items():
-            found[key][kind] = Times(times, labels[key])
+        for key, times in milliseconds.items():
+            times_of[key][kind] = Times(times, labels[key])
         print(f"{kind}: done", file=sys.stderr)
-    return found
+    return times_of
 
 
 def better(peer: Peer, warm: dict[Key, dict[str, Times]]) -> int:
@@ -222,14 +227,14 @@ def better(peer: Peer, warm: dict[Key, dict[str, Times]]) -> int:
 
 def cold_starts(commands: dict[Key, list[str]], path: Path, rounds: int) -> dict[Key, tuple[list[float], list[float]]]:
     """Seconds and peak megabytes of whole processes that classify one file."""
-    found: dict[Key, tuple[list[float], list[float]]] = {key: ([], []) for key in commands}
+    results_of: dict[Key, tuple[list[float], list[float]]] = {key: ([], []) for key in commands}
     for _ in range(rounds):
         for key, command in commands.items():
             seconds, megabytes = process(command, f"{path}\n")
-            found[key][0].append(seconds)
-            found[key][1].append(megabytes)
+            results_of[key][0].append(seconds)
+            results_of[key][1].append(megabytes)
     print("whole processes: done", file=sys.stderr)
-    return found
+    return results_of
 
 
 if __name__ == "__main__":

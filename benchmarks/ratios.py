@@ -57,10 +57,15 @@ def classify_over_floor(path: Path, threads: int) -> dict[str, float]:
             image.draft("L", classifier.manifest.input.at_least)
             image.load()
 
-    whole, decoding, invoke = in_turn(
+    classify, decoding, invoke = in_turn(
         lambda: classifier.classify(path), decode, lambda: interpreter.run(values), rounds=150
     )
-    return {"classify_ms": whole, "decode_ms": decoding, "invoke_ms": invoke, "ratio": whole / (decoding + invoke)}
+    return {
+        "classify_ms": classify,
+        "decode_ms": decoding,
+        "invoke_ms": invoke,
+        "ratio": classify / (decoding + invoke),
+    }
 
 
 def main() -> None:
@@ -71,15 +76,20 @@ def main() -> None:
     print(f"{figures['cores']} cores, load {figures['load']:.2f}")
     with tempfile.TemporaryDirectory() as folder:
         path = synthetic_radiograph(Path(folder) / "picture.jpg")
-        found = classify_over_floor(path, threads=1)
-        figures["classify"] = found
+        result = classify_over_floor(path, threads=1)
+        figures["classify"] = result
         print(
-            f"classify(2048 x 2048 JPEG)  {found['classify_ms']:.2f} ms = {found['ratio']:.3f} x "
-            f"(decode {found['decode_ms']:.2f} ms + invoke {found['invoke_ms']:.2f} ms)"
+            f"classify(2048 x 2048 JPEG)  {result['classify_ms']:.2f} ms = {result['ratio']:.3f} x "
+            f"(decode {result['decode_ms']:.2f} ms + invoke {result['invoke_ms']:.2f} ms)"
         )
-        (bare, _), (ours, _) = processes(python("import numpy"), python("import numpy, covidnet_lite"), rounds=25)
-        figures["import_ms"] = (ours - bare) * 1e3
-        print(f"import covidnet_lite        {(ours - bare) * 1e3:.1f} ms over Python and numpy ({bare * 1e3:.0f} ms)")
+        (bare_python, _), (ours, _) = processes(
+            python("import numpy"), python("import numpy, covidnet_lite"), rounds=25
+        )
+        figures["import_ms"] = (ours - bare_python) * 1e3
+        print(
+            f"import covidnet_lite        {(ours - bare_python) * 1e3:.1f} ms over Python and numpy "
+            f"({bare_python * 1e3:.0f} ms)"
+        )
         if find_spec("tensorflow") is None:
             print("a fresh process: TensorFlow is not installed, nothing to compare with")
         else:

@@ -37,7 +37,7 @@ def radiographs(folder: Path) -> dict[str, Path]:
 
 
 def dicom(path: Path, side: int) -> Path:
-    """An uncompressed film of 12 bits."""
+    """An uncompressed radiograph of 12 bits."""
     import pydicom
 
     rng = np.random.default_rng(0)

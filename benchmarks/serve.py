@@ -39,32 +39,32 @@ def serving() -> Iterator[tuple[str, int]]:
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         line = process.stdout.readline() if process.stdout else ""
-        found = re.match(r"http://[^/]+", line)
-        if not found:
+        match = re.match(r"http://[^/]+", line)
+        if not match:
             sys.exit("the server did not start; covidnet-lite serve says why")
-        yield found[0], process.pid
+        yield match[0], process.pid
     finally:
         process.terminate()
         process.wait(30)
 
 
-def on_screen(url: str, film: Path, rounds: int) -> float:
+def on_screen(url: str, image: Path, rounds: int) -> float:
     """Median milliseconds from a file's choice to its answer and its evidence map on the screen."""
     from playwright.sync_api import sync_playwright
 
-    taken = []
+    milliseconds = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1366, "height": 800})
         page.goto(url)
         page.wait_for_selector("html[data-ready]")
         for _ in range(rounds):
-            page.set_input_files("#files", str(film))
-            told = page.wait_for_selector("#detail-list dd:has-text('after it was opened')")
-            taken.append(float(re.sub(r"\D.*", "", told.inner_text() if told else "")))
+            page.set_input_files("#files", str(image))
+            element = page.wait_for_selector("#detail-list dd:has-text('after it was opened')")
+            milliseconds.append(float(re.sub(r"\D.*", "", element.inner_text() if element else "")))
             page.click("#clear")
         browser.close()
-    return statistics.median(taken)
+    return statistics.median(milliseconds)
 
 
 def main() -> None:
@@ -73,18 +73,18 @@ def main() -> None:
     args = parser.parse_args()
     print(f"{available_cores()} cores, load {os.getloadavg()[0]:.2f}")
     with tempfile.TemporaryDirectory() as folder, serving() as (url, pid):
-        film = synthetic_radiograph(Path(folder) / "picture.jpg")
+        image = synthetic_radiograph(Path(folder) / "picture.jpg")
         idle = board.memory_mib("VmRSS", pid)
-        classifier, alone = covidnet_lite.Classifier(), []
+        classifier, milliseconds = covidnet_lite.Classifier(), []
         for _ in range(args.rounds):
             start = time.perf_counter()
-            classifier.classify(film)
-            alone.append((time.perf_counter() - start) * 1e3)
-        mine = statistics.median(alone)
+            classifier.classify(image)
+            milliseconds.append((time.perf_counter() - start) * 1e3)
+        median = statistics.median(milliseconds)
         if shutil.which("chromium"):
-            shown = on_screen(url, film, args.rounds)
-            print(f"answer on the screen  {shown:.0f} ms; classify {mine:.0f} ms; asked for: {1.5 * mine + 100:.0f} ms")
-        data = film.read_bytes()
+            total, limit = on_screen(url, image, args.rounds), 1.5 * median + 100
+            print(f"answer on the screen  {total:.0f} ms; classify {median:.0f} ms; asked for: {limit:.0f} ms")
+        data = image.read_bytes()
 
         def upload(_: int) -> int:
             return httpx.post(f"{url}/v1/classify", files={"file": ("x.jpg", data)}, timeout=120).status_code
@@ -92,9 +92,9 @@ def main() -> None:
         start = time.perf_counter()
         with ThreadPoolExecutor(AT_ONCE) as pool:
             codes = list(pool.map(upload, range(AT_ONCE)))
-        taken = time.perf_counter() - start
+        seconds = time.perf_counter() - start
         print(
-            f"{AT_ONCE} uploads at once     {codes.count(200)} answered, {taken:.2f} s; memory {idle:.0f} MB idle "
+            f"{AT_ONCE} uploads at once     {codes.count(200)} answered, {seconds:.2f} s; memory {idle:.0f} MB idle "
             f"(asked for: 120), {board.memory_mib('VmHWM', pid):.0f} MB at most (asked for: 300)"
         )
 

@@ -1,4 +1,4 @@
-"""Made-up pictures that classifiers can learn to tell apart: a shape on a clouded ground, many of them hard to see."""
+"""Made-up images that classifiers can learn to tell apart: a shape on a clouded ground, many of them hard to see."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ SHAPES = ("disc", "ring", "square", "cross", "stripes")
 COLOURED = ("red disc", "blue disc", *SHAPES[1:])  # two classes that colour alone tells apart
 
 
-def picture(label: str, side: int, rng: np.random.Generator) -> Image.Image:
-    """One picture of a class, ``side`` by ``side`` in colour."""
+def draw_image(label: str, side: int, rng: np.random.Generator) -> Image.Image:
+    """One image of a class, ``side`` by ``side`` in colour."""
     large = 4 * side
     ground = _clouds(rng, side).resize((large, large), Image.Resampling.BILINEAR)
     hue = {"red disc": (230, 60, 50), "blue disc": (60, 90, 230)}.get(label, tuple(rng.integers(40, 240, 3)))
@@ -24,10 +24,10 @@ def picture(label: str, side: int, rng: np.random.Generator) -> Image.Image:
     )
     strength = rng.uniform(0.12, 0.9)
     mask = mask.point(lambda level: round(level * strength))
-    made = Image.composite(Image.new("RGB", ground.size, tuple(int(v) for v in hue)), ground, mask)
-    made = made.resize((side, side), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(rng.uniform(0, 1)))
+    image = Image.composite(Image.new("RGB", ground.size, tuple(int(v) for v in hue)), ground, mask)
+    image = image.resize((side, side), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(rng.uniform(0, 1)))
     noise = rng.normal(0, rng.uniform(2, 14), (side, side, 3))
-    return Image.fromarray(np.clip(np.asarray(made) + noise, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
 
 
 def _clouds(rng: np.random.Generator, side: int) -> Image.Image:
@@ -36,9 +36,9 @@ def _clouds(rng: np.random.Generator, side: int) -> Image.Image:
 
 
 def _draw(pen: ImageDraw.ImageDraw, shape: str, large: int, rng: np.random.Generator) -> None:
-    reach = rng.uniform(0.18, 0.34) * large
-    low, high = large / 2 - reach, large / 2 + reach
-    width = round(reach * rng.uniform(0.3, 0.5))
+    extent = rng.uniform(0.18, 0.34) * large
+    low, high = large / 2 - extent, large / 2 + extent
+    width = round(extent * rng.uniform(0.3, 0.5))
     if shape == "disc":
         pen.ellipse((low, low, high, high), 255)
     elif shape == "ring":
@@ -56,10 +56,10 @@ def _draw(pen: ImageDraw.ImageDraw, shape: str, large: int, rng: np.random.Gener
 def arrays(
     labels: tuple[str, ...], count: int, side: int, seed: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """``(count, side, side, 3)`` pictures, class after class in turn, and their classes."""
+    """``(count, side, side, 3)`` images, class after class in turn, and their classes."""
     rng = np.random.default_rng(seed)
     targets = np.arange(count) % len(labels)
-    return np.stack([np.asarray(picture(labels[t], side, rng)) for t in targets]), targets
+    return np.stack([np.asarray(draw_image(labels[t], side, rng)) for t in targets]), targets
 
 
 def write(folder: Path, labels: tuple[str, ...], count: int, side: int, seed: int) -> list[Path]:

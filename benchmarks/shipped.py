@@ -37,41 +37,41 @@ def measure(rounds: int) -> dict[str, dict[str, Any]]:
     """Name -> megabytes, latency as a ratio to the default network's, and figures of the audit."""
     loaded = {name: model.load(name) for name in model.shipped()}
     interpreters = [Interpreter(m, threads=1) for m in loaded.values()]
-    pictures = [np.zeros(i.input_shape, i.input_dtype) for i in interpreters]
-    runs = [lambda i=i, p=p: i.run(p) for i, p in zip(interpreters, pictures)]
-    taken = dict(zip(loaded, in_turn(*runs, rounds=rounds)))
-    found = {}
-    for name, one in loaded.items():
+    inputs = [np.zeros(i.input_shape, i.input_dtype) for i in interpreters]
+    runs = [lambda i=i, p=p: i.run(p) for i, p in zip(interpreters, inputs)]
+    milliseconds = dict(zip(loaded, in_turn(*runs, rounds=rounds)))
+    rows = {}
+    for name, network in loaded.items():
         audit = json.loads((CHECKPOINTS / f"{name}.audit.json").read_text())
-        if audit["sha256"] != one.sha256:
+        if audit["sha256"] != network.sha256:
             sys.exit(f"{name}: its audit is of another file; run training/audit.py {name} --publish")
-        spec = one.manifest.input
+        spec = network.manifest.input
         figures = {name: audit["sections"][section][row][column] for name, (section, row, column) in LINES.items()}
-        found[name] = {
-            "megabytes": len(one.data) / 1e6,
+        rows[name] = {
+            "megabytes": len(network.data) / 1e6,
             "side": spec.height,
-            "latency": taken[name] / taken[model.DEFAULT],
+            "latency": milliseconds[name] / milliseconds[model.DEFAULT],
             **figures,
         }
-    return dict(sorted(found.items(), key=lambda item: item[1]["megabytes"]))
+    return dict(sorted(rows.items(), key=lambda item: item[1]["megabytes"]))
 
 
-def markdown(found: dict[str, dict[str, Any]]) -> str:
+def markdown(rows: dict[str, dict[str, Any]]) -> str:
     """The table."""
     lines = [
         f"| | size | input | one invoke, as a share of `{model.DEFAULT}` | " + " | ".join(LINES) + " |",
         "|---|---|---|---" + "|---" * len(LINES) + "|",
     ]
-    for name, row in found.items():
+    for name, row in rows.items():
         cells = [f"`{name}`", f"{row['megabytes']:.2f} MB", f"{row['side']} px", f"{row['latency']:.2f}"]
         lines.append("| " + " | ".join([*cells, *(to_text(row[column]) for column in LINES)]) + " |")
     return "\n".join(lines)
 
 
-def draw(found: dict[str, dict[str, Any]], column: str = "any opacity v negative") -> bytes:
+def draw(rows: dict[str, dict[str, Any]], column: str = "any opacity v negative") -> bytes:
     """A point a network: latency across, AUROC up with its interval, the area its size."""
     figure, (axes,) = blank_figure(7, 4.2)
-    for name, row in found.items():
+    for name, row in rows.items():
         value, (low, high) = row[column]["value"], row[column]["interval"]
         axes.errorbar(row["latency"], value, [[value - low], [high - value]], color=GREY, lw=1, zorder=1)
         axes.scatter(row["latency"], value, 90 * row["megabytes"], BLUE, zorder=2)
@@ -81,7 +81,7 @@ def draw(found: dict[str, dict[str, Any]], column: str = "any opacity v negative
     axes.set_title("AUROC, latency and size (area) of the networks that come along", loc="left", color=INK)
     axes.set_xlabel(f"one invoke on one thread, as a share of {model.DEFAULT}'s", color=INK)
     axes.set_ylabel(f"{column}, AUROC, int8, test split, 95 %", color=INK)
-    axes.set_xlim(0, 1.3 * max(row["latency"] for row in found.values()))
+    axes.set_xlim(0, 1.3 * max(row["latency"] for row in rows.values()))
     return png(figure)
 
 
@@ -91,10 +91,10 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="also draw them to this PNG")
     args = parser.parse_args()
     print(f"{available_cores()} cores, load {os.getloadavg()[0]:.2f}\n")
-    found = measure(args.rounds)
-    print(markdown(found))
+    rows = measure(args.rounds)
+    print(markdown(rows))
     if args.plot:
-        files.write(args.plot, draw(found))
+        files.write(args.plot, draw(rows))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What a site's own radiographs bring: ``python benchmarks/site_fit.py --data SIIM EXTERNAL OLD``.
 
-Draws n normals of a hospital, fits a site on them as ``covidnet-lite site fit`` does, and judges it on the other films
-of the same hospital; the draws are repeated. Prints the tables of docs/site.md. ``--data`` names the folders with the
-manifests; beside one may lie ``rsna_normal.csv`` with films whose label is wrong.
+Draws n normals of a hospital, fits a site on them as ``covidnet-lite site fit`` does, and judges it on the other
+radiographs of the same hospital; the draws are repeated. Prints the tables of docs/site.md. ``--data`` names the
+folders with the manifests; beside one may lie ``rsna_normal.csv`` with radiographs whose label is wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from covidnet_lite.site.sample import Observation
 from covidnet_lite.site_command import look
 
 Array = npt.NDArray[Any]
-Chosen = tuple[list[Observation], list[Observation]]  # normals, and labelled films if any
+Sample = tuple[list[Observation], list[Observation]]  # normals, and labelled radiographs if any
 Figures = tuple[float, float, float, float]  # shares: well not ill, ill ill, well normal, ill normal
 
 NORMALS = (30, 100, 200)
@@ -48,7 +48,7 @@ HEAD = ("normals not called ill", "ill called ill", "normals called normal", "il
 
 @dataclass(frozen=True)
 class Hospital:
-    """A hospital's films, as the network alone sees them; ``patients`` one for each of ``well``."""
+    """A hospital's radiographs, as the network alone sees them; ``patients`` one for each of ``well``."""
 
     name: str
     well: list[Observation]
@@ -78,10 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(tabulate(hospital, "100 normals and 100 ill, labelled", classifier.model, args.draws, 100, 100))
         print(f"\n{head(('hospital', 'another rule, with 100 normals', 'fits refused', *HEAD))}")
         for hospital in hospitals:
-            for words, rule in OTHERS.items():
-                print(tabulate(hospital, words, classifier.model, args.draws, 100, judge=rule), flush=True)
-            words = f"{FEWER}; 20 of 100 are ill"
-            print(tabulate(hospital, words, classifier.model, args.draws, 80, hidden=20, judge=OTHERS[FEWER]))
+            for description, rule in OTHERS.items():
+                print(tabulate(hospital, description, classifier.model, args.draws, 100, measure=rule), flush=True)
+            description = f"{FEWER}; 20 of 100 are ill"
+            print(tabulate(hospital, description, classifier.model, args.draws, 80, hidden=20, measure=OTHERS[FEWER]))
     return 0
 
 
@@ -108,95 +108,97 @@ def _hospitals(classifier: Classifier, cases: Sequence[Case]) -> Iterator[Hospit
 
 def tabulate(
     hospital: Hospital,
-    words: str,
+    description: str,
     model: Model,
     draws: int,
     n: int,
     labelled: int = 0,
     hidden: int = 0,
-    judge: Callable[[Chosen, list[Observation], list[Observation], Model], Figures] | None = None,
+    measure: Callable[[Sample, list[Observation], list[Observation], Model], Figures] | None = None,
 ) -> str:
-    """A row: a site fitted on ``n`` normals, judged on the films of other patients, again and again.
+    """A row: a site fitted on ``n`` normals, judged on the radiographs of other patients, again and again.
 
     Args:
-        labelled: ill films that are given with their labels.
-        hidden: ill films that are given as normals.
-        judge: another rule.
+        labelled: ill radiographs that are given with their labels.
+        hidden: ill radiographs that are given as normals.
+        measure: another rule.
     """
-    rng, found, refused = np.random.default_rng(0), [], 0
+    rng, rows, refused = np.random.default_rng(0), [], 0
     if n > 0.8 * len(hospital.well):
-        return row(hospital.name, words, "too few films", None)
+        return row(hospital.name, description, "too few films", None)
     for _ in range(draws):
-        chosen = set(rng.permutation(len(hospital.well))[:n].tolist())
-        patients = {hospital.patients[i] for i in chosen}
-        sick = set(rng.permutation(len(hospital.ill))[: labelled + hidden].tolist())
-        ill = [hospital.ill[i] for i in sorted(sick)]
-        normals = [hospital.well[i] for i in sorted(chosen)] + [replace(one, label="") for one in ill if hidden]
+        indices = set(rng.permutation(len(hospital.well))[:n].tolist())
+        patients = {hospital.patients[i] for i in indices}
+        ill_indices = set(rng.permutation(len(hospital.ill))[: labelled + hidden].tolist())
+        ill = [hospital.ill[i] for i in sorted(ill_indices)]
+        normals = [hospital.well[i] for i in sorted(indices)] + [replace(one, label="") for one in ill if hidden]
         well_left = [one for i, one in enumerate(hospital.well) if hospital.patients[i] not in patients]
-        ill_left = [one for i, one in enumerate(hospital.ill) if i not in sick]
+        ill_left = [one for i, one in enumerate(hospital.ill) if i not in ill_indices]
         try:
-            found.append((judge or fitted)((normals, ill if labelled else []), well_left, ill_left, model))
+            rows.append((measure or site_figures)((normals, ill if labelled else []), well_left, ill_left, model))
         except SiteError:
             refused += 1
-    return row(hospital.name, words, f"{refused} of {draws}", np.array(found) if found else None)
+    return row(hospital.name, description, f"{refused} of {draws}", np.array(rows) if rows else None)
 
 
-def fitted(
-    chosen: Chosen, well: list[Observation], ill: list[Observation], model: Model, fewer_alarms: bool = False
+def site_figures(
+    sample: Sample, well: list[Observation], ill: list[Observation], model: Model, fewer_alarms: bool = False
 ) -> Figures:
     """The figures of a site fitted as it is shipped."""
-    asked = replace(default_targets(model.manifest), fewer_alarms=fewer_alarms)
-    site = fit(model, asked, *chosen, date="2026-11-30").site
+    settings = replace(default_targets(model.manifest), fewer_alarms=fewer_alarms)
+    site = fit(model, settings, *sample, date="2026-11-30").site
     return figures(well, ill, site.applied(model.manifest, model.sha256), model.manifest)
 
 
-def figures(
-    well: list[Observation], ill: list[Observation], manifest: Manifest, alone: Manifest | None = None
-) -> Figures:
-    """How a manifest answers films, of which the probabilities by the network ``alone`` are known."""
+def figures(well: list[Observation], ill: list[Observation], manifest: Manifest, alone: Manifest | None = None) -> Figures:
+    """How a manifest answers radiographs, of which the probabilities by the network ``alone`` are known."""
     point, shares = manifest.operating_point, []
     assert point is not None
-    for films in (well, ill):
-        p = _shares(films, manifest, alone or manifest)[:, manifest.labels.index(point.negative)]
+    for observations in (well, ill):
+        p = _shares(observations, manifest, alone or manifest)[:, manifest.labels.index(point.negative)]
         called_ill, normal = 1 - p >= point.positive_from, p >= point.negative_from
-        shares.append((called_ill.sum() / len(films), normal.sum() / len(films)))
+        shares.append((called_ill.sum() / len(observations), normal.sum() / len(observations)))
     return 1 - shares[0][0], shares[1][0], shares[0][1], shares[1][1]
 
 
-def _shares(films: list[Observation], manifest: Manifest, alone: Manifest) -> Array:
-    told = np.array([one.probabilities for one in films if one.probabilities])
+def _shares(observations: list[Observation], manifest: Manifest, alone: Manifest) -> Array:
+    probabilities = np.array([one.probabilities for one in observations if one.probabilities])
     shift = np.subtract(manifest.correction or 0, alone.correction or 0)
-    return np.asarray(softmax(alone.temperature * np.log(np.maximum(told, 1e-300)) + shift, manifest.temperature))
+    return np.asarray(
+        softmax(alone.temperature * np.log(np.maximum(probabilities, 1e-300)) + shift, manifest.temperature)
+    )
 
 
-def _moved(by: Callable[[Array, float, float], float], free: bool) -> Callable[..., Figures]:
+def _moved_thresholds(by: Callable[[Array, float, float], float], free: bool) -> Callable[..., Figures]:
     """Both thresholds moved by the same amount in log-odds; unless ``free``, normal is never called from less."""
 
-    def judge(chosen: Chosen, well: list[Observation], ill: list[Observation], model: Model) -> Figures:
+    def judge(sample: Sample, well: list[Observation], ill: list[Observation], model: Model) -> Figures:
         manifest = model.manifest
         point = manifest.operating_point
         assert point is not None
         negative = manifest.labels.index(point.negative)
 
-        def scores(films: list[Observation]) -> Array:
-            return odds(np.log(_shares(films, manifest, manifest)), negative)
+        def scores(observations: list[Observation]) -> Array:
+            return odds(np.log(_shares(observations, manifest, manifest)), negative)
 
         normal, positive = (float(np.log(s / (1 - s))) for s in (1 - point.negative_from, point.positive_from))
-        shift = by(scores(chosen[0]), normal, positive)
+        shift = by(scores(sample[0]), normal, positive)
         normal_from = 1 - share_of(normal - shift if free else min(normal - shift, normal))
-        moved = replace(point, negative_from=float(normal_from), positive_from=float(share_of(positive - shift)))
-        return figures(well, ill, replace(manifest, operating_point=moved))
+        shifted = replace(point, negative_from=float(normal_from), positive_from=float(share_of(positive - shift)))
+        return figures(well, ill, replace(manifest, operating_point=shifted))
 
     return judge
 
 
 # The shares of training's normals below the network's two thresholds are 0.6 and 0.93, as far as they can be known.
 OTHERS: dict[str, Callable[..., Figures]] = {
-    FEWER: partial(fitted, fewer_alarms=True),
-    "both thresholds moved by the 93 % quantile": _moved(lambda x, _, high: high - float(np.quantile(x, 0.93)), True),
-    "the same, normal never from less": _moved(lambda x, _, high: high - float(np.quantile(x, 0.93)), False),
-    "both moved by the 60 % quantile": _moved(lambda x, low, _: low - float(np.quantile(x, 0.6)), True),
-    "both moved by a normal distribution's 93 %": _moved(
+    FEWER: partial(site_figures, fewer_alarms=True),
+    "both thresholds moved by the 93 % quantile": _moved_thresholds(
+        lambda x, _, high: high - float(np.quantile(x, 0.93)), True
+    ),
+    "the same, normal never from less": _moved_thresholds(lambda x, _, high: high - float(np.quantile(x, 0.93)), False),
+    "both moved by the 60 % quantile": _moved_thresholds(lambda x, low, _: low - float(np.quantile(x, 0.6)), True),
+    "both moved by a normal distribution's 93 %": _moved_thresholds(
         lambda x, _, high: high - float(x.mean() + 1.476 * x.std(ddof=1)), True
     ),
 }
@@ -207,16 +209,16 @@ def head(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |\n|{'---|' * len(cells)}"
 
 
-def row(name: str, words: str, refused: str, found: Any) -> str:
+def row(name: str, description: str, refused: str, values: Any) -> str:
     """One line; of many draws, the mean and what 95 % of them lie between."""
-    if found is None:
-        told = ["-"] * len(HEAD)
-    elif np.ndim(found) == 1:
-        told = [f"{share:.2f}" for share in found]
+    if values is None:
+        cells_ = ["-"] * len(HEAD)
+    elif np.ndim(values) == 1:
+        cells_ = [f"{share:.2f}" for share in values]
     else:
-        spans = np.quantile(found, [0.025, 0.975], axis=0).T
-        told = [f"{m:.2f} ({low:.2f}-{high:.2f})" for m, (low, high) in zip(np.mean(found, axis=0), spans)]
-    return f"| {' | '.join((name, words, refused, *told))} |"
+        spans = np.quantile(values, [0.025, 0.975], axis=0).T
+        cells_ = [f"{m:.2f} ({low:.2f}-{high:.2f})" for m, (low, high) in zip(np.mean(values, axis=0), spans)]
+    return f"| {' | '.join((name, description, refused, *cells_))} |"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ THREADS = (1, 2)
 FILE = "2048 JPEG"
 DECODE = f"decoding the {FILE} in full"
 NUMPY = "a process that imports numpy"
-MANY = 8  # files of a throughput
+FILES = 8  # files of a throughput
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def test_fit(paired: Any, decode: Any, kinds: dict[str, Path], name: str) -> Non
 def test_run(paired: Any, decode: Any, name: str, threads: int) -> None:
     interpreter = Interpreter(model.load(name), threads=threads)
     values = np.zeros(interpreter.input_shape, interpreter.input_dtype)
-    paired(f"run {name}, {told(threads)}", lambda: interpreter.run(values), DECODE, decode, 60)
+    paired(f"run {name}, {thread_count(threads)}", lambda: interpreter.run(values), DECODE, decode, 60)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -65,7 +65,7 @@ def test_judge(paired: Any, decode: Any, name: str) -> None:
     interpreter, manifest = Interpreter(network, threads=1), network.manifest
     raw = interpreter.run(np.zeros(interpreter.input_shape, interpreter.input_dtype))
 
-    def judged() -> object:
+    def run() -> object:
         real = {output: interpreter.dequantise(i, raw[i])[0] for output, i in manifest.outputs.items()}
         if manifest.guard is None:
             return judge(real["logits"], None, manifest, None)
@@ -73,7 +73,7 @@ def test_judge(paired: Any, decode: Any, name: str) -> None:
         distance = float(manifest.guard.distance(embedding))
         return judge(real["logits"], distance, manifest, manifest.guard.display_fault(embedding))
 
-    paired(f"judge {name}", judged, DECODE, decode, 60)
+    paired(f"judge {name}", run, DECODE, decode, 60)
 
 
 @pytest.mark.parametrize("kind", [FILE, "2048 PNG", "1955 x 1841 DICOM"])
@@ -84,16 +84,16 @@ def test_classify(paired: Any, decode: Any, kinds: dict[str, Path], name: str, t
         pytest.skip("needs pydicom-data")
     classifier = Classifier(name, threads=threads)
     run = lambda: classifier.classify(kinds[kind])  # noqa: E731
-    paired(f"classify a {kind}, {name}, {told(threads)}", run, DECODE, decode, 40)
+    paired(f"classify a {kind}, {name}, {thread_count(threads)}", run, DECODE, decode, 40)
 
 
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_classify_many(paired: Any, kinds: dict[str, Path], name: str, threads: int) -> None:
     classifier = Classifier(name, threads=threads)
-    paths = [kinds[FILE]] * MANY
-    many, one_by_one = lambda: list(classifier.classify_many(paths)), lambda: [*map(classifier.classify, paths)]
-    paired(f"classify_many {MANY}, {name}, {told(threads)}", many, "the same one by one", one_by_one, 15)
+    paths = [kinds[FILE]] * FILES
+    batch, one_by_one = lambda: list(classifier.classify_many(paths)), lambda: [*map(classifier.classify, paths)]
+    paired(f"classify_many {FILES}, {name}, {thread_count(threads)}", batch, "the same one by one", one_by_one, 15)
 
 
 @pytest.mark.parametrize("name", ["import", *NETWORKS])
@@ -102,24 +102,24 @@ def test_whole_process(benchmark: Any, kinds: dict[str, Path], quick: bool, name
     program = "import sys, numpy, covidnet_lite\n"
     if name != "import":
         program += "covidnet_lite.classify(sys.argv[1], model=sys.argv[2])"
-    command, bare = python(program, kinds[FILE], name), python("import numpy")
+    command, baseline = python(program, kinds[FILE], name), python("import numpy")
     ours: list[tuple[float, float]] = []
-    beside: list[tuple[float, float]] = []
+    baseline_rounds: list[tuple[float, float]] = []
     process(command)
-    process(bare)
+    process(baseline)
     benchmark.pedantic(
         lambda: ours.append(process(command)),
-        setup=lambda: beside.append(process(bare)),
+        setup=lambda: baseline_rounds.append(process(baseline)),
         rounds=2 if quick else 15,
     )
-    told = "import numpy and covidnet_lite" if name == "import" else f"classify in a new process, {name}"
-    (seconds, memory), (bare_seconds, bare_memory) = zip(*ours), zip(*beside)
+    name_ = "import numpy and covidnet_lite" if name == "import" else f"classify in a new process, {name}"
+    (seconds, memory), (baseline_seconds, baseline_memory) = zip(*ours), zip(*baseline_rounds)
     benchmark.extra_info["figures"] = [
-        Figure.of(told, "ms", [s * 1e3 for s in seconds], NUMPY, [s * 1e3 for s in bare_seconds]).to_dict(),
-        Figure.of(f"memory: {told}", "MB", memory, NUMPY, bare_memory).to_dict(),
+        Figure.of(name_, "ms", [s * 1e3 for s in seconds], NUMPY, [s * 1e3 for s in baseline_seconds]).to_dict(),
+        Figure.of(f"memory: {name_}", "MB", memory, NUMPY, baseline_memory).to_dict(),
     ]
 
 
-def told(threads: int) -> str:
+def thread_count(threads: int) -> str:
     """In words."""
     return f"{threads} thread{'s' * (threads > 1)}"

@@ -94,5 +94,5 @@ class Worker:
     def _last_words(self) -> str:
         self._process.wait()
         self._errors.seek(0)
-        said = [line.strip() for line in self._errors if line.strip()]
-        return said[-1] if said else f"it ended with code {self._process.returncode}, without a word"
+        lines = [line.strip() for line in self._errors if line.strip()]
+        return lines[-1] if lines else f"it ended with code {self._process.returncode}, without a word"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import pictures
+from benchmarks import inputs
 from covidnet_lite.evidence.extent import ExtentScale
 from covidnet_lite.network import model, signature, trial
 from covidnet_lite.network.manifest import seal
@@ -122,7 +122,7 @@ def photographs() -> list[Path]:
 @pytest.fixture(scope="session")
 def film() -> Path:
     """The real PA chest radiograph of pydicom-data."""
-    result = pictures.film()
+    result = inputs.real_radiograph()
     if result is None:
         pytest.skip("needs pydicom-data")
     return result

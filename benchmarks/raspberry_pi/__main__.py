@@ -22,12 +22,12 @@ from covidnet_lite.errors import CovidNetLiteError
 from covidnet_lite.network import model
 from covidnet_lite.network.interpreter import available_cores
 
-from . import counts, emulate, modelled, pictures, reference, roots, wheels
+from . import counts, emulate, inputs, modelled, reference, roots, wheels
 from .agreement import Agreement, Answers, compare
 from .systems import A72, CACHE, COUNTED, ROOT, SYSTEMS, Processor, System
 
-FILMS = Path(os.environ.get("COVIDNET_LITE_DATA", ROOT.parent / "shared/data/cxr"))
-PICTURES = CACHE / "pictures"
+RADIOGRAPHS = Path(os.environ.get("COVIDNET_LITE_DATA", ROOT.parent / "shared/data/cxr"))
+INPUTS = CACHE / "pictures"
 
 # What an answer may be off from that of x86-64 with LiteRT: int8 outputs in steps, and confidences. With the same
 # runtime all was equal when this was written. tflite-runtime is three years older and rounds otherwise, layer after
@@ -66,29 +66,30 @@ TRIALS = [Trial(system, processor, False) for system in SYSTEMS for processor in
 TRIALS += [Trial(SYSTEMS[0], A72, True), Trial(SYSTEMS[-1], SYSTEMS[-1].processors[0], True)]
 
 
-def tried(trial: Trial | None, plain: bool, package: Path, shown: Sequence[Path], scratch: Path) -> Answers:
+def run_trial(trial: Trial | None, plain: bool, package: Path, images: Sequence[Path], scratch: Path) -> Answers:
     """Answers of a trial; without one, of this machine."""
     networks = sorted(model.shipped())
     machine = emulate.emulated(trial.system, trial.processor, package) if trial else emulate.here(package)
-    beside = _kept(scratch, None, plain)
-    out = _kept(scratch, trial, plain)
-    options = ["--reference-kernels"] * plain + (["--beside", beside] if trial else [])
-    emulate.run(machine, ["answers", out, "--networks", *networks, "--pictures", *shown, *options])
+    reference_path = _answers_path(scratch, None, plain)
+    out = _answers_path(scratch, trial, plain)
+    options = ["--reference-kernels"] * plain + (["--beside", reference_path] if trial else [])
+    emulate.run(machine, ["answers", out, "--networks", *networks, "--pictures", *images, *options])
     return Answers.load(out)
 
 
-def _kept(scratch: Path, trial: Trial | None, plain: bool) -> Path:
-    where = f"{trial.system.name} {trial.processor.name}" if trial else "x86-64"
-    return scratch / f"{where} {'reference' if plain else 'fast'}.npz"
+def _answers_path(scratch: Path, trial: Trial | None, plain: bool) -> Path:
+    machine = f"{trial.system.name} {trial.processor.name}" if trial else "x86-64"
+    return scratch / f"{machine} {'reference' if plain else 'fast'}.npz"
 
 
-def told(trial: Trial, answers: Answers, found: Agreement) -> str:
+def table_row(trial: Trial, answers: Answers, agreement: Agreement) -> str:
     """One line of the table."""
     versions = "{runtime}, Python {python}, numpy {numpy}, Pillow {pillow}".format(**answers.about)
-    same = found.answers - len(found.apart) - len(found.borderline)
+    same = agreement.answers - len(agreement.differing) - len(agreement.borderline)
     return (
-        f"| {trial.name} | {versions} | {same} of {found.answers} | {found.classified} "
-        f"| {found.equal:.2%} of {found.values} | {found.furthest} ({trial.steps}) | {found.drift:.3f} |"
+        f"| {trial.name} | {versions} | {same} of {agreement.answers} | {agreement.classified} "
+        f"| {agreement.equal:.2%} of {agreement.values} | {agreement.furthest} ({trial.steps}) "
+        f"| {agreement.drift:.3f} |"
     )
 
 
@@ -98,24 +99,27 @@ def check(also: Sequence[str], write: bool) -> list[str]:
     roots.install_tools()
     with ThreadPoolExecutor(available_cores()) as pool:
         _set_up(pool)
-        package, watched = wheels.package(), counts.plugin()
-        drawn, film, more = pictures.draw(PICTURES), pictures.film(PICTURES), pictures.films(FILMS)
+        package, plugin = wheels.package(), counts.plugin()
+        chests, radiograph = inputs.write_chests(INPUTS), inputs.write_real_radiograph(INPUTS)
+        others = inputs.labelled_radiographs(RADIOGRAPHS)
         print(
-            f"set up in {time.monotonic() - start:.0f} s, in {CACHE.relative_to(ROOT)}; {len(drawn)} drawn chests, "
-            "a film, " + (f"{len(more)} more" if more else f"and no more: none in {FILMS}"),
+            f"set up in {time.monotonic() - start:.0f} s, in {CACHE.relative_to(ROOT)}; {len(chests)} drawn chests, "
+            "a film, " + (f"{len(others)} more" if others else f"and no more: none in {RADIOGRAPHS}"),
             flush=True,
         )
         with tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)
-            shown = {False: [*drawn, film, *more], True: [film]}  # reference kernels take their time
-            at_home = {plain: tried(None, plain, package, shown[plain], scratch) for plain in shown}
+            images = {False: [*chests, radiograph, *others], True: [radiograph]}  # reference kernels take their time
+            at_home = {plain: run_trial(None, plain, package, images[plain], scratch) for plain in images}
             networks = [*sorted(model.shipped()), *(str(Path(path).resolve()) for path in also)]
-            picture = PICTURES / pictures.COUNTED
+            counted = INPUTS / inputs.COUNTED_FILE
             counting = [
-                pool.submit(counts.count, processor, networks, picture, package, watched)
+                pool.submit(counts.count, processor, networks, counted, package, plugin)
                 for processor in COUNTED.processors
             ]
-            running = [pool.submit(tried, trial, trial.plain, package, shown[trial.plain], scratch) for trial in TRIALS]
+            running = [
+                pool.submit(run_trial, trial, trial.plain, package, images[trial.plain], scratch) for trial in TRIALS
+            ]
             answers = [future.result() for future in running]
             measured = [row for future in counting for row in future.result()]
     return _agreements(answers, at_home) + _instructions(measured, write)
@@ -136,28 +140,28 @@ def _agreements(answers: Sequence[Answers], at_home: dict[bool, Answers]) -> lis
         "| system, processor, kernels | with | same answers | not refused | equal outputs | steps (allowed) | drift |"
     )
     print("|---|---|---|---|---|---|---|")
-    wrong, notes = [], []
+    faults, notes = [], []
     for trial, ours in zip(TRIALS, answers):
-        found = compare(ours, at_home[trial.plain], OLD_DRIFT if trial.old else 0.0)
-        print(told(trial, ours, found))
-        notes += [f"near the threshold, {trial.name}: {line}" for line in found.borderline]
-        complaints = found.complaints(trial.steps, OLD_DRIFT if trial.old else DRIFT)
-        wrong += [f"{trial.name}: {line}" for line in complaints]
+        agreement = compare(ours, at_home[trial.plain], OLD_DRIFT if trial.old else 0.0)
+        print(table_row(trial, ours, agreement))
+        notes += [f"near the threshold, {trial.name}: {line}" for line in agreement.borderline]
+        complaints = agreement.complaints(trial.steps, OLD_DRIFT if trial.old else DRIFT)
+        faults += [f"{trial.name}: {line}" for line in complaints]
     notes.append("armhf has numpy and Pillow of Debian, older than a Pi gets from piwheels: PyPI has none for it.")
     print("\n" + "\n".join(notes) + "\n")
-    return wrong
+    return faults
 
 
-def _instructions(measured: Sequence[reference.Row], write: bool) -> list[str]:
-    known = reference.read()
-    before = {row.key: row.instructions for row in known}
+def _instructions(rows_measured: Sequence[reference.Row], write: bool) -> list[str]:
+    earlier = reference.read()
+    reference_of = {row.key: row.instructions for row in earlier}
     print("| network | stage | processor | M instructions | reference |\n|---|---|---|---|---|")
-    for row in measured:
-        then = f"{before[row.key] / 1e6:.1f}" if row.key in before else "none"
-        print(f"| {row.network} | {row.stage} | {row.processor} | {row.instructions / 1e6:.1f} | {then} |")
+    for row in rows_measured:
+        reference_ = f"{reference_of[row.key] / 1e6:.1f}" if row.key in reference_of else "none"
+        print(f"| {row.network} | {row.stage} | {row.processor} | {row.instructions / 1e6:.1f} | {reference_} |")
     if not write:
-        return reference.regressions(known, measured)
-    rows = reference.renewed(known, measured)
+        return reference.regressions(earlier, rows_measured)
+    rows = reference.renewed(earlier, rows_measured)
     files.write_all({reference.PATH: reference.text(rows), modelled.PAGE: modelled.page(rows)})
     print(f"\nwrote {reference.PATH.relative_to(ROOT)} and {modelled.PAGE.relative_to(ROOT)}")
     return []
@@ -171,12 +175,12 @@ def main() -> int:
     parser.add_argument("--also", nargs="+", default=[], metavar="TFLITE", help="count these networks too")
     args = parser.parse_args()
     try:
-        wrong = check(args.also, args.write)
+        faults = check(args.also, args.write)
     except CovidNetLiteError as error:
-        wrong = [str(error)]
-    for line in wrong:
+        faults = [str(error)]
+    for line in faults:
         print(f"error: {line}", file=sys.stderr)
-    return 1 if wrong else 0
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

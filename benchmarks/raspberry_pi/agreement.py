@@ -1,4 +1,4 @@
-"""What two machines made of the same pictures, side by side."""
+"""What two machines made of the same images, side by side."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class Answers:
     """What :mod:`inside` kept of one machine.
 
     Attributes:
-        told: ``network/picture`` -> status, label, most likely label, confidence.
+        answers: ``network/picture`` -> status, label, most likely label, confidence.
         about: versions, runtime and machine.
         outputs: ``network/picture/turn/position`` -> what a network gave, integers as stored.
     """
 
-    told: dict[str, dict[str, Any]]
+    answers: dict[str, dict[str, Any]]
     about: dict[str, str]
     outputs: dict[str, npt.NDArray[Any]]
 
     @classmethod
     def load(cls, path: Path) -> Answers:
         """From the file that :mod:`inside` wrote."""
-        with np.load(path) as kept:
-            told = json.loads(str(kept["told"]))
-            skipped = [key for key in kept.files if key == "told" or key.endswith("/input")]
-            outputs = {key: kept[key] for key in kept.files if key not in skipped}
-        return cls(told, told.pop("about"), outputs)
+        with np.load(path) as archive:
+            answers = json.loads(str(archive["told"]))
+            skipped = [key for key in archive.files if key == "told" or key.endswith("/input")]
+            outputs = {key: archive[key] for key in archive.files if key not in skipped}
+        return cls(answers, answers.pop("about"), outputs)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Agreement:
     Attributes:
         answers: how many there are.
         classified: how many of them were not refused, so that every network ran.
-        apart: those that differ in status or label, and runs that only one machine made.
+        differing: those that differ in status or label, and runs that only one machine made.
         borderline: those that one machine answered and the other was unsure of, with confidences a little apart.
         values: outputs compared.
         equal: the share of them that is the same.
@@ -52,7 +52,7 @@ class Agreement:
 
     answers: int
     classified: int
-    apart: tuple[str, ...]
+    differing: tuple[str, ...]
     borderline: tuple[str, ...]
     values: int
     equal: float
@@ -61,48 +61,50 @@ class Agreement:
 
     def complaints(self, steps: int, drift: float) -> list[str]:
         """What is wrong, where no output may be further off than ``steps`` and no confidence than ``drift``."""
-        wrong = list(self.apart)
+        faults = list(self.differing)
         if not self.values:
-            wrong.append("no outputs to compare")
+            faults.append("no outputs to compare")
         if not self.classified:
-            wrong.append("no picture was classified to the end: all were refused")
+            faults.append("no picture was classified to the end: all were refused")
         if self.furthest > steps:
-            wrong.append(f"an output is {self.furthest} steps of int8 off; allowed: {steps}")
+            faults.append(f"an output is {self.furthest} steps of int8 off; allowed: {steps}")
         if self.drift > drift:
-            wrong.append(f"a confidence is {self.drift:.3f} off; allowed: {drift}")
-        return wrong
+            faults.append(f"a confidence is {self.drift:.3f} off; allowed: {drift}")
+        return faults
 
 
 def compare(ours: Answers, theirs: Answers, slack: float = 0.0) -> Agreement:
-    """Outputs were computed from ``theirs`` inputs on both machines; answers from the picture, all the way.
+    """Outputs were computed from ``theirs`` inputs on both machines; answers from the image, all the way.
 
     Args:
         slack: how far confidences may be apart for an answer on the other side of the threshold to be borderline.
     """
-    apart: list[str] = []
+    differing: list[str] = []
     borderline: list[str] = []
     drifts = [0.0]
-    for key in sorted({*ours.told, *theirs.told}):
-        a, b = ours.told.get(key), theirs.told.get(key)
+    for key in sorted({*ours.answers, *theirs.answers}):
+        a, b = ours.answers.get(key), theirs.answers.get(key)
         if a is None or b is None:
-            apart.append(f"{key}: answered on one machine only")
+            differing.append(f"{key}: answered on one machine only")
             continue
-        moved = abs((a["confidence"] or 0.0) - (b["confidence"] or 0.0)) if a["confidence"] and b["confidence"] else 0.0
-        drifts.append(moved)
+        drift_ = (
+            abs((a["confidence"] or 0.0) - (b["confidence"] or 0.0)) if a["confidence"] and b["confidence"] else 0.0
+        )
+        drifts.append(drift_)
         if (a["status"], a["label"]) != (b["status"], b["label"]):
             same_side = a["most_likely"] is not None and a["most_likely"] == b["most_likely"]
-            found = f"{key}: {_words(a)}, not {_words(b)}"
-            (borderline if same_side and 0 < moved <= slack else apart).append(found)
-    apart += [f"{key}: computed on one machine only" for key in sorted({*ours.outputs} ^ {*theirs.outputs})]
+            line = f"{key}: {_described(a)}, not {_described(b)}"
+            (borderline if same_side and 0 < drift_ <= slack else differing).append(line)
+    differing += [f"{key}: computed on one machine only" for key in sorted({*ours.outputs} ^ {*theirs.outputs})]
     steps = [
         np.abs(ours.outputs[key].astype(np.int64) - theirs.outputs[key]).ravel()
         for key in sorted({*ours.outputs} & {*theirs.outputs})
     ]
     all_steps = np.concatenate(steps) if steps else np.zeros(0, np.int64)
     return Agreement(
-        len(theirs.told),
-        sum(told["status"] != "refused" for told in ours.told.values()),
-        tuple(apart),
+        len(theirs.answers),
+        sum(answer["status"] != "refused" for answer in ours.answers.values()),
+        tuple(differing),
         tuple(borderline),
         all_steps.size,
         float((all_steps == 0).mean()) if all_steps.size else 0.0,
@@ -111,6 +113,6 @@ def compare(ours: Answers, theirs: Answers, slack: float = 0.0) -> Agreement:
     )
 
 
-def _words(told: dict[str, Any]) -> str:
-    confidence = f" at {told['confidence']:.1%}" if told["confidence"] else ""
-    return f"{told['status']} {told['most_likely'] or ''}".strip() + confidence
+def _described(answer: dict[str, Any]) -> str:
+    confidence = f" at {answer['confidence']:.1%}" if answer["confidence"] else ""
+    return f"{answer['status']} {answer['most_likely'] or ''}".strip() + confidence

@@ -25,26 +25,26 @@ def plugin() -> Path:
     return library
 
 
-def count(processor: Processor, networks: Sequence[str], picture: Path, package: Path, watched: Path) -> list[Row]:
-    """Instructions of each network's ``classify`` of a picture and bare ``invoke``, one thread: the mean of all runs
+def count(processor: Processor, networks: Sequence[str], picture: Path, package: Path, plugin_: Path) -> list[Row]:
+    """Instructions of each network's ``classify`` of an image and bare ``invoke``, one thread: the mean of all runs
     but the first.
 
     Args:
         networks: names of shipped networks, or paths; of a ``.tflite`` without manifest only ``invoke``.
         package: the installed wheel.
-        watched: the compiled plugin.
+        plugin_: the compiled plugin.
 
     Raises:
         EmulationError: the program failed, or told no counts.
     """
-    machine = emulate.emulated(COUNTED, processor, package, watched)
-    done = emulate.run(machine, ["counts", "--networks", *networks, "--pictures", picture, "--runs", RUNS])
-    stages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    marks = [int(found) for found in re.findall(r"^instructions (\d+)$", done.stderr, re.M)]
+    machine = emulate.emulated(COUNTED, processor, package, plugin_)
+    result = emulate.run(machine, ["counts", "--networks", *networks, "--pictures", picture, "--runs", RUNS])
+    stages = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("[")]
+    marks = [int(found) for found in re.findall(r"^instructions (\d+)$", result.stderr, re.M)]
     if len(marks) != 2 * len(stages) or not stages:
         raise EmulationError(f"{machine.name}: {len(marks)} counts for {len(stages)} stages")
-    each = [round((last - first) / (RUNS - 1)) for first, last in zip(marks[::2], marks[1::2])]
-    return [Row(processor.name, *identity(network), stage, number) for (network, stage), number in zip(stages, each)]
+    per_run = [round((last - first) / (RUNS - 1)) for first, last in zip(marks[::2], marks[1::2])]
+    return [Row(processor.name, *identity(network), stage, number) for (network, stage), number in zip(stages, per_run)]
 
 
 def identity(network: str) -> tuple[str, str, str]:
@@ -54,5 +54,5 @@ def identity(network: str) -> tuple[str, str, str]:
         loaded = models.load(network)
     except ModelError:
         return name, hashlib.sha256(Path(network).read_bytes()).hexdigest()[:DIGITS], ""
-    made_from = str(loaded.manifest.provenance.get("network_sha256", ""))
-    return name, loaded.sha256[:DIGITS], made_from[:DIGITS]
+    checkpoint = str(loaded.manifest.provenance.get("network_sha256", ""))
+    return name, loaded.sha256[:DIGITS], checkpoint[:DIGITS]

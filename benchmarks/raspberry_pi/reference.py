@@ -68,25 +68,25 @@ def text(rows: Iterable[Row]) -> str:
     return out.getvalue()
 
 
-def renewed(known: Sequence[Row], measured: Sequence[Row]) -> list[Row]:
+def renewed(earlier: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
     """What was measured, and of what was known all that was not measured now."""
-    new = {row.key for row in measured}
-    return [*(row for row in known if row.key not in new), *measured]
+    keys = {row.key for row in rows}
+    return [*(row for row in earlier if row.key not in keys), *rows]
 
 
-def regressions(known: Sequence[Row], measured: Sequence[Row]) -> list[str]:
+def regressions(earlier: Sequence[Row], rows: Sequence[Row]) -> list[str]:
     """What is wrong with new counts: one message each; none is well."""
-    reference = {row.key: row for row in known}
-    found = []
-    for row in measured:
-        what, before = f"{row.network} {row.stage} on {row.processor}", reference.get(row.key)
-        if before is None or before.sha256 != row.sha256:
-            seen = f"only of {before.sha256}" if before else "none at all"
-            found.append(f"{what}: no reference for the network {row.sha256}, {seen}; {RENEW}")
-        elif row.instructions > before.instructions * (1 + TOLERANCE):
-            now, then = row.instructions / 1e6, before.instructions / 1e6
-            found.append(
-                f"{what}: {now:.1f} M instructions, {now / then - 1:.1%} more than {then:.1f} M "
+    reference = {row.key: row for row in earlier}
+    faults = []
+    for row in rows:
+        subject, reference_row = f"{row.network} {row.stage} on {row.processor}", reference.get(row.key)
+        if reference_row is None or reference_row.sha256 != row.sha256:
+            known_version = f"only of {reference_row.sha256}" if reference_row else "none at all"
+            faults.append(f"{subject}: no reference for the network {row.sha256}, {known_version}; {RENEW}")
+        elif row.instructions > reference_row.instructions * (1 + TOLERANCE):
+            now, then = row.instructions / 1e6, reference_row.instructions / 1e6
+            faults.append(
+                f"{subject}: {now:.1f} M instructions, {now / then - 1:.1%} more than {then:.1f} M "
                 f"(allowed: {TOLERANCE:.0%}); {RENEW}"
             )
-    return found
+    return faults

@@ -15,7 +15,7 @@ from .systems import QEMU, EmulationError, System
 
 TOOLS = {"cc": "gcc libc6-dev", "dpkg-deb": "dpkg"}
 PYTHON = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
-PICTURES = ("python3-numpy", "python3-pil")  # where PyPI has no wheels of them
+IMAGE_PACKAGES = ("python3-numpy", "python3-pil")  # where PyPI has no wheels of them
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 MIRROR = "http://deb.debian.org/debian"
 
@@ -27,15 +27,15 @@ def run(command: Sequence[object], what: str, env: dict[str, str] | None = None)
         EmulationError: it failed; the message says at what, and ends as the command did.
     """
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [str(c) for c in command], capture_output=True, text=True, env={**os.environ, **(env or {})}
         )
     except OSError as error:
         raise EmulationError(f"{what}: {command[0]} cannot be run ({error})") from error
-    if done.returncode:
-        end = (done.stderr.strip() or done.stdout.strip())[-1500:]
-        raise EmulationError(f"{what}: {command[0]} failed with {done.returncode}\n{end}")
-    return done.stdout
+    if result.returncode:
+        end = (result.stderr.strip() or result.stdout.strip())[-1500:]
+        raise EmulationError(f"{what}: {command[0]} failed with {result.returncode}\n{end}")
+    return result.stdout
 
 
 def install_tools() -> None:
@@ -67,7 +67,7 @@ def prepare(system: System) -> None:
     Raises:
         EmulationError: Debian's packages cannot be had.
     """
-    packages = [*PYTHON, *(PICTURES if system.pinned else ())]
+    packages = [*PYTHON, *(IMAGE_PACKAGES if system.pinned else ())]
     _unpack(system.folder, system.suite, system.architecture, packages)
 
 
@@ -90,8 +90,8 @@ def emulator(system: System) -> list[str]:
 def _unpack(folder: Path, suite: str, architecture: str, packages: Sequence[str]) -> None:
     """Debian's packages and all they depend on in ``folder/root``, if it is not there or was made of others."""
     root, stamp, name = folder / "root", folder / "root.txt", folder.name
-    made_of = f"{MIRROR} {' '.join(packages)}\n"
-    if stamp.is_file() and stamp.read_text() == made_of:
+    description = f"{MIRROR} {' '.join(packages)}\n"
+    if stamp.is_file() and stamp.read_text() == description:
         return
     shutil.rmtree(folder, ignore_errors=True)
     apt = _apt_of_its_own(folder / "apt", suite, architecture)
@@ -105,7 +105,7 @@ def _unpack(folder: Path, suite: str, architecture: str, packages: Sequence[str]
         script = 'dpkg-deb --fsys-tarfile "$1" | tar -x --keep-directory-symlink -C "$2"'
         run(["bash", "-o", "pipefail", "-c", script, "_", package, root], f"{name}: unpacking {package.name}")
     shutil.rmtree(apt)
-    files.write(stamp, made_of)
+    files.write(stamp, description)
 
 
 def _apt_of_its_own(apt: Path, suite: str, architecture: str) -> Path:

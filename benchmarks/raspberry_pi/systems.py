@@ -50,9 +50,9 @@ class Processor:
         """All that a runtime reads to learn about the processor: path -> text. Without ``/sys``, or with another
         machine's, LiteRT takes other kernels."""
         cpus, everyone = "sys/devices/system/cpu", f"0-{CORES - 1}"
-        told = {"kernel_max": CORES - 1, **dict.fromkeys(("online", "possible", "present"), everyone)}
+        values = {"kernel_max": CORES - 1, **dict.fromkeys(("online", "possible", "present"), everyone)}
         for core in range(CORES):
-            told |= {
+            values |= {
                 f"cpu{core}/cache/index2/level": 2,
                 f"cpu{core}/cache/index2/shared_cpu_list": everyone,
                 f"cpu{core}/cache/index2/size": f"{self.cache}K",
@@ -62,7 +62,7 @@ class Processor:
                 f"cpu{core}/topology/core_siblings_list": everyone,
                 f"cpu{core}/topology/physical_package_id": 0,
             }
-        return {"proc/cpuinfo": self.cpuinfo(), **{f"{cpus}/{name}": f"{value}\n" for name, value in told.items()}}
+        return {"proc/cpuinfo": self.cpuinfo(), **{f"{cpus}/{name}": f"{value}\n" for name, value in values.items()}}
 
 
 _ARMV8 = "fp asimd evtstrm crc32 cpuid"

@@ -34,10 +34,10 @@ def pip(*arguments: object, what: str) -> None:
 def site(system: System) -> Path:
     """A folder of a system's packages from PyPI, filled if it is not there or holds others."""
     folder, stamp = system.folder / "site", system.folder / "site.txt"
-    wanted = [*system.pinned] or [
+    requirements = [*system.pinned] or [
         line for line in REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")
     ]
-    if stamp.is_file() and stamp.read_text().splitlines() == wanted:
+    if stamp.is_file() and stamp.read_text().splitlines() == requirements:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     abi = "cp" + system.python.replace(".", "")
@@ -45,10 +45,10 @@ def site(system: System) -> Path:
     python = ["--python-version", system.python, "--implementation", "cp"]
     abis = [word for name in (abi, "abi3", "none") for word in ("--abi", name)]
     pip(
-        *("install", "--no-deps", "--only-binary=:all:", *platforms, *python, *abis, "--target", folder, *wanted),
+        *("install", "--no-deps", "--only-binary=:all:", *platforms, *python, *abis, "--target", folder, *requirements),
         what=f"{system.name}: downloading wheels",
     )
-    files.write(stamp, "\n".join(wanted) + "\n")
+    files.write(stamp, "\n".join(requirements) + "\n")
     return folder
 
 

@@ -55,9 +55,9 @@ def test_the_figures_and_the_picture_are_written() -> None:
 
 def test_a_refusal_is_the_last_label() -> None:
     one = row("ours", {"film": [1.0]})
-    assert comparison.named(one, "film", ("normal", "covid", "refused")).film == "covid"
+    assert comparison.with_class_of_radiograph(one, "film", ("normal", "covid", "refused")).film == "covid"
     refused = replace(one, warm={"film": Times([1.0], -1)})
-    assert comparison.named(refused, "film", ("normal", "covid", "refused")).film == "refused"
+    assert comparison.with_class_of_radiograph(refused, "film", ("normal", "covid", "refused")).film == "refused"
 
 
 def test_an_answer_is_read_from_its_line() -> None:
@@ -109,7 +109,7 @@ def test_every_peer_has_its_snippet_and_its_form() -> None:
 
 
 def test_a_peer_that_needs_an_old_python_says_so_where_there_is_none(tmp_path: Path) -> None:
-    old = Peer("old", "ours", old=True)
+    old = Peer("old", "ours", needs_old_python=True)
     for python in (None, str(tmp_path / "python")):
         with pytest.raises(BackendError, match=r"3\.11 or older"):
             peers.interpreter_for(old, python)

@@ -11,7 +11,7 @@ import pytest
 
 import covidnet_lite
 from benchmarks.raspberry_pi import __main__ as pi
-from benchmarks.raspberry_pi import agreement, emulate, modelled, pictures, reference, roots, systems
+from benchmarks.raspberry_pi import agreement, emulate, inputs, modelled, reference, roots, systems
 from benchmarks.raspberry_pi.agreement import Answers
 from benchmarks.raspberry_pi.reference import Row
 from benchmarks.raspberry_pi.systems import A72, A76, SYSTEMS, EmulationError, System
@@ -141,11 +141,11 @@ def test_another_answer_is_a_complaint(change: dict[str, object]) -> None:
 def test_an_older_runtime_may_be_unsure_at_the_threshold_but_call_nothing_by_another_name() -> None:
     unsure = answers(status="unsure", label=None, confidence=0.84)
     found = agreement.compare(unsure, answers(), slack=0.1)
-    assert (len(found.apart), len(found.borderline)) == (0, 1)
+    assert (len(found.differing), len(found.borderline)) == (0, 1)
     found = agreement.compare(replace(unsure), answers(), slack=0.01)
-    assert (len(found.apart), len(found.borderline)) == (1, 0)
+    assert (len(found.differing), len(found.borderline)) == (1, 0)
     other = answers(status="unsure", label=None, most_likely="covid")
-    assert agreement.compare(other, answers(), slack=1.0).apart
+    assert agreement.compare(other, answers(), slack=1.0).differing
 
 
 def test_a_confidence_further_off_is_a_complaint() -> None:
@@ -156,7 +156,7 @@ def test_a_confidence_further_off_is_a_complaint() -> None:
 
 
 def test_what_one_machine_left_out_is_a_complaint() -> None:
-    assert agreement.compare(Answers({}, {}, {}), answers()).apart
+    assert agreement.compare(Answers({}, {}, {}), answers()).differing
     nothing = Answers({}, {}, {})
     assert "no outputs to compare" in agreement.compare(nothing, nothing).complaints(0, 0)
 
@@ -218,7 +218,7 @@ def test_only_another_runtime_may_be_off_by_more_than_a_step() -> None:
 
 
 def test_drawn_chests_are_the_same_each_time_and_can_be_read(tmp_path: Path) -> None:
-    first, second = (pictures.draw(tmp_path / name) for name in "ab")
+    first, second = (inputs.write_chests(tmp_path / name) for name in "ab")
     for one, other in zip(first, second):
         assert one.read_bytes() == other.read_bytes()
         assert radiograph.read(one).width >= 280
@@ -226,4 +226,7 @@ def test_drawn_chests_are_the_same_each_time_and_can_be_read(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("network", sorted(model.shipped()))
 def test_every_network_has_a_picture_that_it_classifies_to_the_end(network: str, film: Path, tmp_path: Path) -> None:
-    assert covidnet_lite.classify(pictures.film(tmp_path), model=network).status in ("answered", "unsure")
+    assert covidnet_lite.classify(inputs.write_real_radiograph(tmp_path), model=network).status in (
+        "answered",
+        "unsure",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sites import films, network, spread
 
-from benchmarks.site_fit import Hospital, figures, fitted, tabulate
+from benchmarks.site_fit import Hospital, figures, site_figures, tabulate
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_figures_count_what_the_network_alone_calls_films(low: Hospital) -> None
 
 
 def test_a_site_calls_more_of_the_ill_so_at_the_specificity_that_was_asked_for(low: Hospital) -> None:
-    well, ill, normal, missed = fitted((low.well, []), low.well, low.ill, network())
+    well, ill, normal, missed = site_figures((low.well, []), low.well, low.ill, network())
     alone = figures(low.well, low.ill, network().manifest)
     assert well == pytest.approx(0.935)
     assert normal == pytest.approx(0.6, abs=0.01)
@@ -43,5 +43,7 @@ def test_a_row_tells_mean_and_spread_of_the_draws_and_how_many_fits_were_refused
 def test_the_other_films_of_a_patient_are_not_judged(low: Hospital) -> None:
     one = Hospital(low.name, low.well, ["the same"] * 200, low.ill)
     judged = []
-    tabulate(one, "", network(), 1, 50, judge=lambda chosen, well, ill, model: judged.append(len(well)) or (0, 0, 0, 0))  # type: ignore[func-returns-value]
+    tabulate(
+        one, "", network(), 1, 50, measure=lambda chosen, well, ill, model: judged.append(len(well)) or (0, 0, 0, 0)
+    )  # type: ignore[func-returns-value]
     assert judged == [0]

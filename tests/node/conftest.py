@@ -22,7 +22,7 @@ from covidnet_lite.node.settings import Limits, Pacs, Settings, Tls
 @pytest.fixture(scope="session")
 def small_film(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real film at a sixth of its size."""
-    (path,) = modality.films(film, tmp_path_factory.mktemp("small"), 1)
+    (path,) = modality.copies_of(film, tmp_path_factory.mktemp("small"), 1)
     return path
 
 

@@ -80,7 +80,7 @@ def test_killed_in_mid_stream_again_and_again_nothing_is_lost_and_nothing_is_the
 def test_while_the_pacs_is_away_films_are_taken_and_it_gets_them_later(
     film: Path, tmp_path: Path, node: Any, answering: Path
 ) -> None:
-    films = modality.films(film, tmp_path / "films", 3)
+    films = modality.copies_of(film, tmp_path / "films", 3)
     pacs = Orthanc(tmp_path / "pacs")
     running = node(pacs.port, model=answering)
     assert len(modality.send(list(films), running.port)) == 3
@@ -128,7 +128,7 @@ def test_with_tls_on_both_sides(
     film: Path, tmp_path: Path, node: Any, certificates: dict[str, Tls], answering: Path
 ) -> None:
     server, client = certificates["server"], certificates["client"]
-    (path,) = modality.films(film, tmp_path / "films", 1)
+    (path,) = modality.copies_of(film, tmp_path / "films", 1)
     options = {
         "DicomTlsEnabled": True,
         "DicomTlsCertificate": str(server.certificate),

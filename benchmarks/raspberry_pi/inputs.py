@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks import pictures
+from benchmarks import inputs as benchmark_inputs
 from covidnet_lite import files, radiograph
 
 from .systems import EmulationError
@@ -17,17 +17,18 @@ from .systems import EmulationError
 Plane = npt.NDArray[np.float64]
 
 # name -> width, height, seed, opacity of the right lower lung, gray level of the frame
-DRAWN = {
+CHESTS = {
     "clear.png": (1100, 1024, 0, 0.0, 0),
     "clouded.jpg": (1024, 1024, 1, 0.8, 0),
     "large.jpg": (2048, 2048, 2, 0.3, 0),
     "small.png": (320, 280, 3, 0.5, 30),
 }
-COUNTED = "large.jpg"  # what instructions are counted on: the size of a film from an archive
+COUNTED_FILE = "large.jpg"  # what instructions are counted on: the size of a radiograph from an archive
 
 
 def chest(width: int, height: int, seed: int, opacity: float, frame: int) -> Image.Image:
-    """Lungs, ribs, spine, heart and diaphragm in a body, 8-bit gray: like a film to a decoder, not to a physician."""
+    """Lungs, ribs, spine, heart and diaphragm in a body, 8-bit gray: like a radiograph to a decoder, not to a
+    physician."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     body = _soft(1 - (x / 0.95) ** 8 - (y / 1.2) ** 8, 4)
@@ -42,38 +43,38 @@ def chest(width: int, height: int, seed: int, opacity: float, frame: int) -> Ima
     return Image.fromarray(np.clip(gray, 0, 255).astype(np.uint8))
 
 
-def draw(folder: Path) -> list[Path]:
+def write_chests(folder: Path) -> list[Path]:
     """Writes the drawn chests; their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, drawn in DRAWN.items():
-        chest(*drawn).save(folder / name, quality=90)
-    return [folder / name for name in DRAWN]
+    for name, parameters in CHESTS.items():
+        chest(*parameters).save(folder / name, quality=90)
+    return [folder / name for name in CHESTS]
 
 
-def film(folder: Path) -> Path:
-    """Writes the chest film of pydicom-data as a PNG, which needs no pydicom. The guard refuses every drawn chest, so
-    this is what is classified to the end.
+def write_real_radiograph(folder: Path) -> Path:
+    """Writes the chest radiograph of pydicom-data as a PNG, which needs no pydicom. The guard refuses every drawn
+    chest, so this is what is classified to the end.
 
     Raises:
         EmulationError: pydicom-data is not installed.
     """
-    stored = pictures.film()
+    stored = benchmark_inputs.real_radiograph()
     if stored is None:
         raise EmulationError("the film that is classified is in the package pydicom-data: run this by `make pi`")
     return files.write_png(folder / "film.png", radiograph.read(stored).image)
 
 
-def films(data: Path, each: int = 1) -> list[Path]:
+def labelled_radiographs(data: Path, each: int = 1) -> list[Path]:
     """The first few radiographs of each label in the test split; none where the folder is not there."""
     manifest = data / "manifest.csv"
     if not manifest.is_file():
         return []
-    found: dict[str, list[Path]] = {}
+    paths_of: dict[str, list[Path]] = {}
     with open(manifest, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["split"] == "test":
-                found.setdefault(row["label"], []).append(data / row["file"])
-    return [path for label in sorted(found) for path in sorted(found[label])[:each]]
+                paths_of.setdefault(row["label"], []).append(data / row["file"])
+    return [path for label in sorted(paths_of) for path in sorted(paths_of[label])[:each]]
 
 
 def _soft(inside: Plane, steepness: float) -> Plane:
