@@ -160,7 +160,7 @@ def _fault(info: zipfile.ZipInfo) -> str:
     if info.flag_bits & 1:
         return "is encrypted; unpack it first"
     if info.compress_type not in METHODS:
-        return "is packed in a way that is not read; pack it again as an ordinary zip"
+        return "is packed in a way that is not supported; pack it again as an ordinary zip"
     if info.file_size > min(MAX_SIZE, MAX_RATIO * info.compress_size + SPARE) or info.compress_size > MAX_SIZE:
         return f"claims to be {info.file_size >> 20} MB; no radiograph is so large"
     return ""

@@ -34,7 +34,7 @@ class Code(str, Enum):
     NOT_ADMITTED = "not-admitted", "no rule of the settings admits it: not classified"
     # Refused, by the pixels.
     BLANK = "blank", "the image is blank: it has next to no contrast"
-    BLANK_LUNGS = "blank-lungs", "what was taken for the lungs is blank: next to no contrast"
+    BLANK_LUNGS = "blank-lungs", "the part of the image taken for the lungs is blank: it has next to no contrast"
     UNLIKE_TRAINING = (
         "unlike-training",
         "does not look like the frontal chest radiographs the network was trained on",
@@ -44,31 +44,31 @@ class Code(str, Enum):
     # No single answer.
     UNSURE = "unsure", "unsure: the network is not sure enough to answer"
     OUTSIDE_LUNGS = "outside-lungs", "unsure: the evidence lies outside the lungs"
-    NARROWED = "narrowed", "several training classes are left: which of them is not sure enough"
+    NARROWED = "narrowed", "several training classes remain: the network is not sure enough which of them"
     # Failed: the file.
     UNREADABLE = "unreadable", "is no readable radiograph"
-    NOT_OPENED = "not-opened", "the file cannot be opened or read; see that it is there and may be read"
+    NOT_OPENED = "not-opened", "the file cannot be opened or read; check that it exists and may be read"
     EMPTY = "empty", "the file is empty"
-    UNKNOWN_FORMAT = "unknown-format", "is of a format that is not read"
-    ARCHIVE = "archive", "is an archive, or within one, and cannot be unpacked"
+    UNKNOWN_FORMAT = "unknown-format", "has a file format that is not supported"
+    ARCHIVE = "archive", "is an archive, or lies in one, that cannot be unpacked"
     DAMAGED = "damaged", "the file is damaged or breaks its format"
     HIDDEN_FILE = "hidden-file", "hides another file type in its preamble"
     # Failed: what is in it.
     NO_PICTURE = "no-picture", "holds no image"
     SEVERAL_PICTURES = "several-pictures", "holds several images or frames"
     RAW_DATA = "raw-data", "holds the detector's raw data; give the image for presentation"
-    UNKNOWN_PIXELS = "unknown-pixels", "its pixels are stored in a way that is not read"
+    UNKNOWN_PIXELS = "unknown-pixels", "its pixels are stored in a form that is not supported"
     CONTRADICTION = "contradiction", "its header contradicts itself or its pixels"
-    INCOMPLETE_HEADER = "incomplete-header", "its header lacks what is needed"
+    INCOMPLETE_HEADER = "incomplete-header", "its header lacks an element that is needed"
     NOT_FINITE = "not-finite", "holds NaN or infinite values"
     TOO_SMALL = "too-small", "has too few pixels"
     TOO_LARGE = "too-large", "has more pixels than a radiograph"
     TOO_COSTLY = "too-costly", "decoding it would take more memory or time than is allowed"
-    DECODER_DIED = "decoder-died", "its decoder died"
-    PROCESS_DIED = "process-died", "the process ended each time it worked on it"
+    DECODER_DIED = "decoder-died", "the process that decoded it crashed or was stopped"
+    PROCESS_DIED = "process-died", "the program crashed or was stopped each time it worked on it"
     # Failed: what is here.
     FAILED = "failed", "failed"
-    UNFORESEEN = "unforeseen", "failed in a way that was not foreseen; the log has more"
+    UNFORESEEN = "unforeseen", "failed in an unexpected way; the log has more"
     MISSING_EXTRA = "missing-extra", "a decoder or another optional part that it needs is not installed"
     UNUSABLE_NETWORK = "unusable-network", "the network cannot be used"
     UNUSABLE_SITE = "unusable-site", "the site cannot be fitted, or its file cannot be used with the network"
@@ -83,15 +83,15 @@ class Code(str, Enum):
     CHEST_NOT_NAMED = "chest-not-named", "its header does not name the chest"
     VIEW_NOT_NAMED = "view-not-named", "its header does not name a frontal view (PA or AP)"
     MODALITY_NOT_NAMED = "modality-not-named", "its header does not name a radiograph (modality CR or DX)"
-    ELEMENT_LEFT_ASIDE = "element-left-aside", "an element of its header cannot be used and is left aside"
+    ELEMENT_LEFT_ASIDE = "element-left-aside", "an element of its header cannot be used and is ignored"
     WINDOW_LEFT_ASIDE = "window-left-aside", "the window in its header hides the radiograph and is ignored"
     POLARITY = (
         "polarity",
-        "PhotometricInterpretation and PresentationLUTShape contradict each other; the latter holds",
+        "PhotometricInterpretation and PresentationLUTShape contradict each other; the latter is followed",
     )
     METADATA_LEFT_ASIDE = (
         "metadata-left-aside",
-        "what stands beside its pixels (EXIF, XMP, ICC, text) is broken or too large, and is left aside",
+        "the metadata beside its pixels (EXIF, XMP, ICC, text) is broken or too large, and is ignored",
     )
 
 

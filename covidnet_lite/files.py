@@ -143,7 +143,8 @@ def make_private(path: str | Path) -> None:
                 entry.chmod(stat.S_IMODE(mode) & OWN_FOLDER)
     except OSError as error:
         raise OutputError(
-            f"{path}: others may read it, and that cannot be changed ({error.strerror or error}); name another"
+            f"{path}: other users may read it, and its permissions cannot be changed ({error.strerror or error}); "
+            "choose another"
         ) from error
 
 
@@ -161,7 +162,7 @@ def sync(folder: str | Path) -> None:
             os.close(descriptor)
     except OSError as error:
         raise OutputError(
-            f"{folder}: cannot be made safe on disk ({error.strerror or error}); check the disk"
+            f"{folder}: cannot be written through to the disk ({error.strerror or error}); check the disk"
         ) from error
 
 

@@ -28,7 +28,7 @@ def find(paths: Sequence[str]) -> Iterator[str | IO[bytes] | Member]:
 
     def unreadable(error: OSError) -> None:
         raise InputError(
-            f"{error.filename}: cannot be searched ({error.strerror}); allow it or name the files", Code.NOT_OPENED
+            f"{error.filename}: cannot be searched ({error.strerror}); grant access or name the files", Code.NOT_OPENED
         )
 
     for path in paths:

@@ -349,5 +349,5 @@ def _by_operating_point(probabilities: dict[str, float], point: OperatingPoint, 
         return Verdict("unsure", (), reason, probabilities, Code.OUTSIDE_LUNGS)
     if len(labels) == 1:
         return Verdict("answered", labels, None, probabilities)
-    reason = f"{' or '.join(labels)}: which of them is not sure enough"
+    reason = f"{' or '.join(labels)}: the network is not sure enough which of them"
     return Verdict("narrowed", labels, reason, probabilities, Code.NARROWED)

@@ -103,7 +103,8 @@ def read(
         exact: decode a JPEG in full before it is reduced, which takes longer and changes the pixels very little.
         colour: keep the colours of a colour image, which may then be of any size.
         display: ``(width, height)`` below which a second image, for a screen, is not reduced; ``None`` for no such
-            image. A JPEG that was reduced while it was decoded has none either: each size takes a decoding of its own.
+            image. A JPEG that was reduced while it was decoded has none either: each size takes a decoding of its own,
+            since libjpeg's quarter is not the average of its half (one pixel in seven differs by a level).
 
     Raises:
         InputError: there is no readable radiograph in ``img``.
@@ -193,7 +194,9 @@ def opened(img: Any, name: str) -> IO[bytes]:
         except IsADirectoryError:
             raise InputError(f"{name}: is a folder; give the files in it one by one", Code.NOT_OPENED) from None
         except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-            raise InputError(f"{name}: cannot be opened ({error})", Code.NOT_OPENED) from error
+            raise InputError(
+                f"{name}: cannot be opened ({error}); check the path and its permissions", Code.NOT_OPENED
+            ) from error
     if not hasattr(img, "read"):
         raise InputError(
             f"{name}: a {type(img).__name__} is no radiograph; give a path, bytes, "
@@ -266,7 +269,7 @@ def _from_16_bits(image: Image.Image, deep: tuple[str, str], data: IO[bytes], na
     mode, raw = deep
     if not mode:
         raise InputError(
-            f"{name}: its colours have 16 bits in a form that is not read; save it as gray", Code.UNKNOWN_PIXELS
+            f"{name}: its colours have 16 bits in a form that is not supported; save it as gray", Code.UNKNOWN_PIXELS
         )
     image.load()
     orientation = image_file.orientation(image) if image.format == "PNG" else 1  # Pillow has turned a TIFF already

@@ -102,7 +102,8 @@ def check_sequences(header: Dataset, name: str) -> None:
                 continue
             if sequence:
                 raise InputError(
-                    f"{name}: its sequence {tag} is {len(value) // MB} MB long; export it without", Code.TOO_COSTLY
+                    f"{name}: its header has a sequence {tag} of {len(value) // MB} MB; export it without",
+                    Code.TOO_COSTLY,
                 )
 
 

@@ -28,7 +28,7 @@ def make_result(name, status, labels, reason, probabilities, distance, **more):
 
 ZONES = dict.fromkeys(ZONES, 0.0) | {"right lower": 0.9}
 NARROWED = make_result(
-    "n.png", "narrowed", ("pneumonia", "covid"), "pneumonia or covid: which of them is not sure enough", SHARES, 1.0,
+    "n.png", "narrowed", ("pneumonia", "covid"), "pneumonia or covid: the network is not sure enough which of them", SHARES, 1.0,
     negative="normal", extent=0.31, extent_error=0.09, place=Place(0.9, ZONES, "right lower zone"),
     track_record="such an answer was right on 94% of radiographs",
 )  # fmt: skip

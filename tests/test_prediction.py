@@ -275,7 +275,7 @@ ZONES = {
 NARROWED = {
     "status": "narrowed",
     "labels": ("pneumonia", "covid"),
-    "reason": "pneumonia or covid: which of them is not sure enough",
+    "reason": "pneumonia or covid: the network is not sure enough which of them",
     "negative": "normal",
     "extent": 0.312,
     "extent_error": 0.09,
@@ -402,7 +402,7 @@ def test_softmax_of_huge_logits_does_not_overflow():
         ((1, 1, 8), {}, {}, "answered", None, None),
         ((8, 1, 1), {}, {"operating_point": POINT}, "answered", None, None),
         ((1, 1, 8), {}, {"operating_point": POINT}, "answered", None, None),
-        ((1, 5, 5), {}, {"operating_point": POINT}, "narrowed", Code.NARROWED, "pneumonia or covid: which of them is not"),
+        ((1, 5, 5), {}, {"operating_point": POINT}, "narrowed", Code.NARROWED, "pneumonia or covid: the network is not sure enough"),
         ((5, 3, 2), {}, {"operating_point": POINT}, "unsure", Code.UNSURE, "normal is answered from 80.0%, not normal up to"),
         (
             (5, 3, 2), {}, {"operating_point": replace(POINT, negative_from=1.0, positive_from=1.0)}, "unsure", Code.UNSURE,

@@ -43,8 +43,8 @@ def inflate(file: IO[bytes], name: str) -> IO[bytes]:
     data = inflater.decompress(file.read(), limit)
     if inflater.unconsumed_tail:
         raise InputError(
-            f"{name}: is deflated, and larger than {limit // resource_limits.MB} MB without; export it with another "
-            f"transfer syntax, or allow more ({resource_limits.MEMORY})",
+            f"{name}: is deflated, and would take more than {limit // resource_limits.MB} MB inflated; export it with "
+            f"another transfer syntax, or allow more ({resource_limits.MEMORY})",
             Code.TOO_COSTLY,
         )
     if not inflater.eof:

@@ -50,7 +50,7 @@ class Elements:
 
     def unusable(self, keyword: str) -> None:
         """Notes that an element is ignored."""
-        note = Note(Code.ELEMENT_LEFT_ASIDE, f"{keyword} in its header cannot be used and is left aside")
+        note = Note(Code.ELEMENT_LEFT_ASIDE, f"{keyword} in its header cannot be used and is ignored")
         if note not in self.notes:
             self.notes.append(note)
 

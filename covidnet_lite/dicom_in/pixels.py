@@ -83,7 +83,8 @@ def bits(header: Elements, name: str) -> Bits:
     allocated, stored = header.required("BitsAllocated", name), header.required("BitsStored", name)
     if not 8 <= stored <= allocated or allocated not in (8, 16):
         raise InputError(
-            f"{name}: stores {stored} of {allocated} bits a pixel; 8 to 16 are read, in 8 or 16; export it again",
+            f"{name}: stores {stored} of {allocated} allocated bits a pixel; 8 to 16 bits stored in 8 or 16 are "
+            "supported; export it again",
             Code.UNKNOWN_PIXELS,
         )
     signed, high = header.required("PixelRepresentation", name), header.integer("HighBit")
@@ -96,8 +97,8 @@ def bits(header: Elements, name: str) -> Bits:
         high = stored - 1
     if not stored - 1 <= high < allocated:
         raise InputError(
-            f"{name}: its header says that the highest of {stored} bits is number {high} of {allocated}, "
-            "which cannot be; export it again",
+            f"{name}: its header contradicts itself: with {stored} of {allocated} bits stored, HighBit cannot be "
+            f"{high}; export it again",
             Code.CONTRADICTION,
         )
     return Bits(allocated, stored, high, bool(signed))

@@ -204,7 +204,7 @@ def _jpeg(data: bytes, pixels: int, name: str) -> int:
     if passes * pixels > jpeg.MAX_WORK:
         raise InputError(
             f"{name}: is a JPEG of {passes} scans over {pixels // 10**6} million pixels, which takes too long to "
-            "decode; save it as an ordinary one",
+            "decode; save it as a baseline JPEG",
             Code.TOO_COSTLY,
         )
     return COEFFICIENT * components * pixels if passes > 1 else 0

@@ -229,5 +229,6 @@ def to_8_bits(image: Image.Image, name: str, colour: bool = False) -> Image.Imag
         return image.convert("RGB").convert("L") if image.mode in ("CMYK", "LAB", "HSV") else image.convert("L")
     except DECODING_ERRORS as error:
         raise InputError(
-            f"{name}: cannot be turned to gray ({str(error) or type(error).__name__})", Code.UNKNOWN_PIXELS
+            f"{name}: cannot be converted to gray ({str(error) or type(error).__name__}); save it as a gray PNG",
+            Code.UNKNOWN_PIXELS,
         ) from error

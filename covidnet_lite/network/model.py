@@ -107,13 +107,13 @@ def verify(data: bytes, path: Path, manifest: Manifest | None = None, pinned: st
 def _read(path: Path, name: str) -> bytes:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise ModelError(f"{name}: is no regular file")
+            raise ModelError(f"{name}: is not a regular file; give the path of a .tflite")
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise ModelError(f"{name}: is larger than any TFLite file; give one made by: covidnet-lite convert")
             return file.read()
     except ValueError:  # a NUL byte
-        raise ModelError(f"{name!r}: is no path") from None
+        raise ModelError(f"{name!r}: is not a valid path; give the path of a .tflite") from None
     except FileNotFoundError:
         guess = suggestion(name, shipped())
         advice = f"did you mean {guess}? G" if guess else "g"
@@ -121,4 +121,4 @@ def _read(path: Path, name: str) -> bytes:
             f"{name}: no such model; {advice}ive the path of a .tflite or one of: {', '.join(shipped())}"
         ) from None
     except OSError as error:
-        raise ModelError(f"{name}: cannot be read ({error.strerror})") from error
+        raise ModelError(f"{name}: cannot be read ({error.strerror}); check the path and its permissions") from error

@@ -42,9 +42,11 @@ def _loaded(context: ssl.SSLContext, tls: Tls) -> ssl.SSLContext:
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as error:  # ssl.SSLError is one
         why = getattr(error, "reason", None) or error.strerror or error
-        raise SettingsError(f"{path}: cannot be used for TLS ({why}); give PEM files, the key its own") from error
+        raise SettingsError(
+            f"{path}: cannot be used for TLS ({why}); give a certificate and its own key in PEM"
+        ) from error
     return context
 
 
 def _no_password() -> str:
-    raise SettingsError("tls: the key is locked with a password, and nobody is here to type it; give one without")
+    raise SettingsError("tls: the key has a password, which nobody can type here; give a key without one")

@@ -297,8 +297,8 @@ def _exit_reason(reader: _Reader | None) -> tuple[str, Code]:
                 Code.TOO_COSTLY,
             )
         if code is not None and code < 0:
-            return f"its decoder died of signal {-code}", Code.DECODER_DIED
-    return "its decoder died", Code.DECODER_DIED
+            return f"the process that decoded it was stopped by signal {-code}", Code.DECODER_DIED
+    return "the process that decoded it crashed", Code.DECODER_DIED
 
 
 def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:

@@ -54,7 +54,9 @@ class Targets:
         if not all(0 < share < 1 for share in shares):
             raise SiteError(f"the target shares must be above 0 and below 1, not {shares}")
         if self.normal_called_ill + self.normal_called_normal > 1:
-            raise SiteError("normals called ill and normals called normal are more than all normals; ask for less")
+            raise SiteError(
+                "normals called ill and normals called normal exceed all normals together; lower one of them"
+            )
 
 
 @dataclass(frozen=True)

@@ -111,11 +111,11 @@ class Site:
         point, guard = manifest.operating_point, manifest.guard
         try:
             if point is None or point.negative != self.negative:
-                raise ValueError(f"{self.negative} is not what means no finding to it")
+                raise ValueError(f"{self.negative!r} is not its label for no finding")
             if len(self.shift) != len(manifest.labels):
                 raise ValueError(f"shift needs one value for each of {', '.join(manifest.labels)}")
             if (guard is None) != (self.guard_limit is None):
-                raise ValueError("guard_limit and the network's guard go together")
+                raise ValueError("it needs a guard_limit if the network has a guard, and none otherwise")
             correction = manifest.correction or (0.0,) * len(self.shift)
             return replace(
                 manifest,

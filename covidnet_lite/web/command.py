@@ -152,7 +152,9 @@ def settings_of(args: argparse.Namespace) -> Settings:
     _check_certificate(args.certificate, args.key)
     token = _read_token(args.token_file) if args.token_file else None
     if token is None and not is_local(args.host):
-        raise SettingsError(f"--host {args.host} lets others in, which needs --token-file FILE; make one: {MAKE_TOKEN}")
+        raise SettingsError(
+            f"--host {args.host} accepts other machines, which needs --token-file FILE; make one: {MAKE_TOKEN}"
+        )
     names = {name.lower() for name in args.allow_host} | {args.host.lower()}
     return Settings(
         token, frozenset(names), args.max_upload * MB, args.max_files, args.waiting, args.timeout,
@@ -200,7 +202,7 @@ def _check_certificate(certificate: Path | None, key: Path | None) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except OSError as error:  # ssl.SSLError is one
-        raise SettingsError(f"{certificate}, {key}: no certificate and its key, in PEM ({error})") from error
+        raise SettingsError(f"{certificate}, {key}: are not a certificate and its key in PEM ({error})") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -328,10 +328,10 @@ BROKEN = {
     ),
     "high bit": (
         make_dicom(stored(), BitsStored=12, HighBit=10),
-        "the highest of 12 bits is number 10 of 16, which cannot be",
+        "with 12 of 16 bits stored, HighBit cannot be 10",
     ),
-    "32 bits": (make_dicom(stored().astype(np.uint32)), "stores 32 of 32 bits a pixel; 8 to 16 are read"),
-    "7 bits": (make_dicom(stored(), BitsStored=7), "stores 7 of 16 bits a pixel; 8 to 16 are read"),
+    "32 bits": (make_dicom(stored().astype(np.uint32)), "stores 32 of 32 allocated bits a pixel; 8 to 16"),
+    "7 bits": (make_dicom(stored(), BitsStored=7), "stores 7 of 16 allocated bits a pixel; 8 to 16"),
     "headless": (
         make_dicom(stored())[132:],
         "begins like DICOM, but without a file's head .DICM.; export it as a DICOM file",

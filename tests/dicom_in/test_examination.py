@@ -208,6 +208,6 @@ def test_what_the_header_does_not_say_stands_in_the_result() -> None:
     assert result.to_dict()["notes"] == [
         examination.NO_CHEST,
         examination.NO_RADIOGRAPH,
-        "WindowCenter in its header cannot be used and is left aside",
+        "WindowCenter in its header cannot be used and is ignored",
     ]
     assert classify(make_dicom(stored(200, 200))).notes == ()

@@ -302,6 +302,6 @@ def test_a_palette_that_is_missing_is_told() -> None:
     pixels = zlib.compress(bytes(97 * 96))
     start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"tRNS", b"\xff\xff\xff\0")
     data = start + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    with pytest.raises(InputError, match="turned to gray") as failed:
+    with pytest.raises(InputError, match="converted to gray") as failed:
         radiograph.read(data)
     assert failed.value.code is Code.UNKNOWN_PIXELS

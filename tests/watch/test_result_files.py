@@ -110,7 +110,7 @@ def test_a_share_that_cannot_make_a_rename_safe_is_written_to_all_the_same(
 
     def refuse(folder: Path) -> None:
         synced.append(folder)
-        raise OutputError("cannot be made safe on disk")
+        raise OutputError("cannot be written through to the disk")
 
     monkeypatch.setattr(files, "sync", refuse)
     assert results.write("a.png", TOLD, Stamp(1, 1), "x", deliver=False)
