@@ -85,7 +85,9 @@ def check(path: Path, reference: Path) -> int:
     if now.machine["processor"] != then.machine["processor"]:
         print("Another processor: ratios differ for that alone.")
     for change in differences:
-        if change.verdict != "same":
+        if change.verdict == "not measured":
+            print(f"not measured: {change.name}")
+        elif change.verdict != "same":
             print(f"{change.verdict}: {change.name} ({change.times:.2f} times what it was)")
     worse = sum(change.verdict == "worse" for change in differences)
     print(f"{worse} of {len(differences)} figures are worse beyond the noise")

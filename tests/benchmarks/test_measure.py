@@ -110,6 +110,14 @@ def test_the_check_fails_on_a_regression_and_names_it(tmp_path: Path, capsys: py
     assert "worse: fit (1.50 times what it was)" in capsys.readouterr().out
 
 
+def test_the_check_names_what_was_not_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--out", str(tmp_path), "--reference", str(tmp_path / "reference.json")]
+    (tmp_path / "reference.json").write_text(run_of(fit=(2, 1.9, 2.1), gone=(1, 1, 1)).to_json())
+    (tmp_path / "bench.json").write_text(run_of(fit=(2, 1.9, 2.1)).to_json())
+    assert bench.main([*options, "--check"]) == 0
+    assert "not measured: gone\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("change", "why"), [({"quick": True}, "--quick"), ({"load": 1.5}, "idle machine")])
 def test_no_reference_is_made_of_a_run_that_measured_nothing(
     change: dict[str, object], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
