@@ -150,7 +150,9 @@ def site_figures(
     return figures(well, ill, site.applied(model.manifest, model.sha256), model.manifest)
 
 
-def figures(well: list[Observation], ill: list[Observation], manifest: Manifest, alone: Manifest | None = None) -> Figures:
+def figures(
+    well: list[Observation], ill: list[Observation], manifest: Manifest, alone: Manifest | None = None
+) -> Figures:
     """How a manifest answers radiographs, of which the probabilities by the network ``alone`` are known."""
     point, shares = manifest.operating_point, []
     assert point is not None
