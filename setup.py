@@ -32,12 +32,13 @@ class Build(build_py):
 DICOM = [
     "pydicom>=3.0,<4",
     "pylibjpeg>=2.0",
-    "pylibjpeg-openjpeg>=2.3",
+    # Before 2.5, it decodes signed 12-bit JPEG 2000 to wrong pixels.
+    "pylibjpeg-openjpeg>=2.5; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
     "pyjpegls>=1.4; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
     "imagecodecs>=2025.3; platform_machine != 'armv7l' and platform_machine != 'armv6l'",
 ]
 HEIC = ["pillow-heif>=1.0"]  # BSD; brings libheif (LGPL)
-DICOM_OUT = [*DICOM, "highdicom>=0.27"]
+DICOM_OUT = [*DICOM, "highdicom>=0.28"]
 CONVERT = ["tensorflow>=2.19", "keras>=3.8", "litert-quantizer>=0.11", "matplotlib>=3.8"]
 KERAS2 = [*CONVERT, "tf-keras>=2.19"]  # which follows TensorFlow's version
 ONNX = [*CONVERT, "onnx>=1.19"]
@@ -65,7 +66,7 @@ MQTT = [*WATCH, "aiomqtt>=2.3"]
 # (tests/test_private_hooks.py).
 # Starlette 1.6: an upload that is refused half-way is let go at once.
 SIGN = ["cryptography>=42"]  # who signed a network; the shipped ones are known without
-METRICS = ["prometheus-client>=0.22"]
+METRICS = ["prometheus-client>=0.23.1"]
 WEB = [
     *SIGN,
     *METRICS,
