@@ -81,7 +81,7 @@ lock: $(RELEASE)/.done
 	    -r requirements/services.txt
 
 lint: $(TEST)/.done
-	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[lint]'
+	$(if $(LOCKED),,$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[lint]')
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/mypy

@@ -105,6 +105,7 @@ TEST = [
     "pytest>=8",
     "pytest-socket>=0.7",
     "pytest-xdist>=3.6",
+    "pyyaml>=6",
     "trustme>=1.2",
     "tifffile>=2024.8",
 ]

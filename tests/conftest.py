@@ -41,6 +41,7 @@ PLACES = {
     "node/test_receiver.py": "external",
     "node/test_sender.py": "external",
     "web/test_api.py": "external",
+    "web/test_certificates.py": "external",
     "web/test_drain.py": "external",
     "web/test_security.py": "external",
     "web/test_page.py": "browser",

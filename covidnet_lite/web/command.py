@@ -53,6 +53,12 @@ def add(commands: Any) -> None:
     )
     serve.add_argument("--certificate", type=Path, metavar="FILE", help="TLS certificate or chain of certificates, PEM")
     serve.add_argument("--key", type=Path, metavar="FILE", help="private key of the certificate, PEM")
+    serve.add_argument(
+        "--client-ca",
+        type=Path,
+        metavar="FILE",
+        help="accept only clients with a certificate of this CA, PEM; they need the token, too",
+    )
     serve.add_argument("--reviews", type=Path, metavar="FILE", help="store reviews in this SQLite file")
     serve.add_argument(
         "--keep",
@@ -133,7 +139,7 @@ def _serve(args: argparse.Namespace, app: ASGIApp) -> int:
         _warn("--keep stores the images of reviewed radiographs, but without --reviews there are no reviews")
     scheme = "https" if args.certificate else "http"
     print(f"{scheme}://{host}:{port}/  (Ctrl-C stops it)  Research use only; not a medical device.", flush=True)
-    serve(app, listener, args.certificate, args.key)
+    serve(app, listener, args.certificate, args.key, args.client_ca)
     return 0
 
 
@@ -149,7 +155,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     for option in ("max_upload", "max_files", "waiting", "timeout"):
         if getattr(args, option) <= 0:
             raise SettingsError(f"--{option.replace('_', '-')} must be more than 0, not {getattr(args, option)}")
-    _check_certificate(args.certificate, args.key)
+    _check_certificate(args.certificate, args.key, args.client_ca)
     token = _read_token(args.token_file) if args.token_file else None
     if token is None and not is_local(args.host):
         raise SettingsError(
@@ -190,19 +196,27 @@ def _read_token(path: Path) -> str:
     return token
 
 
-def _check_certificate(certificate: Path | None, key: Path | None) -> None:
+def _check_certificate(certificate: Path | None, key: Path | None, client_ca: Path | None) -> None:
     import ssl
 
     from ..errors import SettingsError
 
     if certificate is None and key is None:
+        if client_ca is not None:
+            raise SettingsError("--client-ca needs TLS; give --certificate and --key, too")
         return
     if certificate is None or key is None:
         raise SettingsError("--certificate and --key go together; give both")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key)
     except OSError as error:  # ssl.SSLError is one
         raise SettingsError(f"{certificate}, {key}: are not a certificate and its key in PEM ({error})") from error
+    try:
+        if client_ca is not None:
+            context.load_verify_locations(client_ca)
+    except OSError as error:
+        raise SettingsError(f"{client_ca}: is not the certificate of a CA in PEM ({error})") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

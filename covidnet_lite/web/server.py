@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,21 @@ HEADERS_TIMEOUT = 10.0  # seconds from the start of a connection, or from the en
 CONNECTIONS = 300
 
 
-def serve(app: ASGIApp, listener: socket.socket, certificate: Path | None = None, key: Path | None = None) -> None:
-    """Serves on an open socket until SIGINT or SIGTERM, then finishes the requests it has accepted."""
+def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    client_ca: Path | None = None,
+) -> None:
+    """Serves on an open socket until SIGINT or SIGTERM, then finishes the requests it has accepted.
+
+    Args:
+        app: what answers.
+        listener: an open socket.
+        certificate, key: for TLS, PEM files.
+        client_ca: the CA that must have signed the certificate of each client, a PEM file.
+    """
     config = uvicorn.Config(
         app,
         http=TimeoutProtocol,
@@ -34,6 +48,8 @@ def serve(app: ASGIApp, listener: socket.socket, certificate: Path | None = None
         h11_max_incomplete_event_size=16 << 10,
         ssl_certfile=certificate,
         ssl_keyfile=key,
+        ssl_ca_certs=None if client_ca is None else str(client_ca),
+        ssl_cert_reqs=ssl.CERT_NONE if client_ca is None else ssl.CERT_REQUIRED,
     )
     uvicorn.Server(config).run([listener])
 
