@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from covidnet_lite.errors import CovidNetLiteError
 from covidnet_lite.network import signature
@@ -72,13 +74,35 @@ def check_networks(path: Path) -> None:
 
 
 def audit() -> str:
-    """What pip-audit says of the locked versions, in a line."""
-    command = (sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "-r", LOCKED)
+    """What pip-audit says of the locked versions, in a line.
+
+    Raises:
+        ReleaseError: it knows a vulnerability in one of them.
+    """
+    command = (sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "--format", "json", "-r", LOCKED)
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
-    last = (done.stderr.strip().splitlines() or ["no vulnerability is known"])[-1]
-    if done.returncode and "known vulnerabilit" in done.stderr:
-        raise ReleaseError(f"pip-audit: {last}\n{done.stdout}")
-    return last if not done.returncode else f"could not answer ({last})"
+    try:
+        return audited(json.loads(done.stdout))
+    except ValueError:
+        return f"could not answer ({(done.stderr.strip().splitlines() or ['no output'])[-1]})"
+
+
+def audited(report: dict[str, Any]) -> str:
+    """The same, of pip-audit's JSON: a package that it could not ask about counts as such, and not as sound.
+
+    Raises:
+        ReleaseError: it knows a vulnerability.
+    """
+    packages = report["dependencies"]
+    known = [f"{one['name']} {one['version']}: {vuln['id']}" for one in packages for vuln in one.get("vulns", ())]
+    if known:
+        raise ReleaseError("pip-audit knows vulnerabilities:\n" + "\n".join(known))
+    skipped = sum("skip_reason" in one for one in packages)
+    if skipped == len(packages):
+        return "could not answer: its data base knows none of the locked versions"
+    return f"no vulnerability is known in {len(packages) - skipped} of {len(packages)} locked versions" + (
+        "; it could not answer about the others" if skipped else ""
+    )
 
 
 def main() -> int:
