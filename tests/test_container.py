@@ -142,14 +142,12 @@ def image() -> str:
 
 @pytest.mark.slow
 @pytest.mark.external
-def test_a_radiograph_is_classified_without_a_connection(image: str, tmp_path: Path, film_png: Path) -> None:
-    tmp_path.chmod(0o755)
-    shutil.copy(film_png, tmp_path / "film.png")
-    locked = ("--rm", "--network", "none", "--read-only", "--cap-drop", "all", "-v", f"{tmp_path}:/films:ro")
-    done = podman("run", *locked, image, "classify", "/films/film.png", "--format", "json", "--exit-zero")
+def test_a_radiograph_is_classified_without_a_connection(image: str, film_png: Path) -> None:
+    film_png.chmod(0o644)
+    locked = ("--rm", "--network", "none", "--read-only", "--cap-drop", "all", "-v", f"{film_png}:/film.png:ro")
+    done = podman("run", *locked, image, "classify", "/film.png", "--format", "jsonl", "--exit-zero")
     assert done.returncode == 0, done.stderr
-    (result,) = json.loads(done.stdout)["results"] if "results" in done.stdout else json.loads(done.stdout)
-    assert result["status"] in ("answered", "narrowed", "unsure")
+    assert json.loads(done.stdout)["status"] in ("answered", "narrowed", "unsure")
 
 
 @pytest.mark.slow
