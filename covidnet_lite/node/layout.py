@@ -61,9 +61,17 @@ class Folders:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keeps other threads and processes from looking while a name in ``received`` changes."""
-        with self._thread, self._process:
-            yield
+        """Keeps other threads and processes from looking while a name in ``received`` changes.
+
+        Raises:
+            OutputError: the lock of the queue cannot be had: it is another user's, for one.
+        """
+        with self._thread:
+            on_disk(self.root / EXCLUSIVE, self._process.acquire)
+            try:
+                yield
+            finally:
+                self._process.release()
 
     def is_known(self, key: str) -> bool:
         """Whether a radiograph is here or was. Looks in the order in which it moves, so that none slips past."""

@@ -26,6 +26,7 @@ from .settings import Limits
 
 log = logging.getLogger(__name__)
 
+HOUR = 3600.0  # seconds
 Parts = Mapping[str, Sequence[bytes]]  # destination -> DICOM files
 
 
@@ -54,6 +55,7 @@ class Queue(Inbox):
         folders = Folders(folder, tuple(destinations))
         super().__init__(folders, limits)
         self.not_admitted = 0
+        self._forget_from = 0.0  # of the monotonic clock
         self.quarantine = Quarantine(folders, limits.failed)
         on_disk(folder, lambda: folder.mkdir(0o700, parents=True, exist_ok=True))  # patients are in there
         for part in folders.all:
@@ -129,7 +131,10 @@ class Queue(Inbox):
         on_disk(folder, move)
 
     def forget(self) -> None:
-        """Removes the memory of radiographs sent long ago."""
+        """Removes the memory of radiographs sent long ago, at most once an hour, for it looks at each of them."""
+        if time.monotonic() < self._forget_from:
+            return
+        self._forget_from = time.monotonic() + HOUR
         oldest = time.time() - self._limits.remember_days * 86400
         for path in list(self._folders.sent.glob("*.json")):
             if age(path)[0] < oldest * 1e9:
