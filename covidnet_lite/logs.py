@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import IO, Any
+from typing import Any, TextIO
 
 FORMATS = ("text", "json")
 PACKAGE = "covidnet_lite"
@@ -49,21 +52,46 @@ def line(message: str, code: str, **fields: Any) -> str:
     return JsonFormatter().format(record)
 
 
-def start(form: str, stream: IO[str], text: str = TEXT, *others: str) -> None:
-    """Writes the log of this package, and of ``others``, to a stream.
+@contextmanager
+def writing(form: str, text: str = TEXT, others: Sequence[str] = ()) -> Iterator[None]:
+    """Writes the log of this package, and of ``others``, to standard error.
 
     Args:
         form: one of :data:`FORMATS`.
-        stream: of text.
-        text: the format of lines of text, as :mod:`logging` has it.
-        others: names of loggers.
+        text: the format of lines of text, as :mod:`logging` has it; ``level`` is the level in small letters.
+        others: names of loggers, of which warnings and errors are written.
     """
-    handler = logging.StreamHandler(stream)
+    handler = _StandardError()
+    handler.addFilter(_with_level)
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(text))
-    for name in (PACKAGE, *others):
-        log = logging.getLogger(name)
+    loggers = [logging.getLogger(name) for name in (PACKAGE, *others)]
+    before = [(log.handlers, log.propagate, log.level) for log in loggers]
+    for log in loggers:
         log.handlers, log.propagate = [handler], False
-        log.setLevel(logging.INFO if name == PACKAGE else logging.WARNING)
+        log.setLevel(logging.INFO if log.name == PACKAGE else logging.WARNING)
+    try:
+        yield
+    finally:
+        for log, (handlers, propagate, level) in zip(loggers, before):
+            log.handlers, log.propagate = handlers, propagate
+            log.setLevel(level)
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what is standard error now, which is led elsewhere while native code is kept silent."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: TextIO) -> None:
+        """The base class sets it once."""
+
+
+def _with_level(record: logging.LogRecord) -> bool:
+    record.level = record.levelname.lower()
+    return True
 
 
 def utc(seconds: float) -> str:

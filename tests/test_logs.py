@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import datetime, timezone
 
 import pytest
@@ -16,27 +18,27 @@ from covidnet_lite import logs
 from covidnet_lite.codes import Code
 from covidnet_lite.unforeseen import unforeseen
 
-
-@pytest.fixture(autouse=True)
-def _loggers() -> Iterator[None]:
-    """The package's logger, as it was before."""
-    log = logging.getLogger(logs.PACKAGE)
-    before = log.handlers, log.propagate, log.level
-    yield
-    (log.handlers, log.propagate), level = before[:2], before[2]
-    log.setLevel(level)
+Started = Callable[..., logging.Logger]
 
 
-def written(form: str) -> tuple[logging.Logger, io.StringIO]:
-    stream = io.StringIO()
-    logs.start(form, stream)
-    return logging.getLogger(f"{logs.PACKAGE}.node"), stream
+@pytest.fixture
+def started() -> Iterator[Callable[..., logging.Logger]]:
+    """Has the log written until the end of the test; a logger of the package."""
+    with ExitStack() as stack:
+
+        def start(*how: str) -> logging.Logger:
+            stack.enter_context(logs.writing(*how))
+            return logging.getLogger(f"{logs.PACKAGE}.node")
+
+        yield start
 
 
-def test_a_line_of_json_has_time_level_code_message_and_fields() -> None:
-    log, stream = written("json")
+def test_a_line_of_json_has_time_level_code_message_and_fields(
+    started: Started, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = started("json")
     log.warning("set aside: %s\nand %s", "a", "b", **logs.coded("set-aside", uid="1.2.3", sender=None))
-    (line,) = stream.getvalue().splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     record = json.loads(line)
     when = datetime.fromisoformat(record.pop("time").replace("Z", "+00:00"))
     assert abs((datetime.now(timezone.utc) - when).total_seconds()) < 60
@@ -48,23 +50,39 @@ def test_a_line_of_json_has_time_level_code_message_and_fields() -> None:
     }
 
 
-def test_a_line_without_a_code_has_the_same_keys() -> None:
-    log, stream = written("json")
+def test_a_line_without_a_code_has_the_same_keys(started: Started, capsys: pytest.CaptureFixture[str]) -> None:
+    log = started("json")
     log.info("hello")
-    record = json.loads(stream.getvalue())
+    record = json.loads(capsys.readouterr().err)
     assert list(record) == ["time", "level", "code", "message", "fields"]
     assert (record["code"], record["fields"]) == (None, {})
 
 
-def test_text_is_a_line_of_time_level_and_message() -> None:
-    log, stream = written("text")
+def test_text_is_a_line_of_time_level_and_message(started: Started, capsys: pytest.CaptureFixture[str]) -> None:
+    log = started("text")
     log.info("hello", **logs.coded("hello", uid="1.2.3"))
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO hello\n", stream.getvalue())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO hello\n", capsys.readouterr().err)
+
+
+def test_standard_error_is_what_it_is_when_a_line_is_written(
+    started: Started,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log, other = started("text", "covidnet-lite: %(level)s: %(message)s"), io.StringIO()
+    with contextlib.redirect_stderr(other):  # as while native code is kept silent
+        log.warning("meanwhile")
+    log.error("after")
+    assert (other.getvalue(), capsys.readouterr().err) == (
+        "covidnet-lite: warning: meanwhile\n",
+        "covidnet-lite: error: after\n",
+    )
 
 
 @pytest.mark.parametrize("form", logs.FORMATS)
-def test_the_words_of_an_exception_are_in_no_log(form: str) -> None:
-    log, stream = written(form)
+def test_the_words_of_an_exception_are_in_no_log(
+    form: str, started: Started, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = started(form)
     words = "JANE" + " DOE"
     try:
         raise ValueError(words)
@@ -72,8 +90,17 @@ def test_the_words_of_an_exception_are_in_no_log(form: str) -> None:
         unforeseen("1.2.3", error)
         if form == "json":
             log.error("failed", exc_info=True)
-    assert words not in stream.getvalue()
-    assert "test_logs.py" in stream.getvalue()  # where it was raised
+    written = capsys.readouterr().err
+    assert words not in written
+    assert "test_logs.py" in written  # where it was raised
+
+
+def test_the_loggers_are_as_before_afterwards() -> None:
+    log = logging.getLogger(logs.PACKAGE)
+    before = log.handlers, log.propagate, log.level
+    with logs.writing("json"):
+        assert (log.handlers, log.propagate) != before[:2]
+    assert (log.handlers, log.propagate, log.level) == before
 
 
 def test_time_is_utc() -> None:

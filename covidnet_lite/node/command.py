@@ -80,18 +80,18 @@ def run(args: argparse.Namespace) -> int:
         from .service import Node
     except ImportError as error:
         raise MissingExtraError(f"a node needs the extra: pip install 'covidnet-lite[node]' ({error})") from error
-    with silent_runtime() as err, warnings.catch_warnings():
+    with silent_runtime(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # pydicom's quote the header, and names have no place in a log
         if args.check:
             for line in check(settings_of(args)):
                 print(line)
             return OK
-        logs.start(args.log_format, err)
         stop, reload = threading.Event(), threading.Event()
         for name, event in {"SIGTERM": stop, "SIGINT": stop, "SIGHUP": reload}.items():
             if hasattr(signal, name):  # Windows has no SIGHUP
                 signal.signal(getattr(signal, name), lambda *_, event=event: event.set())
-        Node(settings_of(args)).run(stop, reload, lambda: settings_of(args))
+        with logs.writing(args.log_format):
+            Node(settings_of(args)).run(stop, reload, lambda: settings_of(args))
     return OK
 
 

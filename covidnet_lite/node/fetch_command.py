@@ -47,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CovidNetLiteError: the archive or the queue cannot be used.
     """
-    import sys
     import warnings
 
     from .. import logs
@@ -58,10 +57,9 @@ def run(args: argparse.Namespace) -> int:
         from .fetch import MODALITIES, fetch
     except ImportError as error:
         raise MissingExtraError(f"a node needs the extra: pip install 'covidnet-lite[node]' ({error})") from error
-    logs.start(args.log_format, sys.stderr)
     told = settings.build(settings.read(args.settings), args.settings.absolute().parent)
     day = args.date or datetime.date.today()
-    with warnings.catch_warnings():
+    with logs.writing(args.log_format), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # pydicom's quote the header
         tally = fetch(told, day, args.modality or MODALITIES, args.most)
     print(f"{day}: {tally}")

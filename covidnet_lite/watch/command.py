@@ -115,7 +115,7 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
     results.tidy()
     stop = threading.Event()
     with ExitStack() as stack:
-        err = stack.enter_context(silent_runtime())
+        stack.enter_context(silent_runtime())
         readers = stack.enter_context(Readers())
         classifier = Classifier(
             args.model,
@@ -127,7 +127,7 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
             unsigned=args.unsigned,
         )
 
-        logs.start(args.log_format, err, "covidnet-lite: %(message)s")
+        stack.enter_context(logs.writing(args.log_format, "covidnet-lite: %(message)s"))
         publisher = None
         if args.mqtt:
             broker = mqtt.parse_broker(args.mqtt, args.topic or mqtt.TOPIC, args.tls, args.ca)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import options
+from .. import logs, options
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from starlette.types import ASGIApp
 
+    from ..classifier import Classifier
     from .settings import Settings
+
+log = logging.getLogger(__name__)
 
 HOST, PORT = "127.0.0.1", 8017
 MIN_TOKEN = 16  # characters
@@ -83,6 +87,7 @@ def add(commands: Any) -> None:
         help="longest time to wait for a turn, and then for an answer (default: 60)",
     )
     options.service(serve)
+    options.log_format(serve)
     serve.set_defaults(run=run)
 
 
@@ -95,16 +100,22 @@ def run(args: argparse.Namespace) -> int:
         OutputError: reviews or images cannot be stored in the chosen place.
         ModelError, BackendError: the network cannot be used.
     """
+    from ..errors import MissingExtraError
+
+    try:
+        from . import app
+    except ImportError as error:
+        raise MissingExtraError(f"serve needs the extra: pip install 'covidnet-lite[web]' ({error})") from None
+    with logs.writing(args.log_format, "covidnet-lite: %(level)s: %(message)s", ["uvicorn"]):
+        return _run(args, app.create)
+
+
+def _run(args: argparse.Namespace, create: Callable[[Classifier, Settings], ASGIApp]) -> int:
     from .. import files
     from ..classifier import Classifier
-    from ..errors import MissingExtraError
     from ..quiet import silent_runtime
     from ..readers.pool import Readers
 
-    try:
-        from .app import create
-    except ImportError as error:
-        raise MissingExtraError(f"serve needs the extra: pip install 'covidnet-lite[web]' ({error})") from None
     settings = settings_of(args)
     if args.keep:
         files.check_folder(args.keep)
@@ -132,13 +143,15 @@ def _serve(args: argparse.Namespace, app: ASGIApp) -> int:
     port = listener.getsockname()[1]
     host = f"[{args.host}]" if ":" in args.host else args.host
     if not is_local(args.host):
-        _warn(f"others can reach this server at {args.host}; whoever has the token can use it")
+        log.warning(f"others can reach this server at {args.host}; whoever has the token can use it")
         if not args.certificate:
-            _warn("without --certificate and --key, images and token cross the network for all to read")
+            log.warning("without --certificate and --key, images and token cross the network for all to read")
     if args.keep and not args.reviews:
-        _warn("--keep stores the images of reviewed radiographs, but without --reviews there are no reviews")
+        log.warning("--keep stores the images of reviewed radiographs, but without --reviews there are no reviews")
     scheme = "https" if args.certificate else "http"
-    print(f"{scheme}://{host}:{port}/  (Ctrl-C stops it)  Research use only; not a medical device.", flush=True)
+    url = f"{scheme}://{host}:{port}/"
+    line = f"{url}  (Ctrl-C stops it)  Research use only; not a medical device."
+    print(logs.line(line, "started", url=url) if args.log_format == "json" else line, flush=True)
     serve(app, listener, args.certificate, args.key, args.client_ca)
     return 0
 
@@ -192,7 +205,7 @@ def _read_token(path: Path) -> str:
     if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
         raise SettingsError(f"{path}: must hold one word of {MIN_TOKEN} or more letters, digits and signs")
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
-        _warn(f"{path}: others on this machine can read the token; chmod 600 it")
+        log.warning(f"{path}: others on this machine can read the token; chmod 600 it")
     return token
 
 
@@ -244,8 +257,4 @@ def _warm_up(classifier: Any) -> None:
     try:
         import pydicom.pixels  # noqa: F401
     except ImportError:
-        _warn("DICOM files cannot be read; pip install 'covidnet-lite[dicom]' adds it")
-
-
-def _warn(text: str) -> None:
-    print(f"covidnet-lite: warning: {text}", file=sys.stderr)
+        log.warning("DICOM files cannot be read; pip install 'covidnet-lite[dicom]' adds it")

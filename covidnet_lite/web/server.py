@@ -38,6 +38,7 @@ def serve(
         loop="asyncio",
         lifespan="off",
         interface="asgi3",
+        log_config=None,  # as this package's
         log_level="warning",
         access_log=False,  # names of files stay out of logs
         server_header=False,
