@@ -14,7 +14,7 @@ context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it names t
 try:
     if "HEALTH_CERTIFICATE" in os.environ:
         context.load_cert_chain(os.environ["HEALTH_CERTIFICATE"], os.environ["HEALTH_KEY"])
-    with urllib.request.urlopen(os.environ["HEALTH_URL"], timeout=5, context=context) as answer:
+    with urllib.request.urlopen(os.environ["HEALTH_URL"], timeout=8, context=context) as answer:
         print(answer.read(1000).decode())
 except urllib.error.HTTPError as error:
     sys.exit(error.read(1000).decode())
