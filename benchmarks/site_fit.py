@@ -145,8 +145,8 @@ def site_figures(
     sample: Sample, well: list[Observation], ill: list[Observation], model: Model, fewer_alarms: bool = False
 ) -> Figures:
     """The figures of a site fitted as it is shipped."""
-    settings = replace(default_targets(model.manifest), fewer_alarms=fewer_alarms)
-    site = fit(model, settings, *sample, date="2026-11-30").site
+    targets = replace(default_targets(model.manifest), fewer_alarms=fewer_alarms)
+    site = fit(model, targets, *sample, date="2026-11-30").site
     return figures(well, ill, site.applied(model.manifest, model.sha256), model.manifest)
 
 

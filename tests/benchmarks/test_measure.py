@@ -67,9 +67,9 @@ def test_the_machine_is_told_in_what_json_takes() -> None:
 
 
 def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
-    first, again = (inputs.picture(tmp_path / f"{i}.png", 90, 70).read_bytes() for i in range(2))
+    first, again = (inputs.synthetic_radiograph(tmp_path / f"{i}.png", 90, 70).read_bytes() for i in range(2))
     assert first == again
-    assert first != inputs.picture(tmp_path / "other.png", 90, 70, seed=1).read_bytes()
+    assert first != inputs.synthetic_radiograph(tmp_path / "other.png", 90, 70, seed=1).read_bytes()
     with Image.open(tmp_path / "0.png") as image:
         assert (image.size, image.mode) == ((90, 70), "L")
 

@@ -150,7 +150,7 @@ def test_no_archive_and_an_archive_that_is_away_are_told(settings: Settings, tol
 @pytest.mark.slow
 @pytest.mark.skipif(missing() is not None or not DICOMWEB.exists(), reason="needs Debian's orthanc-dicomweb")
 def test_the_command_fetches_a_day_from_a_real_archive(film: Path, tmp_path: Path) -> None:
-    paths = modality.films(film, tmp_path / "films", 3)
+    paths = modality.copies_of(film, tmp_path / "films", 3)
     day = pydicom.dcmread(next(iter(paths))).StudyDate
     with Orthanc(tmp_path / "pacs", Plugins=[str(DICOMWEB)]) as pacs:
         for path in paths:
