@@ -102,7 +102,7 @@ def test_while_the_pacs_is_away_films_are_taken_and_it_gets_them_later(
 def test_a_dicomweb_service_that_is_away_holds_up_no_pacs_and_gets_everything_later(
     film: Path, tmp_path: Path, node: Any, answering: Path
 ) -> None:
-    films = modality.films(film, tmp_path / "films", 3)
+    films = modality.copies_of(film, tmp_path / "films", 3)
     cloud = Orthanc(tmp_path / "cloud", Plugins=[str(DICOMWEB)])
     wanted = sorted((kind, uid) for kind in ("SR", "SC") for uid in films.values())
     with Orthanc(tmp_path / "pacs") as pacs:
