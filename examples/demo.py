@@ -21,7 +21,7 @@ from covidnet_lite.prediction import DISCLAIMER
 
 
 def radiograph() -> Path:
-    """Where pydicom-data keeps the film."""
+    """Where pydicom-data keeps the radiograph."""
     spec = find_spec("data_store")
     if spec is None or not spec.submodule_search_locations:
         sys.exit("the demo's radiograph is in the package pydicom-data: pip install pydicom-data")
@@ -29,11 +29,11 @@ def radiograph() -> Path:
 
 
 def side_by_side(prediction: covidnet_lite.Prediction) -> Image.Image:
-    """The film as it is, and with the evidence laid over it."""
-    film, overlay = prediction.heatmap(opacity=0.0, legend=False), prediction.heatmap(opacity=0.5)
-    both = Image.new("RGB", (2 * film.width + 8, overlay.height), "white")
-    both.paste(film, (0, 0))
-    both.paste(overlay, (film.width + 8, 0))
+    """The radiograph as it is, and with the evidence laid over it."""
+    plain, overlay = prediction.heatmap(opacity=0.0, legend=False), prediction.heatmap(opacity=0.5)
+    both = Image.new("RGB", (2 * plain.width + 8, overlay.height), "white")
+    both.paste(plain, (0, 0))
+    both.paste(overlay, (plain.width + 8, 0))
     return both.resize((both.width // 2, both.height // 2))
 
 
@@ -54,8 +54,8 @@ def main(folder: str = "demo") -> None:
     print("time           " + "  ".join(f"{stage} {ms:.1f} ms" for stage, ms in prediction.timings.items()))
     print(f"runtime        {classifier.runtime}")
     print(f"model          {prediction.model}  sha256 {prediction.sha256}")
-    picture = files.write_png(Path(folder) / "radiograph.png", side_by_side(prediction))
-    print(f"evidence map   {picture}")
+    side_by_side_path = files.write_png(Path(folder) / "radiograph.png", side_by_side(prediction))
+    print(f"evidence map   {side_by_side_path}")
     print(DISCLAIMER)
 
 

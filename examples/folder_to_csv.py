@@ -25,8 +25,8 @@ with out.open("w", newline="") as file:
         probabilities = getattr(result, "probabilities", {})
         shares = [probabilities.get(label, "") for label in classifier.labels]
         extent = getattr(result, "extent", None)
-        told = [result.name, result.status, "|".join(result.labels), result.reason or ""]
-        name, status, labels, reason = map(cell, told)  # which no spreadsheet takes for a formula
+        texts = [result.name, result.status, "|".join(result.labels), result.reason or ""]
+        name, status, labels, reason = map(cell, texts)  # which no spreadsheet takes for a formula
         rows.writerow([name, status, labels, *shares, extent, reason])
 
 print(f"{len(paths)} files -> {out}")

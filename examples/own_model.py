@@ -20,31 +20,31 @@ import covidnet_lite
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(*sys.argv[1:2] or ["runs/own_model"])
-WORDS = {0: "zero", 4: "four", 7: "seven"}
+NAMES = {0: "zero", 4: "four", 7: "seven"}
 SIDE, EPOCHS = 64, 15
 
 # 1. Images as SPLIT/LABEL/image: train for training, val for calibrating the confidence, test for judging.
 digits = load_digits()
-for i, (picture, digit) in enumerate(zip(digits.images, digits.target)):
-    if digit in WORDS:
+for i, (digit_image, digit) in enumerate(zip(digits.images, digits.target)):
+    if digit in NAMES:
         split = ("train", "train", "train", "val", "test")[i * 5 // len(digits.images)]
-        path = FOLDER / split / WORDS[digit] / f"{i}.png"
+        path = FOLDER / split / NAMES[digit] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        gray = Image.fromarray(np.rint(picture * 255 / 16).astype(np.uint8))
+        gray = Image.fromarray(np.rint(digit_image * 255 / 16).astype(np.uint8))
         # At the network's size, so that neither Keras nor the runtime resizes, which they do differently.
         gray.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path)
 
 
-# 2. Train, as anyone does in Keras. "rgb" repeats the gray picture three times, and so will the runtime.
-def pictures(split: str, shuffle: bool):
-    found = keras.utils.image_dataset_from_directory(
+# 2. Train, as anyone does in Keras. "rgb" repeats the gray image three times, and so will the runtime.
+def images(split: str, shuffle: bool):
+    dataset = keras.utils.image_dataset_from_directory(
         FOLDER / split, image_size=(SIDE, SIDE), color_mode="rgb", batch_size=16, shuffle=shuffle, seed=0, verbose=False
     )
-    return found.map(lambda x, y: (mobilenet.preprocess_input(x), y)), found.class_names
+    return dataset.map(lambda x, y: (mobilenet.preprocess_input(x), y)), dataset.class_names
 
 
 keras.utils.set_random_seed(0)
-(train, labels), (val, _) = pictures("train", shuffle=True), pictures("val", shuffle=False)
+(train, labels), (val, _) = images("train", shuffle=True), images("val", shuffle=False)
 black = {"fill_mode": "constant", "fill_value": -1.0}
 vary = keras.Sequential([layers.RandomTranslation(0.1, 0.1, **black), layers.RandomZoom(0.2, **black)])
 train = train.map(lambda x, y: (vary(x, training=True), y))  # here, not in the network, so that it stays behind
@@ -83,10 +83,10 @@ right = sum(answer.label == path.parent.name for path, answer in zip(held_out, a
 wrong = sum(answer.status == "answered" for answer in answers) - right
 print(f"held out: {right} of {len(answers)} right ({right / len(answers):.1%}), {wrong} wrong, the rest unanswered")
 
-# 6. Where the evidence lies: for each class, the first picture that was taken for it.
+# 6. Where the evidence lies: for each class, the first image that was taken for it.
 sheet = Image.new("RGB", (192 * len(labels), 192))
 for i, label in enumerate(labels):
-    found = next(answer for answer in answers if answer.label == label)
-    sheet.paste(found.heatmap().resize((192, 192)), (192 * i, 0))
+    answer = next(answer for answer in answers if answer.label == label)
+    sheet.paste(answer.heatmap().resize((192, 192)), (192 * i, 0))
 sheet.save(FOLDER / "evidence.png")
 print(f"wrote {FOLDER / 'evidence.png'}: {', '.join(labels)}")

@@ -58,11 +58,11 @@ class Folder:
     path: str
 
     @classmethod
-    def at(cls, where: str) -> Folder:
-        filesystem, path = FileSystem.from_uri(where) if "://" in where else (LocalFileSystem(), where)
+    def at(cls, location: str) -> Folder:
+        filesystem, path = FileSystem.from_uri(location) if "://" in location else (LocalFileSystem(), location)
         if "local" in filesystem.type_name:
             return cls(LocalFileSystem(), "", os.path.realpath(path))
-        return cls(filesystem, where.partition("://")[0].removeprefix("fsspec+") + "://", path.rstrip("/"))
+        return cls(filesystem, location.partition("://")[0].removeprefix("fsspec+") + "://", path.rstrip("/"))
 
     def holds(self, name: str) -> bool:
         return name.startswith(f"{self.scheme}{self.path}".rstrip("/") + "/")
@@ -80,8 +80,8 @@ class Folder:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
                 else:
-                    about, name = entry.stat(follow_symlinks=False), os.fsencode(entry.path)
-                    yield name.decode(errors="backslashreplace"), (about.st_size, about.st_mtime_ns)
+                    status, name = entry.stat(follow_symlinks=False), os.fsencode(entry.path)
+                    yield name.decode(errors="backslashreplace"), (status.st_size, status.st_mtime_ns)
 
     def read(self, name: str) -> str | io.BytesIO:
         """What a Classifier takes: a local path, or the bytes of an object in a bucket."""
@@ -110,23 +110,23 @@ class Table:
         columns = dict.fromkeys(["name", "status", "label", "labels", "reason", "place"], pa.string())
         columns |= dict.fromkeys([*shares.values(), "confidence", "distance", "extent"], pa.float64())
         columns |= {"model": pa.string(), "sha256": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64()}
-        about = {"note": DISCLAIMER, "covidnet_lite": covidnet_lite.__version__, "sha256": self.model.sha256}
-        always = {"model": self.model.name, "sha256": self.model.sha256}
+        metadata = {"note": DISCLAIMER, "covidnet_lite": covidnet_lite.__version__, "sha256": self.model.sha256}
+        network_fields = {"model": self.model.name, "sha256": self.model.sha256}
         rows = []
         for result, (size, mtime_ns) in zip(results, versions):
-            told = {shares[label]: share for label, share in getattr(result, "probabilities", {}).items()}
-            told |= {"label": result.label, "labels": "|".join(result.labels), "reason": result.reason}
+            fields = {shares[label]: share for label, share in getattr(result, "probabilities", {}).items()}
+            fields |= {"label": result.label, "labels": "|".join(result.labels), "reason": result.reason}
             place = getattr(result, "place", None)
-            told |= {"confidence": getattr(result, "confidence", None), "place": place.main if place else None}
-            rows.append(vars(result) | told | always | {"size": size, "mtime_ns": mtime_ns})
-        return pa.Table.from_pylist(rows, pa.schema(columns.items(), about))
+            fields |= {"confidence": getattr(result, "confidence", None), "place": place.main if place else None}
+            rows.append(vars(result) | fields | network_fields | {"size": size, "mtime_ns": mtime_ns})
+        return pa.Table.from_pylist(rows, pa.schema(columns.items(), metadata))
 
     def write(self, part: str, rows: pa.Table) -> None:
         buffer = pa.BufferOutputStream()
         parquet.write_table(rows, buffer)
-        self.put(part, buffer.getvalue().to_pybytes())
+        self.write_bytes(part, buffer.getvalue().to_pybytes())
 
-    def put(self, name: str, data: bytes) -> None:
+    def write_bytes(self, name: str, data: bytes) -> None:
         """Under a temporary name, then renamed."""
         if not self.folder.scheme:
             files.write(f"{self.folder.path}/{name}", data)
@@ -136,9 +136,9 @@ class Table:
             stream.write(data)
         self.folder.filesystem.move(temporary, f"{self.folder.path}/{name}")
 
-    def done(self, archive: dict[str, Version], retry: bool) -> set[str]:
+    def complete(self, archive: dict[str, Version], retry: bool) -> set[str]:
         """The files that have their row; drops rows of changed files, and what a killed run left half written."""
-        filesystem, parts, done = self.folder.filesystem, [], set()
+        filesystem, parts, complete = self.folder.filesystem, [], set()
         filesystem.create_dir(self.folder.path, recursive=True)
         for info in filesystem.get_file_info(FileSelector(self.folder.path)):
             if info.base_name.startswith(TEMPORARY):
@@ -152,11 +152,11 @@ class Table:
             columns = file.read(["name", "status", "size", "mtime_ns"]).columns
             for name, status, *version in zip(*(column.to_pylist() for column in columns)):
                 same = archive.get(name, tuple(version)) == tuple(version)  # one no longer there keeps its row
-                keep.append(same and name not in done and not (retry and status == "failed"))
-                done |= {name} if keep[-1] else set()
+                keep.append(same and name not in complete and not (retry and status == "failed"))
+                complete |= {name} if keep[-1] else set()
             if not all(keep):
                 self.write(os.path.basename(part), file.read().filter(pa.array(keep)))
-        return done
+        return complete
 
 
 class Worker:
@@ -183,13 +183,13 @@ class Worker:
                 deaths = Counter(stream.read().decode().split("\0"))
         except FileNotFoundError:
             deaths = None
-            self.table.put(trail, b"")
+            self.table.write_bytes(trail, b"")
         for name in names:
             try:
                 if deaths is not None:
                     if deaths[name] == 2:
                         raise InputError(f"{name}: three workers died while they read it")
-                    self.table.put(trail, "\0".join([*deaths.elements(), name]).encode())
+                    self.table.write_bytes(trail, "\0".join([*deaths.elements(), name]).encode())
                 folder = next(folder for folder in self.archive if folder.holds(name))
                 yield self.classifier.classify(folder.read(name))
             except CovidNetLiteError as error:
@@ -205,27 +205,29 @@ def batches(names: list[str], archive: dict[str, Version], size: int) -> Iterato
         yield {"part": f"part-{digest[:32]}.parquet", "name": chunk, "size": sizes, "mtime_ns": times}
 
 
-def on_ray(work: list[dict[str, Any]], args: argparse.Namespace, make: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
+def on_ray(
+    work: list[dict[str, Any]], args: argparse.Namespace, worker_arguments: tuple[Any, ...]
+) -> Iterator[dict[str, Any]]:
     """Each batch a task for a pool of Workers. Ray replaces a Worker that dies, and gives its batch to another."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
     import ray.data
 
-    here = {"num_cpus": args.workers or available_cores(), "include_dashboard": False}
-    ray.init(args.cluster, log_to_driver=False, **(here if args.cluster == "local" else {}))
+    options = {"num_cpus": args.workers or available_cores(), "include_dashboard": False}
+    ray.init(args.cluster, log_to_driver=False, **(options if args.cluster == "local" else {}))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars, context.raise_original_map_exception = False, True
     size = min(len(work), args.workers or int(ray.cluster_resources()["CPU"]))
     pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
     data = ray.data.from_items(work, override_num_blocks=len(work))
-    yield from data.map(Worker, fn_constructor_args=make, compute=pool, num_cpus=1).iter_rows()
+    yield from data.map(Worker, fn_constructor_args=worker_arguments, compute=pool, num_cpus=1).iter_rows()
 
 
 def screen(args: argparse.Namespace) -> None:
-    folders, table = [Folder.at(where) for where in args.archive], Table(Folder.at(args.out), load(args.model))
-    archive = {name: about for folder in folders for name, about in folder.files() if not table.folder.holds(name)}
+    folders, table = [Folder.at(location) for location in args.archive], Table(Folder.at(args.out), load(args.model))
+    archive = {name: version for folder in folders for name, version in folder.files() if not table.folder.holds(name)}
     if not archive:
         raise InputError(f"{', '.join(args.archive)}: holds no file (what lies in {args.out} does not count)")
-    missing, statuses = sorted(archive.keys() - table.done(archive, args.retry)), Counter()
+    missing, statuses = sorted(archive.keys() - table.complete(archive, args.retry)), Counter()
     print(f"{len(archive)} files, {len(missing)} to classify", file=sys.stderr)
     if missing:
         work = list(batches(missing, archive, max(args.batch, 1)))
@@ -233,8 +235,8 @@ def screen(args: argparse.Namespace) -> None:
         for result in map(Worker(*make), work) if args.local else on_ray(work, args, make):
             statuses.update(result["statuses"])
             print(f"\r{statuses.total()}/{len(missing)}", end="", file=sys.stderr, flush=True)
-    told = "".join(f", {count} {status}" for status, count in sorted(statuses.items()))
-    print(f"{statuses.total()} classified{told} -> {args.out}")
+    counts = "".join(f", {count} {status}" for status, count in sorted(statuses.items()))
+    print(f"{statuses.total()} classified{counts} -> {args.out}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -251,8 +253,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         screen(parser.parse_args(argv))
     except (CovidNetLiteError, ImportError, OSError, ValueError) as error:
-        told = str(getattr(error, "cause", error)).partition("\n")[0]  # Ray adds its own traces to what a Worker raised
-        print(f"\nscreen_archive: error: {told}", file=sys.stderr)
+        # Ray adds its own traces to what a Worker raised.
+        message = str(getattr(error, "cause", error)).partition("\n")[0]
+        print(f"\nscreen_archive: error: {message}", file=sys.stderr)
         return 2
     return 0
 

@@ -55,9 +55,9 @@ def radiographs(data: Path, out: Path) -> tuple[list[Case], tuple[str, ...], Pat
 
 def examples(cases: Sequence[Case], split: str, labels: Sequence[str], spec: InputSpec) -> tuple[Any, Any]:
     """Inputs and targets of one split, read as they will be on the device."""
-    chosen = [case for case in cases if case.split == split]
-    inputs = dataset.network_inputs(dataset.decode(chosen, max(spec.height, spec.width)), spec)
-    return inputs, np.array([labels.index(case.label) for case in chosen])
+    selection = [case for case in cases if case.split == split]
+    inputs = dataset.network_inputs(dataset.decode(selection, max(spec.height, spec.width)), spec)
+    return inputs, np.array([labels.index(case.label) for case in selection])
 
 
 def pretrained(build: Callable[[str], Network], weights: str) -> Network:
@@ -80,5 +80,5 @@ def quantise_and_try(network: Path, manifest: Path, cases: Sequence[Case], *opti
     """-> int8, with a report on the test split, and the answer for one radiograph of it."""
     if quantize.main([str(network), "--calibration", str(manifest), "--force", *options]) != 0:
         sys.exit(1)
-    case = next(case for case in cases if case.split == "test")
-    print(f"{case.label}: {covidnet_lite.classify(case.path, model=network.with_suffix('.tflite'))}")
+    sample = next(sample for sample in cases if sample.split == "test")
+    print(f"{sample.label}: {covidnet_lite.classify(sample.path, model=network.with_suffix('.tflite'))}")

@@ -30,16 +30,16 @@ class ReleaseError(Exception):
     """What is checked out cannot be released."""
 
 
-def run(*command: object, **more: object) -> str:
+def run(*command: object, **options: object) -> str:
     """Runs a program of this environment; its output.
 
     Raises:
         ReleaseError: it fails.
     """
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, **more)  # type: ignore[call-overload]
-    if done.returncode:
-        raise ReleaseError(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
-    return str(done.stdout)
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True, **options)  # type: ignore[call-overload]
+    if result.returncode:
+        raise ReleaseError(f"{' '.join(map(str, command))}\n{result.stdout}{result.stderr}")
+    return str(result.stdout)
 
 
 def wheel(folder: Path) -> Path:
@@ -68,9 +68,9 @@ def check_networks(path: Path) -> None:
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
         archive.extractall(folder)
         for network in Path(folder).rglob("models/*.tflite"):
-            found = signature.check(network.read_bytes(), network)
-            if found.by != signature.OURS:
-                raise ReleaseError(f"{network.name} {found.objection}; covidnet-lite models sign")
+            check = signature.check(network.read_bytes(), network)
+            if check.by != signature.OURS:
+                raise ReleaseError(f"{network.name} {check.objection}; covidnet-lite models sign")
 
 
 def audit() -> str:
@@ -80,11 +80,11 @@ def audit() -> str:
         ReleaseError: it knows a vulnerability in one of them.
     """
     command = (sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "--format", "json", "-r", LOCKED)
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True)
     try:
-        return audited(json.loads(done.stdout))
+        return audited(json.loads(result.stdout))
     except ValueError:
-        return f"could not answer ({(done.stderr.strip().splitlines() or ['no output'])[-1]})"
+        return f"could not answer ({(result.stderr.strip().splitlines() or ['no output'])[-1]})"
 
 
 def audited(report: dict[str, Any]) -> str:

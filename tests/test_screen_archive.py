@@ -272,10 +272,10 @@ def test_a_bucket_gives_the_same_answers(chests: Path, tmp_path: Path, monkeypat
     files = dict(source.files())
     work = screen_archive.Worker([source], out, "base", base.sha256)
     answers = screen_archive.Table(out, base)
-    assert answers.done(files, retry=False) == set()
+    assert answers.complete(files, retry=False) == set()
     for batch in screen_archive.batches(sorted(files), files, 2):
         work(batch)
-    assert answers.done(files, retry=False) == files.keys()
+    assert answers.complete(files, retry=False) == files.keys()
     rows, expected = table(tmp_path / "out"), alone(films)
     renamed = {name.replace(str(tmp_path) + "/", "bucket://"): row for name, row in expected.items()}
     for name, row in renamed.items():
