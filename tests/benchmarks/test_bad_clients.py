@@ -27,6 +27,6 @@ def test_more_than_twice_the_median_or_a_failure_is_told_by_the_exit_code(
 @pytest.mark.parametrize("service", ["serve", "node"])
 def test_a_dozen_bad_clients_keep_nobody_out(service: str) -> None:
     pytest.importorskip("uvicorn" if service == "serve" else "pynetdicom")
-    found = bad_clients.SERVICES[service](8)
-    assert found.failures == 0
-    assert found.ratio <= bad_clients.MAX_RATIO, found
+    result = bad_clients.SERVICES[service](8)
+    assert result.failures == 0
+    assert result.ratio <= bad_clients.MAX_RATIO, result

@@ -9,21 +9,21 @@ from benchmarks.family_networks import NETWORKS
 
 
 def row(int8: float, **more: Any) -> dict[str, Any]:
-    found = {"right": 0.8, "near": 0.1, "loads": True, "int8": int8, "TFLiteConverter": 0.97, "litert-quantizer": 0.95}
+    result = {"right": 0.8, "near": 0.1, "loads": True, "int8": int8, "TFLiteConverter": 0.97, "litert-quantizer": 0.95}
     off = {"float differs in colour": 1e-6, "float differs in gray": 1e-6, "seconds": 20.0, "rung": "bias"}
-    return {**found, **off, **more}
+    return {**result, **off, **more}
 
 
 def test_networks_behind_another_converter_and_wrong_ones_are_named() -> None:
     first, second, third, fourth = list(NETWORKS)[:4]
-    found = {
+    result = {
         first: row(0.99),
         second: row(0.96),
         third: row(0.98, **{"float differs in gray": 0.3}),
         fourth: row(0.9, loads=False, why="ConversionError: no"),
     }
 
-    text = families.document(found)
+    text = families.document(result)
 
     assert f"Measured: 4 of {len(NETWORKS)}. 3 load." in text
     assert f"\n1 ({second});" in text

@@ -23,13 +23,13 @@ def run_of(**values: tuple[float, float, float]) -> Run:
 
 def test_a_slow_minute_cancels_out() -> None:
     yardstick = [1.0] * 20 + [7.0] * 20
-    found = measure.ratio([3 * y for y in yardstick], yardstick)
-    assert found == Ratio(3, 3, 3)
+    result = measure.ratio([3 * y for y in yardstick], yardstick)
+    assert result == Ratio(3, 3, 3)
 
 
 def test_the_interval_holds_the_middle_of_the_ratios_and_is_all_of_them_where_they_are_few() -> None:
-    found = measure.ratio(list(range(1, 102)), [1.0] * 101)
-    assert found == Ratio(51, 41, 61)
+    result = measure.ratio(list(range(1, 102)), [1.0] * 101)
+    assert result == Ratio(51, 41, 61)
     assert measure.ratio([1, 2, 3], [1, 1, 1]) == Ratio(2, 1, 3)
     assert measure.ratio([5], [2]) == Ratio(2.5, 2.5, 2.5)
 
@@ -77,8 +77,8 @@ def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
 def test_only_what_is_beyond_the_noise_and_the_margin_is_a_change() -> None:
     then = run_of(much=(1, 0.9, 1.1), little=(1, 0.9, 1.1), noisy=(1, 0.9, 1.1), fast=(1, 0.9, 1.1), gone=(1, 1, 1))
     now = run_of(much=(1.5, 1.3, 1.7), little=(1.2, 1.15, 1.25), noisy=(2, 1.0, 3), fast=(0.5, 0.4, 0.6), new=(9, 9, 9))
-    found = {change.name: change.verdict for change in figures.changes(now, then)}
-    assert found == {"much": "worse", "little": "same", "noisy": "same", "fast": "better", "gone": "not measured"}
+    result = {change.name: change.verdict for change in figures.changes(now, then)}
+    assert result == {"much": "worse", "little": "same", "noisy": "same", "fast": "better", "gone": "not measured"}
 
 
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:

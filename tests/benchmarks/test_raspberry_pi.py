@@ -114,15 +114,15 @@ def test_every_time_on_the_page_is_worded_as_modelled() -> None:
 
 
 def test_the_same_is_no_complaint() -> None:
-    found = agreement.compare(answers(), answers())
-    assert (found.answers, found.values, found.equal, found.furthest) == (1, 3, 1.0, 0)
-    assert found.complaints(steps=0, drift=0.0) == []
+    result = agreement.compare(answers(), answers())
+    assert (result.answers, result.values, result.equal, result.furthest) == (1, 3, 1.0, 0)
+    assert result.complaints(steps=0, drift=0.0) == []
 
 
 def test_an_output_may_be_off_by_as_many_steps_as_are_allowed() -> None:
-    found = agreement.compare(answers(steps=2), answers())
-    assert found.complaints(steps=2, drift=0.0) == []
-    (wrong,) = found.complaints(steps=1, drift=0.0)
+    result = agreement.compare(answers(steps=2), answers())
+    assert result.complaints(steps=2, drift=0.0) == []
+    (wrong,) = result.complaints(steps=1, drift=0.0)
     assert "2 steps" in wrong
 
 
@@ -140,19 +140,19 @@ def test_another_answer_is_a_complaint(change: dict[str, object]) -> None:
 
 def test_an_older_runtime_may_be_unsure_at_the_threshold_but_call_nothing_by_another_name() -> None:
     unsure = answers(status="unsure", label=None, confidence=0.84)
-    found = agreement.compare(unsure, answers(), slack=0.1)
-    assert (len(found.differing), len(found.borderline)) == (0, 1)
-    found = agreement.compare(replace(unsure), answers(), slack=0.01)
-    assert (len(found.differing), len(found.borderline)) == (1, 0)
+    result = agreement.compare(unsure, answers(), slack=0.1)
+    assert (len(result.differing), len(result.borderline)) == (0, 1)
+    result = agreement.compare(replace(unsure), answers(), slack=0.01)
+    assert (len(result.differing), len(result.borderline)) == (1, 0)
     other = answers(status="unsure", label=None, most_likely="covid")
     assert agreement.compare(other, answers(), slack=1.0).differing
 
 
 def test_a_confidence_further_off_is_a_complaint() -> None:
-    found = agreement.compare(answers(confidence=0.85), answers())
-    assert found.drift == pytest.approx(0.05)
-    assert found.complaints(steps=0, drift=0.06) == []
-    assert found.complaints(steps=0, drift=0.04)
+    result = agreement.compare(answers(confidence=0.85), answers())
+    assert result.drift == pytest.approx(0.05)
+    assert result.complaints(steps=0, drift=0.06) == []
+    assert result.complaints(steps=0, drift=0.04)
 
 
 def test_what_one_machine_left_out_is_a_complaint() -> None:

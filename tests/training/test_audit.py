@@ -97,10 +97,10 @@ def test_labels_of_another_kind_do_not_fail(chests: Path, tmp_path: Path) -> Non
 
 def test_every_picture_is_drawn_and_the_same_again(films: AuditSet, tmp_path: Path) -> None:
     figures = audit.audit(sided_network(), None, films, tmp_path)
-    pictures = audit_plots.draw(figures)
-    assert list(pictures) == ["aurocs.png", "operating_curve.png", "calibration.png", "extent.png"]
-    assert pictures == audit_plots.draw(json.loads(json.dumps(figures)))
-    for png in pictures.values():
+    images = audit_plots.draw(figures)
+    assert list(images) == ["aurocs.png", "operating_curve.png", "calibration.png", "extent.png"]
+    assert images == audit_plots.draw(json.loads(json.dumps(figures)))
+    for png in images.values():
         assert min(Image.open(io.BytesIO(png)).size) > 200
 
 
@@ -110,8 +110,8 @@ def test_a_float_network_is_read_as_the_int8_one_is(monkeypatch: pytest.MonkeyPa
 
     def known(stated: str, floating: Network) -> Any:
         manifest = replace(tempered, provenance={"network_sha256": stated})
-        made = {"net.tflite": replace(shipped, manifest=manifest), "net.keras": floating}
-        monkeypatch.setattr(audit, "networks", SimpleNamespace(load=made.__getitem__))
+        result = {"net.tflite": replace(shipped, manifest=manifest), "net.keras": floating}
+        monkeypatch.setattr(audit, "networks", SimpleNamespace(load=result.__getitem__))
         return audit.load("net.tflite", Path("net.keras"))
 
     int8, floating = known("0" * 64, shipped)

@@ -129,8 +129,8 @@ def test_the_command_reports_goes_on_and_writes_what_was_asked(
     assert "4.png and 10.png (1.00 alike)" in printed
     assert "Cramer's V 0.00" in printed
     assert page.read_text().count("<img") == 47
-    found = json.loads(figures.read_text())
-    assert sum(row[-1] for row in found["counts"]) == 48
+    result = json.loads(figures.read_text())
+    assert sum(row[-1] for row in result["counts"]) == 48
     dealt = {c.path.name: c.split for c in read_cases(manifest)}
     assert len(dealt) == 47
     assert dealt["4.png"] == dealt["10.png"]
@@ -155,8 +155,8 @@ def test_a_folder_that_is_missing_is_an_error(tmp_path: Path, capsys: pytest.Cap
 
 def test_looking_needs_neither_keras_nor_tensorflow() -> None:
     code = "import sys; from training import dataset; from training.data import duplicates, suspicious_images, confounding, thumbnails; print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def _films(counts: dict[tuple[str, str], int], split: str = "train") -> list[Case]:

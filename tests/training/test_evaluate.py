@@ -27,16 +27,16 @@ def answers() -> evaluate.Answers:
 
 
 def test_figures_by_hand() -> None:
-    found = evaluate.compute_figures(answers())["all"]
-    assert found["images"] == 8
-    assert found["patients"] == 4
-    assert found["accuracy"]["count"] == 6
-    assert found["confusion"] == [[2, 1, 0], [0, 3, 1], [0, 0, 1]]
-    assert found["classes"]["a"]["sensitivity"]["value"] == pytest.approx(2 / 3)
-    assert found["classes"]["a"]["specificity"]["value"] == 1
-    assert found["classes"]["c"]["specificity"]["value"] == pytest.approx(6 / 7)
-    assert found["answered"]["count"] == 6
-    assert found["accuracy_when_answered"]["value"] == 1
+    result = evaluate.compute_figures(answers())["all"]
+    assert result["images"] == 8
+    assert result["patients"] == 4
+    assert result["accuracy"]["count"] == 6
+    assert result["confusion"] == [[2, 1, 0], [0, 3, 1], [0, 0, 1]]
+    assert result["classes"]["a"]["sensitivity"]["value"] == pytest.approx(2 / 3)
+    assert result["classes"]["a"]["specificity"]["value"] == 1
+    assert result["classes"]["c"]["specificity"]["value"] == pytest.approx(6 / 7)
+    assert result["answered"]["count"] == 6
+    assert result["accuracy_when_answered"]["value"] == 1
 
 
 def repeated() -> evaluate.Answers:
@@ -49,11 +49,13 @@ def repeated() -> evaluate.Answers:
 
 
 def test_a_macro_auroc_is_told_where_every_class_has_enough() -> None:
-    found = evaluate.compute_figures(repeated())
-    low, high = found["all"]["macro_auroc_interval"]
-    assert low <= found["all"]["macro_auroc"] == metrics.macro_auroc(answers().targets, answers().probabilities) <= high
-    assert "| macro AUROC | 0." in evaluate.markdown(found)
-    assert "fewer than 5" not in evaluate.markdown(found)
+    result = evaluate.compute_figures(repeated())
+    low, high = result["all"]["macro_auroc_interval"]
+    assert (
+        low <= result["all"]["macro_auroc"] == metrics.macro_auroc(answers().targets, answers().probabilities) <= high
+    )
+    assert "| macro AUROC | 0." in evaluate.markdown(result)
+    assert "fewer than 5" not in evaluate.markdown(result)
     few = evaluate.compute_figures(answers())
     assert few["all"]["macro_auroc"] is few["all"]["macro_auroc_interval"] is None
     assert "| macro AUROC | - | |" in evaluate.markdown(few)

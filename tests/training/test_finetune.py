@@ -188,9 +188,9 @@ def test_open_labels_boxes_and_grades_teach_two_seeds_that_teach_int8(graded: Pa
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(GRADED.format(epochs=1))
     network = finetune.run([graded], read_recipe(recipe), recipe, tmp_path / "runs", quiet=True)
-    found = network(np.zeros((1, 32, 32, 1), np.float32))
-    assert found["logits"].shape == (1, 3)
-    assert found["evidence"].shape == (1, 8, 8, 3)
+    result = network(np.zeros((1, 32, 32, 1), np.float32))
+    assert result["logits"].shape == (1, 3)
+    assert result["evidence"].shape == (1, 8, 8, 3)
     log = rows(tmp_path / "runs/tiny/tiny.csv")
     assert [r["stage"] for r in log] == ["float.2020", "float.2021", "int8"]
     assert all(float(r["map"]) > 0 and float(r["order"]) > 0 for r in log[:2])

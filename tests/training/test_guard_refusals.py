@@ -35,14 +35,14 @@ def test_each_kind_is_counted(
 
 
 def test_drawn_pictures_all_differ() -> None:
-    pictures = [np.asarray(p).tobytes() for p in guard_refusals.synthetic_images()]
-    assert len(set(pictures)) == len(pictures) == 36
+    images = [np.asarray(p).tobytes() for p in guard_refusals.synthetic_images()]
+    assert len(set(images)) == len(images) == 36
 
 
 def test_the_chest_film_is_no_stranger(film: Path) -> None:
-    pictures = list(guard_refusals.of_pydicom_data())
-    assert len(pictures) > 20
-    assert radiograph.read(film).image.size not in {p.size for p in pictures}
+    images = list(guard_refusals.of_pydicom_data())
+    assert len(images) > 20
+    assert radiograph.read(film).image.size not in {p.size for p in images}
 
 
 def test_no_radiograph_is_said(chests: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,8 +123,8 @@ def test_how_much_two_boxes_share(other: tuple[float, ...], expected: float) -> 
 
 def test_each_pair_of_boxes_counts_for_itself() -> None:
     whole, half = (0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.5)
-    found = intersection_over_union(np.array([whole, half, half]), np.array([whole, whole, half]))
-    np.testing.assert_allclose(found, [1, 0.5, 1])
+    result = intersection_over_union(np.array([whole, half, half]), np.array([whole, whole, half]))
+    np.testing.assert_allclose(result, [1, 0.5, 1])
 
 
 def boxed(text: str, source: str = "") -> Case:

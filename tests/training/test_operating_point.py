@@ -91,8 +91,8 @@ def test_the_scale_of_the_extent_rises_and_states_its_error() -> None:
     graded = np.clip(raw * 1.5 + rng.normal(0, 0.1, 400), 0, 1)
     scale = operating_point.extent_scale(raw[:250], graded[:250], raw[250:], graded[250:])
     assert scale.raw[0] == scale.extent[0] == 0
-    found = np.interp(raw[250:], scale.raw, scale.extent)
-    assert scale.error == pytest.approx(np.abs(found - graded[250:]).mean(), abs=1e-3)
+    result = np.interp(raw[250:], scale.raw, scale.extent)
+    assert scale.error == pytest.approx(np.abs(result - graded[250:]).mean(), abs=1e-3)
     assert scale.error < 0.12
     assert np.abs(np.interp([0.1, 0.3, 0.5], scale.raw, scale.extent) - [0.15, 0.45, 0.75]).max() < 0.08
 
@@ -104,10 +104,10 @@ def test_the_step_from_float_counts_what_both_networks_say_by_the_same_rules(che
     cases = [replace(c, label=names[c.label]) for c in read_cases(chests)]
     cases[0] = replace(cases[0], label="indeterminate")
     graph = network.load(quantize.CHECKPOINT).tflite
-    found = operating_point.step_from_float(base, graph, Judgement((0.5, -0.5, 0.0), 1.3), cases)
-    assert found["images"] == len(cases)
-    assert found["top-1 agreement"] >= 0.9
-    assert 0 < found["confidence drift"] < 0.05
+    result = operating_point.step_from_float(base, graph, Judgement((0.5, -0.5, 0.0), 1.3), cases)
+    assert result["images"] == len(cases)
+    assert result["top-1 agreement"] >= 0.9
+    assert 0 < result["confidence drift"] < 0.05
     ill = operating_point.step_from_float(
         base, graph, Judgement((-50.0, 50.0, 0.0)), cases
     )  # both always say pneumonia

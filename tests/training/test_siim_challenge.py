@@ -260,12 +260,12 @@ def test_what_an_interrupted_run_made_is_not_made_again(download: Download, monk
     assert convert(download) == 0
     whole = (out(download) / "manifest.csv").read_bytes()
     (out(download) / "manifest.csv").unlink()
-    pictures = sorted((out(download) / "images").iterdir())
-    assert len(pictures) == 12
-    pictures[0].unlink()
-    pictures[1].write_bytes(pictures[1].read_bytes()[:-900])
-    with Image.open(pictures[2]) as film:
-        film.reduce(2).save(pictures[2])
+    images = sorted((out(download) / "images").iterdir())
+    assert len(images) == 12
+    images[0].unlink()
+    images[1].write_bytes(images[1].read_bytes()[:-900])
+    with Image.open(images[2]) as film:
+        film.reduce(2).save(images[2])
     read, seen = siim_challenge.read_image, []
 
     def watched(case: Any, side: int) -> Any:

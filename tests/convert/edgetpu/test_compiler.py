@@ -134,15 +134,15 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
 
 def compile_to(folder: Path, path: Path = BASE, timeout_sec: int = 180) -> tuple[edgetpu_compiler.Compilation, Path]:
     """Compiles and writes as convert/quantize.py does."""
-    done = edgetpu_compiler.compile_model(model.load(path), timeout_sec)
-    return done, done.write(edgetpu_compiler.name_beside(folder / path.name))
+    result = edgetpu_compiler.compile_model(model.load(path), timeout_sec)
+    return result, result.write(edgetpu_compiler.name_beside(folder / path.name))
 
 
 def test_the_result_keeps_the_manifest(compiler: Callable[..., Path], tmp_path: Path) -> None:
     fake = compiler(WHOLE, as_compiled(BASE.read_bytes()))
-    done, path = compile_to(tmp_path / "out")
+    result, path = compile_to(tmp_path / "out")
     assert path == tmp_path / "out/base_edgetpu.tflite"
-    assert (done.log.edge_tpu, done.log.cpu) == (61, 0)
+    assert (result.log.edge_tpu, result.log.cpu) == (61, 0)
     assert path.with_suffix(".log").read_text() == WHOLE
     before, after = model.load(BASE), model.load(path)
     assert after.data.startswith(as_compiled(BASE.read_bytes()))
@@ -160,8 +160,8 @@ def test_the_result_keeps_the_manifest(compiler: Callable[..., Path], tmp_path: 
 
 def test_outputs_in_another_order_are_found_again(compiler: Callable[..., Path], tmp_path: Path) -> None:
     compiler(PARTLY, as_compiled(BASE.read_bytes(), reverse=True))
-    done, path = compile_to(tmp_path)
-    assert (done.log.edge_tpu, done.log.cpu) == (59, 2)
+    result, path = compile_to(tmp_path)
+    assert (result.log.edge_tpu, result.log.cpu) == (59, 2)
     before, after = (model.load(p).manifest.outputs for p in (BASE, path))
     assert after == {name: len(before) - 1 - i for name, i in before.items()}
 

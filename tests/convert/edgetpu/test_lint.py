@@ -45,12 +45,12 @@ def operations(data: bytes) -> list[tuple[str, str]]:
     """Kind and name of the first output of each operation, read without the code under test."""
     contents = unpacked(data)
     graph = contents.subgraphs[0]
-    found = []
+    result = []
     for operator in graph.operators:
         code = contents.operatorCodes[operator.opcodeIndex]
         kind = (code.customCode or KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)].encode()).decode()
-        found.append((kind, graph.tensors[operator.outputs[0]].name.decode()))
-    return found
+        result.append((kind, graph.tensors[operator.outputs[0]].name.decode()))
+    return result
 
 
 # --- real models
@@ -61,8 +61,8 @@ def test_what_spreads_features_over_a_picture_maps_as_the_real_compiler_says() -
     if not (folder / f"{name}.tflite").is_file():
         pytest.skip(f"needs a model of Coral's with its compiled twin: none in {folder}")
     left = [o for o in operations((folder / f"{name}_edgetpu.tflite").read_bytes()) if o[0] != "edgetpu-custom-op"]
-    found = edgetpu.lint((folder / f"{name}.tflite").read_bytes())
-    assert [op.name for op in found.on_cpu] == [kind for kind, _ in left]
+    result = edgetpu.lint((folder / f"{name}.tflite").read_bytes())
+    assert [op.name for op in result.on_cpu] == [kind for kind, _ in left]
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_an_activation_as_large_as_was_seen_to_be_mapped_is_not_refused() -> Non
 def test_the_operations_left_on_the_cpu_are_those_the_real_compiler_left_there(coral: Path, name: str) -> None:
     source = (coral / f"{name}.tflite").read_bytes()
     left = [o for o in operations((coral / f"{name}_edgetpu.tflite").read_bytes()) if o[0] != "edgetpu-custom-op"]
-    found = edgetpu.lint(source, name)
+    result = edgetpu.lint(source, name)
     names = operations(source)
-    assert Counter(names[op.index] for op in found.on_cpu) == Counter(left)
-    assert Counter(op.name for op in found.on_cpu) == Counter(kind for kind, _ in left)
+    assert Counter(names[op.index] for op in result.on_cpu) == Counter(left)
+    assert Counter(op.name for op in result.on_cpu) == Counter(kind for kind, _ in left)
     assert len(left) == PAIRS[name]
-    assert (found.first_unmapped is None) == (not left)
-    assert all(bool(op.reason) != op.mapped for op in found.ops)
+    assert (result.first_unmapped is None) == (not left)
+    assert all(bool(op.reason) != op.mapped for op in result.ops)
 
 
 def test_what_ends_the_mapped_part_is_named(coral: Path) -> None:
@@ -114,10 +114,10 @@ def test_what_ends_the_mapped_part_is_named(coral: Path) -> None:
 
 
 def test_a_model_of_coral_s_for_the_edge_tpu_maps(coral: Path) -> None:
-    found = edgetpu.lint((coral / "tf2_mobilenet_v2_1.0_224_ptq.tflite").read_bytes())
-    assert not found.on_cpu
-    assert found.advice == ()
-    assert 3_000_000 < found.parameter_bytes < 4_070_174
+    result = edgetpu.lint((coral / "tf2_mobilenet_v2_1.0_224_ptq.tflite").read_bytes())
+    assert not result.on_cpu
+    assert result.advice == ()
+    assert 3_000_000 < result.parameter_bytes < 4_070_174
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -132,14 +132,14 @@ def test_a_model_without_buffers_is_damaged(coral: Path) -> None:
 
 
 def test_the_shipped_network_maps_but_for_its_fully_connected_layer() -> None:
-    found = edgetpu.lint(BASE.read_bytes())
-    (left,) = found.on_cpu
+    result = edgetpu.lint(BASE.read_bytes())
+    (left,) = result.on_cpu
     assert left.name == "FULLY_CONNECTED"
     assert "a scale for each channel" in left.reason
-    assert found.first_unmapped == found.ended_by == left.index
-    assert found.fits_on_chip
-    assert 2_000_000 < found.parameter_bytes < 3_000_000
-    assert not found.failure
+    assert result.first_unmapped == result.ended_by == left.index
+    assert result.fits_on_chip
+    assert 2_000_000 < result.parameter_bytes < 3_000_000
+    assert not result.failure
 
 
 def test_weights_behind_the_flatbuffer_are_told() -> None:
@@ -284,11 +284,11 @@ def test_what_comes_after_an_unmapped_operation_stays_with_it() -> None:
     net.op("RELU", [t[2]], [t[3]])
     net.op("RELU", [t[1]], [t[4]])
     net.op("ADD", [t[3], t[4]], [t[5]])
-    found = edgetpu.lint(net.bytes([t[0]], [t[5]]))
-    assert [op.mapped for op in found.ops] == [True, False, False, True, False]
-    assert found.first_unmapped == found.ended_by == 1
-    assert all("operation 1 (HARD_SWISH) ends it" in found.ops[i].reason for i in (2, 4))
-    assert "ReLU6" in found.advice[0]
+    result = edgetpu.lint(net.bytes([t[0]], [t[5]]))
+    assert [op.mapped for op in result.ops] == [True, False, False, True, False]
+    assert result.first_unmapped == result.ended_by == 1
+    assert all("operation 1 (HARD_SWISH) ends it" in result.ops[i].reason for i in (2, 4))
+    assert "ReLU6" in result.advice[0]
 
 
 def test_float_ends_cost_their_conversion_only() -> None:
@@ -302,45 +302,45 @@ def test_float_ends_cost_their_conversion_only() -> None:
     net.op("QUANTIZE", [a], [b])
     net.op("RELU", [b], [c])
     net.op("DEQUANTIZE", [c], [d], version=2)
-    found = edgetpu.lint(net.bytes([a], [d]))
-    assert [op.mapped for op in found.ops] == [False, True, False]
-    assert (found.first_unmapped, found.ended_by) == (0, 2)
-    assert "works on float32" in found.ops[0].reason
-    assert [("QUANTIZE" in a) for a in found.advice] == [True, True]
+    result = edgetpu.lint(net.bytes([a], [d]))
+    assert [op.mapped for op in result.ops] == [False, True, False]
+    assert (result.first_unmapped, result.ended_by) == (0, 2)
+    assert "works on float32" in result.ops[0].reason
+    assert [("QUANTIZE" in a) for a in result.advice] == [True, True]
 
 
 def test_a_network_that_starts_with_what_the_edge_tpu_lacks_may_map_nothing() -> None:
     net = Net()
     x, y = net.tensor(1, 4), net.tensor(1, 4)
     net.op("HARD_SWISH", [x], [y])
-    found = edgetpu.lint(net.bytes([x], [y]))
-    assert (found.first_unmapped, found.ended_by) == (0, 0)
+    result = edgetpu.lint(net.bytes([x], [y]))
+    assert (result.first_unmapped, result.ended_by) == (0, 0)
 
 
 def test_open_shapes_and_floats_do_not_compile_at_all() -> None:
     net = Net()
     x, y = net.tensor(1, 4, signature=[-1, 4]), net.tensor(1, 4)
     net.op("RELU", [x], [y])
-    found = edgetpu.lint(net.bytes([x], [y]))
-    assert "the shape of 't0' is not fixed" in found.failure
-    assert found.on_cpu == found.ops
-    assert "batch_shape=(1," in found.advice[0]
+    result = edgetpu.lint(net.bytes([x], [y]))
+    assert "the shape of 't0' is not fixed" in result.failure
+    assert result.on_cpu == result.ops
+    assert "batch_shape=(1," in result.advice[0]
 
     net = Net()
     x, y = net.tensor(1, 4, kind="FLOAT32", scales=0), net.tensor(1, 4, kind="FLOAT32", scales=0)
     net.op("RELU", [x], [y])
-    found = edgetpu.lint(net.bytes([x], [y]))
-    assert "not quantised" in found.failure
-    assert len(found.advice) == 1
+    result = edgetpu.lint(net.bytes([x], [y]))
+    assert "not quantised" in result.failure
+    assert len(result.advice) == 1
 
 
 def test_parameters_above_the_memory_on_the_chip_are_told() -> None:
     net = Net()
     x, y = net.tensor(1, 4096), net.tensor(1, 2049)
     net.op("FULLY_CONNECTED", [x, net.constant(np.ones((2049, 4096), np.int8))], [y])
-    found = edgetpu.lint(net.bytes([x], [y]))
-    assert (found.on_cpu, found.fits_on_chip, found.parameter_bytes) == ((), False, 2049 * 4096)
-    assert "streamed" in found.advice[0]
+    result = edgetpu.lint(net.bytes([x], [y]))
+    assert (result.on_cpu, result.fits_on_chip, result.parameter_bytes) == ((), False, 2049 * 4096)
+    assert "streamed" in result.advice[0]
 
 
 def test_further_graphs_are_told() -> None:
@@ -370,9 +370,9 @@ def test_a_network_converted_as_tutorials_do_is_told_what_to_change() -> None:
     contents = unpacked(data)
     for tensor in contents.subgraphs[0].tensors:
         tensor.shapeSignature = None
-    found = edgetpu.lint(packed(contents))
-    assert [op.name for op in found.ops if not op.mapped] == ["QUANTIZE", "FULLY_CONNECTED", "DEQUANTIZE"]
-    assert found.ops[found.ended_by or 0].name == "FULLY_CONNECTED"
+    result = edgetpu.lint(packed(contents))
+    assert [op.name for op in result.ops if not op.mapped] == ["QUANTIZE", "FULLY_CONNECTED", "DEQUANTIZE"]
+    assert result.ops[result.ended_by or 0].name == "FULLY_CONNECTED"
 
 
 def test_a_damaged_model_is_a_typed_error() -> None:
@@ -446,9 +446,9 @@ def test_the_command_exits_with_3_when_some_stay(tmp_path: Path, capsys: pytest.
     assert "2 RELU v1: the Edge TPU gets one part of the graph, and operation 1 (HARD_SWISH) ends it" in said
     assert "use ReLU6 in place of hard-swish" in said
     assert edgetpu.main([str(path), "--json"]) == 3
-    found = json.loads(capsys.readouterr().out)
-    assert [op["mapped"] for op in found["ops"]] == [True, False, False]
-    assert found["ended_by"] == 1
+    result = json.loads(capsys.readouterr().out)
+    assert [op["mapped"] for op in result["ops"]] == [True, False, False]
+    assert result["ended_by"] == 1
 
 
 def test_the_command_exits_with_1_on_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

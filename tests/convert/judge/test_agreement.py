@@ -115,9 +115,9 @@ def test_latencies_are_medians_after_warming_up_taken_in_turn(clock: Clock) -> N
     order: list[str] = []
     first = Slow(clock, "a", order, [0.05] * 5 + [0.002, 0.9, 0.002])  # slow at first, and once in between
     second = Slow(clock, "b", order, [0.006])
-    found = agreement.latencies([first, second], rounds=9)  # type: ignore[list-item]
+    result = agreement.latencies([first, second], rounds=9)  # type: ignore[list-item]
     assert order == ["a", "b"] * 9
-    assert found == pytest.approx([2.0, 6.0])
+    assert result == pytest.approx([2.0, 6.0])
     assert agreement.latencies([Slow(clock, "c", [], [0.5] * 5 + [0.1])], rounds=6) == pytest.approx([100.0])  # type: ignore[list-item]
 
 

@@ -60,9 +60,9 @@ def test_a_plane_lies_half_way_between_right_and_wrong():
 
 
 def test_each_wrong_way_changes_the_picture():
-    picture = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
-    shown = {name: np.asarray(change(picture)).tolist() for name, change in WRONG.items()}
-    plain = np.asarray(picture)
+    image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    shown = {name: np.asarray(change(image)).tolist() for name, change in WRONG.items()}
+    plain = np.asarray(image)
     assert shown["turned by 90 degrees to the left"] == np.rot90(plain).tolist()
     assert shown["turned by 90 degrees to the right"] == np.rot90(plain, -1).tolist()
     assert shown["upside down"] == np.rot90(plain, 2).tolist()

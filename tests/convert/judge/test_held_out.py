@@ -21,30 +21,30 @@ def cases(chests: Path) -> list[Case]:
 
 
 def test_validation_and_test_split_decide_and_the_test_split_is_reported(cases: list[Case]) -> None:
-    found = held_out.gather(cases, [], LABELS, SPEC)
-    assert found is not None
-    assert found.images.shape == (8, 32, 32)
-    assert found.description == "test split"
-    told = [c for c in cases if str(c.path) in np.array(found.names)[found.reported]]
+    result = held_out.gather(cases, [], LABELS, SPEC)
+    assert result is not None
+    assert result.images.shape == (8, 32, 32)
+    assert result.description == "test split"
+    told = [c for c in cases if str(c.path) in np.array(result.names)[result.reported]]
     assert {c.split for c in told} == {"test"}
     assert len(told) == 4
-    assert [LABELS[t] for t in found.targets] == [c.label for c in cases if c.split in ("val", "test")]
+    assert [LABELS[t] for t in result.targets] == [c.label for c in cases if c.split in ("val", "test")]
 
 
 def test_without_a_test_split_the_validation_split_is_reported(cases: list[Case]) -> None:
-    found = held_out.gather([c for c in cases if c.split != "test"], [], LABELS, SPEC)
-    assert found is not None
-    assert (found.description, list(found.reported)) == ("validation split", [True] * 4)
+    result = held_out.gather([c for c in cases if c.split != "test"], [], LABELS, SPEC)
+    assert result is not None
+    assert (result.description, list(result.reported)) == ("validation split", [True] * 4)
 
 
 def test_without_splits_what_calibration_left_over_is_judged_on(cases: list[Case]) -> None:
     loose = [replace(c, split="") for c in cases]
     chosen = choose(loose, 10)
-    found = held_out.gather(loose, chosen, LABELS, SPEC)
-    assert found is not None
-    assert found.description == "images that calibration left over"
-    assert len(found.names) == 6
-    assert not {str(c.path) for c in chosen} & set(found.names)
+    result = held_out.gather(loose, chosen, LABELS, SPEC)
+    assert result is not None
+    assert result.description == "images that calibration left over"
+    assert len(result.names) == 6
+    assert not {str(c.path) for c in chosen} & set(result.names)
     assert held_out.gather(loose, loose, LABELS, SPEC) is None
     assert held_out.gather([], [], LABELS, SPEC) is None
 
@@ -55,13 +55,13 @@ def test_training_images_are_never_judged_on(cases: list[Case]) -> None:
 
 def test_other_labels_are_left_out_and_missing_ones_kept(cases: list[Case]) -> None:
     mixed = [replace(c, label=("clear", "fracture", "")[i % 3]) for i, c in enumerate(cases) if c.split == "test"]
-    found = held_out.gather(mixed, [], LABELS, SPEC)
-    assert found is not None
-    assert sorted(found.targets) == sorted(0 if c.label else -1 for c in mixed if c.label != "fracture")
+    result = held_out.gather(mixed, [], LABELS, SPEC)
+    assert result is not None
+    assert sorted(result.targets) == sorted(0 if c.label else -1 for c in mixed if c.label != "fracture")
 
 
 def test_no_more_than_enough_are_read(cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_out, "MAX_IMAGES", 5)
-    found = held_out.gather([replace(c, split="") for c in cases], [], LABELS, SPEC)
-    assert found is not None
-    assert len(found.names) == 5
+    result = held_out.gather([replace(c, split="") for c in cases], [], LABELS, SPEC)
+    assert result is not None
+    assert len(result.names) == 5

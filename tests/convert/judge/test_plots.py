@@ -36,14 +36,14 @@ def candidate(scheme: str, megabytes: float, times: float, right: int | None = 7
 
 
 def several(**kwargs: Any) -> list[Candidate]:
-    made = [
+    result = [
         ("float32", 13.5, 1.0),
         ("int8", 4.1, 0.5),
         ("int16", 4.2, 40.0),
         ("float16", 6.8, 1.0),
         ("dynamic", 3.9, 2),
     ]
-    return [candidate(*one, **kwargs) for one in made]
+    return [candidate(*one, **kwargs) for one in result]
 
 
 @pytest.fixture
@@ -68,10 +68,10 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Whatever is made into a PNG."""
-    made: list[Figure] = []
+    result: list[Figure] = []
     png = plots.png
-    monkeypatch.setattr(plots, "png", lambda figure: made.append(figure) or png(figure))
-    return made
+    monkeypatch.setattr(plots, "png", lambda figure: result.append(figure) or png(figure))
+    return result
 
 
 def pixels(png: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -81,23 +81,23 @@ def pixels(png: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def test_there_is_a_picture_of_the_schemes_and_two_of_the_layers() -> None:
-    pictures = plots.draw(several(), LAYERS)
-    assert list(pictures) == [plots.SCHEMES, "layers.png", "ranges.png"]
-    for png in pictures.values():
-        picture = pixels(png)
-        assert min(picture.shape[:2]) > 300
-        assert tuple(picture[0, 0]) == (255, 255, 255)
-        assert 0.005 < (picture < 255).any(axis=2).mean() < 0.6
+    images = plots.draw(several(), LAYERS)
+    assert list(images) == [plots.SCHEMES, "layers.png", "ranges.png"]
+    for png in images.values():
+        image = pixels(png)
+        assert min(image.shape[:2]) > 300
+        assert tuple(image[0, 0]) == (255, 255, 255)
+        assert 0.005 < (image < 255).any(axis=2).mean() < 0.6
     assert list(plots.draw(several(), [])) == [plots.SCHEMES]
 
 
 def test_the_same_input_gives_the_same_bytes_and_leaves_the_settings_alone() -> None:
     before = dict(matplotlib.rcParams)
-    pictures = plots.draw(several(), LAYERS)
-    assert pictures == plots.draw(several(), LAYERS)
-    assert plots.draw(several(right=80), []) != {plots.SCHEMES: pictures[plots.SCHEMES]}
+    images = plots.draw(several(), LAYERS)
+    assert images == plots.draw(several(), LAYERS)
+    assert plots.draw(several(right=80), []) != {plots.SCHEMES: images[plots.SCHEMES]}
     assert dict(matplotlib.rcParams) == before
-    assert b"matplotlib" not in b"".join(pictures.values()).lower()
+    assert b"matplotlib" not in b"".join(images.values()).lower()
 
 
 @pytest.mark.parametrize("name", ["matplotlib", "matplotlib.figure"])
@@ -120,10 +120,10 @@ def test_only_what_is_not_dominated_is_filled(figures: list[Figure], written: li
 )
 @pytest.mark.parametrize("count", [2, 5])
 def test_what_was_measured_is_what_is_drawn(written: list[str], kwargs: dict[str, Any], label: str, count: int) -> None:
-    picture = pixels(plots.draw(several(**kwargs)[:count], [])[plots.SCHEMES])
+    image = pixels(plots.draw(several(**kwargs)[:count], [])[plots.SCHEMES])
     assert label in written
     assert ("accuracy" in written) == (label == "accuracy")
-    assert (picture < 255).any(axis=2).mean() > 0.005
+    assert (image < 255).any(axis=2).mean() > 0.005
 
 
 def test_names_lie_inside_and_do_not_lie_on_each_other(figures: list[Figure]) -> None:

@@ -86,8 +86,8 @@ def test_the_table_without_images_says_what_to_do() -> None:
 
 
 def test_json_has_everything() -> None:
-    made = json.loads(report.to_json(told()))
-    int8, float32 = made["schemes"]
+    result = json.loads(report.to_json(told()))
+    int8, float32 = result["schemes"]
     assert (int8["scheme"], int8["bytes"], int8["sha256"]) == ("int8", 2_000_000, "hash of int8")
     assert (int8["dominated"], float32["dominated"]) == (False, True)
     assert (int8["latency_ms"], int8["float_latency_ms"], int8["times_as_fast_as_float"]) == (2.0, 4.0, 2.0)
@@ -98,19 +98,19 @@ def test_json_has_everything() -> None:
     assert measured["accuracy"]["share"] == 0.78
     assert measured["mcnemar_p"] == pytest.approx(0.7266, abs=1e-4)
     assert int8["agreement_on_all_held_out"] == 0.99
-    assert len(made["layers"]) == 20
-    assert made["layers"][0] == {
+    assert len(result["layers"]) == 20
+    assert result["layers"][0] == {
         "name": "layer0", "tensor": "net/layer0", "operation": "CONV_2D", "snr": 5.0, "range": [0, 6], "weights": [-0.5, 0.25], "channels": [0.001, 0.5], "lost": 0.0,
     }  # fmt: skip
-    assert [(r["rung"], r["agreement"]) for r in made["rungs"]] == [("min-max", 0.9), ("percentile", 0.985)]
-    assert (made["network"], made["network_sha256"], made["calibration"], made["calibration_sha256"]) == (
+    assert [(r["rung"], r["agreement"]) for r in result["rungs"]] == [("min-max", 0.9), ("percentile", 0.985)]
+    assert (result["network"], result["network_sha256"], result["calibration"], result["calibration_sha256"]) == (
         "net.keras",
         "abc",
         "9 radiographs",
         "def",
     )
-    assert made["packages"] == {"tensorflow": "1.2.3"}
-    assert made["machine"].keys() == {"processor", "system", "python"}
+    assert result["packages"] == {"tensorflow": "1.2.3"}
+    assert result["machine"].keys() == {"processor", "system", "python"}
 
 
 def test_json_without_images_measures_nothing() -> None:
@@ -156,10 +156,10 @@ def test_near_ties_are_told_beside_the_agreement() -> None:
 
 def test_the_images_that_differ_most_are_pictured() -> None:
     one = Disagreement("ward/a.png", np.zeros((8, 8), np.uint8), 0.4, ("a", 0.9), ("b", 0.5))
-    made = told(disagreements=[one]).contents()
-    assert "![disagreements](disagreements.png)" in str(made["report.md"])
-    assert str(made["report.md"]).count("disagreements.png") == 1
-    assert bytes(made["disagreements.png"])[:4] == b"\x89PNG"  # type: ignore[arg-type]
+    result = told(disagreements=[one]).contents()
+    assert "![disagreements](disagreements.png)" in str(result["report.md"])
+    assert str(result["report.md"]).count("disagreements.png") == 1
+    assert bytes(result["disagreements.png"])[:4] == b"\x89PNG"  # type: ignore[arg-type]
 
 
 def test_a_report_is_five_files() -> None:

@@ -58,9 +58,9 @@ def test_a_saved_model_leaves_behind_what_is_not_the_network(tmp_path: Path) -> 
 def test_named_outputs_keep_their_names(tmp_path: Path) -> None:
     module = Trained(("logits", "embedding"))
     net = network.load(serve(module, tmp_path / "net"), ("a", "b"), (0, 1))
-    found = run(net.tflite)
+    result = run(net.tflite)
     for name, position in net.outputs.items():
-        np.testing.assert_allclose(found[position], module(PICTURE)[name], rtol=1e-4)
+        np.testing.assert_allclose(result[position], module(PICTURE)[name], rtol=1e-4)
     with pytest.raises(ConversionError, match="has outputs embedding, scores"):
         saved_model.load(serve(Trained(("scores", "embedding")), tmp_path / "other"))
 
@@ -85,6 +85,6 @@ def test_what_keras_wraps_is_unwrapped() -> None:
 
 def test_the_first_steps_are_found_where_a_convolution_would_swallow_them() -> None:
     network = keras.Sequential([keras.Input(SHAPE), layers.Rescaling(1 / 127.5, -1), layers.Conv2D(2, 3)])
-    found = frozen.steps(frozen.freeze(network, SHAPE, Path("net")))
-    assert [step.kind for step in found] == ["MUL", "ADD"]
-    assert float(found[0].constant) == pytest.approx(1 / 127.5)
+    result = frozen.steps(frozen.freeze(network, SHAPE, Path("net")))
+    assert [step.kind for step in result] == ["MUL", "ADD"]
+    assert float(result[0].constant) == pytest.approx(1 / 127.5)

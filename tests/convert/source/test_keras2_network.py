@@ -83,9 +83,9 @@ def test_one_output_is_two_classes(activation: str | None, tmp_path: Path) -> No
     model = teachable(1, activation)
     (told,) = np.asarray(model(PICTURE, training=False))[0]
     model.save(tmp_path / "net.h5")
-    found = probabilities(network.load(tmp_path / "net.h5", ("no", "yes"), (-1, 1)))
+    result = probabilities(network.load(tmp_path / "net.h5", ("no", "yes"), (-1, 1)))
     yes = told if activation else 1 / (1 + np.exp(-told))
-    np.testing.assert_allclose(found, [[1 - yes, yes]], atol=1e-4)
+    np.testing.assert_allclose(result, [[1 - yes, yes]], atol=1e-4)
 
 
 def test_what_it_does_first_tells_what_it_takes(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_its_batch_statistics_make_synthetic_pictures(tmp_path: Path, monkeypatc
     monkeypatch.setattr(synthetic, "STEPS", 2)
     teachable().save(tmp_path / "net.h5")
     net = network.load(tmp_path / "net.h5", LABELS, (-1, 1))
-    made = synthetic.make(net.model, net.spec, 3)
-    assert made.matched == 1
-    assert made.images.shape == (3, *SHAPE)
+    result = synthetic.make(net.model, net.spec, 3)
+    assert result.matched == 1
+    assert result.images.shape == (3, *SHAPE)
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:

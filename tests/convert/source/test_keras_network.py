@@ -51,7 +51,7 @@ def pictures() -> np.ndarray:
 
 
 def logits(network: Any) -> np.ndarray:
-    return np.stack([np.asarray(network(picture[None])["logits"])[0] for picture in pictures()])
+    return np.stack([np.asarray(network(image[None])["logits"])[0] for image in pictures()])
 
 
 def softmax(values: np.ndarray) -> np.ndarray:
@@ -73,9 +73,9 @@ def test_a_softmax_is_taken_off(end: str, name: str, tmp_path: Path) -> None:
     network = ENDS[end]()
     expected = np.asarray(network(pictures()))
     loaded = reload(network, tmp_path, name)
-    found = logits(loaded)
-    assert abs(found.sum(axis=1) - 1).min() > 1e-3  # no probabilities
-    np.testing.assert_allclose(softmax(found), expected, atol=1e-5)
+    result = logits(loaded)
+    assert abs(result.sum(axis=1) - 1).min() > 1e-3  # no probabilities
+    np.testing.assert_allclose(softmax(result), expected, atol=1e-5)
     assert tuple(loaded.input.shape) == (1, *SHAPE)
 
 
@@ -87,10 +87,10 @@ def test_logits_stay_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bias", [True, False])
 def test_one_sigmoid_becomes_two_logits_that_say_the_same(bias: bool, tmp_path: Path) -> None:
     network = ending(steep(1, "sigmoid", use_bias=bias))
-    found = logits(reload(network, tmp_path))
-    assert found.shape == (4, 2)
-    np.testing.assert_array_equal(found[:, 0], 0)
-    np.testing.assert_allclose(softmax(found)[:, 1:], np.asarray(network(pictures())), atol=1e-5)
+    result = logits(reload(network, tmp_path))
+    assert result.shape == (4, 2)
+    np.testing.assert_array_equal(result[:, 0], 0)
+    np.testing.assert_allclose(softmax(result)[:, 1:], np.asarray(network(pictures())), atol=1e-5)
 
 
 def test_named_outputs_stay(tmp_path: Path) -> None:

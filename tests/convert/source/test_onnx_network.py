@@ -34,8 +34,8 @@ def answers(tflite: bytes, pictures: Any = PICTURES) -> Any:
     interpreter = Interpreter(model_content=tflite)
     interpreter.allocate_tensors()
     rows = []
-    for picture in pictures:
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture.transpose(1, 2, 0)[None])
+    for image in pictures:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image.transpose(1, 2, 0)[None])
         interpreter.invoke()
         rows.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
     return np.concatenate(rows)
@@ -151,11 +151,11 @@ def test_a_network_answers_as_the_reference_does(tmp_path: Path, name: str) -> N
     graph = Graph()
     path = graph.save(tmp_path / "net.onnx", NETWORKS[name](graph))
 
-    found = answers(load(path).tflite)
+    result = answers(load(path).tflite)
 
     expected = reference(path, PICTURES)
     assert np.ptp(expected) > 1e-2  # it says something
-    assert found == pytest.approx(expected, abs=1e-4 * float(np.abs(expected).max()))
+    assert result == pytest.approx(expected, abs=1e-4 * float(np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("name", ["mobile", "residual", "squeeze and excite", "norm of channels"])
@@ -183,8 +183,8 @@ def test_files_are_answered_as_onnx_answers_them(tmp_path: Path) -> None:
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     for scheme, near in (("float32", 1e-4), ("int8", 0.03)):
         classifier = covidnet_lite.Classifier(tmp_path / f"out_{scheme}.tflite")
-        found = [[*classifier.classify(tmp_path / f"pictures/{i}.png").probabilities.values()] for i in range(12)]
-        assert np.array(found) == pytest.approx(expected, abs=near)
+        result = [[*classifier.classify(tmp_path / f"pictures/{i}.png").probabilities.values()] for i in range(12)]
+        assert np.array(result) == pytest.approx(expected, abs=near)
 
 
 def test_layers_keep_their_names(tmp_path: Path) -> None:

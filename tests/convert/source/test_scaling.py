@@ -47,8 +47,8 @@ FRONTS: dict[str, tuple[tuple[Callable[[Any], Any], ...], Scaling]] = {
 
 @pytest.mark.parametrize("front", FRONTS)
 def test_what_a_network_does_first_tells_what_it_takes(front: str, tmp_path: Path) -> None:
-    made, expected = FRONTS[front]
-    net = load(beginning(*made), tmp_path)
+    result, expected = FRONTS[front]
+    net = load(beginning(*result), tmp_path)
     assert (net.spec.mean, net.spec.std) == expected.of_channels(3)
     assert "scale images of 0 to" in net.assumed[0]
 

@@ -36,8 +36,8 @@ class Floats(Net):
 def answers(data: bytes) -> list[np.ndarray]:
     interpreter = Interpreter(model_content=data)
     interpreter.allocate_tensors()
-    picture = np.random.default_rng(1).uniform(0, 1, (1, 4, 4, 1)).astype(np.float32)
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture)
+    image = np.random.default_rng(1).uniform(0, 1, (1, 4, 4, 1)).astype(np.float32)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
     interpreter.invoke()
     return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
 
@@ -74,15 +74,15 @@ def test_a_softmax_of_another_temperature_stays() -> None:
 def test_a_negation_becomes_a_product() -> None:
     net = Floats()
     data = net.bytes([net.image], [net.then("NEG", [net.dense(net.image)], 1, 2, options=schema.NegOptionsT())])
-    made = canonical(data, "net")
-    assert kinds(made) == ["FULLY_CONNECTED", "MUL"]
-    np.testing.assert_array_equal(answers(made)[0], answers(data)[0])
+    result = canonical(data, "net")
+    assert kinds(result) == ["FULLY_CONNECTED", "MUL"]
+    np.testing.assert_array_equal(answers(result)[0], answers(data)[0])
 
 
 def test_an_open_batch_is_closed() -> None:
     net = Floats(signature=[-1, 4, 4, 1])
-    made = unpacked(canonical(net.bytes([net.image], [net.dense(net.image)]), "net"))
-    assert all(tensor.shapeSignature is None for tensor in made.subgraphs[0].tensors)
+    result = unpacked(canonical(net.bytes([net.image], [net.dense(net.image)]), "net"))
+    assert all(tensor.shapeSignature is None for tensor in result.subgraphs[0].tensors)
 
 
 @pytest.mark.parametrize("name", [b"", b"same", None])
@@ -109,9 +109,9 @@ def test_one_output_becomes_two_logits_that_say_the_same(sigmoid: bool) -> None:
     net = Floats()
     logit = net.dense(net.image, classes=1)
     plain = net.bytes([net.image], [logit])
-    made = canonical(net.bytes([net.image], [net.then("LOGISTIC", [logit], 1, 1)]) if sigmoid else plain, "net")
-    np.testing.assert_array_equal(answers(made)[0], [[0, answers(plain)[0][0, 0]]])
-    assert kinds(made) == ["FULLY_CONNECTED", "MUL"]
+    result = canonical(net.bytes([net.image], [net.then("LOGISTIC", [logit], 1, 1)]) if sigmoid else plain, "net")
+    np.testing.assert_array_equal(answers(result)[0], [[0, answers(plain)[0][0, 0]]])
+    assert kinds(result) == ["FULLY_CONNECTED", "MUL"]
 
 
 def with_sigmoid() -> bytes:

@@ -31,21 +31,21 @@ def test_an_exported_program_answers_as_pytorch_does(tmp_path: Path) -> None:
     layers = [nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6(), nn.MaxPool2d(3, 2, 1)]
     layers += [nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Hardswish(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     module = nn.Sequential(*layers, nn.Linear(8, 3)).eval()
-    picture: Any = torch.randn(1, 3, 32, 32)
-    torch.export.save(torch.export.export(module, (picture,)), tmp_path / "net.pt2")
+    image: Any = torch.randn(1, 3, 32, 32)
+    torch.export.save(torch.export.export(module, (image,)), tmp_path / "net.pt2")
 
     net = load(tmp_path / "net.pt2")
 
     interpreter = Interpreter(model_content=net.tflite)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture.permute(0, 2, 3, 1).numpy().copy())
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image.permute(0, 2, 3, 1).numpy().copy())
     interpreter.invoke()
-    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    assert found == pytest.approx(module(picture).detach().numpy(), abs=1e-5)
+    result = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    assert result == pytest.approx(module(image).detach().numpy(), abs=1e-5)
     editor = Editor(net.tflite)
     assert "TRANSPOSE" not in {editor.kind(o) for o in editor.operators}
     assert net.spec.colour == "rgb"
-    assert np.ptp(found) > 1e-2
+    assert np.ptp(result) > 1e-2
 
 
 def test_a_damaged_program_is_told(tmp_path: Path) -> None:

@@ -40,10 +40,10 @@ def test_images_are_answered_together_as_one_by_one(name: str) -> None:
     images = np.random.default_rng(0).integers(-128, 128, given["shape"]).astype(given["dtype"])
     many.set_tensor(given["index"], images)
     many.invoke()
-    found = many.get_tensor(end["index"])
+    result = many.get_tensor(end["index"])
     alone = Interpreter(model_content=one)
     alone.allocate_tensors()
-    for row, picture in zip(found, images):
+    for row, picture in zip(result, images):
         alone.set_tensor(alone.get_input_details()[0]["index"], picture[None])
         alone.invoke()
         assert row == pytest.approx(alone.get_tensor(alone.get_output_details()[0]["index"])[0], rel=1e-4, abs=1e-4)
@@ -64,5 +64,5 @@ def test_the_command_writes_the_second_file(tmp_path: Path) -> None:
 
     assert quantize.main([str(tmp_path / "net.keras"), *told, "--batch", "2"]) == 0
 
-    made = Interpreter(model_path=str(tmp_path / "net_batch2.tflite"))
-    assert list(made.get_input_details()[0]["shape"]) == [2, 16, 16, 1]
+    result = Interpreter(model_path=str(tmp_path / "net_batch2.tflite"))
+    assert list(result.get_input_details()[0]["shape"]) == [2, 16, 16, 1]

@@ -50,5 +50,5 @@ def test_a_compiler_gets_the_same_bytes(compiler: str, language: str, tmp_path: 
     )
     command = [compiler, f"-std={language}", "-Wall", "-Wextra", "-Werror", "-pedantic", str(source), "-o", "net"]
     subprocess.run(command, cwd=tmp_path, check=True)
-    done = subprocess.run([tmp_path / "net"], capture_output=True)
-    assert (done.returncode, done.stdout) == (0, network())
+    result = subprocess.run([tmp_path / "net"], capture_output=True)
+    assert (result.returncode, result.stdout) == (0, network())

@@ -47,28 +47,28 @@ def test_the_quantised_network_is_portable_and_computes_what_the_quantiser_s_doe
     x = keras.layers.Add()([x, keras.layers.DepthwiseConv2D(3, 1, "same")(x)])
     keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x))).save(tmp_path / "own.keras")
     net = network.load(tmp_path / "own.keras", ("a", "b"), (0, 1))
-    pictures = np.random.default_rng(0).integers(0, 256, (4, 24, 24), np.uint8)
-    known = activations.by_tensor(activations.record(net, pictures), net)
+    images = np.random.default_rng(0).integers(0, 256, (4, 24, 24), np.uint8)
+    known = activations.by_tensor(activations.record(net, images), net)
     ranges = {name: a.range("min-max") for name, a in known.items()}
     raw: list[bytes] = []
     monkeypatch.setattr(scheme, "portable", lambda data, name: raw.append(data) or portable(data, name))
-    made, again = (scheme.quantise(net.tflite, "int8", ranges) for _ in range(2))
-    assert raw[0] != made
-    assert made == again == portable(raw[0]) == portable(made)
+    result, again = (scheme.quantise(net.tflite, "int8", ranges) for _ in range(2))
+    assert raw[0] != result
+    assert result == again == portable(raw[0]) == portable(result)
     for seed in range(8):
-        for before, after in zip(results(raw[0], seed), results(made, seed), strict=True):
+        for before, after in zip(results(raw[0], seed), results(result, seed), strict=True):
             assert before.dtype == np.int8
             assert np.array_equal(before, after)
 
 
 def test_the_shipped_network_stays_the_same_in_its_portable_form() -> None:
     bare = flatbuffer()
-    made = portable(bare)
-    assert portable(bare) == portable(made) == made
+    result = portable(bare)
+    assert portable(bare) == portable(result) == result
     for seed in range(3):
-        for before, after in zip(results(bare, seed), results(made, seed), strict=True):
+        for before, after in zip(results(bare, seed), results(result, seed), strict=True):
             assert np.array_equal(before, after)
-    assert outside(bare) == outside(made)
+    assert outside(bare) == outside(result)
 
 
 def outside(data: bytes) -> Any:
@@ -104,10 +104,10 @@ def test_every_operation_is_named_in_the_old_field_too() -> None:
     bare = unpack(BASE.read_bytes(), "base")
     for code in bare.operatorCodes:
         code.deprecatedBuiltinCode = 0
-    made = unpack(portable(pack(bare)), "base")
-    assert [c.builtinCode for c in made.operatorCodes] == [c.builtinCode for c in bare.operatorCodes]
-    assert [c.deprecatedBuiltinCode for c in made.operatorCodes] == [c.builtinCode for c in bare.operatorCodes]
-    assert max(c.builtinCode for c in made.operatorCodes) < 127
+    result = unpack(portable(pack(bare)), "base")
+    assert [c.builtinCode for c in result.operatorCodes] == [c.builtinCode for c in bare.operatorCodes]
+    assert [c.deprecatedBuiltinCode for c in result.operatorCodes] == [c.builtinCode for c in bare.operatorCodes]
+    assert max(c.builtinCode for c in result.operatorCodes) < 127
 
 
 def test_equal_vectors_stand_in_the_file_once_and_each_tensor_keeps_its_own() -> None:

@@ -26,8 +26,8 @@ MANIFEST = model.load("base").manifest
 def entry(data: bytes) -> bytes:
     """The one standard entry of a file."""
     contents = unpacked(data)
-    (found,) = [e for e in contents.metadata if e.name == b"TFLITE_METADATA"]
-    return bytes(bytearray(contents.buffers[found.buffer].data))
+    (result,) = [e for e in contents.metadata if e.name == b"TFLITE_METADATA"]
+    return bytes(bytearray(contents.buffers[result.buffer].data))
 
 
 class Fields:
@@ -138,21 +138,21 @@ def test_an_output_that_the_manifest_does_not_name_keeps_the_graph_s_name() -> N
 
 def test_the_same_input_gives_the_same_bytes_and_a_second_time_changes_nothing() -> None:
     bare = flatbuffer()
-    made = metadata.attach(bare, MANIFEST)
-    assert made == metadata.attach(bare, MANIFEST) == metadata.attach(made, MANIFEST)
-    other = metadata.attach(made, replace(MANIFEST, name="a much longer name than before"))
-    assert other != made
-    assert metadata.attach(other, MANIFEST) == made
-    assert len(unpacked(other).buffers) == len(unpacked(made).buffers)
+    result = metadata.attach(bare, MANIFEST)
+    assert result == metadata.attach(bare, MANIFEST) == metadata.attach(result, MANIFEST)
+    other = metadata.attach(result, replace(MANIFEST, name="a much longer name than before"))
+    assert other != result
+    assert metadata.attach(other, MANIFEST) == result
+    assert len(unpacked(other).buffers) == len(unpacked(result).buffers)
 
 
 def test_the_network_computes_the_same_and_its_constants_stay_aligned() -> None:
     bare = flatbuffer()
-    made = metadata.attach(bare, MANIFEST)
+    result = metadata.attach(bare, MANIFEST)
     for seed in range(3):
-        for before, after in zip(results(bare, seed), results(made, seed), strict=True):
+        for before, after in zip(results(bare, seed), results(result, seed), strict=True):
             assert np.array_equal(before, after)
-    raw = schema.Model.GetRootAs(made, 0)
+    raw = schema.Model.GetRootAs(result, 0)
     tables = [raw.Buffers(i)._tab for i in range(raw.BuffersLength())]
     assert {t.Vector(t.Offset(4)) % 16 for t in tables if t.Offset(4)} == {0}
 

@@ -24,12 +24,12 @@ def test_a_source_with_all_labels_alike_tells_nothing() -> None:
 
 def test_a_brightness_that_goes_with_the_label_is_told_in_words() -> None:
     labels = ["clear" if i % 2 else "clouded" for i in range(80)]
-    pictures = [drawn_chest(i, opaque=False).point(lambda v, by=i % 2: v // (1 + by)) for i in range(80)]
-    found = confounding(pictures, [(96, 96)] * 80, labels, labels, [f"p{i}" for i in range(80)])
-    assert found.label_auroc is not None
-    assert found.label_auroc > 0.95
-    assert (found.from_source, found.from_nothing) == (1, 0.5)
-    said = " ".join(found.sentences())
+    images = [drawn_chest(i, opaque=False).point(lambda v, by=i % 2: v // (1 + by)) for i in range(80)]
+    result = confounding(images, [(96, 96)] * 80, labels, labels, [f"p{i}" for i in range(80)])
+    assert result.label_auroc is not None
+    assert result.label_auroc > 0.95
+    assert (result.from_source, result.from_nothing) == (1, 0.5)
+    said = " ".join(result.sentences())
     assert "right for 100%" in said
     assert "nearly coincide" in said
     assert "Hardly any disease" in said
@@ -48,12 +48,12 @@ def test_a_label_that_nothing_tells_is_at_chance_and_one_patient_is_not_judged_o
 
 
 def test_few_patients_are_not_judged() -> None:
-    pictures = [drawn_chest(i, opaque=False) for i in range(8)]
-    found = confounding(pictures, [(96, 96)] * 8, ["a", "b"] * 4, ["x"] * 8, [str(i) for i in range(8)])
-    assert found.label_auroc is None
-    assert found.source_auroc is None
-    assert "-0.00" not in " ".join(confounding(pictures, [(96, 96)] * 8, ["a"] * 8, ["x"] * 8, ["p"] * 8).sentences())
-    assert "too few patients" in " ".join(found.sentences())
+    images = [drawn_chest(i, opaque=False) for i in range(8)]
+    result = confounding(images, [(96, 96)] * 8, ["a", "b"] * 4, ["x"] * 8, [str(i) for i in range(8)])
+    assert result.label_auroc is None
+    assert result.source_auroc is None
+    assert "-0.00" not in " ".join(confounding(images, [(96, 96)] * 8, ["a"] * 8, ["x"] * 8, ["p"] * 8).sentences())
+    assert "too few patients" in " ".join(result.sentences())
 
 
 def test_features_hold_the_size_of_the_file() -> None:

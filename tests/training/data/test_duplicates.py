@@ -38,22 +38,22 @@ COPIES = {
 
 @pytest.mark.parametrize("way", COPIES)
 def test_copies_are_found_and_nothing_else(way: str) -> None:
-    pictures = [drawn(seed) for seed in range(20)]
-    found = near_duplicates([*pictures, COPIES[way](pictures[3])])
-    assert [pair[:2] for pair in found] == [(3, 20)]
-    assert 0.8 <= found[0][2] <= 1
+    images = [drawn(seed) for seed in range(20)]
+    result = near_duplicates([*images, COPIES[way](images[3])])
+    assert [pair[:2] for pair in result] == [(3, 20)]
+    assert 0.8 <= result[0][2] <= 1
 
 
 def test_real_copies_are_found_and_other_patients_are_not(cxr: Path) -> None:
     cases = read_cases(cxr)[::6]
-    pictures = dataset.decode(cases, 320)
-    copied = range(0, len(pictures), 8)
-    copies = [compressed(COPIES["cropped"](COPIES["half"](pictures[i]))) for i in copied]
-    found = {pair[:2] for pair in near_duplicates([*pictures, *copies])}
-    wanted = {(i, len(pictures) + k) for k, i in enumerate(copied)}
-    assert len(found & wanted) >= 0.95 * len(wanted)
-    origin = [*range(len(pictures)), *copied]
-    assert all(cases[origin[i]].patient == cases[origin[j]].patient for i, j in found)
+    images = dataset.decode(cases, 320)
+    copied = range(0, len(images), 8)
+    copies = [compressed(COPIES["cropped"](COPIES["half"](images[i]))) for i in copied]
+    result = {pair[:2] for pair in near_duplicates([*images, *copies])}
+    expected = {(i, len(images) + k) for k, i in enumerate(copied)}
+    assert len(result & expected) >= 0.95 * len(expected)
+    origin = [*range(len(images)), *copied]
+    assert all(cases[origin[i]].patient == cases[origin[j]].patient for i, j in result)
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -70,6 +70,6 @@ def test_chains_of_pairs_are_one_group() -> None:
 
 
 def test_frames_are_trimmed_and_pictures_are_not() -> None:
-    picture = drawn(1)
-    assert trim(picture).size == picture.size
-    assert trim(ImageOps.expand(picture, border=20, fill=30)).size == picture.size
+    image = drawn(1)
+    assert trim(image).size == image.size
+    assert trim(ImageOps.expand(image, border=20, fill=30)).size == image.size

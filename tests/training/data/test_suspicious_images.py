@@ -17,15 +17,15 @@ def chest(seed: int) -> Image.Image:
 
 
 def test_the_film_that_is_inverted_and_the_one_that_is_turned_are_found() -> None:
-    pictures = [chest(seed) for seed in range(60)]
-    pictures[7] = ImageOps.invert(pictures[7])
-    pictures[9] = pictures[9].transpose(Image.Transpose.ROTATE_90)
-    found = orientation(pictures, [f"p{i}" for i in range(60)])
-    assert found is not None
-    assert {(s.index, s.kind) for s in found.suspicions} == {(7, "inverted"), (9, "turned")}
-    assert "turned left" in next(s.reason for s in found.suspicions if s.kind == "turned")
-    assert min(found.recall.values()) > 0.9
-    assert found.flagged == pytest.approx(2 / 60)
+    images = [chest(seed) for seed in range(60)]
+    images[7] = ImageOps.invert(images[7])
+    images[9] = images[9].transpose(Image.Transpose.ROTATE_90)
+    result = orientation(images, [f"p{i}" for i in range(60)])
+    assert result is not None
+    assert {(s.index, s.kind) for s in result.suspicions} == {(7, "inverted"), (9, "turned")}
+    assert "turned left" in next(s.reason for s in result.suspicions if s.kind == "turned")
+    assert min(result.recall.values()) > 0.9
+    assert result.flagged == pytest.approx(2 / 60)
 
 
 def test_too_few_patients_teach_nothing() -> None:
@@ -35,27 +35,27 @@ def test_too_few_patients_teach_nothing() -> None:
 
 def test_real_films_are_told_from_their_turned_selves(cxr: Path) -> None:
     cases = read_cases(cxr)[::4]
-    found = orientation(dataset.decode(cases, 64), [case.patient for case in cases])
-    assert found is not None
-    assert min(found.recall.values()) > 0.9
-    assert found.flagged < 0.02
+    result = orientation(dataset.decode(cases, 64), [case.patient for case in cases])
+    assert result is not None
+    assert min(result.recall.values()) > 0.9
+    assert result.flagged < 0.02
 
 
 @pytest.mark.parametrize(
     ("view", "kind"), [("lateral", "lateral"), ("LL", "lateral"), ("PA", None), ("AP supine", None)]
 )
 def test_a_lateral_view_is_one_that_the_manifest_names(view: str, kind: str | None) -> None:
-    found = laterals([Case(Path("a.png"), fields={"view": view})], [chest(0)])
-    assert [s.kind for s in found] == ([kind] if kind else [])
+    result = laterals([Case(Path("a.png"), fields={"view": view})], [chest(0)])
+    assert [s.kind for s in result] == ([kind] if kind else [])
 
 
 def test_a_film_without_symmetry_is_hinted_at_only_where_no_view_is_named() -> None:
-    pictures = [chest(seed) for seed in range(60)]
-    pictures[5] = Image.linear_gradient("L").rotate(90).resize((96, 96))
+    images = [chest(seed) for seed in range(60)]
+    images[5] = Image.linear_gradient("L").rotate(90).resize((96, 96))
     cases = [Case(Path(f"{i}.png")) for i in range(60)]
-    assert [s.index for s in laterals(cases, pictures)] == [5]
+    assert [s.index for s in laterals(cases, images)] == [5]
     cases[5] = Case(Path("5.png"), fields={"view": "AP"})
-    assert laterals(cases, pictures) == []
+    assert laterals(cases, images) == []
 
 
 def test_text_is_found_and_one_letter_or_none_is_not() -> None:

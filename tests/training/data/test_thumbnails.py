@@ -20,19 +20,19 @@ class Film:
 
 
 def films(count: int) -> list[Film]:
-    picture = drawn_chest(0, opaque=True, side=200)
-    return [Film(Case(Path(f"{i}.png"), ("clear", "clouded")[i % 2], f"p{i}", "drawn"), picture) for i in range(count)]
+    image = drawn_chest(0, opaque=True, side=200)
+    return [Film(Case(Path(f"{i}.png"), ("clear", "clouded")[i % 2], f"p{i}", "drawn"), image) for i in range(count)]
 
 
 def test_the_page_needs_nothing_else_and_shows_small_pictures() -> None:
     text = page(films(6), {})
     assert "http" not in text
     assert "<script" not in text
-    found = re.findall(r'src="([^"]*)"', text)
-    assert len(found) == 6
+    result = re.findall(r'src="([^"]*)"', text)
+    assert len(result) == 6
     prefix = "data:image/jpeg;base64,"
-    assert all(source.startswith(prefix) for source in found)
-    assert max(Image.open(io.BytesIO(base64.b64decode(found[0][len(prefix) :]))).size) == SIDE
+    assert all(source.startswith(prefix) for source in result)
+    assert max(Image.open(io.BytesIO(base64.b64decode(result[0][len(prefix) :]))).size) == SIDE
     assert text.count('loading="lazy"') == 6
     assert "prefers-color-scheme: dark" in text
 

@@ -59,11 +59,11 @@ def test_coverage_follows_the_crop_and_the_mirror() -> None:
     shape, side = (200, 100), 64
     right_half = (0.5, 0.0, 1.0, 1.0)
     plain = variant.plain(shape, (0.0, 0.0, 1.0, 1.0), side)
-    found = variant.coverage([right_half], shape, plain, side, 8)
-    np.testing.assert_allclose(found, np.tile([0] * 4 + [1] * 4, (8, 1)), atol=0.01)
+    result = variant.coverage([right_half], shape, plain, side, 8)
+    np.testing.assert_allclose(result, np.tile([0] * 4 + [1] * 4, (8, 1)), atol=0.01)
     mirrored = plain * np.array([[-1, 1, 1], [1, 1, 1]]) + np.array([[0, 0, shape[1] - 1], [0, 0, 0]])
     mirrored[0, 2] = shape[1] - 1 - plain[0, 2]
-    np.testing.assert_allclose(variant.coverage([right_half], shape, mirrored, side, 8), found[:, ::-1], atol=0.01)
+    np.testing.assert_allclose(variant.coverage([right_half], shape, mirrored, side, 8), result[:, ::-1], atol=0.01)
     lower = variant.coverage([(0.0, 0.5, 1.0, 1.0)], shape, variant.plain(shape, (0.0, 0.5, 1.0, 1.0), side), side, 8)
     assert lower.min() == 1
 

@@ -55,17 +55,17 @@ def test_items_made_ahead_are_the_same_and_errors_arrive() -> None:
 
 
 def test_who_stops_early_leaves_no_thread_at_work() -> None:
-    made = []
+    result = []
 
     def endless():
         while True:
-            made.append(1)
+            result.append(1)
             yield 1
 
     items = batches.prefetch(endless, capacity=1)
     next(items)
     items.close()
     time.sleep(1.2)
-    count = len(made)
+    count = len(result)
     time.sleep(0.7)
-    assert len(made) == count
+    assert len(result) == count

@@ -24,14 +24,14 @@ def network() -> keras.Model:
     both = layers.Add(name="add")([low, layers.Conv2D(4, 1, name="project2")(inner)])
     head = layers.ReLU(6.0, name="head_relu")(layers.Conv2D(8, 1, name="head")(both))
     logits = layers.Dense(2, name="logits")(layers.GlobalAveragePooling2D()(head))
-    made = keras.Model(image, {"logits": logits})
+    result = keras.Model(image, {"logits": logits})
     rng = np.random.default_rng(0)
     for name in ("stem", "project", "project2"):
-        layer = made.get_layer(name)
+        layer = result.get_layer(name)
         kernel, bias = layer.get_weights()
         spread = 10 ** rng.uniform(-1.5, 0.3, kernel.shape[-1])
         layer.set_weights([kernel * spread, bias + 0.1 * spread])
-    return made
+    return result
 
 
 def spread(network: keras.Model, name: str, inputs: np.ndarray) -> float:

@@ -17,19 +17,19 @@ def network(taps: tuple[str, ...] = ("block10_add", "block14_add"), side: int = 
 
 
 def test_the_map_is_fine_and_the_embedding_holds_all_taps() -> None:
-    found = network()(np.zeros((2, 64, 64, 1), np.float32))
-    assert found["evidence"].shape == (2, 4, 4, 3)
-    assert found["logits"].shape == (2, 3)
-    assert found["embedding"].shape == (2, 112 + 192)
+    result = network()(np.zeros((2, 64, 64, 1), np.float32))
+    assert result["evidence"].shape == (2, 4, 4, 3)
+    assert result["logits"].shape == (2, 3)
+    assert result["embedding"].shape == (2, 112 + 192)
 
 
 def test_the_logits_are_a_function_of_the_map_alone() -> None:
-    made = network()
-    picture = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 1)).astype(np.float32)
-    found = {name: np.asarray(values) for name, values in made(picture).items()}
-    evidence = found["evidence"][0]
+    created = network()
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 1)).astype(np.float32)
+    result = {name: np.asarray(values) for name, values in created(image).items()}
+    evidence = result["evidence"][0]
     strongest = evidence.reshape(2, 2, 2, 2, 3).max((1, 3)).mean((0, 1))
-    np.testing.assert_allclose(found["logits"][0], (evidence.mean((0, 1)) + strongest) / 2, atol=1e-5)
+    np.testing.assert_allclose(result["logits"][0], (evidence.mean((0, 1)) + strongest) / 2, atol=1e-5)
 
 
 def test_layers_that_nobody_reads_are_gone() -> None:

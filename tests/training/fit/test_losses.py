@@ -13,9 +13,9 @@ def test_opacity_is_zero_where_all_classes_have_the_same_evidence_and_rises_with
     np.testing.assert_allclose(losses.opacity(evidence), 0, atol=1e-6)
     evidence[0, 0, 0] = (0, 0, 3)
     evidence[0, 0, 1] = (3, 0, 0)
-    found = np.asarray(losses.opacity(evidence))[0]
-    assert found[0, 0] > 2
-    assert found[0, 1] == pytest.approx(-3)
+    result = np.asarray(losses.opacity(evidence))[0]
+    assert result[0, 0] > 2
+    assert result[0, 1] == pytest.approx(-3)
 
 
 def test_an_open_label_does_not_care_how_its_classes_share() -> None:

@@ -15,15 +15,15 @@ from training.fit import quantisation_aware as qa
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
     keras.utils.set_random_seed(0)
-    made = backbones.with_head(backbones.build("EfficientNetLite0", side=32, weights="none"), ("a", "b"))
+    result = backbones.with_head(backbones.build("EfficientNetLite0", side=32, weights="none"), ("a", "b"))
     rng = np.random.default_rng(0)
-    for layer in made.layers:  # statistics that folding must get right
+    for layer in result.layers:  # statistics that folding must get right
         if isinstance(layer, keras.layers.BatchNormalization):
             n = layer.gamma.shape[0]
             layer.set_weights(
                 [rng.uniform(0.5, 1.5, n), rng.normal(0, 0.3, n), rng.normal(0, 0.3, n), rng.uniform(0.5, 2, n)]
             )
-    return made
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ def test_training_brings_float_and_int8_together_and_settles_on_weights_int8_can
     keras.utils.set_random_seed(0)
     backbone = backbones.build("EfficientNetLite0", side=64)  # ImageNet weights: something to lose
     folded = qa.fold_batch_norm(backbones.with_head(backbone, ("clear", "clouded")))
-    pictures = [drawn_chest(i, opaque=bool(i % 2), side=64) for i in range(16)]
-    inputs = dataset.network_inputs(pictures, backbone.spec)
+    images = [drawn_chest(i, opaque=bool(i % 2), side=64) for i in range(16)]
+    inputs = dataset.network_inputs(images, backbone.spec)
     taught = np.asarray(folded(inputs)["logits"])
     imitated = qa.imitate_int8(folded, inputs)
     teacher = qa.mean_of([folded])

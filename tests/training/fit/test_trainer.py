@@ -52,18 +52,18 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
     killed, _ = straight(5, momentum=0.9, fail_in=3)
     with pytest.raises(KeyboardInterrupt):
         trainer.train(killed, tmp_path / "two", tmp_path / "two.csv", lambda _: None)
-    resumed, found = straight(5, momentum=0.9)
+    resumed, result = straight(5, momentum=0.9)
     trainer.train(resumed, tmp_path / "two", tmp_path / "two.csv", lambda _: None)
-    assert float(found) == pytest.approx(float(expected), abs=1e-6)
+    assert float(result) == pytest.approx(float(expected), abs=1e-6)
     assert [row["epoch"] for row in rows(tmp_path / "two.csv")] == ["1", "2", "3", "4", "5"]
 
 
 def test_a_finished_stage_is_taken_from_disk(tmp_path: Path) -> None:
     first, slope = straight(3, momentum=0.9)
     trainer.train(first, tmp_path, tmp_path / "log.csv", lambda _: None)
-    again, found = straight(3, momentum=0.9, fail_in=0)
+    again, result = straight(3, momentum=0.9, fail_in=0)
     trainer.train(again, tmp_path, tmp_path / "log.csv", lambda _: None)
-    assert float(found) == pytest.approx(float(slope), abs=1e-6)
+    assert float(result) == pytest.approx(float(slope), abs=1e-6)
     assert len(rows(tmp_path / "log.csv")) == 3
 
 

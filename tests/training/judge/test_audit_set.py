@@ -68,8 +68,8 @@ def test_films_whose_label_is_known_to_be_wrong_are_left_out(home: Path, away: P
     assert not {"a.png"} & names(read_audit_set([home, away], LABELS, sources).unseen)
     assert {"b.png", "c.png"} <= names(read_audit_set([home, away.parent], LABELS, sources).unseen)
     (tmp_path / "more.csv").write_text("file\nc.png\n")
-    found = names(read_audit_set([home, away], LABELS, sources, [tmp_path / "more.csv"]).unseen)
-    assert not {"a.png", "c.png"} & found
+    result = names(read_audit_set([home, away], LABELS, sources, [tmp_path / "more.csv"]).unseen)
+    assert not {"a.png", "c.png"} & result
     (tmp_path / "more.csv").write_text("name\nc.png\n")
     with pytest.raises(DatasetError, match="more.csv: cannot be read as a CSV with a column 'file'"):
         read_audit_set([home, away], LABELS, sources, [tmp_path / "more.csv"])

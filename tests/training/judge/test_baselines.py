@@ -22,11 +22,11 @@ def films(chests: Path, split: str) -> list[Case]:
 
 def test_a_baseline_is_fitted_on_one_split_and_judged_on_another(chests: Path, tmp_path: Path) -> None:
     taught, judged = films(chests, "train"), films(chests, "test")
-    found = baselines.baselines(taught, judged, TYPICAL, tmp_path / "kept")
-    assert list(found) == list(baselines.BASELINES)
+    result = baselines.baselines(taught, judged, TYPICAL, tmp_path / "kept")
+    assert list(result) == list(baselines.BASELINES)
     # The cloud is large enough for a thumbnail, and not in the frame.
-    assert found["thumbnail of 8 x 8"]["value"] > 0.9
-    assert (found["thumbnail of 8 x 8"]["positive"], found["thumbnail of 8 x 8"]["negative"]) == (6, 6)
+    assert result["thumbnail of 8 x 8"]["value"] > 0.9
+    assert (result["thumbnail of 8 x 8"]["positive"], result["thumbnail of 8 x 8"]["negative"]) == (6, 6)
     assert len(list((tmp_path / "kept").glob("*.npz"))) == 4
     assert baselines.baselines([], judged, TYPICAL, tmp_path / "kept")["thumbnail of 8 x 8"]["kind"] == "missing"
 
@@ -34,8 +34,8 @@ def test_a_baseline_is_fitted_on_one_split_and_judged_on_another(chests: Path, t
 def test_films_of_other_labels_take_no_part(chests: Path, tmp_path: Path) -> None:
     taught, judged = films(chests, "train"), films(chests, "test")
     more = [*taught, replace(taught[0], label="pneumonia")]
-    found = baselines.baselines(more, judged, TYPICAL, tmp_path)
-    assert found == baselines.baselines(taught, judged, TYPICAL, tmp_path)
+    result = baselines.baselines(more, judged, TYPICAL, tmp_path)
+    assert result == baselines.baselines(taught, judged, TYPICAL, tmp_path)
 
 
 def test_what_the_baselines_see() -> None:

@@ -25,8 +25,8 @@ def test_only_films_of_one_pixel_matrix_are_compared() -> None:
     films = [*cases("covid", 6, **large), *cases("normal", 2, "b", **large), *cases("normal", 6, **small)]
     films += cases("covid", 2, "b", **small)
     said = reading(films, told("covid", 6) + told("covid", 2, 0.95) + told("normal", 6) + told("normal", 2, 0.95))
-    found = area_within_matrix(said, ANY)
-    assert (found["value"], found["pairs"], found["strata"]) == (0, 24, 2)
+    result = area_within_matrix(said, ANY)
+    assert (result["value"], result["pairs"], result["strata"]) == (0, 24, 2)
     bare = reading(cases("covid", 6), told("covid", 6))
     assert area_within_matrix(bare, ANY)["why"] == "the manifest has no width0 and height0"
 

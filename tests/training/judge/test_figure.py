@@ -8,9 +8,9 @@ from training.judge import figure
 
 
 def test_a_share_and_how_it_reads() -> None:
-    found = figure.share(2, 3)
-    assert figure.to_text(found) == "66.7% (20.8%-93.9%), 2/3"
-    assert figure.to_text(found, counts=False) == "66.7% (20.8%-93.9%)"
+    result = figure.share(2, 3)
+    assert figure.to_text(result) == "66.7% (20.8%-93.9%), 2/3"
+    assert figure.to_text(result, counts=False) == "66.7% (20.8%-93.9%)"
 
 
 def test_a_rate_draws_whole_patients() -> None:
@@ -35,10 +35,10 @@ def test_within_strata_only_pairs_of_one_stratum_count() -> None:
     positive = np.array([True] * 6 + [False] * 2 + [True] * 2 + [False] * 6)
     scores = np.array([10.0] * 6 + [11.0] * 2 + [0.0] * 2 + [1.0] * 6)
     strata, patients = np.array([0] * 8 + [1] * 8), np.arange(16)
-    found = figure.within(positive, scores, strata, patients)
-    assert (found["value"], found["pairs"], found["strata"]) == (0, 24, 2)
+    result = figure.within(positive, scores, strata, patients)
+    assert (result["value"], result["pairs"], result["strata"]) == (0, 24, 2)
     assert figure.auroc(positive, scores, patients)["value"] > 0.5
-    assert "24 pairs in 2" in figure.to_text(found)
+    assert "24 pairs in 2" in figure.to_text(result)
     assert figure.within(positive, scores, np.arange(16), patients)["kind"] == "missing"
 
 
@@ -46,23 +46,23 @@ def test_the_area_and_its_interval_are_those_of_the_bootstrap() -> None:
     rng = np.random.default_rng(0)
     positive, groups = rng.random(80) < 0.5, rng.integers(0, 40, 80)
     scores = (rng.random(80) + 0.4 * positive).round(1)  # with ties
-    found = figure.auroc(positive, scores, groups)
-    assert found["value"] == pytest.approx(metrics.auroc(positive, scores))
+    result = figure.auroc(positive, scores, groups)
+    assert result["value"] == pytest.approx(metrics.auroc(positive, scores))
     expected = metrics.bootstrap(metrics.auroc, positive, scores, groups=groups)
-    assert found["interval"] == pytest.approx(expected, abs=0.02)
+    assert result["interval"] == pytest.approx(expected, abs=0.02)
 
 
 def test_two_areas_of_the_same_images_are_compared_draw_by_draw() -> None:
     positive, groups = np.arange(40) % 2 == 0, np.arange(40)
     scores = np.random.default_rng(0).random(40) + 0.3 * positive
-    found = figure.auroc_difference(positive, scores, scores, groups)
-    assert (found["value"], found["interval"]) == (0, [0, 0])
+    result = figure.auroc_difference(positive, scores, scores, groups)
+    assert (result["value"], result["interval"]) == (0, [0, 0])
     assert figure.auroc_difference(positive, scores, -scores, groups)["value"] > 0.1
 
 
 def test_what_does_not_vary_has_no_number() -> None:
-    found = figure.number(lambda v: float("nan"), np.ones(9), groups=np.arange(9))
-    assert figure.to_text(found) == "not measured: all images are alike"
+    result = figure.number(lambda v: float("nan"), np.ones(9), groups=np.arange(9))
+    assert figure.to_text(result) == "not measured: all images are alike"
     assert figure.to_text(figure.number(np.mean, np.ones(2), groups=np.arange(2))) == "not measured: only 2 images"
 
 
@@ -81,15 +81,15 @@ def test_an_area_draws_whole_patients() -> None:
 
 
 def test_an_area_of_too_few_says_which_are_few() -> None:
-    found = figure.auroc(np.array([True] * 9 + [False] * 2), np.arange(11.0), np.arange(11), ("covid", "normal"))
-    assert figure.to_text(found) == "not measured: only 2 normal images"
+    result = figure.auroc(np.array([True] * 9 + [False] * 2), np.arange(11.0), np.arange(11), ("covid", "normal"))
+    assert figure.to_text(result) == "not measured: only 2 normal images"
 
 
 def test_many_images_of_few_patients_are_too_few() -> None:
     positive, scores, patients = np.arange(40) < 20, np.arange(40.0), np.arange(40)
     patients[positive] %= 4
-    found = figure.auroc(positive, scores, patients, ("covid", "normal"))
-    assert figure.to_text(found) == "not measured: only 20 covid images of 4 patients"
+    result = figure.auroc(positive, scores, patients, ("covid", "normal"))
+    assert figure.to_text(result) == "not measured: only 20 covid images of 4 patients"
     patients[19] = 99
     assert figure.auroc(positive, scores, patients)["value"] == 0
 
@@ -99,15 +99,15 @@ def test_many_images_of_few_patients_are_too_few() -> None:
 )
 def test_a_macro_auroc_needs_enough_of_every_class_that_is_there(few: int, patients: int, why: str) -> None:
     targets, groups = np.array([0] * 20 + [1] * few), np.array([*range(20), *(99 - i % patients for i in range(few))])
-    found = figure.macro_auroc(targets, np.eye(3)[targets], groups, "abc")
-    assert found.get("why", "") == why
-    assert (found["value"] == 1) is not bool(why)
+    result = figure.macro_auroc(targets, np.eye(3)[targets], groups, "abc")
+    assert result.get("why", "") == why
+    assert (result["value"] == 1) is not bool(why)
 
 
 def test_one_patient_has_no_interval_but_its_value() -> None:
-    found = figure.mean(np.array([0.2, 0.4]), np.array(["p", "p"]))
-    assert found["value"] == pytest.approx(0.3)
-    assert found["interval"] == [found["value"]] * 2
+    result = figure.mean(np.array([0.2, 0.4]), np.array(["p", "p"]))
+    assert result["value"] == pytest.approx(0.3)
+    assert result["interval"] == [result["value"]] * 2
 
 
 def test_one_class_has_no_macro_auroc() -> None:

@@ -21,9 +21,9 @@ def test_a_shipped_network_tells_what_the_device_tells() -> None:
 
 def test_it_gives_every_output_of_every_picture() -> None:
     asked = network.load("base")
-    pictures = np.zeros((2, asked.spec.height, asked.spec.width), np.uint8)
-    found = asked.run(pictures)
-    assert {name: values.shape[0] for name, values in found.items()} == {"logits": 2, "evidence": 2, "embedding": 2}
+    images = np.zeros((2, asked.spec.height, asked.spec.width), np.uint8)
+    result = asked.run(images)
+    assert {name: values.shape[0] for name, values in result.items()} == {"logits": 2, "evidence": 2, "embedding": 2}
 
 
 def test_a_file_of_another_origin_is_refused(tmp_path: Path) -> None:

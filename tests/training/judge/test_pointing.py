@@ -15,18 +15,18 @@ def said(hottest: tuple[int, int], box: str, view: tuple[float, ...] = (0, 0, 1,
 
 
 def test_the_hottest_place_in_a_box_and_the_share_of_places_that_is() -> None:
-    found = pointing(said((3, 3), "0.5 0.5 1 1"))
-    assert (found["hottest place in a box"]["count"], found["hottest place in a box"]["total"]) == (5, 5)
-    assert found["random place in a box"]["value"] == 0.25
+    result = pointing(said((3, 3), "0.5 0.5 1 1"))
+    assert (result["hottest place in a box"]["count"], result["hottest place in a box"]["total"]) == (5, 5)
+    assert result["random place in a box"]["value"] == 0.25
     assert pointing(said((0, 3), "0.5 0.5 1 1"))["hottest place in a box"]["count"] == 0
     assert pointing(said((3, 3), "Infiltrate 0.5 0.5 1 1", column="boxes"))["hottest place in a box"]["count"] == 5
 
 
 def test_the_map_lies_over_what_the_network_saw() -> None:
     # The lower right quarter of the view is the middle of the film.
-    found = pointing(said((3, 3), "0.5 0.5 0.75 0.75", (0.25, 0.25, 0.75, 0.75)))
-    assert found["hottest place in a box"]["count"] == 5
-    assert found["random place in a box"]["value"] == 0.25
+    result = pointing(said((3, 3), "0.5 0.5 0.75 0.75", (0.25, 0.25, 0.75, 0.75)))
+    assert result["hottest place in a box"]["count"] == 5
+    assert result["random place in a box"]["value"] == 0.25
     assert not covered(((0.0, 0.0, 0.2, 0.2),), np.float32([0.25, 0.25, 0.75, 0.75]), 4, 4).any()
 
 
@@ -41,5 +41,5 @@ def test_what_speaks_for_a_normal_film_is_not_hot() -> None:
 @pytest.mark.parametrize(("boxes", "evidence"), [({}, True), ({"opacity_boxes": "0 0 1 1"}, False)])
 def test_without_boxes_or_a_map_it_is_not_measured(boxes: dict[str, str], evidence: bool) -> None:
     films = cases("covid", 5, **boxes)
-    found = pointing(reading(films, told("covid", 5), np.zeros((5, 2, 2, 3)) if evidence else None))
-    assert found["hottest place in a box"]["kind"] == "missing"
+    result = pointing(reading(films, told("covid", 5), np.zeros((5, 2, 2, 3)) if evidence else None))
+    assert result["hottest place in a box"]["kind"] == "missing"

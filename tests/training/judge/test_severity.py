@@ -27,10 +27,10 @@ def test_films_that_radiologists_graded() -> None:
 
 
 def test_rank_correlation_and_error() -> None:
-    found = severity.agreement(*severity.graded(said(SCALED)))
-    assert found["rank correlation"]["value"] == pytest.approx(1)
-    assert 0 < found["mean absolute error"]["value"] < 0.2
-    assert found["rank correlation of P(not normal)"]["value"] < 1
+    result = severity.agreement(*severity.graded(said(SCALED)))
+    assert result["rank correlation"]["value"] == pytest.approx(1)
+    assert 0 < result["mean absolute error"]["value"] < 0.2
+    assert result["rank correlation of P(not normal)"]["value"] < 1
     assert severity.agreement(*severity.graded(said()))["mean absolute error"]["kind"] == "missing"
 
 
