@@ -137,7 +137,7 @@ def test_of_a_jpeg_in_one_scan_only_the_beginning_is_read(several: bool) -> None
     file = Counted(written(noise, "JPEG", progressive=several))
     image = Image.open(file)
     length, file.count = len(file.getvalue()), 0
-    costs.check_picture(image, image.size, file, "noise.jpg")
+    costs.check_image(image, image.size, file, "noise.jpg")
     assert file.count - (length if several else 0) == costs.HEAD < length
 
 
@@ -215,7 +215,7 @@ def test_a_sequence_of_very_many_items_is_refused() -> None:
     at = data.index(b"\x28\0\x02\0US")
     items = b"\xfe\xff\x00\xe0\0\0\0\0" * 200_000
     sequence = struct.pack("<HH2sHI", 0x08, 0x2218, b"SQ", 0, len(items)) + items
-    with pytest.raises(InputError, match="more parts|MB long"):
+    with pytest.raises(InputError, match="more parts|sequence .* MB"):
         radiograph.read(data[:at] + sequence + data[at:])
 
 
