@@ -44,9 +44,9 @@ def _of_manifest(model: Model) -> str:
         "SHA-256": model.sha256,
         "licence": manifest.licence or "not stated",
         "input": f"{manifest.input.width} x {manifest.input.height} pixels",
-        **({"answered": percent(facts["answered"], 0)} if "answered" in facts else {}),
-        **({"right, of the answers": percent(facts["right"], 0)} if "right" in facts else {}),
-        **{f"right, of the answers {name}": percent(share, 0) for name, share in facts.get("by_answer", {}).items()},
+        **({"radiographs with an answer": percent(facts["answered"], 0)} if "answered" in facts else {}),
+        **({"answers that were right": percent(facts["right"], 0)} if "right" in facts else {}),
+        **{f"answers {name} that were right": percent(share, 0) for name, share in facts.get("by_answer", {}).items()},
         **({"measured on": facts["data"]} if "data" in facts else {}),
     }
     table = "".join(f"| {_cell(name)} | {_cell(value)} |\n" for name, value in rows.items())

@@ -100,7 +100,7 @@ def opened(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(**{"viewport": {"width": 1366, "height": 800}, **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)  # the machine may be busy
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: request.url.startswith((url, "blob:")) or wrong.append(request.url))
         page.goto(url)

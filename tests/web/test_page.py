@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,12 +256,15 @@ def test_on_a_phone_keys_do_not_scroll_and_a_tap_scrolls_to_the_radiograph(
 def test_a_long_list_scrolls_to_the_selected_radiograph(opened: Callable[..., Any], film_png: Path) -> None:
     page = opened(viewport={"width": 1366, "height": 500})
     load(page, *copies(film_png, 12))
+    height = page.locator("#rows").bounding_box()["height"]
     for key, times in (("j", 11), ("k", 8)):
         for _ in range(times):
             page.keyboard.press(key)
         row, rows = (page.locator(place).bounding_box() for place in ("#rows .selected", ".rows"))
         assert rows["y"] + page.locator(".rows thead").bounding_box()["height"] <= row["y"] + 1
         assert row["y"] + row["height"] <= rows["y"] + rows["height"] + 1
+    page.wait_for_selector("#rows tr:last-child canvas.thumbnail")
+    assert page.locator("#rows").bounding_box()["height"] == height  # thumbnails do not move the rows
 
 
 def images_in_memory(page: Any) -> int:
@@ -308,6 +312,7 @@ def test_the_time_on_screen_starts_when_the_user_opens_or_chooses_a_radiograph(
     opened: Callable[..., Any], film_png: Path
 ) -> None:
     page = opened()
+    start = time.monotonic()
     load(page, *copies(film_png, 2))
     page.click("#details summary")
     first = page.wait_for_selector("#detail-list dd:has-text('after it was')").inner_text()
@@ -317,7 +322,8 @@ def test_the_time_on_screen_starts_when_the_user_opens_or_chooses_a_radiograph(
     page.wait_for_selector("#corner-name:has-text('01.png')")
     second = page.wait_for_selector("#detail-list dd:has-text('after it was')").inner_text()
     assert second.endswith("ms after it was chosen")
-    assert int(second.split()[0]) < 2500
+    since_opened = 1000 * (time.monotonic() - start)
+    assert int(second.split()[0]) < since_opened - 2500
     page.keyboard.press("k")
     assert first in page.inner_text("#detail-list")
 

@@ -121,7 +121,7 @@ def test_heic_is_classified_and_shown(opened: Callable[..., Any], heic: Path, fi
     assert page.inner_text("#verdict") != "Cannot be read"
     assert page.inner_text("#corner-size") == f"{film_image.width} × {film_image.height}"
     assert max(lung_colour(page)) > 40  # not the black background
-    page.wait_for_selector("#rows .thumbnail")
+    page.wait_for_selector("#rows canvas.thumbnail")
 
 
 def test_heic_without_its_extra_names_the_extra_and_whom_to_ask(

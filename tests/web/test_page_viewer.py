@@ -41,12 +41,26 @@ def edges(page: Any) -> str:
     return "".join(page.inner_text(f"#edge-{edge}") for edge in ("top", "right", "bottom", "left"))
 
 
+def drawn_texts(page: Any) -> list[str]:
+    """The texts that the page draws on its canvases from now on."""
+    texts: list[str] = []
+    page.expose_function("drawText", lambda text: texts.append(text))
+    page.evaluate("""() => {
+        const before = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+            window.drawText(text);
+            return before.call(this, text, ...rest);
+        };
+    }""")
+    return texts
+
+
 def test_the_work_list_shows_patients_and_is_searched(opened: Callable[..., Any], tmp_path: Path) -> None:
     page = opened()
     long = dicom(tmp_path / "portable-film-of-ward-seven-before-drainage-in-the-evening.dcm")
     other = dicom(tmp_path / "b.dcm", 2, PatientName="Poe^Ann", PatientID="p18")
     load(page, long, other)
-    page.wait_for_selector("#rows tr:nth-child(2) .thumbnail")
+    page.wait_for_selector("#rows tr:nth-child(2) canvas.thumbnail")
     assert page.locator("#rows tr .patient").all_inner_texts() == [
         "Roe, Jane · p17 · 2026-01-02 · a5",
         "Poe, Ann · p18 · 2026-01-02 · a5",
@@ -139,15 +153,7 @@ def test_the_ruler_measures_in_millimetres_where_the_header_says(
         path = tmp_path / "a.png"
         Image.new("L", (400, 500), 90).save(path)
     load(page, path)
-    texts: list[str] = []
-    page.expose_function("drawText", lambda text: texts.append(text))
-    page.evaluate("""() => {
-        const before = CanvasRenderingContext2D.prototype.fillText;
-        CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
-            window.drawText(text);
-            return before.call(this, text, ...rest);
-        };
-    }""")
+    texts = drawn_texts(page)
     page.keyboard.press("m")
     page.keyboard.press("1")  # one pixel of the radiograph per pixel of the screen
     box = page.locator("#canvas").bounding_box()
@@ -198,6 +204,7 @@ def test_a_prior_of_the_same_patient_is_offered_first_and_shown_beside_the_radio
     assert page.locator("#compared option").all_inner_texts() == [
         "none", "same patient: 2025-03-01 prior.dcm", "2026-01-02 other.dcm"
     ]  # fmt: skip
+    texts = drawn_texts(page)
     page.select_option("#compared", label="same patient: 2025-03-01 prior.dcm")
     page.wait_for_selector("#corner-compared:has-text('prior.dcm')")
     page.wait_for_timeout(400)
@@ -205,6 +212,7 @@ def test_a_prior_of_the_same_patient_is_offered_first_and_shown_beside_the_radio
     assert left["x"] + left["width"] <= right["x"] + 1
     shot = np.asarray(Image.open(io.BytesIO(page.locator("#compared-canvas").screenshot())).convert("L"))
     assert shot.max() > 200
+    assert {"R", "L"} <= {*texts}  # the compared radiograph has its own side markers
     page.select_option("#compared", label="none")
     assert page.is_hidden("#compared-canvas")
 

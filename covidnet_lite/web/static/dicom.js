@@ -5,7 +5,7 @@ const LAST_TAG = 0x20500020;
 const UNDEFINED = 0xffffffff;
 const [ITEM, ITEM_END, SEQUENCE_END] = [0xfffee000, 0xfffee00d, 0xfffee0dd];
 const LONG = new Set(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]);
-const WANTED = new Map([
+const ELEMENTS = new Map([
   [0x00020010, "syntax"], [0x00080005, "charset"], [0x00080020, "date"], [0x00080050, "accession"],
   [0x00100010, "patient"], [0x00100020, "id"], [0x00181164, "imagerSpacing"], [0x00200020, "orientation"],
   [0x00280004, "photometric"], [0x00280030, "spacing"], [0x00281050, "centres"], [0x00281051, "widths"],
@@ -43,7 +43,7 @@ class Reader {
       if (this.explicit && this.data.getUint16(this.at, true) !== 2 && !this.inDataSet) this.beginDataSet();
       const tag = this.tag();
       if (tag > LAST_TAG) return;
-      this.element(tag, WANTED.get(tag));
+      this.element(tag, ELEMENTS.get(tag));
     }
   }
 

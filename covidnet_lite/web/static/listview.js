@@ -25,7 +25,7 @@ export function showList(worklist) {
     for (const bar of body.querySelectorAll("progress")) bar.value = entryOf(worklist, bar)?.progress ?? 0;
   });
   worklist.addEventListener("thumbnail", () => {
-    for (const title of body.querySelectorAll(".title:not(:has(.thumbnail))")) title.prepend(entryOf(worklist, title)?.thumbnail ?? "");
+    for (const place of body.querySelectorAll("span.thumbnail")) place.replaceWith(entryOf(worklist, place)?.thumbnail ?? place);
   });
   render(worklist, body);
 }
@@ -90,7 +90,8 @@ function countText(count) {
 function row(entry, selected) {
   const probability = confidence(entry);
   const name = element("button", { type: "button", text: entry.name, "aria-current": String(selected) });
-  const title = element("div", { className: "title" }, ...(entry.thumbnail ? [entry.thumbnail] : []), name);
+  const thumbnail = entry.thumbnail ?? element("span", { className: "thumbnail" }); // keeps its place: rows must not grow later
+  const title = element("div", { className: "title" }, thumbnail, name);
   const patient = identity(entry).join(" · ");
   const [mark, meaning] = reviewMark(entry);
   return element(

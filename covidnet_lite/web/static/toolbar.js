@@ -1,6 +1,6 @@
 // The viewer's buttons, sliders and menus, and the texts in its corners and at its edges.
 
-import { byId, element, setOptions } from "./dom.js";
+import { byId, element, pixelRatio, setOptions } from "./dom.js";
 import { EDGES, sides } from "./geometry.js";
 import { inDicom, presets } from "./windows.js";
 
@@ -106,12 +106,12 @@ export function mapLegend(viewer, entry) {
   return viewer.mapShown ? `${mapTitle(viewer, entry)}: 0 to ${maximum(viewer)}` : "";
 }
 
-// Draws the patient's sides at the left and right edges, for paper.
+// Draws the patient's sides at the left and right edges of a canvas.
 export function drawSides(canvas, { orientation }, { turn, mirrored }) {
   if (!orientation) return;
   const { left, right } = sides(orientation, turn, mirrored);
   const context = canvas.getContext("2d");
-  const size = Math.round(canvas.width / 25);
+  const size = Math.round(Math.max(canvas.width / 25, 16 * pixelRatio()));
   Object.assign(context, { font: `bold ${size}px sans-serif`, fillStyle: "#fff", strokeStyle: "#000", lineWidth: size / 8 });
   for (const [letters, x, align] of [[left, size / 2, "left"], [right, canvas.width - size / 2, "right"]]) {
     context.textAlign = align;
