@@ -14,6 +14,7 @@ from ..classifier import Classifier
 from ..dicom_out import results as dicom_results
 from ..errors import CovidNetLiteError, SettingsError
 from ..logs import coded
+from ..metrics import Gauges
 from ..readers.pool import Readers
 from . import reachable
 from .audit import Trail
@@ -135,11 +136,15 @@ class Node:
         log.info("reloaded: %s", self.description, **coded("reloaded"))
 
     def _new_pipeline(self, settings: Settings, before: Pipeline | None = None) -> Pipeline:
-        return Pipeline(settings, self._queue, self._readers, self._tell, lambda: self._health().gauges(), before)
+        return Pipeline(settings, self._queue, self._readers, self._tell, self._gauges, before)
 
     def _new_monitor(self, settings: Settings) -> Monitor | None:
         port = _port(settings)
         return Monitor(port, self._health, lambda: self._pipeline.metrics.text()) if port else None
+
+    def _gauges(self) -> Gauges:
+        meaning = "Radiographs since the start that no rule of the settings admits."
+        return {**self._health().gauges(), "not_admitted": (meaning, float(self._queue.not_admitted))}
 
     def _health(self) -> Health:
         queue, oldest = self._queue, self._queue.oldest

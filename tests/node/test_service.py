@@ -189,6 +189,7 @@ def test_health_and_metrics_follow_a_radiograph(
     text = running.ask("/metrics")[1].decode()
     assert "covidnet_lite_classify_seconds_count 1.0" in text
     assert 'covidnet_lite_destination_up{destination="pacs"} 1.0' in text
+    assert "covidnet_lite_not_admitted 0.0" in text
     assert isinstance(running.settings, Settings)
     running.reload(replace(running.settings, pacs=Pacs("PACS", "127.0.0.1", 1)), caplog)
     status, body = running.ask("/health")  # of the destinations of now
