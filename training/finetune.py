@@ -299,7 +299,7 @@ def _adapt(network: keras.Model, radiographs: Radiographs, spec: InputSpec, reci
 
 def _groups(trained: keras.Model, recipe: Recipe, count: int) -> list[tuple[list[Any], keras.optimizers.Optimizer]]:
     """The variables that begin with ImageNet's weights, and those that begin at random, which learn faster."""
-    random = set(backbones.begun_at_random(trained))
+    random = set(backbones.randomly_initialised(trained))
     split: dict[bool, list[Any]] = {True: [], False: []}
     for layer in trained.layers:
         split[layer.name in random] += layer.trainable_variables
