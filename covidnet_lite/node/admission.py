@@ -26,10 +26,10 @@ def admits(rules: Iterable[Rule], header: Dataset, calling: str) -> bool:
     if not rules:
         return True
     examined = examination.read(header)
-    known = examined.public()
+    canonical = examined.public()
     station, title = {text(header, "StationName")}, {calling.strip().upper()}
-    body_part = {examined.body_part, known.get("body_part", examined.body_part)}
-    view = {examined.view, known.get("view", examined.view)}
+    body_part = {examined.body_part, canonical.get("body_part", examined.body_part)}
+    view = {examined.view, canonical.get("view", examined.view)}
     return any(
         _fits(rule.stations, station)
         and _fits(rule.ae_titles, title)

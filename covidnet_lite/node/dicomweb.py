@@ -41,9 +41,9 @@ def client(service: Service, timeout: float) -> DICOMwebClient:
     headers = {"Accept": "application/dicom+json", "User-Agent": "covidnet-lite"}
     if service.token:
         headers["Authorization"] = f"Bearer {_token(service)}"
-    made = DICOMwebClient(service.url, session=session, headers=headers, timeout=timeout)
-    made.set_http_retry_params(retry=False)  # attempts are ours to count
-    return made
+    result = DICOMwebClient(service.url, session=session, headers=headers, timeout=timeout)
+    result.set_http_retry_params(retry=False)  # attempts are ours to count
+    return result
 
 
 def words(error: Exception) -> str:

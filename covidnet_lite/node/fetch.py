@@ -77,12 +77,12 @@ def fetch(settings: Settings, day: datetime.date, modalities: Sequence[str] = MO
     matches = _radiographs(client, day, modalities)
     while tally.fetched < most:
         try:
-            found = next(matches, None)
+            match = next(matches, None)
         except dicomweb.ERRORS as error:
             raise AddressError(f"{title} {dicomweb.words(error)}; {tally}") from error
-        if found is None:
+        if match is None:
             break
-        study, series, uid = found
+        study, series, uid = match
         if inbox.knows(uid):
             tally.known += 1
             continue
@@ -138,15 +138,15 @@ def _radiographs(
 
 def _all(search: Callable[..., list[Match]], tag: str, *where: str, **filters: Any) -> Iterator[Match]:
     """All matches, page by page, each once, even where a service has its own mind about pages."""
-    seen: set[str] = set()
+    yielded: set[str] = set()
     offset = 0
     while True:
         page = search(*where, limit=PAGE, offset=offset, **filters)
-        new = {uid: match for match in page if (uid := _value(match, tag)) and uid not in seen}
+        new = {uid: match for match in page if (uid := _value(match, tag)) and uid not in yielded}
         if not new:
             return
         yield from new.values()
-        seen |= set(new)
+        yielded |= set(new)
         offset += len(page)
 
 

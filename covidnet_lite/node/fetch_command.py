@@ -57,11 +57,11 @@ def run(args: argparse.Namespace) -> int:
         from .fetch import MODALITIES, fetch
     except ImportError as error:
         raise MissingExtraError(f"a node needs the extra: pip install 'covidnet-lite[node]' ({error})") from error
-    told = settings.build(settings.read(args.settings), args.settings.absolute().parent)
+    node_settings = settings.build(settings.read(args.settings), args.settings.absolute().parent)
     day = args.date or datetime.date.today()
     with logs.writing(args.log_format), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # pydicom's quote the header
-        tally = fetch(told, day, args.modality or MODALITIES, args.most)
+        tally = fetch(node_settings, day, args.modality or MODALITIES, args.most)
     print(f"{day}: {tally}")
     return BAD_FILE if tally.failed else OK
 

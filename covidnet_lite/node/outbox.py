@@ -65,8 +65,10 @@ class Outbox:
 
     def parcels(self) -> list[Parcel]:
         """What waits to be sent, the oldest first."""
-        known = self._parcels
-        self._parcels = {key: known.get(key) or Parcel(key, self._folder / key) for key in layout.folders(self._folder)}
+        before = self._parcels
+        self._parcels = {
+            key: before.get(key) or Parcel(key, self._folder / key) for key in layout.folders(self._folder)
+        }
         return sorted(self._parcels.values(), key=lambda parcel: parcel.made)
 
     def mark_sent(self, path: Path) -> None:

@@ -23,6 +23,6 @@ def kinds(settings: Settings, answer: Answer) -> dict[str, tuple[Kind, ...]]:
     return {name: getattr(settings.results_for(name), answer) for name in settings.everywhere}
 
 
-def parcels(wanted: Mapping[str, tuple[Kind, ...]], made: Mapping[Kind, bytes]) -> dict[str, list[bytes]]:
-    """Destination -> DICOM files, of those that could be made: a report, then a capture."""
-    return {name: [data for kind, data in made.items() if kind in kinds] for name, kinds in wanted.items()}
+def parcels(wanted: Mapping[str, tuple[Kind, ...]], files: Mapping[Kind, bytes]) -> dict[str, list[bytes]]:
+    """Destination -> its DICOM files, of those that there are: a report, then a capture."""
+    return {name: [data for kind, data in files.items() if kind in kinds] for name, kinds in wanted.items()}

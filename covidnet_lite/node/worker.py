@@ -97,9 +97,9 @@ def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: S
     prediction = classifier.classify(arrival.path, keep_image=pictured)
     answer = routing.answer_of(prediction)
     wanted = routing.kinds(settings, answer)
-    made = _results(prediction, header, classifier, {kind for kinds in wanted.values() for kind in kinds})
+    results = _results(prediction, header, classifier, {kind for kinds in wanted.values() for kind in kinds})
     story |= {"answer": _answer(prediction), "urgent": answer == "positive"}
-    _finish(queue, arrival, story, routing.parcels(wanted, made), tell)
+    _finish(queue, arrival, story, routing.parcels(wanted, results), tell)
 
 
 def _leave(queue: Queue, arrival: Arrival, story: dict[str, Any], settings: Settings, tell: Tell) -> None:

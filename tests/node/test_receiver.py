@@ -92,6 +92,17 @@ def test_not_a_bit_of_a_data_set_is_changed(receiving: Receiving, as_bytes: Call
         assert queue.next().path.read_bytes().endswith(encode(data, False, True))
 
 
+@pytest.mark.parametrize(("number", "priority"), [(0, "MEDIUM"), (1, "HIGH"), (2, "LOW")])
+def test_the_priority_of_a_request_is_kept(
+    receiving: Receiving, as_bytes: Callable[..., bytes], number: int, priority: str
+) -> None:
+    with receiving() as (receiver, queue):
+        association = associate(receiver.port)
+        association.send_c_store(pydicom.dcmread(BytesIO(as_bytes())), priority=number)
+        association.release()
+        assert queue.next().priority.name == priority
+
+
 @pytest.mark.parametrize("kind", FILMS, ids=lambda kind: kind.name)
 def test_every_usual_transfer_syntax_of_a_projection_radiograph_is_taken(receiving: Receiving, kind: Any) -> None:
     usual = [*syntaxes.UNCOMPRESSED, *syntaxes.COMPRESSED]
