@@ -143,7 +143,7 @@ def _serve(args: argparse.Namespace, app: ASGIApp) -> int:
     port = listener.getsockname()[1]
     host = f"[{args.host}]" if ":" in args.host else args.host
     if not is_local(args.host):
-        log.warning(f"others can reach this server at {args.host}; whoever has the token can use it")
+        log.warning("others can reach this server at %s; whoever has the token can use it", args.host)
         if not args.certificate:
             log.warning("without --certificate and --key, images and token cross the network for all to read")
     if args.keep and not args.reviews:
@@ -205,7 +205,7 @@ def _read_token(path: Path) -> str:
     if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
         raise SettingsError(f"{path}: must hold one word of {MIN_TOKEN} or more letters, digits and signs")
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
-        log.warning(f"{path}: others on this machine can read the token; chmod 600 it")
+        log.warning("%s: others on this machine can read the token; chmod 600 it", path)
     return token
 
 
