@@ -28,7 +28,7 @@ from convert.source import network
 from convert.source.network import FloatNetwork
 from convert.source.scaling import PRESETS
 from covidnet_lite import files
-from covidnet_lite.dataset import read_dataset
+from covidnet_lite.dataset import read_cases
 from covidnet_lite.network.manifest import Manifest, seal
 from covidnet_lite.network.model import verify
 
@@ -63,7 +63,7 @@ def measure(name: str, member: Member, folder: Path) -> dict[str, Any]:
         if not (folder / f"{what}-{size}").is_dir():
             shapes.write(folder / f"{what}-{size}", member.labels, count, member.side, seed)
     net = network.load(path, member.labels, scaled=PRESETS[member.preset] if member.said else None)
-    calibration, judged = (pixels(read_dataset(folder / f"{w}-{size}"), net.spec) for w in ("calibration", "judged"))
+    calibration, judged = (pixels(read_cases(folder / f"{w}-{size}"), net.spec) for w in ("calibration", "judged"))
     judge = judging(net, judged)
     told: dict[str, Any] = {"near": families.near(families.probabilities(answers(net, net.tflite, judged)))}
     began = time.process_time()

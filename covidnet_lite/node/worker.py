@@ -71,7 +71,7 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event, settings: 
 
 def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: Settings, tell: Tell) -> None:
     name = str(arrival.path)
-    with radiograph.open_binary(arrival.path, name) as file:
+    with radiograph.opened(arrival.path, name) as file:
         header = dicom_file.header(file, name)
     meta = header.file_meta
     uid = str(meta.MediaStorageSOPInstanceUID)
@@ -122,7 +122,7 @@ def _results(prediction: Prediction, header: Dataset, classifier: Classifier, wa
     image = classifier.image_of(prediction) if shown else None
     results = dicom_results.make(prediction, header, image, capture="SC" in wanted)
     kinds: tuple[Kind, ...] = ("SR", "SC")
-    return {kind: dicom_results.encode(result) for kind, result in zip(kinds, results) if kind in wanted}
+    return {kind: dicom_results.encoded(result) for kind, result in zip(kinds, results) if kind in wanted}
 
 
 def _finish(queue: Queue, arrival: Arrival, story: dict[str, Any], results: dict[str, list[bytes]], tell: Tell) -> None:
