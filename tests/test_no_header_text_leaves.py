@@ -218,7 +218,7 @@ def worked(films: dict[str, Filled], network: Path, tmp_path_factory: pytest.Tem
         lines.append(record.getMessage())
         records.append(JsonFormatter().format(record))
 
-    def tell(event: Event) -> None:
+    def record(event: Event) -> None:
         records.append(audit.message(event, Peer("COVIDNET", "here"), 0.0))
 
     handler = logging.Handler()
@@ -239,8 +239,8 @@ def worked(films: dict[str, Filled], network: Path, tmp_path_factory: pytest.Tem
             queue.add(f"1.2.3.{number}", film.path.read_bytes())
             meta = pydicom.filereader.read_file_meta_info(film.path)
             instance = Instance(str(meta.get("MediaStorageSOPClassUID")), str(meta.get("MediaStorageSOPInstanceUID")))
-            tell(Received(Peer("XRAY", "192.0.2.7"), instance))
-        worker.work(queue, Classifier(network), stop, settings, tell)
+            record(Received(Peer("XRAY", "192.0.2.7"), instance))
+        worker.work(queue, Classifier(network), stop, settings, record)
         results: dict[str, list[Any]] = {}
         for parcel in queue.outboxes["pacs"].parcels():
             sender._log_sent(parcel.story, "PACS", "pacs")

@@ -23,7 +23,7 @@ from pynetdicom.transport import AssociationServer
 
 from ..logs import coded
 from ..unforeseen import unforeseen
-from .events import Peer, Refused, Tell
+from .events import Peer, Record, Refused
 from .settings import Network
 
 log = logging.getLogger(__name__)
@@ -57,9 +57,11 @@ class DoorServer(AssociationServer):
 
     request_queue_size = 64  # connections not yet looked at
 
-    def __init__(self, *args: Any, networks: tuple[Network, ...], per_address: int, tell: Tell, **more: Any) -> None:
+    def __init__(
+        self, *args: Any, networks: tuple[Network, ...], per_address: int, record: Record, **more: Any
+    ) -> None:
         self.let_in(networks, per_address)
-        self._tell = tell
+        self._record = record
         self._visitors: list[_Visitor] = []
         self._over = threading.Event()
         self._dismissed: WeakSet[Any] = WeakSet()  # associations
@@ -107,7 +109,7 @@ class DoorServer(AssociationServer):
         if not any(address in network for network in self._networks):
             text = "refused a connection from %s, which is not among the addresses that may send"
             log.warning(text, address, **coded("connection-refused", sender=address))
-            self._tell(Refused(Peer("", str(address)), "its address is not among those that may send"))
+            self._record(Refused(Peer("", str(address)), "its address is not among those that may send"))
             return False
         return True
 

@@ -79,8 +79,8 @@ class Sent:
 
 
 Event = Started | Stopped | Refused | Received | Answered | Sent
-Tell = Callable[[Event], None]
+Record = Callable[[Event], None]
 
 
-def nobody(event: Event) -> None:
+def discard(event: Event) -> None:
     """Takes an event where no audit trail is kept."""

@@ -14,7 +14,7 @@ from ..metrics import Gauges, Metrics
 from ..prediction import Prediction
 from ..readers.pool import Readers
 from ..site.drift import Drift, Report, following
-from .events import Tell
+from .events import Record
 from .queue import Queue
 from .sender import Sender
 from .settings import Settings
@@ -37,7 +37,7 @@ class Pipeline:
         settings: Settings,
         queue: Queue,
         readers: Readers,
-        tell: Tell,
+        record: Record,
         gauges: Callable[[], Gauges],
         before: Pipeline | None = None,
     ) -> None:
@@ -47,7 +47,7 @@ class Pipeline:
             settings: of the node.
             queue: has an outbox for each destination.
             readers: read radiographs.
-            tell: takes what goes into the audit trail.
+            record: takes what goes into the audit trail.
             gauges: go into the metrics, too.
             before: is replaced by this one, which goes on with the days of the same site.
 
@@ -55,7 +55,7 @@ class Pipeline:
             ModelError, SiteError, BackendError: the network or the site cannot be used.
             SettingsError: a certificate cannot be used.
         """
-        self._settings, self._queue, self._tell = settings, queue, tell
+        self._settings, self._queue, self._record = settings, queue, record
         self.classifier = classifier(settings, readers)
         self.classifier.heard = self._count
         site = self.classifier.site
@@ -65,13 +65,13 @@ class Pipeline:
         model = {"name": self.classifier.model.name, "sha256": self.classifier.model.sha256}
         self.metrics = Metrics(model, lambda: {**gauges(), **(self._drift.gauges() if self._drift else {})})
         self._stop = threading.Event()
-        self._senders = [Sender(settings, queue.outboxes[name], self._stop, tell) for name in settings.everywhere]
+        self._senders = [Sender(settings, queue.outboxes[name], self._stop, record) for name in settings.everywhere]
 
     def start(self, on_failure: Callable[[], object]) -> None:
         """Works until :meth:`stop`; ``on_failure`` is called when a part has ended by an error."""
         self._pool = ThreadPoolExecutor(1 + len(self._senders), thread_name_prefix="covidnet-lite")
         self._parts: list[Future[None]] = [
-            self._pool.submit(work, self._queue, self.classifier, self._stop, self._settings, self._tell),
+            self._pool.submit(work, self._queue, self.classifier, self._stop, self._settings, self._record),
             *(self._pool.submit(sender.run) for sender in self._senders),
         ]
         for part in self._parts:

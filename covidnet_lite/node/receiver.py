@@ -18,7 +18,7 @@ from ..logs import coded
 from ..output import printable
 from . import tls
 from .door import DoorServer, takes_place
-from .events import Instance, Peer, Received, Refused, Tell, nobody
+from .events import Instance, Peer, Received, Record, Refused, discard
 from .inbox import Priority
 from .layout import identifier
 from .queue import Queue
@@ -38,18 +38,18 @@ SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 class Receiver:
     """A listening DICOM application entity that fills a queue."""
 
-    def __init__(self, settings: Settings, queue: Queue, tell: Tell = nobody) -> None:
+    def __init__(self, settings: Settings, queue: Queue, record: Record = discard) -> None:
         """Listens; nothing is taken before :meth:`start`.
 
         Args:
             settings: of the node.
             queue: takes what is received.
-            tell: takes what goes into the audit trail.
+            record: takes what goes into the audit trail.
 
         Raises:
             SettingsError: the address cannot be listened on (AddressError), or a certificate cannot be used.
         """
-        self._queue, self._tell = queue, tell
+        self._queue, self._record = queue, record
         entity = _Entity(ae_title=settings.ae_title)
         entity.require_called_aet = True
         entity.maximum_pdu_size = LONGEST_PDU
@@ -71,7 +71,7 @@ class Receiver:
                 server_class=DoorServer,
                 networks=settings.senders.networks,
                 per_address=settings.limits.per_address,
-                tell=tell,
+                record=record,
             )
         except OSError as error:
             raise AddressError(
@@ -142,12 +142,12 @@ class Receiver:
             new = self._queue.add(uid, data, Priority.of_request(request.Priority))
         except OutputError as error:
             log.warning("not taken from %s: %s", who, error, **coded("not-taken", sender=who, reason=error.code))
-            self._tell(Received(peer, instance, error.public))
+            self._record(Received(peer, instance, error.public))
             return OUT_OF_RESOURCES
         if not new:
             text = "%s: sent again by %s, not classified again"
             log.info(text, identifier(uid), who, **coded("sent-again", uid=identifier(uid), sender=who))
-        self._tell(Received(peer, instance, is_new=new))
+        self._record(Received(peer, instance, is_new=new))
         return SUCCESS
 
     def _reject(self, event: Any) -> None:
@@ -160,7 +160,7 @@ class Receiver:
         else:
             why = f"there are {entity.maximum_associations} associations already"
         log.warning("refused an association with %s: %s", who, why, **coded("association-refused", sender=who))
-        self._tell(Refused(_peer(association), why))
+        self._record(Refused(_peer(association), why))
 
 
 class _Entity(AE):

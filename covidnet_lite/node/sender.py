@@ -16,7 +16,7 @@ from ..logs import coded
 from ..output import printable
 from ..unforeseen import unforeseen
 from .connections import connection
-from .events import Instance, Peer, Sent, Tell, nobody
+from .events import Instance, Peer, Record, Sent, discard
 from .inbox import Turns
 from .layout import described, fields
 from .outbox import Outbox, Parcel
@@ -55,14 +55,14 @@ class Sender:
         is_away: whether the destination could not be reached when it was last tried.
     """
 
-    def __init__(self, settings: Settings, outbox: Outbox, stop: threading.Event, tell: Tell = nobody) -> None:
-        """Sends nothing before :meth:`run`; ``tell`` takes what goes into the audit trail.
+    def __init__(self, settings: Settings, outbox: Outbox, stop: threading.Event, record: Record = discard) -> None:
+        """Sends nothing before :meth:`run`; ``record`` takes what goes into the audit trail.
 
         Raises:
             SettingsError: a certificate or a token cannot be used.
         """
         destination = settings.everywhere[outbox.name]
-        self._outbox, self._stop, self._tell = outbox, stop, tell
+        self._outbox, self._stop, self._record = outbox, stop, record
         self._label, self._name = destination.label, destination.title
         self._connection = connection(settings, outbox.name)
         self._peer = Peer(destination.label, destination.address)
@@ -137,7 +137,7 @@ class Sender:
                 log.warning(text, self._name, reply.words, _radiograph(parcel), pause.length, **line)
                 return
             objection = reply.words if reply.verdict is Verdict.NEVER else None
-            self._tell(Sent(self._peer, _instance(path), objection))
+            self._record(Sent(self._peer, _instance(path), objection))
             if objection:
                 return self._set_aside(parcel, f"{self._name} will not take {path.name}: it {reply.words}")
             self._outbox.mark_sent(path)

@@ -51,7 +51,7 @@ class Node:
             self._queue = Queue(settings.queue, settings.limits, tuple(settings.everywhere))
             opened.callback(self._queue.close)
             self._pipeline = self._new_pipeline(settings)
-            self._receiver = Receiver(settings, self._queue, self._tell)
+            self._receiver = Receiver(settings, self._queue, self._record)
             opened.callback(self._receiver.stop)
             self._trail = _new_trail(settings)
             opened.callback(lambda: _close(self._trail))
@@ -85,7 +85,7 @@ class Node:
                 self._receiver.start()
                 if self._monitor:
                     self._monitor.start()
-                self._tell(Started())
+                self._record(Started())
                 log.info("%s", self.description, **coded("started", port=self._receiver.port))
                 while not stop.wait(1.0):  # a signal that comes just as the wait begins is heard only when it ends
                     if reload.is_set():
@@ -93,7 +93,7 @@ class Node:
                         self._reload(settings, stop)
             finally:
                 self._receiver.stop()
-                self._tell(Stopped())
+                self._record(Stopped())
                 self._pipeline.stop()
             counts = self._queue.counts
         text = "stopped; %d radiographs to classify and %d to send wait"
@@ -136,7 +136,7 @@ class Node:
         log.info("reloaded: %s", self.description, **coded("reloaded"))
 
     def _new_pipeline(self, settings: Settings, before: Pipeline | None = None) -> Pipeline:
-        return Pipeline(settings, self._queue, self._readers, self._tell, self._gauges, before)
+        return Pipeline(settings, self._queue, self._readers, self._record, self._gauges, before)
 
     def _new_monitor(self, settings: Settings) -> Monitor | None:
         port = _port(settings)
@@ -157,7 +157,7 @@ class Node:
             60.0 * (self._settings.health.oldest_minutes if self._settings.health else 0),
         )
 
-    def _tell(self, event: Event) -> None:
+    def _record(self, event: Event) -> None:
         if isinstance(event, Answered) and event.objection:
             self._pipeline.metrics.image("failed", {})
         if self._trail:

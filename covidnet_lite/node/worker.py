@@ -20,7 +20,7 @@ from ..percent import percent
 from ..prediction import Prediction
 from ..unforeseen import unforeseen
 from . import admission, routing
-from .events import Answered, Instance, Tell, nobody
+from .events import Answered, Instance, Record, discard
 from .inbox import Arrival
 from .layout import described, fields, identifier
 from .queue import Queue
@@ -36,8 +36,10 @@ PAUSE = 10.0  # seconds, when results cannot be written
 LOOK = 5.0  # seconds after which another process may have put something into the queue
 
 
-def work(queue: Queue, classifier: Classifier, stop: threading.Event, settings: Settings, tell: Tell = nobody) -> None:
-    """Works until ``stop`` is set, and ``queue.arrived`` after it; ``tell`` takes what goes into the audit trail.
+def work(
+    queue: Queue, classifier: Classifier, stop: threading.Event, settings: Settings, record: Record = discard
+) -> None:
+    """Works until ``stop`` is set, and ``queue.arrived`` after it; ``record`` takes what goes into the audit trail.
 
     A radiograph that cannot be read is set aside, and so is one that fails in a way nobody foresaw. A network that
     cannot run ends the node, for that is no fault of the radiograph, which is begun again by the next one; so is one
@@ -53,11 +55,11 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event, settings: 
             queue.arrived.wait(LOOK)
         elif arrival.begun >= TRIES:
             why = f"the node ended {TRIES} times while it worked on this radiograph"
-            _set_aside(queue, arrival, InputError(why, Code.PROCESS_DIED), tell)
+            _set_aside(queue, arrival, InputError(why, Code.PROCESS_DIED), record)
         else:
             arrival = queue.begin(arrival)
             try:
-                _process(queue, arrival, classifier, settings, tell)
+                _process(queue, arrival, classifier, settings, record)
             except OutputError as error:
                 log.error("%s; trying again in %.0f s", error, PAUSE, **coded("waiting-for-disk", reason=error.code))
                 queue.put_back(arrival)
@@ -66,10 +68,10 @@ def work(queue: Queue, classifier: Classifier, stop: threading.Event, settings: 
                 raise
             except Exception as error:  # a radiograph is lost to us, not to its sender: it is kept, with the reason
                 reason = error if isinstance(error, CovidNetLiteError) else unforeseen(str(arrival.path), error)
-                _set_aside(queue, arrival, reason, tell)
+                _set_aside(queue, arrival, reason, record)
 
 
-def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: Settings, tell: Tell) -> None:
+def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: Settings, record: Record) -> None:
     name = str(arrival.path)
     with radiograph.opened(arrival.path, name) as file:
         header = dicom_file.header(file, name)
@@ -85,33 +87,33 @@ def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: S
         story["accession"] = str(header.get("AccessionNumber", ""))
     if str(header.get("Manufacturer")) == NAME:
         # A PACS that sends on whatever it gets would have us talk to ourselves for ever.
-        return _finish(queue, arrival, {**story, "answer": "a result of ours, left alone"}, {}, tell)
+        return _finish(queue, arrival, {**story, "answer": "a result of ours, left alone"}, {}, record)
     if str(header.get("SOPInstanceUID")) != uid:
         raise InputError(
             f"its SOP Instance UID is {header.get('SOPInstanceUID')}, but it was sent as {uid}; have the sender mended",
             Code.CONTRADICTION,
         )
     if not admission.admits(settings.admit, header, story["from"]):
-        return _leave(queue, arrival, story, settings, tell)
+        return _leave(queue, arrival, story, settings, record)
     pictured = any("SC" in settings.results_for(name).kinds for name in settings.everywhere)
     prediction = classifier.classify(arrival.path, keep_image=pictured)
     answer = routing.answer_of(prediction)
     wanted = routing.kinds(settings, answer)
     results = _results(prediction, header, classifier, {kind for kinds in wanted.values() for kind in kinds})
     story |= {"answer": _answer(prediction), "urgent": answer == "positive"}
-    _finish(queue, arrival, story, routing.parcels(wanted, results), tell)
+    _finish(queue, arrival, story, routing.parcels(wanted, results), record)
 
 
-def _leave(queue: Queue, arrival: Arrival, story: dict[str, Any], settings: Settings, tell: Tell) -> None:
+def _leave(queue: Queue, arrival: Arrival, story: dict[str, Any], settings: Settings, record: Record) -> None:
     """Does with a radiograph that no rule admits what the settings say."""
     code = Code.NOT_ADMITTED
     queue.not_admitted += 1
     if settings.not_admitted == "keep":
-        return _set_aside(queue, arrival, InputError(f"{code.public}; see [[admit]] in the settings", code), tell)
+        return _set_aside(queue, arrival, InputError(f"{code.public}; see [[admit]] in the settings", code), record)
     takers = [name for name, one in settings.everywhere.items() if settings.not_admitted == "forward" and one.forward]
     data = arrival.path.read_bytes() if takers else b""
     story |= {"answer": code.public, "code": code.value}
-    _finish(queue, arrival, story, {name: [data] for name in takers}, tell)
+    _finish(queue, arrival, story, {name: [data] for name in takers}, record)
 
 
 def _results(prediction: Prediction, header: Dataset, classifier: Classifier, wanted: set[Kind]) -> dict[Kind, bytes]:
@@ -125,9 +127,11 @@ def _results(prediction: Prediction, header: Dataset, classifier: Classifier, wa
     return {kind: dicom_results.encoded(result) for kind, result in zip(kinds, results) if kind in wanted}
 
 
-def _finish(queue: Queue, arrival: Arrival, story: dict[str, Any], results: dict[str, list[bytes]], tell: Tell) -> None:
+def _finish(
+    queue: Queue, arrival: Arrival, story: dict[str, Any], results: dict[str, list[bytes]], record: Record
+) -> None:
     queue.finish(arrival, story, results)
-    tell(Answered(Instance(story["class"], story["film"]), story["answer"]))
+    record(Answered(Instance(story["class"], story["film"]), story["answer"]))
     if not any(results.values()):
         log.info("%s", described(story, "nothing to send"), **coded("nothing-to-send", **fields(story)))
 
@@ -138,7 +142,7 @@ def _answer(prediction: Prediction) -> str:
     return prediction.answer or f"no answer: {prediction.public_reason}"
 
 
-def _set_aside(queue: Queue, arrival: Arrival, error: CovidNetLiteError, tell: Tell) -> None:
+def _set_aside(queue: Queue, arrival: Arrival, error: CovidNetLiteError, record: Record) -> None:
     """Puts a radiograph aside, with the reason in full; the log gets the words that quote nothing from it."""
     try:
         meta = read_file_meta_info(arrival.path)
@@ -149,4 +153,4 @@ def _set_aside(queue: Queue, arrival: Arrival, error: CovidNetLiteError, tell: T
     queue.set_aside(arrival, f"{instance.uid}: {str(error).removeprefix(f'{arrival.path}: ')}")
     line = coded("set-aside", uid=uid, item=arrival.key, reason=error.code)
     log.warning("%s: set aside in failed/%s: %s", uid, arrival.key, error.public, **line)
-    tell(Answered(instance, objection=error.public))
+    record(Answered(instance, objection=error.public))
