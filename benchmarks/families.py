@@ -197,7 +197,7 @@ def ours(network: Path, member: Member, by_keras: dict[str, Array], folder: Path
     size = f"{len(member.labels)}-{member.side}"
     command = [str(network), "--labels", ",".join(member.labels), "--calibration", str(folder / f"calibration-{size}")]
     command += ["--data", str(folder / f"judged-{size}"), "--schemes", "int8,float32", "--force"]
-    command += ["--min-agreement", "1", "--write-best"]  # all rungs, and the one that calibration finds best
+    command += ["--min-agreement", "1", "--write-best"]  # all fallbacks, and the one that calibration finds best
     command += ["--preset", member.preset] if member.said else []
     began = time.process_time()
     try:
@@ -295,7 +295,7 @@ def markdown(rows: dict[str, dict[str, Any]]) -> str:
     """The table."""
     lines = [
         "| network | Keras | side | float is right | near ties | int8 agrees | `TFLiteConverter` | `litert-quantizer` "
-        "| kept rung | float off, colour | gray | seconds |",
+        "| fallback | float off, colour | gray | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
@@ -331,10 +331,10 @@ They learn for {SECONDS} s of processor time at most, from random weights, on {T
 pixels: enough for weights that mean something, not for a good classifier. *Float is right* says how much was learned;
 *near ties* are images whose two best classes float holds to be within 10 points of probability, which any rounding
 may turn. *Agrees* is the share of {JUDGED} images of which int8 names the class that Keras names; the converter tries
-every rung (`--min-agreement 1 --write-best`) and chooses among them on the {CALIBRATION} calibration images alone.
+every fallback (`--min-agreement 1 --write-best`) and chooses among them on the {CALIBRATION} calibration images alone.
 *Float off* is the largest difference of a probability between Keras and `covidnet_lite.classify` on the same files, of
 {JUDGED} images in colour and of {GRAY} in gray: what a wrong order of channels or a wrong scaling would show. *Seconds*
-are the processor time of `convert/quantize.py`, all rungs and the judging included.
+are the processor time of `convert/quantize.py`, all fallbacks and the judging included.
 
 {markdown(rows)}
 

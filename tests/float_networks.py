@@ -41,7 +41,7 @@ def known(net: FloatNetwork, count: int = 6) -> Activations:
 
 
 def ranges(recorded: Activations, method: str = "min-max") -> dict[str, activations.Range]:
-    return {tensor: a.range(method) for tensor, a in recorded.items()}
+    return {tensor: a.range_in_8_bits(method) for tensor, a in recorded.items()}
 
 
 def with_graph(net: FloatNetwork, tflite: bytes) -> FloatNetwork:

@@ -33,6 +33,7 @@ _MINMAX = "min-max"
 TYPICAL = 0.9  # share of the images whose whole range ``typical`` keeps, at either end
 CHANGE = 0.005  # of a probability, that clipped logits may cost
 METHODS = (_MINMAX, "percentile", "typical")
+NARROW = "narrow"  # the range of the logits in 8 bits, see :func:`range_of_logits`
 EQUALISED = "equalised"  # the range to keep once channels are equalised; known where images were shown then
 
 
@@ -42,8 +43,8 @@ class Activation:
 
     Attributes:
         ranges: method -> lowest and highest value to keep; ``min-max`` always, ``percentile`` and ``typical``
-            (the range that nine of ten images keep to) where they were recorded, and maybe ``equalised``. For the
-            logits, both are :func:`range_of_logits`.
+            (the range that nine of ten images keep to) where they were recorded, ``narrow`` for the logits, and maybe
+            ``equalised``.
         lows, highs, means: of each channel, float32; empty where they were not recorded.
     """
 
@@ -55,6 +56,10 @@ class Activation:
     def range(self, method: str) -> Range:
         """By the method asked for, or the whole range where that was not recorded."""
         return self.ranges.get(method, self.ranges[_MINMAX])
+
+    def range_in_8_bits(self, method: str) -> Range:
+        """The same, but for logits the narrow range, where it was recorded."""
+        return self.ranges.get(NARROW, self.range(method))
 
     @property
     def is_full(self) -> bool:
@@ -108,10 +113,7 @@ def record(network: FloatNetwork, images: npt.NDArray[np.uint8]) -> Activations:
     activations = {layers[name]: recorder.finish() for name, recorder in recorders.items()}
     if logits:
         low, high = range_of_logits(np.concatenate(logits))
-        for method in METHODS[1:]:
-            activations[layers[output]] = activations[layers[output]].with_range(
-                method, (_rounded(low), _rounded(high))
-            )
+        activations[layers[output]] = activations[layers[output]].with_range(NARROW, (_rounded(low), _rounded(high)))
     return activations
 
 
@@ -238,7 +240,7 @@ def from_table(table: dict[str, Any]) -> Activations:
             raise ValueError("lows, highs and means differ in length")
         if not np.isfinite([lows, highs, means]).all():
             raise ValueError("lows, highs and means must be finite")
-        methods = [m for m in (*METHODS, EQUALISED) if m in value or m == _MINMAX]
+        methods = [m for m in (*METHODS, NARROW, EQUALISED) if m in value or m == _MINMAX]
         return Activation({m: ends(value[m]) for m in methods}, lows, highs, means)
 
     return {str(layer): entry(given) for layer, given in table.items()}

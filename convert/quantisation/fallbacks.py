@@ -202,7 +202,7 @@ def _try(
     clip, activations = fallback.clip or best_clip, acts.by_tensor(calibration.activations, network)
     if fallback.equalised:
         network, calibration, activations = _equalised(network, calibration, clip)
-    ranges = {name: a.range(clip) for name, a in activations.items()}
+    ranges = {name: a.range_in_8_bits(clip) for name, a in activations.items()}
     floats, wide_by_scope = _outside_int8(network, scope)
     quantised = _quantise(fallback, network, activations, ranges, wide_by_scope, floats)
     wide: tuple[str, ...] = ()

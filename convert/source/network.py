@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,8 @@ def _source(path: Path) -> _Source:
     height, width, channels = model.input.shape[1:]
 
     def steps() -> list[Step]:
-        return frozen.steps(frozen.freeze(model, (height, width, channels), path))
+        # Without training=False, layers of augmentation would change the image and draw random numbers.
+        return frozen.steps(frozen.freeze(partial(model, training=False), (height, width, channels), path))
 
     ends = {tuple(model.output["logits"].shape)}
     return _Source((height, width, channels), ends, lambda: keras_network.to_tflite(model, path), steps, model)

@@ -102,9 +102,9 @@ def test_the_typical_range_is_that_of_nine_images_of_ten() -> None:
 
 def test_logits_are_clipped_as_far_as_probabilities_allow(net: FloatNetwork) -> None:
     exact, recorded = answers(net)[0], activations.record(net, pictures())["logits"]
-    (low, high), clipped = recorded.range("min-max"), recorded.range("percentile")
+    (low, high), clipped = recorded.range("min-max"), recorded.range_in_8_bits("min-max")
     assert low <= clipped[0] < clipped[1] <= high
-    assert clipped == recorded.range("typical")
+    assert clipped == recorded.range_in_8_bits("typical")
     assert np.abs(softmax(np.clip(exact, *clipped)) - softmax(exact)).max() <= activations.CHANGE * 1.01
 
 

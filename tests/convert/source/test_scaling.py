@@ -37,6 +37,7 @@ def load(model: keras.Model, folder: Path, **more: Any) -> network.FloatNetwork:
 FRONTS: dict[str, tuple[tuple[Callable[[Any], Any], ...], Scaling]] = {
     "rescaling to 0..1": ((layers.Rescaling(1 / 255),), RAW),
     "rescaling to -1..1": ((layers.Rescaling(1 / 127.5, -1),), RAW),
+    "augmentation first": ((layers.RandomFlip(), layers.RandomRotation(0.1), layers.Rescaling(1 / 127.5, -1)), RAW),
     "as EfficientNet": ((layers.Rescaling(1 / 255), layers.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.05, 0.05, 0.05])), RAW),
     "preprocess_input of MobileNet": ((keras.applications.mobilenet.preprocess_input,), RAW),
     "preprocess_input of VGG16": ((keras.applications.vgg16.preprocess_input,), RAW),
