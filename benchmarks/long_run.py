@@ -151,7 +151,7 @@ def run(source: Path, folder: Path, count: int, batch: int, hours: float) -> lis
         pids = {"serve": serve.pid, "watch": watch.pid, "node": node.pid}
         pool = stack.enter_context(ThreadPoolExecutor(4))
         client = stack.enter_context(httpx.Client(timeout=300))
-        sent: list[str] = []
+        uids: list[str] = []
         for number, at in enumerate(range(0, count, batch)):
             part = files_of[at : at + batch]
             if number % 4 == 2:
@@ -168,9 +168,9 @@ def run(source: Path, folder: Path, count: int, batch: int, hours: float) -> lis
             for path, _ in part:
                 shutil.copy(path, watched / f"{path.name}.part")
                 os.replace(watched / f"{path.name}.part", watched / path.name)
-            taken = modality.send([path for path, _ in part], node.port)
-            sent += [uid for path, uid in part if path in set(taken)]
-            told = Counter(json.dumps(answer) for answer in answers)
+            stored = modality.send([path for path, _ in part], node.port)
+            uids += [uid for path, uid in part if path in set(stored)]
+            answer_counts = Counter(json.dumps(answer) for answer in answers)
             if number % 4 == 2:
                 pacs.start()
             if number % 4 == 3:
@@ -179,21 +179,20 @@ def run(source: Path, folder: Path, count: int, batch: int, hours: float) -> lis
             while time.monotonic() < patience and (node.waiting or len(list(watched.glob("*.json"))) < at + len(part)):
                 time.sleep(0.5)
             rounded = {label: round(p, 6) for label, p in expected.probabilities.items()}
-            if set(told) != {json.dumps((expected.label, rounded))}:
-                faults.append(f"batch {number}: serve answered {told}")
+            if set(answer_counts) != {json.dumps((expected.label, rounded))}:
+                faults.append(f"batch {number}: serve answered {answer_counts}")
             history.append({name: resources_of(pid) for name, pid in pids.items()})
             line = "; ".join(f"{n} {h.memory:.0f} MB {h.descriptors} fd {h.threads} th" for n, h in history[-1].items())
             print(f"{at + len(part):6} films  {line}; queue {disk(node.queue)} B", flush=True)
             if time.monotonic() > end:
                 break
-        wanted = Counter((kind, uid) for kind in kinds for uid in sent)
-        found = Counter(pacs.results())
-        if len(sent) != len(files_of[: (number + 1) * batch]):
-            faults.append(f"{len(files_of) - len(sent)} films were not taken by the node")
-        if wanted != found:
-            faults.append(
-                f"{(wanted - found).total()} results are missing at the PACS, {(found - wanted).total()} too many"
-            )
+        expected_results = Counter((kind, uid) for kind in kinds for uid in uids)
+        stored_results = Counter(pacs.results())
+        if len(uids) != len(files_of[: (number + 1) * batch]):
+            faults.append(f"{len(files_of) - len(uids)} films were not taken by the node")
+        lost, surplus = expected_results - stored_results, stored_results - expected_results
+        if lost or surplus:
+            faults.append(f"{lost.total()} results are missing at the PACS, {surplus.total()} too many")
     results = [json.loads(path.read_text()) for path in watched.glob("*.json")]
     for result in results:
         if (result["label"], result.get("probabilities")) != (expected.label, rounded):
@@ -209,10 +208,10 @@ def growth(history: list[dict[str, Resources]]) -> list[str]:
         return []
     first, last = history[1], history[-1]
     return [
-        f"{name}: {what} grew from {getattr(first[name], what)} to {getattr(last[name], what)}"
+        f"{name}: {quantity} grew from {getattr(first[name], quantity)} to {getattr(last[name], quantity)}"
         for name in first
-        for what, most in GROWTH.items()
-        if getattr(last[name], what) > most * getattr(first[name], what) + 2
+        for quantity, limit in GROWTH.items()
+        if getattr(last[name], quantity) > limit * getattr(first[name], quantity) + 2
     ]
 
 

@@ -26,17 +26,17 @@ class Ratio:
     high: float
 
 
-def ratio(taken: Sequence[float], yardstick: Sequence[float]) -> Ratio:
+def ratio(values: Sequence[float], yardstick: Sequence[float]) -> Ratio:
     """Of what was taken to what the yardstick took in the same rounds, so that a slow minute cancels out.
 
     The interval is that of order statistics: no shape of the noise is assumed.
     """
-    return _median([t / y for t, y in zip(taken, yardstick, strict=True)])
+    return _median([t / y for t, y in zip(values, yardstick, strict=True)])
 
 
-def difference(taken: Sequence[float], yardstick: Sequence[float]) -> Ratio:
+def difference(values: Sequence[float], yardstick: Sequence[float]) -> Ratio:
     """By how much more was taken than the yardstick took in the same rounds, with the same interval."""
-    return _median([t - y for t, y in zip(taken, yardstick, strict=True)])
+    return _median([t - y for t, y in zip(values, yardstick, strict=True)])
 
 
 def _median(values: Sequence[float]) -> Ratio:
@@ -48,11 +48,11 @@ def _median(values: Sequence[float]) -> Ratio:
 
 def in_turn(*runs: Callable[[], object], rounds: int) -> list[float]:
     """Median milliseconds of each, taken in turn, so that noise hits all alike."""
-    taken: list[list[float]] = [[] for _ in runs]
+    milliseconds_of: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
-        for run, times in zip(runs, taken):
+        for run, times in zip(runs, milliseconds_of):
             times.append(milliseconds(run))
-    return [statistics.median(times[len(times) // 10 :]) for times in taken]
+    return [statistics.median(times[len(times) // 10 :]) for times in milliseconds_of]
 
 
 def milliseconds(run: Callable[[], object]) -> float:
@@ -75,26 +75,26 @@ def python(program: str, *args: object) -> list[str]:
     return [sys.executable, "-c", program + PEAK, *map(str, args)]
 
 
-def process(command: Sequence[str], given: str = "") -> tuple[float, float]:
+def process(command: Sequence[str], stdin: str = "") -> tuple[float, float]:
     """Seconds and peak megabytes of a fresh process, which prints its VmHWM in kB last (Linux).
 
     Args:
-        given: its standard input.
+        stdin: its standard input.
     """
     start = time.perf_counter()
-    done = subprocess.run(command, input=given, capture_output=True, text=True, env=ENVIRONMENT)
+    result = subprocess.run(command, input=stdin, capture_output=True, text=True, env=ENVIRONMENT)
     seconds = time.perf_counter() - start
-    if done.returncode:
-        raise RuntimeError(f"the process failed: {done.stderr[-500:]}")
-    return seconds, int(done.stdout.split()[-1]) / 1024
+    if result.returncode:
+        raise RuntimeError(f"the process failed: {result.stderr[-500:]}")
+    return seconds, int(result.stdout.split()[-1]) / 1024
 
 
 def processes(*commands: Sequence[str], rounds: int) -> list[tuple[float, float]]:
     """Median seconds and megabytes of each command, taken in turn."""
     runs: list[list[tuple[float, float]]] = [[] for _ in commands]
     for _ in range(rounds):
-        for command, found in zip(commands, runs):
-            found.append(process(command))
+        for command, measurements in zip(commands, runs):
+            measurements.append(process(command))
     return [(statistics.median(s for s, _ in f), statistics.median(m for _, m in f)) for f in runs]
 
 

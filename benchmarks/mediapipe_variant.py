@@ -19,25 +19,25 @@ def variant(data: bytes, logits: int = 0) -> bytes:
     model.metadata, model.signatureDefs = None, None
     graph = model.subgraphs[0]
     inside, scores = int(graph.inputs[0]), int(graph.outputs[logits])
-    first = last = []
+    head = tail = []
     shape = [int(n) for n in graph.tensors[inside].shape]
-    whole = _like(graph, inside, schema.TensorType.UINT8, shape)
-    image = whole if shape[3] == 3 else _like(graph, inside, schema.TensorType.UINT8, [*shape[:3], 3])
+    gray = _uint8_copy(graph, inside, schema.TensorType.UINT8, shape)
+    image = gray if shape[3] == 3 else _uint8_copy(graph, inside, schema.TensorType.UINT8, [*shape[:3], 3])
     if shape[3] == 1:
         window = [_constant(model, row) for row in ([0] * 4, shape, [1] * 4)]
-        first = [_operator(model, "STRIDED_SLICE", [image, *window], whole, "StridedSliceOptions", 2)]
-    first = [*first, _operator(model, "QUANTIZE", [whole], inside, "QuantizeOptions", 2)]
-    answer = _like(graph, scores, schema.TensorType.UINT8, list(graph.tensors[scores].shape))
-    last = [_operator(model, "QUANTIZE", [scores], answer, "QuantizeOptions", 2)]
-    graph.operators = [*first, *graph.operators, *last]
+        head = [_operator(model, "STRIDED_SLICE", [image, *window], gray, "StridedSliceOptions", 2)]
+    head = [*head, _operator(model, "QUANTIZE", [gray], inside, "QuantizeOptions", 2)]
+    answer = _uint8_copy(graph, scores, schema.TensorType.UINT8, list(graph.tensors[scores].shape))
+    tail = [_operator(model, "QUANTIZE", [scores], answer, "QuantizeOptions", 2)]
+    graph.operators = [*head, *graph.operators, *tail]
     graph.inputs, graph.outputs = [image], [answer]
     return pack(model)
 
 
-def _like(graph: Any, index: int, kind: int, shape: list[int]) -> int:
+def _uint8_copy(graph: Any, index: int, kind: int, shape: list[int]) -> int:
     """A new tensor that holds the same values as another, 128 higher."""
-    given = graph.tensors[index].quantization
-    quantization = schema.QuantizationParametersT(scale=list(given.scale), zeroPoint=[int(given.zeroPoint[0]) + 128])
+    source = graph.tensors[index].quantization
+    quantization = schema.QuantizationParametersT(scale=list(source.scale), zeroPoint=[int(source.zeroPoint[0]) + 128])
     name = b"%s_%d" % (graph.tensors[index].name, len(graph.tensors))
     graph.tensors.append(
         schema.TensorT(shape=shape, type=kind, buffer=0, name=name, quantization=quantization, hasRank=True)

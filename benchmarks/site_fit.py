@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covidnet_lite.classifier import Classifier
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.errors import SiteError
 from covidnet_lite.network.manifest import Manifest
 from covidnet_lite.network.model import Model
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", nargs="+", default=["base", "nano"], help="networks (default: base nano)")
     parser.add_argument("--draws", type=int, default=200, help="of normals, for each row (default: 200)")
     args = parser.parse_args(argv)
-    cases = [case for folder in args.data for case in read_cases(folder)]
+    cases = [case for folder in args.data for case in read_dataset(folder)]
     wrong = {
         case.path for folder in args.data for case in _mislabelled(folder / "rsna_normal.csv") if case.label != "normal"
     }
@@ -85,13 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _mislabelled(path: Path) -> list[Case]:
+def _mislabelled(path: Path) -> list[LabelledImage]:
     if not path.is_file():
         return []
-    return [replace(case, label=case.fields["label_in_manifest"]) for case in read_cases(path)]
+    return [replace(case, label=case.fields["label_in_manifest"]) for case in read_dataset(path)]
 
 
-def _hospitals(classifier: Classifier, cases: Sequence[Case]) -> Iterator[Hospital]:
+def _hospitals(classifier: Classifier, cases: Sequence[LabelledImage]) -> Iterator[Hospital]:
     for name, (well, ill, split) in HOSPITALS.items():
         normals = [c for c in cases if c.source == well and c.label == "normal" and c.split.startswith(split)]
         opacities = [c for c in cases if c.source == ill and c.label in ILL and c.split.startswith(split)]

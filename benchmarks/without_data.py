@@ -29,7 +29,7 @@ from convert.source import network
 from convert.source.network import FloatNetwork
 from convert.source.scaling import PRESETS
 from covidnet_lite import files
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.network.manifest import Manifest, seal
 from covidnet_lite.network.model import verify
 
@@ -61,7 +61,7 @@ def measure(name: str, member: Member, folder: Path) -> dict[str, Any]:
         families.trained(name, member, folder)
     paths = families.images(member, folder)[:2]
     net = network.load(path, member.labels, scaled=PRESETS[member.preset] if member.said else None)
-    calibration, judged = (pixels([Case(image) for image in some], net.spec) for some in paths)
+    calibration, judged = (pixels([LabelledImage(image) for image in some], net.spec) for some in paths)
     compare = comparison(net, judged)
     result: dict[str, Any] = {"near": families.near(families.probabilities(answers(net, net.tflite, judged)))}
     began = time.process_time()

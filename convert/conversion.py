@@ -31,7 +31,7 @@ from convert.source import network as networks
 from convert.source.network import FloatNetwork
 from convert.tflite_file import batch, c_array, metadata
 from covidnet_lite import files
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.network import model as models
 from covidnet_lite.network.interpreter import Interpreter
@@ -70,7 +70,7 @@ def convert(options: Options, log: Callable[[str], Any] = print) -> report.Repor
     for assumption in network.assumed:
         log(f"assumed, not checked: {assumption}")
     source = options.data or (options.calibration if options.calibration_is_on_disk else None)
-    cases = read_cases(source) if source else []
+    cases = read_dataset(source) if source else []
     calibration, calibration_cases = _calibration_data(options, network)
     held_out = gather(cases, calibration_cases, network.labels, network.spec)
     if held_out is None and options.data:
@@ -119,12 +119,12 @@ def convert(options: Options, log: Callable[[str], Any] = print) -> report.Repor
     return result
 
 
-def _calibration_data(options: Options, network: FloatNetwork) -> tuple[CalibrationData | None, list[Case]]:
+def _calibration_data(options: Options, network: FloatNetwork) -> tuple[CalibrationData | None, list[LabelledImage]]:
     """What to quantise with and the cases it came from; nothing where no scheme needs it."""
     if options.calibration_is_synthetic:
         return calibration_data.from_network(network, options.network, options.count or SYNTHETIC_COUNT), []
     if options.calibration_is_on_disk and options.calibration:
-        cases = read_cases(options.calibration)
+        cases = read_dataset(options.calibration)
         usable = [c for c in cases if c.label in network.labels or not c.label]  # the rest it was not trained for
         representative = representative_images.choose(usable or cases, options.count or COUNT)
         return calibration_data.from_cases(network, representative), representative
@@ -172,7 +172,7 @@ def _quantise_all(
     network: FloatNetwork,
     base_manifest: Manifest,
     calibration: CalibrationData | None,
-    cases: list[Case],
+    cases: list[LabelledImage],
     held_out: HeldOut | None,
     floats: npt.NDArray[np.float32],
     log: Callable[[str], Any],
@@ -255,7 +255,12 @@ def _quantise_to_int8(
 
 
 def _fit_judgement(
-    options: Options, network: FloatNetwork, base_manifest: Manifest, scheme: str, graph: bytes, cases: list[Case]
+    options: Options,
+    network: FloatNetwork,
+    base_manifest: Manifest,
+    scheme: str,
+    graph: bytes,
+    cases: list[LabelledImage],
 ) -> Judgement:
     """int8 is fitted as it ships; the other schemes are so near to float that they take what fits float."""
     if not any(c.split == "val" for c in cases):

@@ -117,7 +117,7 @@ class Classifier:
         self.site = _read_site(site) if isinstance(site, (str, os.PathLike)) else site
         manifest = self.model.manifest
         self.manifest = self.site.applied(manifest, self.model.sha256) if self.site else manifest
-        self.heard: Callable[[Prediction], None] | None = None  # called with each prediction
+        self.on_prediction: Callable[[Prediction], None] | None = None  # called with each prediction
         if self.model.signature.by is None and not self.model.is_shipped:  # else only its manifest is another
             _check_signature(self.model, unsigned)
             from .network import trial  # its imports would cost every start some milliseconds
@@ -221,8 +221,8 @@ class Classifier:
     def _classify(self, img: Source, keep_image: bool, wait: bool) -> Prediction:
         try:
             result = self._judge(self._prepare(img, keep_image), wait)
-            if self.heard:
-                self.heard(result)
+            if self.on_prediction:
+                self.on_prediction(result)
             return result
         except CovidNetLiteError:
             raise

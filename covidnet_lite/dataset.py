@@ -15,7 +15,7 @@ from .formats import SUFFIXES, has_suffix
 
 
 @dataclass(frozen=True)
-class Case:
+class LabelledImage:
     """One radiograph of a data set, and what is known about it.
 
     Attributes:
@@ -35,7 +35,7 @@ class Case:
     fields: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
-def read_cases(where: str | Path) -> list[Case]:
+def read_dataset(where: str | Path) -> list[LabelledImage]:
     """Reads a manifest, or a folder that has one or holds one folder per label.
 
     A manifest is a CSV file with a column ``file`` (relative to the manifest)
@@ -50,39 +50,39 @@ def read_cases(where: str | Path) -> list[Case]:
     if where.is_dir() and (where / "manifest.csv").is_file():
         where = where / "manifest.csv"
     if where.is_dir():
-        cases = _from_folder(where)
+        images = _from_folder(where)
     elif where.is_file():
-        cases = _from_manifest(where)
+        images = _from_manifest(where)
     else:
         raise DatasetError(f"{where}: no such manifest or folder; check the path")
-    if not cases:
+    if not images:
         raise DatasetError(f"{where}: holds no radiograph ({', '.join(sorted(SUFFIXES))})")
-    return cases
+    return images
 
 
-def write_manifest(path: str | Path, cases: Sequence[Case]) -> Path:
-    """Writes a manifest for :func:`read_cases`, with each radiograph's split.
+def write_manifest(path: str | Path, images: Sequence[LabelledImage]) -> Path:
+    """Writes a manifest for :func:`read_dataset`, with each radiograph's split.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    return files.write(path, manifest_text(cases))
+    return files.write(path, manifest_text(images))
 
 
-def manifest_text(cases: Sequence[Case]) -> str:
+def manifest_text(images: Sequence[LabelledImage]) -> str:
     """What :func:`write_manifest` writes: files with their absolute path, so that the manifest may lie anywhere.
 
-    What a spreadsheet would take for a formula is marked as text; :func:`read_cases` removes the mark.
+    What a spreadsheet would take for a formula is marked as text; :func:`read_dataset` removes the mark.
     """
     text = io.StringIO()
     rows = csv_cells.writer(text)
     rows.writerow(("file", "label", "patient_id", "source", "split"))
-    records = ((str(c.path.resolve()), c.label, c.patient, c.source, c.split) for c in cases)
+    records = ((str(c.path.resolve()), c.label, c.patient, c.source, c.split) for c in images)
     rows.writerows([cell(text) for text in row] for row in records)
     return text.getvalue()
 
 
-def _from_manifest(path: Path) -> list[Case]:
+def _from_manifest(path: Path) -> list[LabelledImage]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -99,16 +99,18 @@ def _from_manifest(path: Path) -> list[Case]:
     return [_from_row(path.parent, row) for row in rows]
 
 
-def _from_row(folder: Path, row: dict[str, str]) -> Case:
+def _from_row(folder: Path, row: dict[str, str]) -> LabelledImage:
     # group_id joins patients whose images repeat, so it is the safer unit of splitting.
     patient = row.get("group_id") or row.get("patient_id") or ""
-    return Case(folder / row["file"], row.get("label", ""), patient, row.get("source", ""), row.get("split", ""), row)
+    return LabelledImage(
+        folder / row["file"], row.get("label", ""), patient, row.get("source", ""), row.get("split", ""), row
+    )
 
 
-def _from_folder(folder: Path) -> list[Case]:
-    cases = []
+def _from_folder(folder: Path) -> list[LabelledImage]:
+    images = []
     for path in sorted(p for p in folder.rglob("*") if has_suffix(p.name) and p.is_file()):
         parts = path.relative_to(folder).parts[:-1]
         split = parts[0] if len(parts) > 1 and parts[0] in ("train", "val", "test") else ""
-        cases.append(Case(path, label=parts[-1] if parts else "", split=split))
-    return cases
+        images.append(LabelledImage(path, label=parts[-1] if parts else "", split=split))
+    return images

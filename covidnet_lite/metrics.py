@@ -24,30 +24,30 @@ class Metrics:
     """Counts what a service does; for many threads."""
 
     def __init__(self, model: Mapping[str, str], gauges: Callable[[], Gauges]) -> None:
-        """Starts at nought.
+        """Starts with all counts at 0.
 
         Args:
-            model: labels that say which network is in use.
-            gauges: gives what others know, at each scrape.
+            model: labels that name the network in use.
+            gauges: returns the current gauges, at each scrape.
         """
         self._registry = CollectorRegistry()
-        of_ours: Any = {"namespace": "covidnet_lite", "registry": self._registry}
-        self._requests = Counter("requests", "Answers by route and HTTP status.", ("route", "code"), **of_ours)
-        self._images = Counter("images", "Images by what became of them.", ("status",), **of_ours)
-        self._stages = Counter("stage_seconds", "Time spent in each stage.", ("stage",), **of_ours)
-        self._seconds = Histogram("classify_seconds", "Time to classify one image.", buckets=BUCKETS, **of_ours)
-        Gauge("model_info", "The network in use.", tuple(model), **of_ours).labels(**model).set(1)
-        Gauge("start_time_seconds", "When it was started, Unix time.", **of_ours).set(time.time())
-        self._registry.register(_Asked(gauges))
+        common: Any = {"namespace": "covidnet_lite", "registry": self._registry}
+        self._requests = Counter("requests", "Answers by route and HTTP status.", ("route", "code"), **common)
+        self._images = Counter("images", "Images by what became of them.", ("status",), **common)
+        self._stages = Counter("stage_seconds", "Time spent in each stage.", ("stage",), **common)
+        self._seconds = Histogram("classify_seconds", "Time to classify one image.", buckets=BUCKETS, **common)
+        Gauge("model_info", "The network in use.", tuple(model), **common).labels(**model).set(1)
+        Gauge("start_time_seconds", "When it was started, Unix time.", **common).set(time.time())
+        self._registry.register(_GaugeCollector(gauges))
         for status in STATUSES:
-            self._images.labels(status)  # is there, and nought, before the first
+            self._images.labels(status)  # exists, with 0, before the first image
 
     def request(self, route: str, code: int) -> None:
-        """One answer to one request; ``route`` is one of ours, never what a client made up."""
+        """Counts the answer to a request; ``route`` is one of ours, never a path that a client invented."""
         self._requests.labels(route, code).inc()
 
     def image(self, status: str, timings: Mapping[str, float]) -> None:
-        """One image: what became of it, and the milliseconds of each stage."""
+        """Counts an image by its status, with the milliseconds of each stage."""
         self._images.labels(status).inc()
         for stage, ms in timings.items():
             self._stages.labels(stage).inc(ms / 1e3)
@@ -55,12 +55,12 @@ class Metrics:
             self._seconds.observe(sum(timings.values()) / 1e3)
 
     def text(self) -> bytes:
-        """Everything, for a scrape."""
+        """All metrics, for a scrape."""
         return generate_latest(self._registry)
 
 
-class _Asked(Collector):
-    """What others know, asked at each scrape."""
+class _GaugeCollector(Collector):
+    """Collects the gauges at each scrape."""
 
     def __init__(self, gauges: Callable[[], Gauges]) -> None:
         self._gauges = gauges
@@ -73,11 +73,11 @@ class _Asked(Collector):
             yield family
 
     def describe(self) -> Iterator[Metric]:
-        return iter(())  # or they would be asked for their names before the first scrape
+        return iter(())  # or the registry would collect the gauges before the first scrape
 
 
 def resident_bytes() -> float:
-    """Memory of this process that is in RAM; 0 where the system does not tell (not Linux)."""
+    """Memory of this process that is in RAM; 0 where the system does not report it (not Linux)."""
     try:
         return (board.memory_mib("VmRSS") or 0.0) * 1024**2
     except OSError:

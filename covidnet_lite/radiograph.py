@@ -133,7 +133,7 @@ def _read(img: Source, at_least: Size | None, name: str, exact: bool, colour: bo
     if isinstance(img, Image.Image):
         _check_size(img.size, name, colour)
         return _load_upright(img, name, colour)
-    with opened(img, name) as file:
+    with open_binary(img, name) as file:
         try:
             data = resource_limits.bounded(file)
             head = data.read(132)
@@ -174,7 +174,7 @@ def read_all(file: Any, name: str) -> bytes:
     return bytes(data)
 
 
-def opened(img: Any, name: str) -> IO[bytes]:
+def open_binary(img: Any, name: str) -> IO[bytes]:
     """A path, bytes or a binary file as an open binary file, which the caller closes.
 
     Raises:

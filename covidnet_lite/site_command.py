@@ -136,13 +136,13 @@ def run_fit(args: argparse.Namespace) -> int:
     with silent_runtime() as err:
         classifier = Classifier(args.model, args.runtime, args.threads, edgetpu=args.edgetpu, unsigned="allow")
         folders = {where: _radiographs(where) for where in (args.normal, args.usual) if where}
-        labelled = dataset.read_cases(args.labelled) if args.labelled else []
+        labelled = dataset.read_dataset(args.labelled) if args.labelled else []
         print(f"looking at {sum(map(len, folders.values())) + len(labelled)} radiographs ...", file=err, flush=True)
         fitted = fit(
             classifier.model,
             _targets(args, classifier),
             look(classifier, folders[args.normal]),
-            look(classifier, [case.path for case in labelled], [case.label for case in labelled]),
+            look(classifier, [image.path for image in labelled], [image.label for image in labelled]),
             look(classifier, folders[args.usual]) if args.usual else (),
             args.name,
             datetime.date.today().isoformat(),

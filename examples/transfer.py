@@ -16,7 +16,7 @@ import numpy as np
 
 import covidnet_lite
 from convert import quantize
-from covidnet_lite.dataset import Case, read_cases, write_manifest
+from covidnet_lite.dataset import LabelledImage, read_dataset, write_manifest
 from covidnet_lite.network.input_spec import InputSpec
 from training import dataset
 
@@ -40,9 +40,9 @@ def arguments(story: str) -> argparse.Namespace:
     return args
 
 
-def radiographs(data: Path, out: Path) -> tuple[list[Case], tuple[str, ...], Path]:
+def radiographs(data: Path, out: Path) -> tuple[list[LabelledImage], tuple[str, ...], Path]:
     """The cases, each in a split, no patient in two; their labels; and the manifest that keeps who is where."""
-    cases = read_cases(data)
+    cases = read_dataset(data)
     labels = tuple(sorted({case.label for case in cases if case.label}))
     dataset.check(cases, labels)
     cases = dataset.split_by_patient(cases, seed=2020)
@@ -53,7 +53,7 @@ def radiographs(data: Path, out: Path) -> tuple[list[Case], tuple[str, ...], Pat
     return cases, labels, write_manifest(out / "manifest.csv", cases)
 
 
-def examples(cases: Sequence[Case], split: str, labels: Sequence[str], spec: InputSpec) -> tuple[Any, Any]:
+def examples(cases: Sequence[LabelledImage], split: str, labels: Sequence[str], spec: InputSpec) -> tuple[Any, Any]:
     """Inputs and targets of one split, read as they will be on the device."""
     selection = [case for case in cases if case.split == split]
     inputs = dataset.network_inputs(dataset.decode(selection, max(spec.height, spec.width)), spec)
@@ -76,7 +76,7 @@ def pretrained(build: Callable[[str], Network], weights: str) -> Network:
         return build("none")
 
 
-def quantise_and_try(network: Path, manifest: Path, cases: Sequence[Case], *options: str) -> None:
+def quantise_and_try(network: Path, manifest: Path, cases: Sequence[LabelledImage], *options: str) -> None:
     """-> int8, with a report on the test split, and the answer for one radiograph of it."""
     if quantize.main([str(network), "--calibration", str(manifest), "--force", *options]) != 0:
         sys.exit(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.network.input_spec import InputSpec
 from covidnet_lite.network.manifest import Manifest
 from covidnet_lite.network.operating_point import OperatingPoint
@@ -21,10 +21,12 @@ POINT = OperatingPoint("normal", 0.6, 0.6, {"pneumonia": 0.8, "covid": 0.8}, ins
 MANIFEST = Manifest("made up", LABELS, InputSpec(32, 32), {"logits": 0, "evidence": 1}, operating_point=POINT)
 
 
-def cases(label: str, count: int, source: str = "here", split: str = "test", **fields: str) -> list[Case]:
+def cases(label: str, count: int, source: str = "here", split: str = "test", **fields: str) -> list[LabelledImage]:
     """So many cases, each of a patient of its own."""
     return [
-        Case(Path(f"{source}-{split}-{label}-{i}.png"), label, f"{source}-{split}-{label}-{i}", source, split, fields)
+        LabelledImage(
+            Path(f"{source}-{split}-{label}-{i}.png"), label, f"{source}-{split}-{label}-{i}", source, split, fields
+        )
         for i in range(count)
     ]
 
@@ -36,7 +38,11 @@ def told(label: str, count: int, confidence: float = 0.9) -> list[list[float]]:
 
 
 def reading(
-    films: Sequence[Case], probabilities: Any, evidence: Any = None, manifest: Manifest = MANIFEST, views: Any = None
+    films: Sequence[LabelledImage],
+    probabilities: Any,
+    evidence: Any = None,
+    manifest: Manifest = MANIFEST,
+    views: Any = None,
 ) -> Reading:
     """What a network with these probabilities, and this evidence ``(n, h, w, 3)``, says of films."""
     outputs = {

@@ -17,7 +17,7 @@ import yaml
 from covidnet_lite.cli import build_parser
 from covidnet_lite.node import settings
 from covidnet_lite.web import command
-from covidnet_lite.web.security import OPEN
+from covidnet_lite.web.security import PUBLIC
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "examples/container"
@@ -73,7 +73,7 @@ def test_the_published_port_is_that_of_the_program_and_of_this_machine_alone(nam
 
 def test_the_health_check_asks_where_the_programs_answer() -> None:
     serve, node = (urlsplit(STAGES[name]["HEALTH_URL"]) for name in ("serve", "node"))
-    assert (serve.port, serve.path in OPEN) == (command.PORT, True)
+    assert (serve.port, serve.path in PUBLIC) == (command.PORT, True)
     assert NODE.health is not None
     assert (node.port, node.path) == (NODE.health.port, "/health")
 

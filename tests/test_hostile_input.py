@@ -293,7 +293,7 @@ def test_a_long_but_legal_name(tmp_path):
 def test_empty_file_cell(tmp_path):
     (tmp_path / "m.csv").write_text("file,label\n,covid\na.png,covid\n")
     try:
-        result = dataset.read_cases(tmp_path / "m.csv")
+        result = dataset.read_dataset(tmp_path / "m.csv")
     except DatasetError:
         return
     assert tmp_path not in [c.path for c in result]

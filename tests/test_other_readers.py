@@ -21,7 +21,7 @@ import pytest
 from conftest import drawn_chest
 
 from convert.tflite_file import flatbuffer, metadata
-from covidnet_lite.dataset import read_cases
+from covidnet_lite.dataset import read_dataset
 from covidnet_lite.fit import fit
 from covidnet_lite.network import model
 from covidnet_lite.network.input_spec import InputSpec
@@ -47,7 +47,7 @@ def pictures(request: pytest.FixtureRequest) -> list[Any]:
         folder = request.getfixturevalue("cxr")
     except pytest.skip.Exception:
         return [fit(drawn_chest(i, opaque=bool(i % 2), side=256), spec) for i in range(64)]
-    cases = [c for c in read_cases(folder) if c.split == "test" and c.label in BASE.manifest.labels]
+    cases = [c for c in read_dataset(folder) if c.split == "test" and c.label in BASE.manifest.labels]
     return [fit(radiograph.read(c.path, at_least=(spec.width, spec.height)).image, spec) for c in cases]
 
 

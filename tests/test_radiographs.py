@@ -14,7 +14,7 @@ from convert.judge import judgement
 from convert.judge.network_outputs import outputs
 from convert.quantisation.representative_images import pixels
 from convert.source import network
-from covidnet_lite.dataset import Case, read_cases, write_manifest
+from covidnet_lite.dataset import LabelledImage, read_dataset, write_manifest
 from covidnet_lite.network import model
 from covidnet_lite.network.manifest import seal
 from covidnet_lite.prediction import calibrated, softmax
@@ -31,18 +31,18 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def graded(siim: Path, recipe: Recipe) -> list[Case]:
+def graded(siim: Path, recipe: Recipe) -> list[LabelledImage]:
     """The films of the network's own hospitals with a grade that the recipe gives a meaning to."""
-    return [c for c in read_cases(siim) if recipe.sources[c.source].means.get(c.label)]
+    return [c for c in read_dataset(siim) if recipe.sources[c.source].means.get(c.label)]
 
 
 @pytest.fixture(scope="module")
-def test_split(graded: list[Case]) -> list[Case]:
+def test_split(graded: list[LabelledImage]) -> list[LabelledImage]:
     return [c for c in graded if c.split == "test"]
 
 
 @pytest.fixture(scope="module")
-def pictures(test_split: list[Case]) -> np.ndarray:
+def pictures(test_split: list[LabelledImage]) -> np.ndarray:
     return pixels(test_split, model.load("base").manifest.input)
 
 
@@ -54,11 +54,11 @@ def shares(pictures: np.ndarray) -> np.ndarray:
 
 
 def test_the_data_sets_have_no_problems(cxr: Path, siim: Path) -> None:
-    assert dataset.problems(read_cases(cxr), LABELS, ignore=("other",)) == []
-    assert dataset.problems(read_cases(siim), LABELS, ignore=("indeterminate",)) == []
+    assert dataset.problems(read_dataset(cxr), LABELS, ignore=("other",)) == []
+    assert dataset.problems(read_dataset(siim), LABELS, ignore=("indeterminate",)) == []
 
 
-def test_int8_agrees_with_float(pictures: np.ndarray, shares: np.ndarray, test_split: list[Case]) -> None:
+def test_int8_agrees_with_float(pictures: np.ndarray, shares: np.ndarray, test_split: list[LabelledImage]) -> None:
     base = model.load("base")
     plain = model.verify(seal(network.load(quantize.CHECKPOINT).tflite, base.manifest), Path("float"))
     expected = calibrated(outputs(plain, pictures)["logits"], base.manifest)
@@ -71,7 +71,7 @@ def test_int8_agrees_with_float(pictures: np.ndarray, shares: np.ndarray, test_s
 
 
 def test_the_figures_in_the_model_card_are_those_of_the_shipped_network(
-    shares: np.ndarray, test_split: list[Case]
+    shares: np.ndarray, test_split: list[LabelledImage]
 ) -> None:
     grades = np.array([c.label for c in test_split])
     negative = grades == "normal"
@@ -91,7 +91,7 @@ def stated(card: str, pattern: str) -> float:
     return float(match[1])
 
 
-def test_the_recorded_judgement_is_what_the_data_give(graded: list[Case], recipe: Recipe) -> None:
+def test_the_recorded_judgement_is_what_the_data_give(graded: list[LabelledImage], recipe: Recipe) -> None:
     recorded = judgement.load(quantize.CHECKPOINT.with_suffix(""))
     answers = operating_point.labelled_outputs(model.load("base"), [c for c in graded if c.split == "val"], recipe)
     temperature, bias = operating_point.calibrate(answers.logits, answers.allowed)
@@ -104,14 +104,14 @@ def test_the_recorded_judgement_is_what_the_data_give(graded: list[Case], recipe
     assert point.positive_from == pytest.approx(recorded.operating_point.positive_from, abs=0.02)
 
 
-def test_the_guard_lets_radiographs_of_the_test_split_pass(test_split: list[Case]) -> None:
+def test_the_guard_lets_radiographs_of_the_test_split_pass(test_split: list[LabelledImage]) -> None:
     results = list(covidnet_lite.Classifier().classify_many(c.path for c in test_split[:400]))
     refused = [r for r in results if r.status == "refused"]
     assert len(refused) <= 0.02 * len(results)
 
 
 def test_a_folder_of_radiographs_calibrates_too(
-    graded: list[Case], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    graded: list[LabelledImage], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, manifest = tmp_path / "recalibrated.tflite", tmp_path / "manifest.csv"
     few = [c for split in ("train", "val", "test") for c in [c for c in graded if c.split == split][:100]]

@@ -162,7 +162,7 @@ def test_a_folder_is_classified_anew_for_another_site_and_its_days_are_compared(
 def test_each_prediction_is_told_to_what_follows_the_days(normals: Path, here: Path) -> None:
     classifier, films = Classifier("nano", site=here), sorted(normals.iterdir())[:4]
     messages: list[str] = []
-    classifier.heard = lambda prediction: messages.append(prediction.name)
+    classifier.on_prediction = lambda prediction: messages.append(prediction.name)
     list(classifier.classify_many([*films, b"no radiograph"]))
     classifier.classify(films[0])
     assert sorted(messages) == sorted(str(film) for film in [*films, films[0]])

@@ -310,9 +310,9 @@ def node_stages() -> Iterator[tuple[Any, str, int]]:
 
     yield from ((*one, 1) for one in STAGES)
     yield worker.dicom_file, "header", 1
-    yield worker.radiograph, "opened", 1
+    yield worker.radiograph, "open_binary", 1
     yield worker.dicom_results, "make", 1
-    yield worker.dicom_results, "encoded", 1
+    yield worker.dicom_results, "encode", 1
     yield worker, "_answer", 1
     yield Queue, "finish", 1
 

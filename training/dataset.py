@@ -27,7 +27,7 @@ from PIL import Image
 from convert.float_input import normalise
 from covidnet_lite import files, radiograph
 from covidnet_lite.box import Box
-from covidnet_lite.dataset import Case, read_cases, write_manifest
+from covidnet_lite.dataset import LabelledImage, read_dataset, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, MissingExtraError
 from covidnet_lite.fit import fit
 from covidnet_lite.network.input_spec import InputSpec
@@ -44,7 +44,7 @@ KINDS = {
 }
 
 
-def problems(cases: Sequence[Case], labels: Sequence[str], ignore: Sequence[str] = ()) -> list[str]:
+def problems(cases: Sequence[LabelledImage], labels: Sequence[str], ignore: Sequence[str] = ()) -> list[str]:
     """Everything wrong with a data set, one sentence each; empty when it can be used."""
     lines = [f"{case.path}: no such file" for case in cases if not case.path.is_file()]
     unknown = Counter(case.label for case in cases if case.label not in labels and case.label not in ignore)
@@ -84,7 +84,7 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def check(cases: Sequence[Case], labels: Sequence[str], ignore: Sequence[str] = ()) -> None:
+def check(cases: Sequence[LabelledImage], labels: Sequence[str], ignore: Sequence[str] = ()) -> None:
     """Raises one :class:`DatasetError` with all :func:`problems`, if there are any."""
     lines = problems(cases, labels, ignore)
     if lines:
@@ -93,8 +93,8 @@ def check(cases: Sequence[Case], labels: Sequence[str], ignore: Sequence[str] = 
 
 
 def split_by_patient(
-    cases: Sequence[Case], seed: int, fractions: tuple[float, float, float] = (0.7, 0.12, 0.18)
-) -> list[Case]:
+    cases: Sequence[LabelledImage], seed: int, fractions: tuple[float, float, float] = (0.7, 0.12, 0.18)
+) -> list[LabelledImage]:
     """Gives cases without a split one, so that no patient is in two.
 
     Patients are dealt label by label and source by source, so each split sees
@@ -116,7 +116,9 @@ def split_by_patient(
     return [replace(case, split=split_of[u]) for u, case in zip(unit, cases)]
 
 
-def case_weights(cases: Sequence[Case], balance: float, source_weights: dict[str, float]) -> npt.NDArray[np.float32]:
+def case_weights(
+    cases: Sequence[LabelledImage], balance: float, source_weights: dict[str, float]
+) -> npt.NDArray[np.float32]:
     """Weight of each case in the loss, mean 1.
 
     The images of one label from one source form a cell. With ``balance`` 0 every
@@ -132,7 +134,7 @@ def case_weights(cases: Sequence[Case], balance: float, source_weights: dict[str
     return np.asarray(weights / weights.mean(), np.float32)
 
 
-def single_source_labels(cases: Sequence[Case], labels: Sequence[str]) -> dict[str, str]:
+def single_source_labels(cases: Sequence[LabelledImage], labels: Sequence[str]) -> dict[str, str]:
     """Labels whose radiographs come from one source, label -> source: there a network can tell the source instead.
 
     From one source means at least 95 % of the radiographs that ``cases`` has of a label. Where all labels come from the
@@ -142,7 +144,7 @@ def single_source_labels(cases: Sequence[Case], labels: Sequence[str]) -> dict[s
     return _one_to_one([(case.label, case.source) for case in cases if case.label in labels])
 
 
-def single_label_sources(cases: Sequence[Case], labels: Sequence[str]) -> dict[str, str]:
+def single_label_sources(cases: Sequence[LabelledImage], labels: Sequence[str]) -> dict[str, str]:
     """Sources whose radiographs have one label, source -> label; the reverse of :func:`single_source_labels`."""
     return _one_to_one([(case.source, case.label) for case in cases if case.label in labels])
 
@@ -157,7 +159,7 @@ def _one_to_one(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     return settled if len(settled) < len(seconds) or len(set(settled.values())) > 1 else {}
 
 
-def source_contrasts(cases: Sequence[Case], labels: Sequence[str]) -> list[str]:
+def source_contrasts(cases: Sequence[LabelledImage], labels: Sequence[str]) -> list[str]:
     """Where telling the sources apart would pass for telling the labels apart, one sentence each.
 
     Looks at the radiographs that a network would be trained on: those of the split ``train``, and those without a
@@ -180,12 +182,12 @@ def source_contrasts(cases: Sequence[Case], labels: Sequence[str]) -> list[str]:
 class CaseImage:
     """A case and its image: 8-bit gray, maybe reduced, and ``(width, height)`` of the file."""
 
-    case: Case
+    case: LabelledImage
     image: Image.Image
     size: tuple[int, int]
 
 
-def read_image(case: Case, side: int) -> CaseImage:
+def read_image(case: LabelledImage, side: int) -> CaseImage:
     """The radiograph, the shorter side about ``side`` pixels, or as stored if smaller.
 
     Raises:
@@ -198,10 +200,10 @@ def read_image(case: Case, side: int) -> CaseImage:
     return CaseImage(case, image, (decoded.width, decoded.height))
 
 
-def read_images(cases: Sequence[Case], side: int) -> tuple[list[CaseImage], list[str]]:
+def read_images(cases: Sequence[LabelledImage], side: int) -> tuple[list[CaseImage], list[str]]:
     """The radiographs as :func:`read_image` makes them, and what ails the others."""
 
-    def one(case: Case) -> CaseImage | str:
+    def one(case: LabelledImage) -> CaseImage | str:
         try:
             return read_image(case, side)
         except CovidNetLiteError as error:
@@ -212,7 +214,7 @@ def read_images(cases: Sequence[Case], side: int) -> tuple[list[CaseImage], list
     return [f for f in results if isinstance(f, CaseImage)], [f for f in results if isinstance(f, str)]
 
 
-def decode(cases: Sequence[Case], side: int) -> list[Image.Image]:
+def decode(cases: Sequence[LabelledImage], side: int) -> list[Image.Image]:
     """All radiographs in memory, as :func:`read_images` makes them.
 
     Raises:
@@ -234,8 +236,8 @@ def network_inputs(
 
 
 def split_without_leaks(
-    cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seed: int, hold_out: Sequence[str]
-) -> list[Case]:
+    cases: Sequence[LabelledImage], pairs: Sequence[tuple[int, int]], seed: int, hold_out: Sequence[str]
+) -> list[LabelledImage]:
     """Deals all cases into splits so that neither a patient nor a pair of copies is in two.
 
     Sources in ``hold_out`` go to test as a whole. Splits that were given stay,
@@ -262,7 +264,7 @@ def split_without_leaks(
     return [replace(case, split=assigned.split) for case, assigned in zip(cases, split_by_patient(joined, seed))]
 
 
-def inspect(cases: Sequence[Case], labels: Sequence[str]) -> tuple[dict[str, Any], list[CaseImage]]:
+def inspect(cases: Sequence[LabelledImage], labels: Sequence[str]) -> tuple[dict[str, Any], list[CaseImage]]:
     """Everything that :func:`summary` tells, as plain figures, and the radiographs that could be read."""
     from training.data.confounding import confounding
     from training.data.duplicates import near_duplicates
@@ -299,7 +301,7 @@ def inspect(cases: Sequence[Case], labels: Sequence[str]) -> tuple[dict[str, Any
     return figures, items
 
 
-def _copy(cases: Sequence[Case], i: int, j: int, alike: float) -> dict[str, Any]:
+def _copy(cases: Sequence[LabelledImage], i: int, j: int, alike: float) -> dict[str, Any]:
     one, other = cases[i], cases[j]
     across = [name for name in ("label", "patient", "source", "split") if getattr(one, name) != getattr(other, name)]
     return {"films": [i, j], "files": [str(one.path), str(other.path)], "likeness": round(alike, 3), "across": across}
@@ -372,7 +374,7 @@ def _run(args: argparse.Namespace) -> int:
         raise MissingExtraError("looking through a data set needs scikit-learn: pip install -e '.[training]'")
     from training.data.thumbnails import page
 
-    cases = read_cases(args.data)
+    cases = read_dataset(args.data)
     labels = args.labels.split(",") if args.labels else sorted({case.label for case in cases})
     figures, items = inspect(cases, labels)
     print(summary(figures))

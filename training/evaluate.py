@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from convert import metrics
 from covidnet_lite import files
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from training.data.prepared import prepare_all
 from training.judge import network as networks
@@ -36,7 +36,7 @@ class Answers:
 
     name: str
     labels: tuple[str, ...]
-    cases: list[Case]
+    cases: list[LabelledImage]
     targets: npt.NDArray[np.int64]
     probabilities: npt.NDArray[Any]
     threshold: float
@@ -90,7 +90,7 @@ def run_split(model: str, data: Path, split: str) -> Answers:
         DatasetError: the split is empty.
         ModelError: the model cannot be loaded.
     """
-    cases = [c for c in read_cases(data) if c.split in (split, "")]
+    cases = [c for c in read_dataset(data) if c.split in (split, "")]
     network = networks.load(model)
     cases = [c for c in cases if c.label in network.labels]
     if not cases:
@@ -98,7 +98,7 @@ def run_split(model: str, data: Path, split: str) -> Answers:
     return replace(predict(network, cases), name=Path(model).name)
 
 
-def predict(network: Network, cases: list[Case]) -> Answers:
+def predict(network: Network, cases: list[LabelledImage]) -> Answers:
     """What a network says of cases, all of which have one of its labels."""
     images, _ = prepare_all(cases, network.spec)
     targets = np.array([network.labels.index(c.label) for c in cases])
@@ -106,7 +106,7 @@ def predict(network: Network, cases: list[Case]) -> Answers:
     return Answers(network.name, network.labels, cases, targets, probabilities, network.manifest.threshold)
 
 
-def split_of(cases: Sequence[Case]) -> str:
+def split_of(cases: Sequence[LabelledImage]) -> str:
     """The split that cases are of, in words; a case of none may be one that the network was trained on."""
     names = " and ".join(sorted({case.split for case in cases if case.split}))
     without_split = sum(not case.split for case in cases)

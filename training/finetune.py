@@ -26,7 +26,7 @@ from convert import metrics
 from convert.float_input import normalise
 from convert.quantisation import synthetic
 from covidnet_lite import files
-from covidnet_lite.dataset import Case, read_cases, write_manifest
+from covidnet_lite.dataset import LabelledImage, read_dataset, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.network import lungs
 from covidnet_lite.network.input_spec import InputSpec
@@ -50,7 +50,7 @@ ADAPTED = 20  # batches of which batch normalisation takes its statistics
 class Split:
     """Decoded cases of one split."""
 
-    cases: list[Case]
+    cases: list[LabelledImage]
     radiographs: Radiographs
     inputs: npt.NDArray[np.float32]  # (n, height, width, channels), of validation radiographs as they are; else empty
 
@@ -129,7 +129,7 @@ def run(
     return network
 
 
-def fingerprint(cases: Sequence[Case], recipe: Recipe) -> str:
+def fingerprint(cases: Sequence[LabelledImage], recipe: Recipe) -> str:
     """SHA-256 of what decides how a network turns out; a run only goes on where it is the same."""
     rows = [[str(c.path), c.label, c.patient, c.source, c.split] for c in cases]
     contents = [_finder(recipe), *(Path(p).read_bytes() for p in _networks(recipe) if p)]
@@ -137,7 +137,7 @@ def fingerprint(cases: Sequence[Case], recipe: Recipe) -> str:
     return hashlib.sha256(text.encode()).hexdigest() + "\n"
 
 
-def is_same_run(out: Path, cases: Sequence[Case], recipe: Recipe) -> bool:
+def is_same_run(out: Path, cases: Sequence[LabelledImage], recipe: Recipe) -> bool:
     """Whether what lies in the recipe's folder is of this recipe and these cases."""
     made_from = out / recipe.name / f"{recipe.name}.made_from"
     return made_from.is_file() and made_from.read_text() == fingerprint(cases, recipe)
@@ -168,13 +168,13 @@ def _finder(recipe: Recipe) -> bytes:
     return LUNGS.read_bytes()
 
 
-def split_cases(data: Sequence[Path], recipe: Recipe) -> tuple[list[Case], dict[str, Source]]:
+def split_cases(data: Sequence[Path], recipe: Recipe) -> tuple[list[LabelledImage], dict[str, Source]]:
     """Reads and checks the cases that the recipe can use, each in a split, and what their sources teach.
 
     Raises:
         DatasetError: the data set has problems.
     """
-    cases = [case for source in data for case in read_cases(source)]
+    cases = [case for source in data for case in read_dataset(source)]
     if recipe.sources:
         supervision.check(cases, recipe.sources, recipe.labels)
         known_pairs = {(name, label) for name, s in recipe.sources.items() for label in (*s.means, *s.batch)}
@@ -188,7 +188,7 @@ def split_cases(data: Sequence[Path], recipe: Recipe) -> tuple[list[Case], dict[
     return cases, supervision.default_sources(cases, recipe.labels, recipe.batch_size)
 
 
-def load(cases: list[Case], recipe: Recipe, sources: dict[str, Source], spec: InputSpec) -> dict[str, Split]:
+def load(cases: list[LabelledImage], recipe: Recipe, sources: dict[str, Source], spec: InputSpec) -> dict[str, Split]:
     """Decodes the training and validation radiographs.
 
     Raises:
@@ -299,7 +299,7 @@ def _adapt(network: keras.Model, radiographs: Radiographs, spec: InputSpec, reci
 
 def _groups(trained: keras.Model, recipe: Recipe, count: int) -> list[tuple[list[Any], keras.optimizers.Optimizer]]:
     """The variables that begin with ImageNet's weights, and those that begin at random, which learn faster."""
-    random = set(backbones.begun_at_random(trained))
+    random = set(backbones.randomly_initialised(trained))
     split: dict[bool, list[Any]] = {True: [], False: []}
     for layer in trained.layers:
         split[layer.name in random] += layer.trainable_variables

@@ -22,7 +22,7 @@ from PIL import Image, ImageFilter
 
 from convert.judge.guard import WRONG
 from covidnet_lite import Classifier, radiograph
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from training.judge.figure import share, to_text
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         classifier = Classifier(args.model)
-        cases = [c for c in read_cases(args.data) if c.split in (args.split, "") and c.label in classifier.labels]
+        cases = [c for c in read_dataset(args.data) if c.split in (args.split, "") and c.label in classifier.labels]
         if not cases:
             raise DatasetError(f"{args.data}: has no radiograph in the {args.split} split; check --data and --split")
         print(f"## {classifier.model.name}: refused\n\n| | refused (95 %) |\n|---|---|")
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def kinds(folders: Sequence[Path], cases: Sequence[Case]) -> Iterator[Kind]:
+def kinds(folders: Sequence[Path], cases: Sequence[LabelledImage]) -> Iterator[Kind]:
     """What is shown, by kind: other images first, then radiographs shown wrongly, then radiographs."""
     yield "CT, MR, ultrasound and others of pydicom-data", of_pydicom_data()
     yield "sample pictures of scikit-learn and scikit-image", _samples()
@@ -127,7 +127,7 @@ def _of_folder(folder: Path) -> Iterator[Image.Image]:
             yield gray
 
 
-def _read(case: Case) -> Image.Image:
+def _read(case: LabelledImage) -> Image.Image:
     return radiograph.read(case.path).image
 
 

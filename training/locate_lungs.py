@@ -32,7 +32,7 @@ from convert.float_input import normalise
 from convert.options import Options
 from covidnet_lite import files
 from covidnet_lite.box import WHOLE, Box
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import fit
 from covidnet_lite.network import lungs
@@ -92,7 +92,7 @@ def run(data: Sequence[Path], teacher: Path, out: Path, epochs: int) -> None:
             none.
         ModelError, BackendError: the teacher cannot be used.
     """
-    cases = [case for manifest in data for case in read_cases(manifest)]
+    cases = [case for manifest in data for case in read_dataset(manifest)]
     train_cases = [c for c in cases if c.split == "train"]
     test_cases = [c for c in cases if c.split != "train" and lung_boxes(c)]
     if not train_cases or not test_cases:
@@ -116,7 +116,9 @@ def run(data: Sequence[Path], teacher: Path, out: Path, epochs: int) -> None:
     print(summary(train_cases, test_cases, overlap))
 
 
-def summary(train_cases: Sequence[Case], test_cases: Sequence[Case], overlap: npt.NDArray[np.float64]) -> str:
+def summary(
+    train_cases: Sequence[LabelledImage], test_cases: Sequence[LabelledImage], overlap: npt.NDArray[np.float64]
+) -> str:
     """How well boxes were found, and where the radiographs are from: of other hospitals it says nothing."""
     return (
         f"trained on {len(train_cases)} films of {_sources(train_cases)}; intersection over union on "
@@ -125,11 +127,11 @@ def summary(train_cases: Sequence[Case], test_cases: Sequence[Case], overlap: np
     )
 
 
-def _sources(cases: Sequence[Case]) -> str:
+def _sources(cases: Sequence[LabelledImage]) -> str:
     return ", ".join(sorted({c.source or "an unnamed source" for c in cases}))
 
 
-def box_around_lungs(case: Case) -> Boxes:
+def box_around_lungs(case: LabelledImage) -> Boxes:
     """The box around all lungs of a radiograph that has some, ``(4,)``.
 
     Raises:
@@ -139,7 +141,7 @@ def box_around_lungs(case: Case) -> Boxes:
     return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
-def target_boxes(cases: Sequence[Case], images: Sequence[Image.Image], teacher: bytes) -> Boxes:
+def target_boxes(cases: Sequence[LabelledImage], images: Sequence[Image.Image], teacher: bytes) -> Boxes:
     """The box to learn of each radiograph, ``(n, 4)``: the drawn one, or else the teacher's."""
     return np.stack(
         [box_around_lungs(c) if lung_boxes(c) else teacher_box(image, teacher) for c, image in zip(cases, images)]

@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 
 from convert.judge.network_outputs import outputs
 from covidnet_lite import radiograph
-from covidnet_lite.dataset import read_cases
+from covidnet_lite.dataset import read_dataset
 from covidnet_lite.errors import CovidNetLiteError
 from covidnet_lite.fit import fit
 from covidnet_lite.network import lungs, model
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finder, teacher = model.load(args.finder).data, model.load(args.teacher).data
         paths: list[Path] = []
         for manifest in args.data:
-            unseen = [case.path for case in read_cases(manifest) if case.split != "train"]
+            unseen = [case.path for case in read_dataset(manifest) if case.split != "train"]
             selection = np.random.default_rng(7).permutation(len(unseen))[: args.count]
             paths += [unseen[i] for i in selection]
         versions = [versions_of(path) for path in paths]

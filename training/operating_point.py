@@ -35,7 +35,7 @@ from convert.judge.network_outputs import outputs
 from convert.quantisation.representative_images import choose, pixels
 from convert.source import network
 from covidnet_lite import files, radiograph
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.evidence.extent import ExtentScale, raw_extent
 from covidnet_lite.evidence.maps import local_probabilities
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_splits(data: Sequence[Path], recipe: Recipe) -> list[Case]:
+def read_splits(data: Sequence[Path], recipe: Recipe) -> list[LabelledImage]:
     """The radiographs of the recipe's sources, in the splits that it deals.
 
     Raises:
@@ -126,17 +126,17 @@ def read_splits(data: Sequence[Path], recipe: Recipe) -> list[Case]:
     """
     if not recipe.sources:
         raise DatasetError(f"the recipe {recipe.name} names no sources; convert/quantize.py --data fits its network")
-    cases = [case for manifest in data for case in read_cases(manifest)]
+    cases = [case for manifest in data for case in read_dataset(manifest)]
     supervision.check(cases, recipe.sources, recipe.labels)
     return supervision.assign_splits(cases, recipe.sources)
 
 
-def labelled(cases: Sequence[Case], recipe: Recipe, split: str) -> list[Case]:
+def labelled(cases: Sequence[LabelledImage], recipe: Recipe, split: str) -> list[LabelledImage]:
     """The radiographs of a split whose label allows some classes."""
     return [c for c in cases if c.split == split and recipe.sources[c.source].means.get(c.label)]
 
 
-def fit(model: Model, recipe: Recipe, cases: Sequence[Case], risks: Risks) -> Judgement:
+def fit(model: Model, recipe: Recipe, cases: Sequence[LabelledImage], risks: Risks) -> Judgement:
     """All of it, on the radiographs that :func:`read_splits` gave.
 
     Raises:
@@ -163,7 +163,9 @@ def fit(model: Model, recipe: Recipe, cases: Sequence[Case], risks: Risks) -> Ju
     )
 
 
-def step_from_float(model: Model, graph: bytes, judgement_: Judgement, cases: Sequence[Case]) -> dict[str, Any]:
+def step_from_float(
+    model: Model, graph: bytes, judgement_: Judgement, cases: Sequence[LabelledImage]
+) -> dict[str, Any]:
     """Figures of the int8 network against the float one, both with the same temperature and bias.
 
     Args:
@@ -181,7 +183,7 @@ def step_from_float(model: Model, graph: bytes, judgement_: Judgement, cases: Se
     return report.figures("int8", compare([str(c.path) for c in cases], targets, *shares))
 
 
-def labelled_outputs(model: Model, cases: Sequence[Case], recipe: Recipe) -> LabelledOutputs:
+def labelled_outputs(model: Model, cases: Sequence[LabelledImage], recipe: Recipe) -> LabelledOutputs:
     """What the network says of radiographs whose label allows some classes."""
     if not cases:
         raise DatasetError("no film with a label is in the val or test split; check --data")
@@ -277,7 +279,7 @@ def extent_scale(raw: Array, graded: Array, held_raw: Array, held_graded: Array)
     return ExtentScale(*points, round(error, 3))
 
 
-def _extent(model: Model, cases: Sequence[Case], recipe: Recipe) -> ExtentScale | None:
+def _extent(model: Model, cases: Sequence[LabelledImage], recipe: Recipe) -> ExtentScale | None:
     """From the source whose radiographs are ranked by a grade; ``None`` where there is none."""
     graded = {name: source for name, source in recipe.sources.items() if source.rank}
     parts = {}
@@ -291,7 +293,7 @@ def _extent(model: Model, cases: Sequence[Case], recipe: Recipe) -> ExtentScale 
     return extent_scale(*parts["train"], *parts["test"])
 
 
-def raw_extents(model: Model, cases: Sequence[Case]) -> Array:
+def raw_extents(model: Model, cases: Sequence[LabelledImage]) -> Array:
     """``(n,)`` mean local probabilities of an opacity within the lungs, not yet calibrated."""
     spec = model.manifest.input
     evidence = outputs(model, pixels(cases, spec))["evidence"]
@@ -299,11 +301,11 @@ def raw_extents(model: Model, cases: Sequence[Case]) -> Array:
     return np.array([raw_extent(local_probabilities(e, 0), box) for e, box in zip(evidence, boxes)])
 
 
-def _image(case: Case, spec: InputSpec) -> Any:
+def _image(case: LabelledImage, spec: InputSpec) -> Any:
     return radiograph.read(case.path, spec.at_least, str(case.path)).image
 
 
-def _guard(model: Model, train: Sequence[Case], val: Sequence[Case]) -> Guard | None:
+def _guard(model: Model, train: Sequence[LabelledImage], val: Sequence[LabelledImage]) -> Guard | None:
     """On training radiographs, the limit from validation radiographs and from each source left out in turn."""
     if "embedding" not in model.manifest.outputs:
         return None

@@ -29,7 +29,7 @@ from PIL import Image
 from covidnet_lite import files, radiograph
 from covidnet_lite.box import Box
 from covidnet_lite.csv_cells import cell
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.dicom_in import dicom_file
 from covidnet_lite.dicom_in.elements import dicom_errors
 from covidnet_lite.errors import CovidNetLiteError, DatasetError, InputError
@@ -100,7 +100,7 @@ def read_tables(download: Path) -> tuple[list[ListedImage], list[str]]:
     return [images[name] for name in sorted(images)], problems
 
 
-def make(image: ListedImage, path: Path, folder: Path, side: int) -> Case:
+def make(image: ListedImage, path: Path, folder: Path, side: int) -> LabelledImage:
     """Writes a radiograph as JPEG, unless it is there, and returns its row of the manifest, without a split.
 
     Raises:
@@ -112,7 +112,7 @@ def make(image: ListedImage, path: Path, folder: Path, side: int) -> Case:
     patient, size = _header(path, image.study)
     jpeg = folder / "images" / f"{_hashed(image.image_id)}.jpg"
     if not _is_written(jpeg, size, side):
-        radiograph_ = read_image(Case(path), side)
+        radiograph_ = read_image(LabelledImage(path), side)
         buffer = io.BytesIO()
         radiograph_.image.save(buffer, "JPEG", quality=QUALITY)
         files.write(jpeg, buffer.getvalue())
@@ -130,14 +130,16 @@ def make(image: ListedImage, path: Path, folder: Path, side: int) -> Case:
         "image_id": image.image_id,
         "licence": LICENCE,
     }
-    return Case(jpeg, label, patient, SOURCE, fields=row)
+    return LabelledImage(jpeg, label, patient, SOURCE, fields=row)
 
 
-def make_all(images: Sequence[ListedImage], download: Path, folder: Path, side: int) -> tuple[list[Case], list[str]]:
+def make_all(
+    images: Sequence[ListedImage], download: Path, folder: Path, side: int
+) -> tuple[list[LabelledImage], list[str]]:
     """Every radiograph that can be made, in the order given, and what is wrong with the others."""
     paths = {(path.parts[-3], path.stem): path for path in (download / "train").glob("*/*/*.dcm")}
 
-    def one(image: ListedImage) -> Case | str:
+    def one(image: ListedImage) -> LabelledImage | str:
         path = paths.get((image.study, image.image_id))
         if path is None:
             return (
@@ -148,11 +150,11 @@ def make_all(images: Sequence[ListedImage], download: Path, folder: Path, side: 
         except (DatasetError, InputError) as error:
             return str(error)
 
-    cases: list[Case] = []
+    cases: list[LabelledImage] = []
     problems: list[str] = []
     with ThreadPoolExecutor() as pool:
         for i, result in enumerate(pool.map(one, images), 1):
-            if isinstance(result, Case):
+            if isinstance(result, LabelledImage):
                 cases.append(result)
             else:
                 problems.append(result)
@@ -161,7 +163,7 @@ def make_all(images: Sequence[ListedImage], download: Path, folder: Path, side: 
     return cases, problems
 
 
-def select(cases: Sequence[Case], seed: int) -> tuple[list[Case], int]:
+def select(cases: Sequence[LabelledImage], seed: int) -> tuple[list[LabelledImage], int]:
     """At most three radiographs of a patient, without copies, and with splits; and how many were copies.
 
     Splits that are given stay. Patients who share a copied radiograph are in the same split.
@@ -219,7 +221,7 @@ def _fractions(box: Box, size: tuple[int, int], path: Path) -> str:
 
 def _header(path: Path, study: str) -> tuple[str, tuple[int, int]]:
     """The hashed patient, or study where no patient is named, and ``(width, height)``."""
-    with radiograph.opened(path, str(path)) as file:
+    with radiograph.open_binary(path, str(path)) as file:
         header = dicom_file.header(file, str(path))
     try:
         patient = str(header.get("PatientID") or "").strip()
@@ -247,10 +249,10 @@ def _earlier_splits(folder: Path) -> dict[str, str]:
     """Patient -> split, of a manifest that an earlier run wrote."""
     if not (folder / "manifest.csv").is_file():
         return {}
-    return {case.patient: case.split for case in read_cases(folder)}
+    return {case.patient: case.split for case in read_dataset(folder)}
 
 
-def _manifest(cases: Sequence[Case]) -> str:
+def _manifest(cases: Sequence[LabelledImage]) -> str:
     text = io.StringIO()
     rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     rows.writeheader()

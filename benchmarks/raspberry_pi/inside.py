@@ -31,11 +31,11 @@ class Calls:
 
     def __init__(self) -> None:
         self.run = run = interpreter.Interpreter.run
-        self.seen = seen = []  # type: list[tuple[interpreter.Interpreter, Any, list[Any]]]
+        self.recorded = recorded_calls = []  # type: list[tuple[interpreter.Interpreter, Any, list[Any]]]
 
         def recorded(self: interpreter.Interpreter, values: Any) -> list[Any]:
             outputs = run(self, values)
-            seen.append((self, values, outputs))
+            recorded_calls.append((self, values, outputs))
             return outputs
 
         interpreter.Interpreter.run = recorded  # type: ignore[method-assign]
@@ -51,23 +51,23 @@ def use_reference_kernels() -> None:
 def answers(args: argparse.Namespace) -> None:
     if args.reference_kernels:
         use_reference_kernels()
-    given = np.load(args.beside) if args.beside else {}
-    calls, kept, told = Calls(), {}, {}
+    reference = np.load(args.beside) if args.beside else {}
+    calls, arrays, predictions = Calls(), {}, {}
     for network in args.networks:
         for path in args.pictures:
-            calls.seen.clear()
+            calls.recorded.clear()
             name = f"{network}/{os.path.basename(path)}"
             prediction = covidnet_lite.classify(path, model=network)
-            told[name] = {k: getattr(prediction, k) for k in ("status", "label", "most_likely", "confidence")}
-            for turn, (one, values, outputs) in enumerate(calls.seen):
+            predictions[name] = {k: getattr(prediction, k) for k in ("status", "label", "most_likely", "confidence")}
+            for turn, (network_run, values, outputs) in enumerate(calls.recorded):
                 key = f"{name}/{turn}"
-                kept[f"{key}/input"] = values
-                there = given.get(f"{key}/input", values)
-                if not np.array_equal(there, values):
-                    outputs = calls.run(one, there)
-                kept.update({f"{key}/{position}": output for position, output in enumerate(outputs)})
-    told["about"] = about()
-    np.savez(args.out, told=np.array(json.dumps(told)), **kept)
+                arrays[f"{key}/input"] = values
+                input_values = reference.get(f"{key}/input", values)
+                if not np.array_equal(input_values, values):
+                    outputs = calls.run(network_run, input_values)
+                arrays.update({f"{key}/{position}": output for position, output in enumerate(outputs)})
+    predictions["about"] = about()
+    np.savez(args.out, told=np.array(json.dumps(predictions)), **arrays)
 
 
 def about() -> dict[str, Any]:

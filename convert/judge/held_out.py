@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.quantisation.representative_images import choose, pixels
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.network.input_spec import InputSpec
 
 MAX_IMAGES = 1000  # without a split; more improve no estimate
@@ -36,7 +36,7 @@ class HeldOut:
 
 
 def gather(
-    cases: Sequence[Case], calibration_cases: Sequence[Case], labels: tuple[str, ...], spec: InputSpec
+    cases: Sequence[LabelledImage], calibration_cases: Sequence[LabelledImage], labels: tuple[str, ...], spec: InputSpec
 ) -> HeldOut | None:
     """The validation and test splits; where there are none, what calibration left over; ``None`` where nothing is left.
 

@@ -19,7 +19,7 @@ from convert import metrics
 from convert.judge.guard import WRONG, fit_guard
 from convert.judge.network_outputs import outputs
 from convert.quantisation.representative_images import choose, pixels
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.evidence.extent import ExtentScale
 from covidnet_lite.network.guard import Guard
@@ -48,7 +48,7 @@ class Judgement:
         return {name: getattr(self, name) for name in names}
 
 
-def fit(model: Model, float_model: Model, cases: Sequence[Case], target_error: float) -> Judgement:
+def fit(model: Model, float_model: Model, cases: Sequence[LabelledImage], target_error: float) -> Judgement:
     """Fits temperature and threshold on the validation split, correction and guard on the training split.
 
     The guard's limit comes from the validation split too, or from sources left out. Without a validation
@@ -88,7 +88,7 @@ def fit(model: Model, float_model: Model, cases: Sequence[Case], target_error: f
     return Judgement(shift, round(temperature, 4), round(threshold, 4), target_error, guard)
 
 
-def _wrong_embeddings(model: Model, cases: Sequence[Case]) -> dict[str, npt.NDArray[Any]]:
+def _wrong_embeddings(model: Model, cases: Sequence[LabelledImage]) -> dict[str, npt.NDArray[Any]]:
     """Embeddings of radiographs shown in each wrong way."""
     spec = model.manifest.input
     return {name: outputs(model, pixels(cases, spec, change))["embedding"] for name, change in WRONG.items()}

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from convert.quantisation import activations, representative_images, synthetic
 from convert.quantisation.activations import Activations
 from convert.source.network import FloatNetwork
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import ConversionError
 
 SYNTHETIC = "synthetic"  # in place of a folder
@@ -43,7 +43,7 @@ class CalibrationData:
     base: str = ""
 
 
-def from_cases(network: FloatNetwork, cases: Sequence[Case]) -> CalibrationData:
+def from_cases(network: FloatNetwork, cases: Sequence[LabelledImage]) -> CalibrationData:
     """From representative images on disk.
 
     Raises:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from convert.progress import track
 from covidnet_lite import radiograph
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.fit import fit
 from covidnet_lite.network.input_spec import InputSpec
@@ -44,7 +44,7 @@ _UNLOADABLE = (
 )
 
 
-def choose(cases: Sequence[Case], count: int, seed: int = 0) -> list[Case]:
+def choose(cases: Sequence[LabelledImage], count: int, seed: int = 0) -> list[LabelledImage]:
     """A representative choice: labels and sources in turn, from the training split where there is one."""
     pool = [c for c in cases if c.split == "train"] or [c for c in cases if not c.split]
     if not pool:
@@ -52,10 +52,10 @@ def choose(cases: Sequence[Case], count: int, seed: int = 0) -> list[Case]:
             "no case is in the train split or without a split, and those to be judged must not calibrate"
         )
     rng = np.random.default_rng(seed)
-    cells: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    cells: dict[tuple[str, str], list[LabelledImage]] = defaultdict(list)
     for index in rng.permutation(len(pool)):
         cells[pool[index].label, pool[index].source].append(pool[index])
-    selection: list[Case] = []
+    selection: list[LabelledImage] = []
     while len(selection) < min(count, len(pool)):
         for _, members in sorted(cells.items()):
             if members and len(selection) < count:
@@ -63,7 +63,7 @@ def choose(cases: Sequence[Case], count: int, seed: int = 0) -> list[Case]:
     return selection
 
 
-def pixels(cases: Sequence[Case], spec: InputSpec, change: Change | None = None) -> Images:
+def pixels(cases: Sequence[LabelledImage], spec: InputSpec, change: Change | None = None) -> Images:
     """Reads images, changes them where asked to, and fits them exactly as the device does.
 
     Returns ``(n, height, width)`` uint8, in colour ``(n, height, width, 3)``.

@@ -58,7 +58,7 @@ def read(source: str | os.PathLike[str] | bytes | Dataset, name: str) -> tuple[D
     if isinstance(source, Dataset):
         header = source
     else:
-        with radiograph.opened(source, name) as file:
+        with radiograph.open_binary(source, name) as file:
             header = dicom_file.header(file, name)
     origin, names = Dataset(), Dataset()
     origin.SpecificCharacterSet = names.SpecificCharacterSet = UTF8

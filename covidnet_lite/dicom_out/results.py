@@ -98,14 +98,14 @@ def write(prediction: Prediction, source: str | os.PathLike[str] | bytes, folder
     results = make(prediction, source)
     stem, number = PurePath(prediction.name).stem.strip("<>") or "image", results[0].SOPInstanceUID[-8:]
     contents = {
-        Path(folder) / shortened(stem, f".{number}{suffix}"): encoded(data)
+        Path(folder) / shortened(stem, f".{number}{suffix}"): encode(data)
         for suffix, data in zip(DICOM_RESULTS, results)
     }
     files.write_all(contents)
     return list(contents)
 
 
-def encoded(data: Dataset) -> bytes:
+def encode(data: Dataset) -> bytes:
     """A DICOM object as a file."""
     buffer = io.BytesIO()
     data.save_as(buffer, enforce_file_format=True)

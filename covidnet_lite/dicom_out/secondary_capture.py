@@ -54,8 +54,8 @@ def build(prediction: Prediction, origin: Dataset, source: Source) -> Dataset:
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = origin.SOPClassUID, origin.SOPInstanceUID
     reference.PurposeOfReferenceCodeSequence = [_item(codes.DCM.SourceImageForImageProcessingOperation)]
     capture.SourceImageSequence = [reference]
-    made = "Evidence map" if has_map else "No answer"
-    capture.DerivationDescription = f"{made} of {prediction.model}, SHA-256 {prediction.sha256}"
+    content = "Evidence map" if has_map else "No answer"
+    capture.DerivationDescription = f"{content} of {prediction.model}, SHA-256 {prediction.sha256}"
     return capture
 
 

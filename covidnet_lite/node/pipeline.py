@@ -13,7 +13,7 @@ from ..logs import coded
 from ..metrics import Gauges, Metrics
 from ..prediction import Prediction
 from ..readers.pool import Readers
-from ..site.drift import Drift, Report, following
+from ..site.drift import Drift, Report, drift_monitor
 from .events import Record
 from .queue import Queue
 from .sender import Sender
@@ -57,10 +57,10 @@ class Pipeline:
         """
         self._settings, self._queue, self._record = settings, queue, record
         self.classifier = classifier(settings, readers)
-        self.classifier.heard = self._count
+        self.classifier.on_prediction = self._count
         site = self.classifier.site
         same = before is not None and before.classifier.site == site
-        self._drift: Drift | None = before._drift if before and same else following(site, _log_drift)
+        self._drift: Drift | None = before._drift if before and same else drift_monitor(site, _log_drift)
         self.answered: float | None = before.answered if before else None
         model = {"name": self.classifier.model.name, "sha256": self.classifier.model.sha256}
         self.metrics = Metrics(model, lambda: {**gauges(), **(self._drift.gauges() if self._drift else {})})

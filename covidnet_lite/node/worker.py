@@ -73,7 +73,7 @@ def work(
 
 def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: Settings, record: Record) -> None:
     name = str(arrival.path)
-    with radiograph.opened(arrival.path, name) as file:
+    with radiograph.open_binary(arrival.path, name) as file:
         header = dicom_file.header(file, name)
     meta = header.file_meta
     uid = str(meta.MediaStorageSOPInstanceUID)
@@ -124,7 +124,7 @@ def _results(prediction: Prediction, header: Dataset, classifier: Classifier, wa
     image = classifier.image_of(prediction) if shown else None
     results = dicom_results.make(prediction, header, image, capture="SC" in wanted)
     kinds: tuple[Kind, ...] = ("SR", "SC")
-    return {kind: dicom_results.encoded(result) for kind, result in zip(kinds, results) if kind in wanted}
+    return {kind: dicom_results.encode(result) for kind, result in zip(kinds, results) if kind in wanted}
 
 
 def _finish(

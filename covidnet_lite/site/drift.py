@@ -206,6 +206,6 @@ class Drift:
         }
 
 
-def following(site: Site | None, on_report: Callable[[Report], None]) -> Drift | None:
+def drift_monitor(site: Site | None, on_report: Callable[[Report], None]) -> Drift | None:
     """Compares days with a site's fit, and calls ``on_report`` with each report; ``None`` without a site."""
     return Drift(site.reference, site.negative, on_report) if site else None

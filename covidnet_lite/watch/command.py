@@ -106,7 +106,7 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
     from ..classifier import Classifier
     from ..quiet import silent_runtime
     from ..readers.pool import Readers
-    from ..site.drift import following
+    from ..site.drift import drift_monitor
     from . import folder as watch
     from . import mqtt
     from .result_files import ResultFiles
@@ -133,8 +133,8 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
             broker = mqtt.parse_broker(args.mqtt, args.topic or mqtt.TOPIC, args.tls, args.ca)
             publisher = mqtt.Publisher(broker, results, log.info)
             publisher.start()
-        if drift := following(classifier.site, lambda report: _report_drift(report, publisher)):
-            classifier.heard = drift.add
+        if drift := drift_monitor(classifier.site, lambda report: _report_drift(report, publisher)):
+            classifier.on_prediction = drift.add
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         text = "watching %s with %s. Research use only; not a medical device."

@@ -24,7 +24,7 @@ from ..evidence.maps import merge_others
 from ..network.interpreter import available_cores
 from ..prediction import DISCLAIMER, Failure, Prediction
 from ..radiograph import Radiograph
-from ..site.drift import Report, following
+from ..site.drift import Report, drift_monitor
 from ..unforeseen import unforeseen
 from . import card
 from .admission import Admission
@@ -44,7 +44,7 @@ class Api:
 
     def __init__(self, classifier: Classifier, settings: Settings) -> None:
         self.classifier, self.settings = classifier, settings
-        self._drift = following(classifier.site, _log_drift)
+        self._drift = drift_monitor(classifier.site, _log_drift)
         # The other half of the memory is for the decoded images.
         self.admission = Admission(max(32 << 20, settings.most_bytes), settings.waiting)
         self.metrics = metrics.Metrics(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from .. import files, radiograph
-from ..dataset import Case
+from ..dataset import LabelledImage
 from ..errors import OutputError, ReviewError
 from ..radiograph import Radiograph
 
@@ -173,7 +173,7 @@ def agreed_reviews(reviews: Sequence[Review]) -> tuple[list[Review], int]:
 class Export:
     """The reviewed images that can be trained on, and the numbers of those that cannot, by reason."""
 
-    images: list[Case]
+    images: list[LabelledImage]
     not_kept: int
     without_label: int
     disagreed: int
@@ -184,7 +184,7 @@ def export(reviews: Sequence[Review], keep: Path | None, source: str) -> Export:
     agreed, disagreed = agreed_reviews(reviews)
     labelled = [review for review in agreed if review.label]
     images = [
-        Case((keep / review.kept).resolve(), review.label, review.patient, source)
+        LabelledImage((keep / review.kept).resolve(), review.label, review.patient, source)
         for review in labelled
         if keep and review.kept and (keep / review.kept).is_file()
     ]

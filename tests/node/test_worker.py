@@ -129,8 +129,8 @@ def test_a_film_is_opened_twice_and_decoded_once(
     queue: Queue, work: Any, as_bytes: Any, decodings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For its header, and for its pixels, of which both the network's image and that of the capture are made."""
-    openings, opened = [], radiograph.opened
-    monkeypatch.setattr(radiograph, "opened", lambda img, name: [openings.append(name), opened(img, name)][1])
+    openings, opened = [], radiograph.open_binary
+    monkeypatch.setattr(radiograph, "open_binary", lambda img, name: [openings.append(name), opened(img, name)][1])
     queue.add("1.2.3", as_bytes("1.2.3"))
     work()
     assert len(objects(queue)) == 2

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sites import reference, site
 
-from covidnet_lite.site.drift import WINDOW, Day, Drift, Report, compare, following, kind_of
+from covidnet_lite.site.drift import WINDOW, Day, Drift, Report, compare, drift_monitor, kind_of
 from covidnet_lite.site.reference import KINDS
 from covidnet_lite.site.reference import reference as kept
 
@@ -170,5 +170,5 @@ def test_what_goes_wrong_in_telling_costs_no_radiograph_its_answer() -> None:
 
 
 def test_without_a_site_nothing_is_followed() -> None:
-    assert following(None, lambda report: None) is None
-    assert isinstance(following(site(), lambda report: None), Drift)
+    assert drift_monitor(None, lambda report: None) is None
+    assert isinstance(drift_monitor(site(), lambda report: None), Drift)

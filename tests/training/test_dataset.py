@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.errors import DatasetError
 from training import dataset
 
@@ -19,11 +19,11 @@ LABELS = ("clear", "clouded")
 
 
 def test_a_sound_data_set_has_no_problems(chests: Path) -> None:
-    assert dataset.problems(read_cases(chests), LABELS) == []
+    assert dataset.problems(read_dataset(chests), LABELS) == []
 
 
 def test_every_problem_is_reported_before_the_first_step(chests: Path) -> None:
-    cases = read_cases(chests)
+    cases = read_dataset(chests)
     (chests / "3.png").unlink()
     shutil.copyfile(chests / "4.png", chests / "5.png")
     cases[8] = replace(cases[8], label="fracture")
@@ -41,13 +41,13 @@ def test_every_problem_is_reported_before_the_first_step(chests: Path) -> None:
 
 
 def test_ignored_labels_are_no_problem(chests: Path) -> None:
-    cases = [replace(c, label="other") if c.label == "clear" else c for c in read_cases(chests)]
+    cases = [replace(c, label="other") if c.label == "clear" else c for c in read_dataset(chests)]
     assert dataset.problems(cases, ("clouded",), ignore=("other",)) == []
 
 
 def test_splitting_keeps_patients_together_and_every_label_in_every_split() -> None:
     cases = [
-        Case(Path(f"{label}{p}_{i}.png"), label, f"{label}{p}", "h")
+        LabelledImage(Path(f"{label}{p}_{i}.png"), label, f"{label}{p}", "h")
         for label in LABELS
         for p in range(40)
         for i in range(3)
@@ -65,14 +65,14 @@ def test_splitting_keeps_patients_together_and_every_label_in_every_split() -> N
 
 
 def test_splits_that_are_given_stay(chests: Path) -> None:
-    cases = read_cases(chests)
+    cases = read_dataset(chests)
     assert dataset.split_by_patient(cases, seed=0) == cases
 
 
 def test_weights_level_labels_and_soften_sources() -> None:
-    cases = [Case(Path(str(i)), "clear", source="big") for i in range(90)]
-    cases += [Case(Path("x"), "clear", source="small") for _ in range(10)]
-    cases += [Case(Path("y"), "clouded", source="big") for _ in range(20)]
+    cases = [LabelledImage(Path(str(i)), "clear", source="big") for i in range(90)]
+    cases += [LabelledImage(Path("x"), "clear", source="small") for _ in range(10)]
+    cases += [LabelledImage(Path("y"), "clouded", source="big") for _ in range(20)]
     weights = dataset.case_weights(cases, balance=0.5, source_weights={})
     assert weights.mean() == pytest.approx(1)
     assert weights[:100].sum() == pytest.approx(weights[100:].sum(), rel=1e-4)
@@ -85,12 +85,12 @@ def test_unreadable_images_are_all_named(chests: Path) -> None:
     (chests / "1.png").write_bytes(b"not a picture")
     (chests / "2.png").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"(?s)1\.png.*2\.png"):
-        dataset.decode(read_cases(chests), 96)
+        dataset.decode(read_dataset(chests), 96)
 
 
 def test_a_file_that_cannot_be_read_costs_only_itself(chests: Path) -> None:
     (chests / "1.png").write_bytes(b"not a picture")
-    films, broken = dataset.read_images(read_cases(chests), 48)
+    films, broken = dataset.read_images(read_dataset(chests), 48)
     assert len(films) == 47
     assert len(broken) == 1
     assert "1.png" in broken[0]
@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_read_costs_only_itself(chests: Path) -> None:
 
 
 def test_copies_join_patients_and_held_out_sources_go_to_test() -> None:
-    cases = [Case(Path(f"{i}.png"), LABELS[i % 2], f"p{i}", "ab"[i // 30]) for i in range(60)]
+    cases = [LabelledImage(Path(f"{i}.png"), LABELS[i % 2], f"p{i}", "ab"[i // 30]) for i in range(60)]
     pairs = [(i, i + 1) for i in range(0, 20)]
     split = dataset.split_without_leaks(cases, pairs, seed=1, hold_out=["b"])
     assert {c.split for c in split[30:]} == {"test"}
@@ -131,7 +131,7 @@ def test_the_command_reports_goes_on_and_writes_what_was_asked(
     assert page.read_text().count("<img") == 47
     result = json.loads(figures.read_text())
     assert sum(row[-1] for row in result["counts"]) == 48
-    dealt = {c.path.name: c.split for c in read_cases(manifest)}
+    dealt = {c.path.name: c.split for c in read_dataset(manifest)}
     assert len(dealt) == 47
     assert dealt["4.png"] == dealt["10.png"]
 
@@ -159,9 +159,9 @@ def test_looking_needs_neither_keras_nor_tensorflow() -> None:
     assert result.stdout.strip() == "[]"
 
 
-def _films(counts: dict[tuple[str, str], int], split: str = "train") -> list[Case]:
+def _films(counts: dict[tuple[str, str], int], split: str = "train") -> list[LabelledImage]:
     return [
-        Case(Path(f"{label}{source}{i}"), label, source=source, split=split)
+        LabelledImage(Path(f"{label}{source}{i}"), label, source=source, split=split)
         for (label, source), n in counts.items()
         for i in range(n)
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from convert import metrics
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from training import evaluate
 
 
@@ -21,7 +21,8 @@ def answers() -> evaluate.Answers:
         probabilities[row] = (1 - p) / 2
         probabilities[row, k] = p
     cases = [
-        Case(Path(str(i)), "abc"[t], f"p{i // 2}", "here" if i < 4 else "there", "test") for i, t in enumerate(targets)
+        LabelledImage(Path(str(i)), "abc"[t], f"p{i // 2}", "here" if i < 4 else "there", "test")
+        for i, t in enumerate(targets)
     ]
     return evaluate.Answers("net", ("a", "b", "c"), cases, targets, probabilities, 0.7)
 

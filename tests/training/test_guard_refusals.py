@@ -9,7 +9,7 @@ from PIL import Image
 
 from convert.judge.guard import WRONG
 from covidnet_lite import radiograph
-from covidnet_lite.dataset import read_cases
+from covidnet_lite.dataset import read_dataset
 from training import guard_refusals
 
 
@@ -29,7 +29,7 @@ def test_each_kind_is_counted(
     assert told["pictures in holiday"] == "3/3", "flat pictures are blank"
     assert "CT, MR, ultrasound and others of pydicom-data" not in told, "there is none"
     assert told["blank, noisy and drawn"].endswith("/36")
-    films = sum(c.split == "test" for c in read_cases(chests))
+    films = sum(c.split == "test" for c in read_dataset(chests))
     for name in ("radiographs as they are", "radiographs as they are: drawn", *(f"radiographs {w}" for w in WRONG)):
         assert told[name].endswith(f"/{films}")
 

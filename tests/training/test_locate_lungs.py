@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.network import lungs
 from training import locate_lungs
@@ -127,8 +127,8 @@ def test_each_pair_of_boxes_counts_for_itself() -> None:
     np.testing.assert_allclose(result, [1, 0.5, 1])
 
 
-def boxed(text: str, source: str = "") -> Case:
-    return Case(Path("x.png"), source=source, fields={"lung_boxes": text})
+def boxed(text: str, source: str = "") -> LabelledImage:
+    return LabelledImage(Path("x.png"), source=source, fields={"lung_boxes": text})
 
 
 def test_the_box_is_around_both_lungs() -> None:

@@ -9,7 +9,7 @@ import pytest
 from convert import metrics, quantize
 from convert.judge.judgement import Judgement
 from convert.source import network
-from covidnet_lite.dataset import read_cases
+from covidnet_lite.dataset import read_dataset
 from covidnet_lite.network import model
 from covidnet_lite.network.operating_point import NEVER
 from covidnet_lite.prediction import softmax
@@ -101,7 +101,7 @@ def test_the_scale_of_the_extent_rises_and_states_its_error() -> None:
 def test_the_step_from_float_counts_what_both_networks_say_by_the_same_rules(chests: Path) -> None:
     base = model.load("base")
     names = {"clear": "normal", "clouded": "pneumonia"}
-    cases = [replace(c, label=names[c.label]) for c in read_cases(chests)]
+    cases = [replace(c, label=names[c.label]) for c in read_dataset(chests)]
     cases[0] = replace(cases[0], label="indeterminate")
     graph = network.load(quantize.CHECKPOINT).tflite
     result = operating_point.step_from_float(base, graph, Judgement((0.5, -0.5, 0.0), 1.3), cases)

@@ -14,7 +14,7 @@ from dicoms import make_dicom
 from PIL import Image
 
 from covidnet_lite import files
-from covidnet_lite.dataset import read_cases
+from covidnet_lite.dataset import read_dataset
 from training import dataset, siim_challenge
 
 pytest.importorskip("pydicom")
@@ -116,7 +116,7 @@ def test_the_manifest_is_one_that_training_takes(download: Download) -> None:
     assert lines[0] == (
         "file,sha256,label,appearance,patient_id,source,split,width0,height0,opacity_boxes,image_id,licence"
     )
-    cases = read_cases(out(download))
+    cases = read_dataset(out(download))
     assert dataset.problems(cases, ("normal", "covid", "pneumonia"), ignore=("indeterminate",)) == []
     assert {case.split for case in cases} <= set(dataset.SPLITS)
     assert {case.source for case in cases} == {"siim_bimcv"}

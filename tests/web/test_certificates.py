@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from covidnet_lite.cli import build_parser
 from covidnet_lite.errors import SettingsError
 from covidnet_lite.node import tls
 from covidnet_lite.node.settings import Tls
-from covidnet_lite.web.command import _check_certificate
+from covidnet_lite.web.command import settings_of
 
 from .conftest import ROOT, serving
 
@@ -76,8 +77,9 @@ def test_serve_answers_only_clients_with_one(folder: Path) -> None:
 
 
 def test_a_ca_that_cannot_be_used_is_named(folder: Path) -> None:
-    pair = (folder / "serve.pem", folder / "serve.key")
-    with pytest.raises(SettingsError, match=r"serve\.key: no certificate of a CA"):
-        _check_certificate(*pair, folder / "serve.key")
+    key = str(folder / "serve.key")
+    pair = ["--certificate", str(folder / "serve.pem"), "--key", key]
+    with pytest.raises(SettingsError, match=r"serve\.key: is not the certificate of a CA"):
+        settings_of(build_parser().parse_args(["serve", *pair, "--client-ca", key]))
     with pytest.raises(SettingsError, match="--client-ca needs TLS"):
-        _check_certificate(None, None, folder / "ca.pem")
+        settings_of(build_parser().parse_args(["serve", "--client-ca", str(folder / "ca.pem")]))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from covidnet_lite.dataset import read_cases
+from covidnet_lite.dataset import read_dataset
 
 from .conftest import Server, serving
 from .pages import copies, load
@@ -71,7 +71,7 @@ def test_a_review_is_stored_and_exported_as_a_manifest_for_training(
     with page.expect_download() as waited:
         page.click("#manifest")
     waited.value.save_as(tmp_path / "manifest.csv")
-    (case,) = read_cases(tmp_path / "manifest.csv")
+    (case,) = read_dataset(tmp_path / "manifest.csv")
     assert (case.label, case.patient, case.source) == ("normal", "p7", "reviewed")
     assert Image.open(case.path).size == (1841, 1955)
     assert not Image.open(case.path).info  # only pixels: no header, no name

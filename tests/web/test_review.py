@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from covidnet_lite import cli, files
-from covidnet_lite.dataset import Case, manifest_text, read_cases
+from covidnet_lite.dataset import LabelledImage, manifest_text, read_dataset
 from covidnet_lite.errors import OutputError, ReviewError
 from covidnet_lite.web.review import COLUMNS, Review, ReviewStore, check, export, keep_image
 
@@ -95,7 +95,7 @@ def test_only_what_has_a_label_and_a_picture_is_exported(tmp_path: Path) -> None
         exported_images.disagreed,
     ) == (1, 2, 1, 0)
     (tmp_path / "manifest.csv").write_text(manifest_text(exported_images.images))
-    (case,) = read_cases(tmp_path / "manifest.csv")
+    (case,) = read_dataset(tmp_path / "manifest.csv")
     assert (case.path, case.label, case.patient, case.source) == (tmp_path / "d1.png", "normal", "p", "ward 7")
     assert export(reviews, None, "x").images == []
 
@@ -188,11 +188,11 @@ def test_serve_tidies_the_folder_of_kept_pictures_and_closes_it_to_others(tmp_pa
 
 
 def test_the_manifest_holds_no_formula_and_is_read_as_it_was(film_png: Path, tmp_path: Path) -> None:
-    case = Case(film_png, "-normal", "=2+5", "@here", "")
-    number = Case(film_png, "covid", "-17", "\thospital", "")
+    case = LabelledImage(film_png, "-normal", "=2+5", "@here", "")
+    number = LabelledImage(film_png, "covid", "-17", "\thospital", "")
     path = tmp_path / "manifest.csv"
     path.write_bytes(manifest_text([case, number]).encode())
     rows = path.read_text().splitlines()[1:]
     assert rows[0].split(",")[1:4] == ["'-normal", "'=2+5", "'@here"]
     assert rows[1].split(",")[1:4] == ["covid", "-17", "'\thospital"]
-    assert read_cases(path) == [case, number]
+    assert read_dataset(path) == [case, number]

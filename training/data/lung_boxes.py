@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from covidnet_lite.box import Box
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import DatasetError
 
 
-def lung_boxes(case: Case) -> list[Box]:
+def lung_boxes(case: LabelledImage) -> list[Box]:
     """The boxes of a manifest's column ``lung_boxes`` (``x0 y0 x1 y1;...``), none where it is empty.
 
     Raises:

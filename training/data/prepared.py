@@ -11,7 +11,7 @@ from PIL import Image
 from convert.quantisation.representative_images import gather
 from covidnet_lite import radiograph
 from covidnet_lite.box import WHOLE, Box
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.fit import fit
 from covidnet_lite.network import lungs
 from covidnet_lite.network.input_spec import InputSpec
@@ -36,7 +36,7 @@ def without_lungs(image: Image.Image, spec: InputSpec) -> tuple[Pixels, Box]:
 
 
 def prepare_all(
-    cases: Sequence[Case], spec: InputSpec, prepare: Prepare = as_on_device
+    cases: Sequence[LabelledImage], spec: InputSpec, prepare: Prepare = as_on_device
 ) -> tuple[Pixels, npt.NDArray[np.float32]]:
     """``(n, height, width)`` uint8, and ``(n, 4)`` views: left, top, right, bottom in fractions of the radiograph's
     sides.

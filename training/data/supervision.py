@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covidnet_lite.box import Box
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import DatasetError
 
 
@@ -65,7 +65,7 @@ class Lesson:
     pools: tuple[tuple[npt.NDArray[np.int64], int], ...]
 
 
-def default_sources(cases: Sequence[Case], labels: Sequence[str], batch_size: int) -> dict[str, Source]:
+def default_sources(cases: Sequence[LabelledImage], labels: Sequence[str], batch_size: int) -> dict[str, Source]:
     """For data of which the recipe says nothing: each label is a class, and batches hold as many of each."""
     per_label = max(1, batch_size // len(labels))
     sources = {case.source: None for case in cases}
@@ -74,7 +74,7 @@ def default_sources(cases: Sequence[Case], labels: Sequence[str], batch_size: in
     return dict.fromkeys(sources, shared)
 
 
-def trained_on(case: Case, source: Source) -> bool:
+def trained_on(case: LabelledImage, source: Source) -> bool:
     """Whether a radiograph is for training: by its split, or by its patient where the source deals patients itself."""
     if not source.patients:
         return case.split == "train"
@@ -82,7 +82,7 @@ def trained_on(case: Case, source: Source) -> bool:
     return int.from_bytes(digest[:8], "big") / 2**64 < source.patients
 
 
-def assign_splits(cases: Sequence[Case], sources: Mapping[str, Source]) -> list[Case]:
+def assign_splits(cases: Sequence[LabelledImage], sources: Mapping[str, Source]) -> list[LabelledImage]:
     """The cases of these sources; those that deal patients themselves get ``train`` and ``test`` anew."""
     return [
         replace(case, split="train" if trained_on(case, sources[case.source]) else "test")
@@ -93,7 +93,7 @@ def assign_splits(cases: Sequence[Case], sources: Mapping[str, Source]) -> list[
     ]
 
 
-def check(cases: Sequence[Case], sources: Mapping[str, Source], labels: Sequence[str]) -> None:
+def check(cases: Sequence[LabelledImage], sources: Mapping[str, Source], labels: Sequence[str]) -> None:
     """Refuses what would reward a contrast between sources.
 
     Raises:
@@ -125,7 +125,7 @@ def check(cases: Sequence[Case], sources: Mapping[str, Source], labels: Sequence
 
 
 def lesson(
-    cases: Sequence[Case], sources: Mapping[str, Source], labels: Sequence[str], complete: bool = True
+    cases: Sequence[LabelledImage], sources: Mapping[str, Source], labels: Sequence[str], complete: bool = True
 ) -> Lesson:
     """What is known of radiographs, and how batches are made of them.
 
@@ -164,7 +164,7 @@ def lesson(
     return Lesson(allowed, boxes, mapped, severity, tuple((np.array(p, np.int64), n) for p, n in pools.values()))
 
 
-def read_boxes(case: Case, column: str) -> tuple[Box, ...]:
+def read_boxes(case: LabelledImage, column: str) -> tuple[Box, ...]:
     """The boxes of a radiograph, in fractions of its sides.
 
     Raises:
@@ -180,7 +180,7 @@ def read_boxes(case: Case, column: str) -> tuple[Box, ...]:
     return tuple(boxes)
 
 
-def _grade(case: Case, column: str) -> float:
+def _grade(case: LabelledImage, column: str) -> float:
     text = case.fields.get(column, "")
     try:
         grade = float(text) if text else -1.0

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 
 Array = npt.NDArray[np.float32]
 
@@ -80,7 +80,7 @@ def orientation(images: Sequence[Image.Image], patients: Sequence[str]) -> Orien
     return Orientation(suspicions, recall, float(is_reported[0].mean()))
 
 
-def laterals(cases: Sequence[Case], images: Sequence[Image.Image]) -> list[Suspicion]:
+def laterals(cases: Sequence[LabelledImage], images: Sequence[Image.Image]) -> list[Suspicion]:
     """Views from the side: where the manifest's column ``view`` says so, else a hint where left and right differ most.
 
     The hint is a guess: a whited-out lung or a badly turned patient gives it too.

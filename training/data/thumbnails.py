@@ -12,7 +12,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 
 SIDE = 112  # pixels of a thumbnail's longer side
 QUALITY = 60  # of its JPEG
@@ -36,7 +36,7 @@ class ImageOfCase(Protocol):
     """What a thumbnail is made of."""
 
     @property
-    def case(self) -> Case: ...
+    def case(self) -> LabelledImage: ...
 
     @property
     def image(self) -> Image.Image: ...

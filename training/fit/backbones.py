@@ -106,7 +106,7 @@ def below(network: keras.Model, upto: str) -> keras.Model:
     return keras.Model(network.inputs[0], network.get_layer(upto).output, name="frozen")
 
 
-def begun_at_random(network: keras.Model) -> list[str]:
+def randomly_initialised(network: keras.Model) -> list[str]:
     """The names of the layers that have no ImageNet weights: all behind the backbone, and a neck."""
     return [
         layer.name

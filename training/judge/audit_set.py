@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.errors import DatasetError
 from training.data.supervision import Source, trained_on
 
@@ -29,9 +29,9 @@ class AuditSet:
         partly: sources in the other manifests of which it was trained on some patients, or splits, but not on these.
     """
 
-    training: tuple[Case, ...]
-    own: tuple[Case, ...]
-    unseen: tuple[Case, ...]
+    training: tuple[LabelledImage, ...]
+    own: tuple[LabelledImage, ...]
+    unseen: tuple[LabelledImage, ...]
     partly: tuple[str, ...] = ()
 
 
@@ -70,19 +70,19 @@ def read_audit_set(
     return AuditSet(training, own, unseen, partly)
 
 
-def _is_training(case: Case, sources: Mapping[str, Source]) -> bool:
+def _is_training(case: LabelledImage, sources: Mapping[str, Source]) -> bool:
     if not sources:
         return case.split == "train"
     return case.source in sources and trained_on(case, sources[case.source])
 
 
-def _read_manifest(path: Path, labels: Sequence[str], wrong: Sequence[Path]) -> list[Case]:
+def _read_manifest(path: Path, labels: Sequence[str], wrong: Sequence[Path]) -> list[LabelledImage]:
     folder = path if path.is_dir() else path.parent
     lists = [*wrong, *([folder / WRONG] if (folder / WRONG).is_file() else [])]
     graded_normal = {folder / name for listed in lists for name in _listed_files(listed)}
     return [
         case
-        for case in read_cases(path)
+        for case in read_dataset(path)
         if right_classes(case.label, labels) and (case.label == "normal" or case.path not in graded_normal)
     ]
 

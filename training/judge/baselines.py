@@ -13,7 +13,7 @@ from PIL import Image
 
 from convert.quantisation.representative_images import gather
 from covidnet_lite import radiograph
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import MissingExtraError
 from training.judge.contrasts import Contrast
 from training.judge.figure import Figure, auroc, missing
@@ -43,7 +43,9 @@ BASELINES: dict[str, Callable[[Image.Image], list[float]]] = {
 }
 
 
-def baselines(training: Sequence[Case], test: Sequence[Case], contrast: Contrast, folder: Path) -> dict[str, Figure]:
+def baselines(
+    training: Sequence[LabelledImage], test: Sequence[LabelledImage], contrast: Contrast, folder: Path
+) -> dict[str, Figure]:
     """AUROC of a contrast by logistic regression on each of :data:`BASELINES`, fitted on ``training``.
 
     ``folder`` keeps the features. Raises :class:`DatasetError` where a radiograph cannot be read.
@@ -67,13 +69,15 @@ def baselines(training: Sequence[Case], test: Sequence[Case], contrast: Contrast
     return row
 
 
-def features_of(cases: Sequence[Case], features: Callable[[Image.Image], list[float]], folder: Path) -> Features:
+def features_of(
+    cases: Sequence[LabelledImage], features: Callable[[Image.Image], list[float]], folder: Path
+) -> Features:
     """``(n, features)``, kept in the folder."""
     path = folder / f"{features.__name__}.{digest(cases)}.npz"
     return cached(path, partial(_compute, cases, features))["features"]
 
 
-def _compute(cases: Sequence[Case], features: Callable[[Image.Image], list[float]]) -> dict[str, Features]:
+def _compute(cases: Sequence[LabelledImage], features: Callable[[Image.Image], list[float]]) -> dict[str, Features]:
     return {"features": np.array(gather(cases, lambda case: features(radiograph.read(case.path).image)), float)}
 
 

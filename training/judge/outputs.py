@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covidnet_lite import files
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from training.data.prepared import Prepare, as_on_device, prepare_all
 from training.judge.network import Network
 
@@ -22,7 +22,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 BATCH = 256  # radiographs in memory
 
 
-def outputs(network: Network, cases: Sequence[Case], folder: Path, prepare: Prepare = as_on_device) -> Arrays:
+def outputs(network: Network, cases: Sequence[LabelledImage], folder: Path, prepare: Prepare = as_on_device) -> Arrays:
     """The network's outputs, float32, and ``views`` ``(n, 4)`` (see :func:`training.data.prepared.prepare_all`).
 
     Args:
@@ -59,7 +59,7 @@ def cached(path: Path, make: Callable[[], Arrays]) -> Arrays:
     return arrays
 
 
-def digest(cases: Sequence[Case]) -> str:
+def digest(cases: Sequence[LabelledImage]) -> str:
     """Of which radiographs these are, and in which state: the manifest's SHA-256, else size and time of the file."""
     lines = []
     for case in cases:

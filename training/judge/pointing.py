@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covidnet_lite.box import Box
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from training.data.supervision import read_boxes
 from training.judge.figure import Figure, mean, missing, rate
 from training.judge.reading import Reading
@@ -42,7 +42,7 @@ def has_boxes(reading: Reading) -> npt.NDArray[np.bool_]:
     return np.array([bool(opacities(case)) for case in reading.cases], bool)
 
 
-def opacities(case: Case) -> tuple[Box, ...]:
+def opacities(case: LabelledImage) -> tuple[Box, ...]:
     """The boxes of a radiograph, in fractions of its sides."""
     return next((boxes for column in COLUMNS if (boxes := read_boxes(case, column))), ())
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.evidence.extent import raw_extent
 from covidnet_lite.evidence.maps import local_probabilities
 from covidnet_lite.evidence.place import locate
@@ -42,7 +42,7 @@ class Reading:
     """
 
     manifest: Manifest
-    cases: tuple[Case, ...]
+    cases: tuple[LabelledImage, ...]
     right: Bools
     probabilities: Floats
     answer: Bools
@@ -127,7 +127,7 @@ def negative(manifest: Manifest) -> int:
     return manifest.labels.index(name) if name in manifest.labels else 0
 
 
-def read(manifest: Manifest, cases: Sequence[Case], outputs: Arrays) -> Reading:
+def read(manifest: Manifest, cases: Sequence[LabelledImage], outputs: Arrays) -> Reading:
     """Outputs of a network (see :func:`training.judge.outputs.outputs`) -> what it says, as the device says it."""
     logits, evidence, index = outputs["logits"], outputs.get("evidence"), negative(manifest)
     point, scale, guard = manifest.operating_point, manifest.extent, manifest.guard

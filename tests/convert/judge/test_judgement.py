@@ -8,7 +8,7 @@ import pytest
 from convert.judge import judgement
 from convert.judge.guard import fit_guard
 from covidnet_lite import files
-from covidnet_lite.dataset import read_cases
+from covidnet_lite.dataset import read_dataset
 from covidnet_lite.errors import ConversionError, CovidNetLiteError
 from covidnet_lite.network import model
 
@@ -55,5 +55,5 @@ def test_a_damaged_guard_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_a_validation_split_nothing_is_fitted(chests: Path) -> None:
-    train = [c for c in read_cases(chests) if c.split == "train"]
+    train = [c for c in read_dataset(chests) if c.split == "train"]
     assert judgement.fit(model.load("base"), model.load("base"), train, 0.05) == judgement.Judgement()

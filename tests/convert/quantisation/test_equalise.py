@@ -209,9 +209,12 @@ def test_without_the_range_of_each_channel_nothing_is_scaled() -> None:
 @pytest.mark.parametrize("activation", ["relu", "relu6"])
 def test_int8_holds_unequal_channels_better_once_they_are_level(activation: str) -> None:
     model = plain(activation, seed=3)
-    for layer, following in (("one", "depth"), ("depth", "two")):  # the same function, badly spread over its channels
+    for layer, drift_monitor in (
+        ("one", "depth"),
+        ("depth", "two"),
+    ):  # the same function, badly spread over its channels
         factor = np.float32([1, 1, 1, 1, 1, 1, 0.02, 0.02])
-        first, then = model.get_layer(layer), model.get_layer(following)
+        first, then = model.get_layer(layer), model.get_layer(drift_monitor)
         kernel, bias = first.get_weights()
         own = factor.reshape(-1, 1) if layer == "depth" else factor
         first.set_weights([kernel * own, bias * factor])

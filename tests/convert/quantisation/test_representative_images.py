@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from convert.quantisation import representative_images
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.network.input_spec import InputSpec
 
@@ -20,8 +20,8 @@ def pictures(count: int) -> np.ndarray:
 
 
 def test_the_choice_is_level_over_labels_and_sources_and_repeats() -> None:
-    cases = [Case(Path(f"{i}"), "normal", source="big", split="train") for i in range(100)]
-    cases += [Case(Path(f"s{i}"), "covid", source="small", split="train") for i in range(12)]
+    cases = [LabelledImage(Path(f"{i}"), "normal", source="big", split="train") for i in range(100)]
+    cases += [LabelledImage(Path(f"s{i}"), "covid", source="small", split="train") for i in range(12)]
     chosen = representative_images.choose(cases, 20)
     assert Counter(c.label for c in chosen) == {"normal": 10, "covid": 10}
     assert chosen == representative_images.choose(cases, 20)
@@ -30,7 +30,7 @@ def test_the_choice_is_level_over_labels_and_sources_and_repeats() -> None:
 
 
 def test_what_is_judged_on_never_calibrates(chests: Path) -> None:
-    cases = read_cases(chests)
+    cases = read_dataset(chests)
     assert {c.split for c in representative_images.choose(cases, 40)} == {"train"}
     with pytest.raises(DatasetError, match="must not calibrate"):
         representative_images.choose([replace(c, split="test") for c in cases], 10)
@@ -38,12 +38,12 @@ def test_what_is_judged_on_never_calibrates(chests: Path) -> None:
 
 def test_pictures_are_read_and_fitted_as_on_the_device(chests: Path) -> None:
     spec = InputSpec(40, 32, equalise=True)
-    read = representative_images.pixels(read_cases(chests)[:3], spec)
+    read = representative_images.pixels(read_dataset(chests)[:3], spec)
     assert read.shape == (3, 40, 32)
     assert read.dtype == np.uint8
     (chests / "1.png").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"1\.png"):
-        representative_images.pixels(read_cases(chests)[:3], spec)
+        representative_images.pixels(read_dataset(chests)[:3], spec)
 
 
 @pytest.mark.parametrize("key", ["images", "whatever"])

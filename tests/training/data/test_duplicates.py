@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from covidnet_lite.dataset import read_cases
+from covidnet_lite.dataset import read_dataset
 from training import dataset
 from training.data.duplicates import groups, near_duplicates, trim
 
@@ -45,7 +45,7 @@ def test_copies_are_found_and_nothing_else(way: str) -> None:
 
 
 def test_real_copies_are_found_and_other_patients_are_not(cxr: Path) -> None:
-    cases = read_cases(cxr)[::6]
+    cases = read_dataset(cxr)[::6]
     images = dataset.decode(cases, 320)
     copied = range(0, len(images), 8)
     copies = [compressed(COPIES["cropped"](COPIES["half"](images[i]))) for i in copied]

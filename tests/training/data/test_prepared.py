@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from covidnet_lite.box import WHOLE
-from covidnet_lite.dataset import read_cases
+from covidnet_lite.dataset import read_dataset
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.network.input_spec import InputSpec
 from training.data import prepared
@@ -16,7 +16,7 @@ SPEC = InputSpec(32, 32)
 
 
 def test_films_are_read_and_fitted(chests: Path) -> None:
-    shown, views = prepared.prepare_all(read_cases(chests)[:3], SPEC)
+    shown, views = prepared.prepare_all(read_dataset(chests)[:3], SPEC)
     assert shown.shape == (3, 32, 32)
     assert shown.dtype == np.uint8
     np.testing.assert_array_equal(views, [WHOLE] * 3)
@@ -34,7 +34,7 @@ def test_of_the_frame_all_is_shown_but_the_lungs(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_unreadable_picture_is_named(chests: Path) -> None:
-    cases = read_cases(chests)[:3]
+    cases = read_dataset(chests)[:3]
     for name in ("0.png", "2.png"):
         (chests / name).write_text("no picture")
     with pytest.raises(DatasetError) as caught:

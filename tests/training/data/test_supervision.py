@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import DatasetError
 from training.data import supervision
 from training.data.supervision import Source
@@ -19,8 +19,8 @@ GRADED = Source(
 )
 
 
-def case(label: str, source: str = "a", patient: str = "p", split: str = "train", **fields: str) -> Case:
-    return Case(Path(f"{source}-{patient}-{label}.png"), label, patient, source, split, fields)
+def case(label: str, source: str = "a", patient: str = "p", split: str = "train", **fields: str) -> LabelledImage:
+    return LabelledImage(Path(f"{source}-{patient}-{label}.png"), label, patient, source, split, fields)
 
 
 def test_labels_become_the_classes_they_allow() -> None:

@@ -6,7 +6,7 @@ import pytest
 from conftest import drawn_chest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from training import dataset
 from training.data.suspicious_images import burnt_in, laterals, orientation, strokes
 
@@ -34,7 +34,7 @@ def test_too_few_patients_teach_nothing() -> None:
 
 
 def test_real_films_are_told_from_their_turned_selves(cxr: Path) -> None:
-    cases = read_cases(cxr)[::4]
+    cases = read_dataset(cxr)[::4]
     result = orientation(dataset.decode(cases, 64), [case.patient for case in cases])
     assert result is not None
     assert min(result.recall.values()) > 0.9
@@ -45,16 +45,16 @@ def test_real_films_are_told_from_their_turned_selves(cxr: Path) -> None:
     ("view", "kind"), [("lateral", "lateral"), ("LL", "lateral"), ("PA", None), ("AP supine", None)]
 )
 def test_a_lateral_view_is_one_that_the_manifest_names(view: str, kind: str | None) -> None:
-    result = laterals([Case(Path("a.png"), fields={"view": view})], [chest(0)])
+    result = laterals([LabelledImage(Path("a.png"), fields={"view": view})], [chest(0)])
     assert [s.kind for s in result] == ([kind] if kind else [])
 
 
 def test_a_film_without_symmetry_is_hinted_at_only_where_no_view_is_named() -> None:
     images = [chest(seed) for seed in range(60)]
     images[5] = Image.linear_gradient("L").rotate(90).resize((96, 96))
-    cases = [Case(Path(f"{i}.png")) for i in range(60)]
+    cases = [LabelledImage(Path(f"{i}.png")) for i in range(60)]
     assert [s.index for s in laterals(cases, images)] == [5]
-    cases[5] = Case(Path("5.png"), fields={"view": "AP"})
+    cases[5] = LabelledImage(Path("5.png"), fields={"view": "AP"})
     assert laterals(cases, images) == []
 
 

@@ -9,19 +9,22 @@ from pathlib import Path
 from conftest import drawn_chest
 from PIL import Image
 
-from covidnet_lite.dataset import Case
+from covidnet_lite.dataset import LabelledImage
 from training.data.thumbnails import SIDE, page
 
 
 @dataclass(frozen=True)
 class Film:
-    case: Case
+    case: LabelledImage
     image: Image.Image
 
 
 def films(count: int) -> list[Film]:
     image = drawn_chest(0, opaque=True, side=200)
-    return [Film(Case(Path(f"{i}.png"), ("clear", "clouded")[i % 2], f"p{i}", "drawn"), image) for i in range(count)]
+    return [
+        Film(LabelledImage(Path(f"{i}.png"), ("clear", "clouded")[i % 2], f"p{i}", "drawn"), image)
+        for i in range(count)
+    ]
 
 
 def test_the_page_needs_nothing_else_and_shows_small_pictures() -> None:
@@ -53,6 +56,6 @@ def test_a_long_group_is_cut_and_says_so() -> None:
 
 
 def test_names_are_no_markup() -> None:
-    nasty = Film(Case(Path('"><script>x</script>.png'), "<b>", "<i>", "<u>"), drawn_chest(0, opaque=False))
+    nasty = Film(LabelledImage(Path('"><script>x</script>.png'), "<b>", "<i>", "<u>"), drawn_chest(0, opaque=False))
     text = page([nasty], {0: ["<em>"]})
     assert not re.search(r"<(script|b|i|u|em)>", text)

@@ -120,7 +120,7 @@ def test_the_part_below_a_layer_ends_in_it() -> None:
 
 def test_what_begins_at_random_is_the_head() -> None:
     backbone = backbones.build("EfficientNetLite0", side=32, weights="none", blocks=4)
-    assert backbones.begun_at_random(backbones.with_head(backbone, ("a", "b"))) == [
+    assert backbones.randomly_initialised(backbones.with_head(backbone, ("a", "b"))) == [
         "neck",
         "neck_bn",
         "neck_relu",

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidnet_lite.dataset import Case, read_cases
+from covidnet_lite.dataset import LabelledImage, read_dataset
 from training.judge import baselines
 from training.judge.contrasts import TYPICAL
 
 pytest.importorskip("sklearn")
 
 
-def films(chests: Path, split: str) -> list[Case]:
+def films(chests: Path, split: str) -> list[LabelledImage]:
     """Drawn chests of a split, the clouded ones as covid."""
     named = {"clear": "normal", "clouded": "covid"}
-    return [replace(case, label=named[case.label]) for case in read_cases(chests) if case.split == split]
+    return [replace(case, label=named[case.label]) for case in read_dataset(chests) if case.split == split]
 
 
 def test_a_baseline_is_fitted_on_one_split_and_judged_on_another(chests: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from judged import sided_network
 
-from covidnet_lite.dataset import read_cases
+from covidnet_lite.dataset import read_dataset
 from training.data.prepared import without_lungs
 from training.judge import outputs
 
@@ -20,7 +20,7 @@ def test_a_network_is_asked_once_about_each_film(chests: Path, tmp_path: Path, m
         asked.append(len(pictures))
         return plain.run(pictures)
 
-    network, cases, folder = replace(plain, run=run), read_cases(chests)[:12], tmp_path / "out"
+    network, cases, folder = replace(plain, run=run), read_dataset(chests)[:12], tmp_path / "out"
     first = outputs.outputs(network, cases, folder)
     assert asked == [5, 5, 2]
     assert {name: values.shape[0] for name, values in first.items()} == dict.fromkeys(first, 12)
