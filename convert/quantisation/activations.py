@@ -32,7 +32,7 @@ PERCENTILE = 99.99
 _MINMAX = "min-max"
 TYPICAL = 0.9  # share of the images whose whole range ``typical`` keeps, at either end
 CHANGE = 0.005  # of a probability, that clipped logits may cost
-METHODS = (_MINMAX, "percentile", "typical")
+METHODS = (_MINMAX, "percentile", "typical", "average")
 NARROW = "narrow"  # the range of the logits in 8 bits, see :func:`range_of_logits`
 EQUALISED = "equalised"  # the range to keep once channels are equalised; known where images were shown then
 
@@ -42,9 +42,9 @@ class Activation:
     """One activation over all representative images.
 
     Attributes:
-        ranges: method -> lowest and highest value to keep; ``min-max`` always, ``percentile`` and ``typical``
-            (the range that nine of ten images keep to) where they were recorded, ``narrow`` for the logits, and maybe
-            ``equalised``.
+        ranges: method -> lowest and highest value to keep; ``min-max`` always; ``percentile``, ``typical``
+            (the range that nine of ten images keep to) and ``average`` (the mean of the images' ranges) where they were
+            recorded; ``narrow`` for the logits; and maybe ``equalised``.
         lows, highs, means: of each channel, float32; empty where they were not recorded.
     """
 
@@ -152,6 +152,7 @@ class _Recorder:
             _MINMAX: (low, high),
             "percentile": (np.percentile(samples, tail), np.percentile(samples, 100 - tail)),
             "typical": (np.quantile(image_lows, 1 - TYPICAL), np.quantile(image_highs, TYPICAL)),
+            "average": (np.mean(image_lows), np.mean(image_highs)),
         }
         means = self._sum / max(self._count, 1)
         return Activation(

@@ -51,6 +51,7 @@ FALLBACKS = (
     Fallback("min-max", "the whole range of each activation", "min-max"),
     Fallback("percentile", f"activations clipped to {acts.PERCENTILE} % of their values", "percentile"),
     Fallback("typical", f"activations clipped to what {acts.TYPICAL:.0%} of the images keep to", "typical"),
+    Fallback("average", "activations clipped to the mean of the images' ranges", "average"),
     Fallback("bias", "the best of these, and biases corrected for the rounding of weights", corrected=True),
     Fallback("equalised", "cross-layer equalisation and bias correction", corrected=True, equalised=True),
     Fallback("int16 10 %", "the best of these, and the noisiest tenth of the layers in 16 bits", wide=0.10),
