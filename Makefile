@@ -58,7 +58,7 @@ test-oldest: $(OLDEST)/.done
 
 # Wheel, bill of materials and checksums in dist/, of the commit that is checked out; KEY=release.pem signs the checksums.
 release: $(RELEASE)/.done
-	$(RELEASE)/bin/python release/build.py $(if $(KEY),--key $(KEY))
+	$(RELEASE)/bin/python -m release.build $(if $(KEY),--key $(KEY))
 
 # The versions in requirements/, anew, with their hashes; then whether each has a wheel wherever its file is for.
 LOCK := $(RELEASE)/bin/uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --quiet -c requirements/bounds.in
