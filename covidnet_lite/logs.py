@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 FORMATS = ("text", "json")
 PACKAGE = "covidnet_lite"
@@ -77,7 +77,13 @@ def writing(form: str, text: str = TEXT, others: Sequence[str] = ()) -> Iterator
             log.setLevel(level)
 
 
-class _StandardError(logging.StreamHandler[TextIO]):
+if TYPE_CHECKING:
+    _Handler = logging.StreamHandler[TextIO]
+else:
+    _Handler = logging.StreamHandler  # takes no type before Python 3.11
+
+
+class _StandardError(_Handler):
     """Writes to what is standard error now, which is led elsewhere while native code is kept silent."""
 
     @property
