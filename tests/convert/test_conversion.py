@@ -190,7 +190,7 @@ def bomb(path: Path) -> Path:
 
 
 WRONG_IMAGES = {
-    "text named .png": (text_pictures, "a.png: not a picture"),
+    "text named .png": (text_pictures, "a.png: not an image"),
     "a folder of text": (text_files, "holds no radiograph"),
     "an empty folder": (nothing, "holds no radiograph"),
     "the network itself": (lambda d: d / "own.tflite", "no CSV file"),
@@ -198,7 +198,7 @@ WRONG_IMAGES = {
     "no such folder": (lambda d: d / "none", "no such manifest or folder"),
     "one picture": (lambda d: archive(d, images=np.zeros((96, 96))), "has shape (96, 96)"),
     "no picture": (lambda d: archive(d, images=np.zeros((0, 96, 96))), "has shape (0, 96, 96)"),
-    "channels first": (lambda d: archive(d, images=np.zeros((2, 3, 96, 96))), "is no picture"),
+    "channels first": (lambda d: archive(d, images=np.zeros((2, 3, 96, 96))), "is no image"),
     "objects": (lambda d: archive(d, images=np.array([None, {}], object)), "is no NumPy archive"),
     "text": (lambda d: archive(d, images=np.full((2, 96, 96), "x")), "no gray levels"),
     "NaN": (lambda d: archive(d, images=np.full((2, 96, 96), np.nan)), "NaN"),
