@@ -215,9 +215,11 @@ def ours(network: Path, member: Member, by_keras: dict[str, Array], folder: Path
 
 def gray_copies(paths: list[Path], folder: Path) -> list[Path]:
     folder.mkdir(exist_ok=True)
-    for path in paths:
-        Image.open(path).convert("L").save(folder / f"{path.name}")
-    return [folder / path.name for path in paths]
+    copies = [folder / path.name for path in paths]
+    for path, copy in zip(paths, copies):
+        if not copy.is_file():
+            Image.open(path).convert("L").save(copy)
+    return copies
 
 
 def answers(classifier: Any, paths: list[Path], member: Member) -> Array:
