@@ -40,8 +40,8 @@ def known(net: FloatNetwork, count: int = 6) -> Activations:
     return activations.by_tensor(activations.record(net, pictures(count)), net)
 
 
-def ranges(recorded: Activations, method: str = "min-max") -> dict[str, activations.Range]:
-    return {tensor: a.range_in_8_bits(method) for tensor, a in recorded.items()}
+def ranges(recorded: Activations, method: str = "min-max", bits: int = 8) -> dict[str, activations.Range]:
+    return {t: a.range_in_8_bits(method) if bits == 8 else a.range(method) for t, a in recorded.items()}
 
 
 def with_graph(net: FloatNetwork, tflite: bytes) -> FloatNetwork:

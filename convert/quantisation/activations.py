@@ -85,10 +85,11 @@ def of_range(low: float, high: float) -> Activation:
     return Activation({_MINMAX: (low, high)}, nothing, nothing, nothing)
 
 
-def record(network: FloatNetwork, images: npt.NDArray[np.uint8]) -> Activations:
+def record(network: FloatNetwork, images: npt.NDArray[np.uint8], narrow_logits: bool = True) -> Activations:
     """Runs fitted images, ``(n, height, width)`` uint8, through the float network.
 
-    The values are rounded as :func:`to_table` does, so that those from a file are the same.
+    The values are rounded as :func:`to_table` does, so that those from a file are the same. ``narrow_logits`` also
+    records :func:`range_of_logits`, which holds for images like those that the network will see, and for no others.
 
     Raises:
         ConversionError: LiteRT cannot run the network, or it puts out NaN or infinity.
@@ -111,7 +112,7 @@ def record(network: FloatNetwork, images: npt.NDArray[np.uint8]) -> Activations:
             "check --input-range, or train the network again"
         )
     activations = {layers[name]: recorder.finish() for name, recorder in recorders.items()}
-    if logits:
+    if logits and narrow_logits:
         low, high = range_of_logits(np.concatenate(logits))
         activations[layers[output]] = activations[layers[output]].with_range(NARROW, (_rounded(low), _rounded(high)))
     return activations

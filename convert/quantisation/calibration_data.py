@@ -74,7 +74,9 @@ def from_network(network: FloatNetwork, path: Path, count: int) -> CalibrationDa
         raise ConversionError(f"--count: {count} synthetic images are too many; {MAX_SYNTHETIC} at most")
     result = synthetic.make(network.model, network.spec, count, statistics=synthetic.read_statistics(path))
     description = f"matching the statistics of {result.matched} layers" if result.matched else "no statistics to match"
-    return _from_images(network, result.images, f"{len(result.images)} synthetic images, {description}")
+    # No class is sure on them: logits that real images reach would be cut off.
+    recorded = activations.record(network, result.images, narrow_logits=False)
+    return CalibrationData(recorded, f"{len(result.images)} synthetic images, {description}", result.images)
 
 
 def _from_images(network: FloatNetwork, images: npt.NDArray[np.uint8], origin: str) -> CalibrationData:

@@ -124,7 +124,7 @@ def test_the_command_reports_goes_on_and_writes_what_was_asked(
     printed = capsys.readouterr().out
     assert "48 images of 24 patients" in printed
     assert "12  clear, drawn, train" in printed
-    assert "7.png: not a picture" in printed
+    assert "7.png: not an image format" in printed
     assert "10.png; keep one" in printed
     assert "4.png and 10.png (1.00 alike)" in printed
     assert "Cramer's V 0.00" in printed
