@@ -37,14 +37,14 @@ def test_a_line_of_json_has_time_level_code_message_and_fields(
     started: Started, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = started("json")
-    log.warning("set aside: %s\nand %s", "a", "b", **logs.coded("set-aside", uid="1.2.3", sender=None))
+    log.warning("set aside: %s\nand %s", "a", "b", **logs.coded("quarantined", uid="1.2.3", sender=None))
     (line,) = capsys.readouterr().err.splitlines()
     record = json.loads(line)
     when = datetime.fromisoformat(record.pop("time").replace("Z", "+00:00"))
     assert abs((datetime.now(timezone.utc) - when).total_seconds()) < 60
     assert record == {
         "level": "warning",
-        "code": "set-aside",
+        "code": "quarantined",
         "message": "set aside: a\nand b",
         "fields": {"uid": "1.2.3"},
     }

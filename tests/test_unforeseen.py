@@ -334,7 +334,7 @@ def test_the_node_sets_the_film_aside_and_goes_on(
     from covidnet_lite.node.queue import Queue
     from covidnet_lite.node.settings import Limits, Pacs, Settings
 
-    surprise(worker, "read_file_meta_info")  # not even its UID is known when it is set aside
+    surprise(worker, "read_file_meta_info")  # not even its UID is known when it is quarantined
     settings = Settings(tmp_path / "queue", Pacs("PACS", "127.0.0.1", 1), limits=Limits(free_mb=0))
     queue = Queue(settings.queue, settings.limits, ("pacs",))
     data = pydicom.dcmread(film)

@@ -18,7 +18,7 @@ from .inbox import FILE
 from .layout import Folders, age, identifier, names
 from .quarantine import RADIOGRAPH, Item, Quarantine
 
-TO_CLASSIFY, TO_SEND, SET_ASIDE = "to classify", "to send", "set aside"
+TO_CLASSIFY, TO_SEND, QUARANTINED = "to classify", "to send", "quarantined"
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Entry:
     """A radiograph, or its results for one destination.
 
     Attributes:
-        state: :data:`TO_CLASSIFY`, :data:`TO_SEND` or :data:`SET_ASIDE`.
+        state: :data:`TO_CLASSIFY`, :data:`TO_SEND` or :data:`QUARANTINED`.
         name: of its file or folder, without what changes in it.
         uid: SOP Instance UID of the radiograph; its key where that is none.
         destination: that the results are for; ``None`` for a radiograph.
         since: when it came there, in Unix time.
         path: its file or folder.
-        reason: why it was set aside, in full: it may quote the header.
+        reason: why it was quarantined, in full: it may quote the header.
         begun: how often work on it has begun.
     """
 
@@ -80,27 +80,27 @@ class Queued:
         """All, in the order of their way through the queue, the oldest first; what moves meanwhile may be left out."""
         return [*self._received(), *self._outgoing(), *self._failed()]
 
-    def chosen(self, wanted: Sequence[str], all_set_aside: bool) -> list[Entry]:
-        """Entries by name, by the beginning of a name, or by UID; or all that are set aside.
+    def chosen(self, wanted: Sequence[str], all_quarantined: bool) -> list[Entry]:
+        """Entries by name, by the beginning of a name, or by UID; or all that are quarantined.
 
         Raises:
             SettingsError: one is not there, or several have a beginning in common.
         """
         entries = self.entries()
-        if bool(wanted) == all_set_aside:
-            raise SettingsError("name entries, or give --all for all that are set aside")
-        if all_set_aside:
-            return [entry for entry in entries if entry.state == SET_ASIDE]
+        if bool(wanted) == all_quarantined:
+            raise SettingsError("name entries, or give --all for all that are quarantined")
+        if all_quarantined:
+            return [entry for entry in entries if entry.state == QUARANTINED]
         return list(dict.fromkeys(entry for text in wanted for entry in _matching(entries, text)))
 
     def retry(self, entry: Entry) -> None:
-        """Has what is set aside classified or sent again.
+        """Puts a quarantined entry back, to be classified or sent again.
 
         Raises:
-            OutputError: it is not set aside, is in the queue already, or the disk fails.
+            OutputError: it is not quarantined, is in the queue already, or the disk fails.
         """
         if entry.item is None:
-            raise OutputError(f"{entry.name}: waits {entry.state}, and is not set aside")
+            raise OutputError(f"{entry.name}: waits {entry.state}, and is not quarantined")
         self._quarantine.retry(entry.item)
 
     def drop(self, entry: Entry) -> None:
@@ -135,7 +135,7 @@ class Queued:
         for item in self._quarantine.items():
             uid = str(item.story.get("film", "")) or _uid(item.folder / RADIOGRAPH, item.key)
             since = _since(item.folder)
-            yield Entry(SET_ASIDE, item.name, uid, item.destination, since, item.folder, item.reason, item=item)
+            yield Entry(QUARANTINED, item.name, uid, item.destination, since, item.folder, item.reason, item=item)
 
 
 def _matching(entries: Sequence[Entry], text: str) -> list[Entry]:

@@ -4,7 +4,7 @@
     outgoing/KEY/         results of one radiograph, all of them, on the way to their destinations: NAME/ as below
     to/NAME/KEY/          those that destination NAME does not have yet: 1.dcm and so on; film.json, for the log
     sent/KEY.json         the same film.json: one destination has all its results, or there was nothing to send
-    failed/KEY/           film.dcm, a radiograph set aside; reason.txt says why
+    failed/KEY/           film.dcm, a quarantined radiograph; reason.txt says why
     failed/KEY.NAME/      results that destination NAME will never take, as they were in to/, with reason.txt
 
 KEY is a hash of the SOP Instance UID, so the same radiograph sent again is known again. A radiograph moves down this

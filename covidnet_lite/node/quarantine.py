@@ -1,4 +1,4 @@
-"""What is set aside, with the reason, and how it comes back: the folder ``failed`` of a queue."""
+"""What is quarantined, with the reason, and how it comes back: the folder ``failed`` of a queue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RADIOGRAPH = "film.dcm"
 
 @dataclass(frozen=True)
 class Item:
-    """Something set aside.
+    """A radiograph, or results for a destination, in quarantine.
 
     Attributes:
         name: of its folder.

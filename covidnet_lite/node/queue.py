@@ -36,7 +36,7 @@ class Queue(Inbox):
     Attributes:
         arrived: set when a radiograph has been received.
         outboxes: destination -> what waits for it.
-        quarantine: what is set aside.
+        quarantine: what cannot be classified or sent.
         not_admitted: how many radiographs no rule has admitted since it was opened.
     """
 

@@ -1,4 +1,4 @@
-"""``covidnet-lite node queue``: what waits and what is set aside, and what becomes of it."""
+"""``covidnet-lite node queue``: what waits and what is quarantined, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..exit_codes import BAD_FILE, OK
 if TYPE_CHECKING:
     from .entries import Entry, Queued
 
-DESCRIPTION = """Lists radiographs and results that wait, and those that are set aside; offers the latter again, or
-removes them. Works beside a running node."""
+DESCRIPTION = """Lists the radiographs and results that wait or are quarantined; retries or removes those that are
+quarantined. Works beside a running node."""
 
 
 def add(words: Any) -> None:
     """Adds the word to those of ``covidnet-lite node``."""
     queue = words.add_parser(
         "queue",
-        help="list what waits and what is set aside; retry or drop it",
+        help="list what waits and what is quarantined; retry or drop it",
         description=DESCRIPTION,
         examples=("covidnet-lite node queue list --settings node.toml",),
     )
@@ -30,7 +30,7 @@ def add(words: Any) -> None:
 
     listed = actions.add_parser(
         "list",
-        help="list what waits and what is set aside",
+        help="list what waits and what is quarantined",
         description="Lists radiographs that wait to be classified, results that wait to be sent, and what is set "
         "aside, with the reason in full. The reason may quote the radiograph's header.",
         examples=("covidnet-lite node queue list --queue /var/lib/covidnet-lite --json",),
@@ -40,14 +40,14 @@ def add(words: Any) -> None:
 
     retry = actions.add_parser(
         "retry",
-        help="classify or send again what is set aside",
-        description="Has radiographs that are set aside classified again, and results offered again.",
+        help="classify or send again what is quarantined",
+        description="Classifies quarantined radiographs again, and sends quarantined results again.",
         examples=(
             "covidnet-lite node queue retry 1.2.840.9.7 --settings node.toml",
             "covidnet-lite node queue retry --all --settings node.toml",
         ),
     )
-    _add_choice(retry, "set aside")
+    _add_choice(retry, "quarantined")
     retry.set_defaults(run=_retry)
 
     drop = actions.add_parser(
@@ -56,7 +56,7 @@ def add(words: Any) -> None:
         description="Removes entries for good. What waits can be removed only while no node works with the queue.",
         examples=("covidnet-lite node queue drop 1.2.840.9.7 --settings node.toml",),
     )
-    _add_choice(drop, "set aside")
+    _add_choice(drop, "quarantined")
     drop.add_argument("--yes", action="store_true", help="do not ask first")
     drop.set_defaults(run=_drop)
 
@@ -113,7 +113,7 @@ def _each(entries: Sequence[Entry], action: Callable[[Entry], None], done: str) 
 
     code = OK
     if not entries:
-        print("nothing is set aside")
+        print("nothing is quarantined")
     for entry in entries:
         try:
             action(entry)

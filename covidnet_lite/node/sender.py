@@ -125,7 +125,7 @@ class Sender:
         except OutputError:  # the disk
             raise
         except Exception as error:
-            self._set_aside(parcel, str(unforeseen(parcel.key, error)))
+            self._quarantine(parcel, str(unforeseen(parcel.key, error)))
 
     def _send(self, parcel: Parcel) -> None:
         for path in parcel.objects:
@@ -139,17 +139,17 @@ class Sender:
             objection = reply.words if reply.verdict is Verdict.NEVER else None
             self._record(Sent(self._peer, _instance(path), objection))
             if objection:
-                return self._set_aside(parcel, f"{self._name} will not take {path.name}: it {reply.words}")
+                return self._quarantine(parcel, f"{self._name} will not take {path.name}: it {reply.words}")
             self._outbox.mark_sent(path)
         story = parcel.story
         self._outbox.close(parcel)
         _log_sent(story, self._label, self._outbox.name)
         self._not_now.pop(parcel.key, None)
 
-    def _set_aside(self, parcel: Parcel, reason: str) -> None:
+    def _quarantine(self, parcel: Parcel, reason: str) -> None:
         folder = self._outbox.reject(parcel, f"{_radiograph(parcel)}: {reason}")
-        line = coded("set-aside", uid=_radiograph(parcel), item=folder, destination=self._outbox.name)
-        log.error("%s: set aside in failed/%s: %s", _radiograph(parcel), folder, reason, **line)
+        line = coded("quarantined", uid=_radiograph(parcel), item=folder, destination=self._outbox.name)
+        log.error("%s: quarantined in failed/%s: %s", _radiograph(parcel), folder, reason, **line)
         self._not_now.pop(parcel.key, None)
 
 

@@ -65,7 +65,7 @@ class Node:
         counts = self._queue.counts
         return (
             f"{describe(self._settings, self._pipeline.classifier, self._receiver.port)}; {counts['received']} "
-            f"radiographs to classify, {counts['outgoing']} to send, {counts['failed']} set aside"
+            f"radiographs to classify, {counts['outgoing']} to send, {counts['failed']} quarantined"
         )
 
     def run(self, stop: threading.Event, reload: threading.Event, settings: Callable[[], Settings]) -> None:

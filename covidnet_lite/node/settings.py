@@ -248,7 +248,7 @@ class Limits:
         per_address: of them, from one address; and so many times as many connections that have not asked for one yet.
         films: in the queue, received or not yet sent to the destination that has most of its results.
         free_mb: left on the disk, in 10**6 bytes.
-        failed: films set aside that are kept; the oldest goes.
+        failed: quarantined radiographs to keep; the oldest is deleted.
         remember_days: for how long a film that was sent is not classified anew.
         timeout: seconds without a sign from the other side.
     """

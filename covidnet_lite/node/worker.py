@@ -41,9 +41,9 @@ def work(
 ) -> None:
     """Works until ``stop`` is set, and ``queue.arrived`` after it; ``record`` takes what goes into the audit trail.
 
-    A radiograph that cannot be read is set aside, and so is one that fails in a way nobody foresaw. A network that
+    A radiograph that cannot be read is quarantined, and so is one that fails in a way nobody foresaw. A network that
     cannot run ends the node, for that is no fault of the radiograph, which is begun again by the next one; so is one
-    with which the process dies: after so many tries it is set aside too.
+    with which the process dies: after so many tries it is quarantined too.
     """
     while True:
         queue.arrived.clear()
@@ -55,7 +55,7 @@ def work(
             queue.arrived.wait(LOOK)
         elif arrival.begun >= TRIES:
             why = f"the node ended {TRIES} times while it worked on this radiograph"
-            _set_aside(queue, arrival, InputError(why, Code.PROCESS_DIED), record)
+            _quarantine(queue, arrival, InputError(why, Code.PROCESS_DIED), record)
         else:
             arrival = queue.begin(arrival)
             try:
@@ -68,7 +68,7 @@ def work(
                 raise
             except Exception as error:  # a radiograph is lost to us, not to its sender: it is kept, with the reason
                 reason = error if isinstance(error, CovidNetLiteError) else unforeseen(str(arrival.path), error)
-                _set_aside(queue, arrival, reason, record)
+                _quarantine(queue, arrival, reason, record)
 
 
 def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: Settings, record: Record) -> None:
@@ -109,7 +109,7 @@ def _leave(queue: Queue, arrival: Arrival, story: dict[str, Any], settings: Sett
     code = Code.NOT_ADMITTED
     queue.not_admitted += 1
     if settings.not_admitted == "keep":
-        return _set_aside(queue, arrival, InputError(f"{code.public}; see [[admit]] in the settings", code), record)
+        return _quarantine(queue, arrival, InputError(f"{code.public}; see [[admit]] in the settings", code), record)
     takers = [name for name, one in settings.everywhere.items() if settings.not_admitted == "forward" and one.forward]
     data = arrival.path.read_bytes() if takers else b""
     story |= {"answer": code.public, "code": code.value}
@@ -142,7 +142,7 @@ def _answer(prediction: Prediction) -> str:
     return prediction.answer or f"no answer: {prediction.public_reason}"
 
 
-def _set_aside(queue: Queue, arrival: Arrival, error: CovidNetLiteError, record: Record) -> None:
+def _quarantine(queue: Queue, arrival: Arrival, error: CovidNetLiteError, record: Record) -> None:
     """Puts a radiograph aside, with the reason in full; the log gets the words that quote nothing from it."""
     try:
         meta = read_file_meta_info(arrival.path)
@@ -151,6 +151,6 @@ def _set_aside(queue: Queue, arrival: Arrival, error: CovidNetLiteError, record:
         instance = Instance("", arrival.key)
     uid = identifier(instance.uid, arrival.key)
     queue.set_aside(arrival, f"{instance.uid}: {str(error).removeprefix(f'{arrival.path}: ')}")
-    line = coded("set-aside", uid=uid, item=arrival.key, reason=error.code)
-    log.warning("%s: set aside in failed/%s: %s", uid, arrival.key, error.public, **line)
+    line = coded("quarantined", uid=uid, item=arrival.key, reason=error.code)
+    log.warning("%s: quarantined in failed/%s: %s", uid, arrival.key, error.public, **line)
     record(Answered(instance, objection=error.public))

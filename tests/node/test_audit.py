@@ -27,7 +27,7 @@ EVENTS: dict[str, Event] = {
     "not taken": Received(XRAY, FILM, "the queue is full"),
     "again": Received(XRAY, FILM, is_new=False),
     "answered": Answered(FILM, "resembles normal (97%)"),
-    "set aside": Answered(FILM, objection="its decoder died"),
+    "quarantined": Answered(FILM, objection="its decoder died"),
     "sent": Sent(PACS, FILM),
     "not stored": Sent(PACS, FILM, "answered 0xC000"),
 }
@@ -51,7 +51,7 @@ def codes(root: ET.Element, path: str) -> list[str]:
         ("not taken", ["110104"], "C", "4", {"XRAY1": "110153", "COVIDNET": "110152"}),
         ("again", ["110104"], "R", "0", {"XRAY1": "110153", "COVIDNET": "110152"}),
         ("answered", ["110103"], "R", "0", {"COVIDNET": "110150"}),
-        ("set aside", ["110103"], "R", "8", {"COVIDNET": "110150"}),
+        ("quarantined", ["110103"], "R", "8", {"COVIDNET": "110150"}),
         ("sent", ["110104"], "R", "0", {"COVIDNET": "110153", "ORTHANC": "110152"}),
         ("not stored", ["110104"], "R", "8", {"COVIDNET": "110153", "ORTHANC": "110152"}),
     ],

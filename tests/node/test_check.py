@@ -33,7 +33,7 @@ def test_alone_it_opens_everything_and_lets_go_of_it(answering: Settings) -> Non
     for _ in range(2):
         can_run, answers = check(answering)
         assert can_run.startswith("can run: COVIDNET on 127.0.0.1 port ")
-        assert can_run.endswith("; 0 radiographs to classify, 0 to send, 0 set aside")
+        assert can_run.endswith("; 0 radiographs to classify, 0 to send, 0 quarantined")
         assert answers == "destinations that answer: pacs"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from covidnet_lite.errors import OutputError, SettingsError
-from covidnet_lite.node.entries import SET_ASIDE, TO_CLASSIFY, TO_SEND, Queued
+from covidnet_lite.node.entries import QUARANTINED, TO_CLASSIFY, TO_SEND, Queued
 from covidnet_lite.node.layout import key_of
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.settings import Limits
@@ -18,7 +18,7 @@ AsBytes = Callable[..., bytes]
 
 @pytest.fixture
 def queue(tmp_path: Path, as_bytes: AsBytes) -> Iterator[Queue]:
-    """That of a node at work: 1.1 waits; results of 1.2 wait, those of 1.3 are set aside, and so is 1.4."""
+    """That of a node at work: 1.1 waits; results of 1.2 wait, those of 1.3 are quarantined, and so is 1.4."""
     opened = Queue(tmp_path / "queue", Limits(free_mb=0), ("pacs", "second"))
     for uid in ("1.2", "1.3"):
         opened.add(uid, as_bytes(uid))
@@ -44,8 +44,8 @@ def test_entries_are_listed_on_their_way_through_the_queue(queued: Queued) -> No
     assert [(one.state, one.uid, one.destination, one.reason) for one in queued.entries()] == [
         (TO_CLASSIFY, "1.1", None, ""),
         (TO_SEND, "1.2", "second", ""),
-        (SET_ASIDE, "1.3", "pacs", "1.3: never"),
-        (SET_ASIDE, "1.4", None, "1.4: damaged\nJANE\x1b"),
+        (QUARANTINED, "1.3", "pacs", "1.3: never"),
+        (QUARANTINED, "1.4", None, "1.4: damaged\nJANE\x1b"),
     ]
 
 
@@ -98,7 +98,7 @@ def test_a_radiograph_that_was_sent_again_meanwhile_is_not_there_twice(
     queue.add("1.4", as_bytes("1.4"))
     with pytest.raises(OutputError, match="in the queue already"):
         queued.retry(entry)
-    with pytest.raises(OutputError, match="1.1|is not set aside"):
+    with pytest.raises(OutputError, match="1.1|is not quarantined"):
         queued.retry(queued.chosen(["1.1"], False)[0])
 
 

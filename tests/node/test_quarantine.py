@@ -1,4 +1,4 @@
-"""What is set aside comes back whole, or goes for good."""
+"""What is quarantined comes back whole, or goes for good."""
 
 from __future__ import annotations
 

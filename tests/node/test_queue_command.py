@@ -17,7 +17,7 @@ from covidnet_lite.node.settings import Limits
 
 @pytest.fixture
 def folder(tmp_path: Path, as_bytes: Callable[..., bytes]) -> Path:
-    """Of a queue with 1.4 and 1.5 set aside."""
+    """Of a queue with 1.4 and 1.5 quarantined."""
     queue = Queue(tmp_path / "queue", Limits(free_mb=0), ("pacs",))
     for uid in ("1.4", "1.5"):
         queue.add(uid, as_bytes(uid))
@@ -38,7 +38,7 @@ def test_a_list_has_a_line_for_each_entry_and_their_number(folder: Path, capsys:
     assert cli.main(["node", "queue", "list", "--queue", str(folder)]) == exit_codes.OK
     first, second, count = capsys.readouterr().out.splitlines()
     assert "  1.4  1.4: damaged" in first
-    assert second.startswith("set aside  ")
+    assert second.startswith("quarantined  ")
     assert count == "2 entries"
 
 
@@ -61,10 +61,10 @@ def test_the_queue_may_be_named_before_the_word_or_by_the_settings(
 def test_one_is_retried_and_the_rest_stay(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["node", "queue", "retry", "1.5", "--queue", str(folder)]) == exit_codes.OK
     assert capsys.readouterr().out == f"{key_of('1.5')}: again in the queue\n"
-    assert uids(folder, capsys) == ["1.5 to classify", "1.4 set aside"]
+    assert uids(folder, capsys) == ["1.5 to classify", "1.4 quarantined"]
     assert cli.main(["node", "queue", "retry", "1.5", "1.4", "--queue", str(folder)]) == exit_codes.BAD_FILE
     said = capsys.readouterr()
-    assert "is not set aside" in said.err  # and the other has its turn
+    assert "is not quarantined" in said.err  # and the other has its turn
     assert said.out == f"{key_of('1.4')}: again in the queue\n"
 
 

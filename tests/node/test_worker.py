@@ -246,7 +246,7 @@ def test_what_no_rule_admits_is_kept_in_quarantine(
     assert "no rule of the settings admits it" in reason(queue)
     (kept,) = (queue.folder / "failed").glob("*/film.dcm")
     assert kept.read_bytes() == film
-    assert "1.2.3: set aside" in caplog.text
+    assert "1.2.3: quarantined" in caplog.text
     assert "no rule of the settings admits it" in caplog.text
     assert "ROOM" not in caplog.text
     assert queue.not_admitted == 1
