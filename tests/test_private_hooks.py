@@ -35,16 +35,18 @@ class Hook:
 
 
 NODE = "covidnet_lite/node/receiver.py"
-DOOR = "covidnet_lite/node/door.py"
+LISTENER = "covidnet_lite/node/listener.py"
 SERVER = "covidnet_lite/web/server.py hangs up on clients that say nothing"
 HOOKS = [
     Hook("pynetdicom", "pynetdicom.transport", "AssociationSocket.recv", f"{NODE} bounds what it reads"),
-    Hook("pynetdicom", "pynetdicom.transport", "AssociationSocket", f"{DOOR} shuts it", "self.socket"),
+    Hook("pynetdicom", "pynetdicom.transport", "AssociationSocket", f"{LISTENER} shuts it", "self.socket"),
     Hook("pynetdicom", "pynetdicom.dul", "DULServiceProvider", f"{NODE} replaces it", "self.socket.recv(pdu_length)"),
     Hook("pynetdicom", "pynetdicom.dul", "DULServiceProvider", f"{NODE} ends a wait by it", "self.to_user_queue"),
-    Hook("pynetdicom", "pynetdicom.transport", "AssociationServer.active_associations", f"{DOOR} counts them"),
-    Hook("pynetdicom", "pynetdicom.transport", "AssociationServer.get_request", f"{DOOR} accepts without a handshake"),
-    Hook("pynetdicom", "pynetdicom.transport", "AssociationServer", f"{DOOR} begins TLS late", "self.ssl_context"),
+    Hook("pynetdicom", "pynetdicom.transport", "AssociationServer.active_associations", f"{LISTENER} counts them"),
+    Hook(
+        "pynetdicom", "pynetdicom.transport", "AssociationServer.get_request", f"{LISTENER} accepts without a handshake"
+    ),
+    Hook("pynetdicom", "pynetdicom.transport", "AssociationServer", f"{LISTENER} begins TLS late", "self.ssl_context"),
     Hook("pynetdicom", "pynetdicom._config", "LOG_HANDLER_LEVEL", f"{NODE} turns it off"),
     Hook("uvicorn", "uvicorn.protocols.http.h11_impl", "H11Protocol.connection_made", SERVER),
     Hook("uvicorn", "uvicorn.protocols.http.h11_impl", "H11Protocol.on_response_complete", SERVER),
@@ -66,7 +68,7 @@ HOOKS = [
     ),
 ]
 OF_PYTHON = [
-    Hook("", "socketserver", "BaseServer._handle_request_noblock", f"{DOOR} takes one connection"),
+    Hook("", "socketserver", "BaseServer._handle_request_noblock", f"{LISTENER} takes one connection"),
     Hook("", "multiprocessing.reduction", "send_handle", "covidnet_lite/readers/pool.py shares memory"),
     Hook("", "multiprocessing.reduction", "recv_handle", "covidnet_lite/readers/pool.py shares memory"),
     Hook("", "multiprocessing.util", "Finalize", "covidnet_lite/readers/pool.py ends its processes"),

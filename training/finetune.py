@@ -33,8 +33,8 @@ from covidnet_lite.network.input_spec import InputSpec
 from covidnet_lite.prediction import softmax
 from training import dataset
 from training.data import supervision
+from training.data.augmentation import variant
 from training.data.supervision import Source
-from training.data.variant import variant
 from training.fit import backbones, checkpoint, frozen, heads, losses, quantisation_aware, trainer
 from training.fit.batches import Batch, Radiographs, batch_indices, crop, pixel_batches, predict, steps
 from training.fit.equalise_channels import equalise_channels

@@ -39,8 +39,8 @@ from covidnet_lite.network import lungs
 from covidnet_lite.network import model as models
 from covidnet_lite.network.input_spec import InputSpec
 from training import dataset
+from training.data.augmentation import Matrix, Pixels, Strength, variant
 from training.data.lung_boxes import lung_boxes
-from training.data.variant import Matrix, Pixels, Strength, variant
 from training.fit import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -197,7 +197,8 @@ def box_in_view(box: Boxes, shape: tuple[int, ...], matrix: Matrix) -> Boxes:
     Args:
         box: in fractions of the radiograph.
         shape: ``(height, width)`` of the radiograph.
-        matrix: from places in the view to those in the radiograph, as :func:`training.data.variant.variant` returns it.
+        matrix: from places in the view to those in the radiograph, as :func:`training.data.augmentation.variant`
+            returns it.
     """
     size = np.array(shape[::-1])
     turn, start = matrix[:, :2], matrix[:, 2]

@@ -17,10 +17,10 @@ from ..errors import AddressError, OutputError
 from ..logs import coded
 from ..output import printable
 from . import tls
-from .door import DoorServer, takes_place
 from .events import Instance, Peer, Received, Record, Refused, discard
 from .inbox import Priority
 from .layout import identifier
+from .listener import ListeningServer, takes_place
 from .queue import Queue
 from .settings import Limits, Settings
 from .syntaxes import RADIOGRAPHS, UNCOMPRESSED, transfer_syntaxes
@@ -68,7 +68,7 @@ class Receiver:
                     (evt.EVT_C_ECHO, _echo),
                     (evt.EVT_C_STORE, self._store),
                 ],
-                server_class=DoorServer,
+                server_class=ListeningServer,
                 networks=settings.senders.networks,
                 per_address=settings.limits.per_address,
                 record=record,

@@ -29,7 +29,7 @@ from pynetdicom.sop_class import (
 from benchmarks.bad_clients import request
 from benchmarks.orthanc import program
 from covidnet_lite.errors import SettingsError
-from covidnet_lite.node import door, syntaxes
+from covidnet_lite.node import listener, syntaxes
 from covidnet_lite.node import receiver as module
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.settings import Limits, Senders, Settings, Tls
@@ -287,7 +287,7 @@ def test_garbage_ends_only_its_own_connection(receiving: Receiving) -> None:
         assert associate(receiver.port, Verification).is_established
 
 
-def test_a_connection_that_fails_in_a_way_nobody_foresaw_closes_no_door(
+def test_a_connection_that_fails_in_a_way_nobody_foresaw_ends_no_others(
     receiving: Receiving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(said: bytes, tls: bool) -> bool:
@@ -295,8 +295,8 @@ def test_a_connection_that_fails_in_a_way_nobody_foresaw_closes_no_door(
             raise KeyError(said)
         return whole(said, tls)
 
-    whole = door.whole
-    monkeypatch.setattr(door, "whole", failing)
+    whole = listener.whole
+    monkeypatch.setattr(listener, "whole", failing)
     with receiving() as (receiver, _):
         with socket.create_connection(("127.0.0.1", receiver.port), 10) as client:
             client.sendall(b"surprise")
@@ -369,7 +369,7 @@ def test_silent_connections_keep_nobody_out(receiving: Receiving) -> None:
 
 
 def test_an_association_that_is_silent_gives_way(receiving: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "YIELDS", 0.5)
+    monkeypatch.setattr(listener, "YIELDS", 0.5)
     with receiving(limits=Limits(free_mb=0, associations=2, per_address=2)) as (receiver, _):
         held = [associate(receiver.port, Verification) for _ in range(2)]
         assert held[0].send_c_echo().Status == 0x0000
@@ -384,7 +384,7 @@ def test_an_association_that_is_silent_gives_way(receiving: Receiving, monkeypat
 def test_associations_that_never_ask_for_anything_keep_nobody_out(
     receiving: Receiving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "FIRST_MESSAGE", 0.2)
+    monkeypatch.setattr(listener, "FIRST_MESSAGE", 0.2)
     with receiving(limits=Limits(free_mb=0, associations=2, per_address=3)) as (receiver, _):
         idle = []
         for _ in range(7):
@@ -393,7 +393,7 @@ def test_associations_that_never_ask_for_anything_keep_nobody_out(
             start = time.monotonic()
             association = associate(receiver.port, Verification)
             assert association.send_c_echo().Status == 0x0000
-            assert time.monotonic() - start < door.YIELDS / 2
+            assert time.monotonic() - start < listener.YIELDS / 2
             association.release()
         time.sleep(0.5)
         assert len(receiver._server.active_associations) <= 4
@@ -410,7 +410,7 @@ def asking(port: int, address: str) -> socket.socket:
 def test_of_those_that_never_ask_the_oldest_goes_wherever_it_comes_from(
     receiving: Receiving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "FIRST_MESSAGE", 0.1)
+    monkeypatch.setattr(listener, "FIRST_MESSAGE", 0.1)
     with receiving(limits=Limits(free_mb=0, associations=2)) as (receiver, _):
         idle = []
         for number in range(1, 4):
@@ -424,7 +424,7 @@ def test_of_those_that_never_ask_the_oldest_goes_wherever_it_comes_from(
 def test_no_more_associations_from_one_address_than_allowed(
     receiving: Receiving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "YIELDS", 60.0)
+    monkeypatch.setattr(listener, "YIELDS", 60.0)
     with receiving(limits=Limits(free_mb=0, associations=9, per_address=2)) as (receiver, _):
         held = [associate(receiver.port, Verification) for _ in range(2)]
         assert all(association.send_c_echo().Status == 0x0000 for association in held)
@@ -441,12 +441,12 @@ def test_no_more_associations_from_one_address_than_allowed(
 def test_no_more_connections_wait_from_one_address_than_allowed(
     receiving: Receiving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "FIRST", 60.0)
+    monkeypatch.setattr(listener, "FIRST", 60.0)
     with receiving(limits=Limits(free_mb=0, per_address=1)) as (receiver, _):
-        silent = [socket.create_connection(("127.0.0.1", receiver.port)) for _ in range(door.EACH + 2)]
+        silent = [socket.create_connection(("127.0.0.1", receiver.port)) for _ in range(listener.EACH + 2)]
         assert ended(silent[0])
         assert ended(silent[1])
-        assert len(receiver._server._visitors) == door.EACH
+        assert len(receiver._server._visitors) == listener.EACH
 
 
 def test_an_address_or_port_that_is_not_ours_is_told(settings: Settings, tmp_path: Path) -> None:

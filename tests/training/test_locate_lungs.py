@@ -12,7 +12,7 @@ from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import DatasetError
 from covidnet_lite.network import lungs
 from training import locate_lungs
-from training.data.variant import Strength, variant
+from training.data.augmentation import Strength, variant
 from training.locate_lungs import SPEC, VIEW, intersection_over_union
 
 ONLY_PLACED = Strength(**dict.fromkeys((field.name for field in fields(Strength)), 0.0) | {"scale": 1.0})

@@ -18,8 +18,8 @@ from convert.float_input import normalise
 from covidnet_lite.box import Box
 from covidnet_lite.fit import fit
 from covidnet_lite.network.input_spec import InputSpec
+from training.data.augmentation import Pixels, Strength, coverage, variant
 from training.data.supervision import Lesson
-from training.data.variant import Pixels, Strength, coverage, variant
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from convert.float_input import normalise
 from covidnet_lite.network.input_spec import InputSpec
-from training.data.variant import Strength
+from training.data.augmentation import Strength
 from training.fit.batches import Batch, Radiographs, batch, batch_indices, random_variant
 
 Array = npt.NDArray[Any]

@@ -10,8 +10,8 @@ from pydantic import ConfigDict
 
 from covidnet_lite import toml_file
 from covidnet_lite.errors import DatasetError
+from training.data.augmentation import Strength
 from training.data.supervision import Source
-from training.data.variant import Strength
 
 
 @dataclass(frozen=True)

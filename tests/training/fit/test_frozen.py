@@ -7,7 +7,7 @@ import pytest
 from training_films import films
 
 from covidnet_lite.network.input_spec import InputSpec
-from training.data.variant import Strength
+from training.data.augmentation import Strength
 from training.fit import backbones, frozen
 from training.fit.batches import batch_indices
 

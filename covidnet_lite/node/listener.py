@@ -1,4 +1,4 @@
-"""Who may come in to the receiver: known addresses, that say at once what they want, and not too many from one.
+"""Which connections the receiver accepts: of known addresses, that send a request at once, and not too many from one.
 
 A connection costs no thread before its first message is there as a whole. One that says nothing is let go after some
 seconds, or as soon as others need its place; an association that has fallen silent gives way when there is no other.
@@ -52,7 +52,7 @@ class _Visitor:
         return str(self.address[0])
 
 
-class DoorServer(AssociationServer):
+class ListeningServer(AssociationServer):
     """Talks to known addresses only; no slow handshake and no flood of connections holds up others."""
 
     request_queue_size = 64  # connections not yet looked at
@@ -82,7 +82,7 @@ class DoorServer(AssociationServer):
             for visitor in list(self._visitors):
                 try:
                     self._look_at(visitor)
-                except Exception as error:  # one connection never closes the door
+                except Exception as error:  # one connection never ends the server
                     unforeseen(f"a connection with {visitor.host}", error)
                     self._send_away(visitor)
 

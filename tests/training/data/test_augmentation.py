@@ -8,8 +8,8 @@ from conftest import drawn_chest
 
 from covidnet_lite.fit import fit
 from covidnet_lite.network.input_spec import InputSpec
-from training.data import variant
-from training.data.variant import Strength
+from training.data import augmentation
+from training.data.augmentation import Strength
 
 OFF = Strength(**{field.name: 0.0 for field in fields(Strength)})
 BOX = (0.2, 0.1, 0.9, 0.8)
@@ -24,9 +24,9 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def test_a_variant_repeats_for_a_seed() -> None:
-    one, other = (variant.variant(chest(), BOX, 64, rng(5), Strength())[0] for _ in range(2))
+    one, other = (augmentation.variant(chest(), BOX, 64, rng(5), Strength())[0] for _ in range(2))
     np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(one, variant.variant(chest(), BOX, 64, rng(6), Strength())[0])
+    assert not np.array_equal(one, augmentation.variant(chest(), BOX, 64, rng(6), Strength())[0])
     assert one.shape == (64, 64)
     assert one.dtype == np.uint8
 
@@ -36,35 +36,39 @@ def test_without_any_change_it_is_what_the_runtime_shows_the_network() -> None:
 
     still = Strength(**{**{field.name: 0.0 for field in fields(Strength)}, "scale": 0.0})
     image = chest(150)
-    seen, _ = variant.variant(image, BOX, 100, rng(), still)
+    seen, _ = augmentation.variant(image, BOX, 100, rng(), still)
     spec = InputSpec(100, 100, equalise=True)
     shipped = fit(Image.fromarray(image), spec, BOX).astype(int)
     assert np.corrcoef(seen.ravel(), shipped.ravel())[0, 1] > 0.99
 
 
-@pytest.mark.parametrize("name", sorted(variant.CHANGES))
+@pytest.mark.parametrize("name", sorted(augmentation.CHANGES))
 def test_each_change_changes_grey_levels_and_keeps_the_size(name: str) -> None:
     image = chest(96)
-    changed = [variant.CHANGES[name](image, rng(seed), 1.0) for seed in range(6)]
+    changed = [augmentation.CHANGES[name](image, rng(seed), 1.0) for seed in range(6)]
     assert all(c.shape == image.shape and c.dtype == np.uint8 for c in changed)
     assert any(not np.array_equal(c, image) for c in changed)
     assert all(np.corrcoef(c.ravel(), image.ravel())[0, 1] > 0.3 for c in changed)
 
 
 def test_strength_names_every_change() -> None:
-    assert set(variant.CHANGES) < {field.name for field in fields(Strength)}
+    assert set(augmentation.CHANGES) < {field.name for field in fields(Strength)}
 
 
 def test_coverage_follows_the_crop_and_the_mirror() -> None:
     shape, side = (200, 100), 64
     right_half = (0.5, 0.0, 1.0, 1.0)
-    plain = variant.plain(shape, (0.0, 0.0, 1.0, 1.0), side)
-    result = variant.coverage([right_half], shape, plain, side, 8)
+    plain = augmentation.plain(shape, (0.0, 0.0, 1.0, 1.0), side)
+    result = augmentation.coverage([right_half], shape, plain, side, 8)
     np.testing.assert_allclose(result, np.tile([0] * 4 + [1] * 4, (8, 1)), atol=0.01)
     mirrored = plain * np.array([[-1, 1, 1], [1, 1, 1]]) + np.array([[0, 0, shape[1] - 1], [0, 0, 0]])
     mirrored[0, 2] = shape[1] - 1 - plain[0, 2]
-    np.testing.assert_allclose(variant.coverage([right_half], shape, mirrored, side, 8), result[:, ::-1], atol=0.01)
-    lower = variant.coverage([(0.0, 0.5, 1.0, 1.0)], shape, variant.plain(shape, (0.0, 0.5, 1.0, 1.0), side), side, 8)
+    np.testing.assert_allclose(
+        augmentation.coverage([right_half], shape, mirrored, side, 8), result[:, ::-1], atol=0.01
+    )
+    lower = augmentation.coverage(
+        [(0.0, 0.5, 1.0, 1.0)], shape, augmentation.plain(shape, (0.0, 0.5, 1.0, 1.0), side), side, 8
+    )
     assert lower.min() == 1
 
 
@@ -75,8 +79,8 @@ def test_what_a_box_marks_is_where_the_picture_shows_it() -> None:
     box = (30 / 200, 60 / 240, 90 / 200, 120 / 240)
     still = Strength(**{**{field.name: 0.0 for field in fields(Strength)}, "scale": 1.0, "flip": 0.5})
     for seed in range(12):
-        seen, matrix = variant.variant(image, (0.1, 0.1, 0.95, 0.9), 128, rng(seed), still, equalised=False)
-        covered = variant.coverage([box], image.shape, matrix, 128, 16)
+        seen, matrix = augmentation.variant(image, (0.1, 0.1, 0.95, 0.9), 128, rng(seed), still, equalised=False)
+        covered = augmentation.coverage([box], image.shape, matrix, 128, 16)
         bright = (seen > 145).reshape(16, 8, 16, 8).mean((1, 3))
         assert np.abs(bright - covered).mean() < 0.03, seed
 
@@ -86,5 +90,5 @@ def test_equalising_is_the_runtimes_own() -> None:
 
     image = chest(64)
     np.testing.assert_array_equal(
-        variant.equalise(image), fit(Image.fromarray(image), InputSpec(64, 64, equalise=True))
+        augmentation.equalise(image), fit(Image.fromarray(image), InputSpec(64, 64, equalise=True))
     )
