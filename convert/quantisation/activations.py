@@ -31,7 +31,7 @@ SAMPLES = 2**15  # values kept of each activation, spread over all images
 PERCENTILE = 99.99
 _MINMAX = "min-max"
 TYPICAL = 0.9  # share of the images whose whole range ``typical`` keeps, at either end
-CHANGE = 0.005  # of a probability, that clipped logits may cost
+CHANGE = 0.005  # of a probability, that clipped logits may cost but on a few wild images
 METHODS = (_MINMAX, "percentile", "typical", "average")
 NARROW = "narrow"  # the range of the logits in 8 bits, see :func:`range_of_logits`
 EQUALISED = "equalised"  # the range to keep once channels are equalised; known where images were shown then
@@ -148,12 +148,10 @@ class _Recorder:
         low, high = float(self._lows.min()), float(self._highs.max())
         samples = np.concatenate(self._samples)
         tail = (100 - PERCENTILE) / 2
-        image_lows, image_highs = zip(*self._ends)
         ranges: dict[str, Range] = {
             _MINMAX: (low, high),
             "percentile": (np.percentile(samples, tail), np.percentile(samples, 100 - tail)),
-            "typical": (np.quantile(image_lows, 1 - TYPICAL), np.quantile(image_highs, TYPICAL)),
-            "average": (np.mean(image_lows), np.mean(image_highs)),
+            **_ranges_by_image(*np.array(self._ends).T),
         }
         means = self._sum / max(self._count, 1)
         return Activation(
@@ -163,21 +161,40 @@ class _Recorder:
 
 
 def range_of_logits(logits: Array) -> Range:
-    """The narrowest range of ``(n, classes)`` logits that changes no probability by more than ``CHANGE``.
+    """The range of ``(n, classes)`` logits in 8 bits: mostly the narrowest that keeps every probability.
 
-    The step between 8-bit logits is then as fine as can be: two classes tie where their logits differ by less. A logit
-    far below or above the others may be cut off, as it is as good as certain either way.
+    That one changes none by more than ``CHANGE``. The step between 8-bit logits is then as fine as can be: two classes
+    tie where their logits differ by less. A logit far below or above the others may be cut off, as it is as good as
+    certain either way.
+
+    A few wild images, with several logits a hundred times those of the others, would stretch this range until the
+    others tie. It is therefore cut to what images keep to, as by ``typical`` or ``average``, where 8 bits then move
+    less of the probability on the mean image.
     """
     exact = softmax(logits)
 
     def change(low: float, high: float) -> float:
         return float(np.abs(softmax(np.clip(logits, low, high)) - exact).max())
 
+    def moved(ends: Range) -> float:
+        return float(np.abs(softmax(_in_8_bits(logits, *ends)) - exact).sum(axis=1).mean())
+
     low, high = min(float(logits.min()), 0.0), max(float(logits.max()), 0.0)
     shares = np.linspace(0.0, 1.0, 51)
     low = next(end for end in low * shares if change(end, high) <= CHANGE / 2 or end == low)
     high = next(end for end in high * shares if change(low, end) <= CHANGE or end == high)
+    by_image = _ranges_by_image(logits.min(axis=1), logits.max(axis=1)).values()
+    cuts = [(min(max(low, lowest), 0.0), max(min(high, highest), 0.0)) for lowest, highest in by_image]
+    low, high = min([(low, high), *cuts], key=moved)
     return float(low), float(high)
+
+
+def _ranges_by_image(lows: Array, highs: Array) -> dict[str, Range]:
+    """From the range of each image, method -> lowest and highest value to keep."""
+    return {
+        "typical": (np.quantile(lows, 1 - TYPICAL), np.quantile(highs, TYPICAL)),
+        "average": (np.mean(lows), np.mean(highs)),
+    }
 
 
 def clipped_range(values: Array, min_high: float = 0.0) -> Range:
@@ -195,10 +212,14 @@ def clipped_range(values: Array, min_high: float = 0.0) -> Range:
 
 
 def _rounding_loss(values: Array, low: float, high: float) -> float:
+    return float(((values - _in_8_bits(values, low, high)) ** 2).mean())
+
+
+def _in_8_bits(values: Array, low: float, high: float) -> Array:
+    """What is left of values in the 256 levels of a range that holds 0."""
     step = max(high - low, 1e-30) / 255
     zero = np.rint(-low / step)
-    rounded = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
-    return float(((values - rounded) ** 2).mean())
+    return np.asarray((np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step)
 
 
 def to_table(activations: Activations) -> dict[str, Any]:

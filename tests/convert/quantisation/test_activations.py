@@ -122,6 +122,18 @@ def test_a_logit_that_is_as_good_as_certain_is_cut_off() -> None:
     assert activations.range_of_logits(few)[1] > 0.45
 
 
+def test_a_few_wild_images_do_not_take_the_levels_of_the_logits_from_all_others() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1, (200, 6))
+    logits[:14] *= 60  # sure of nothing, as several classes are far above the others
+    logits[:14, 1] = logits[:14, 0] - 0.5
+    low, high = activations.range_of_logits(logits)
+    assert -10 < low < 0 < high < 10 < 60 < logits.max()
+    step = (high - low) / 255
+    rounded = np.clip(np.rint(logits / step) * step, low, high)
+    assert (rounded[14:].argmax(1) == logits[14:].argmax(1)).mean() > 0.95
+
+
 def test_the_range_that_loses_least_is_found_at_any_size() -> None:
     rng = np.random.default_rng(0)
     values = np.abs(rng.normal(0, 1, 20000))
