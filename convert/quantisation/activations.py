@@ -31,7 +31,7 @@ SAMPLES = 2**15  # values kept of each activation, spread over all images
 PERCENTILE = 99.99
 _MINMAX = "min-max"
 TYPICAL = 0.9  # share of the images whose whole range ``typical`` keeps, at either end
-CHANGE = 0.005  # of a probability, that clipped logits may cost but on a few wild images
+CHANGE = 0.005  # of a probability, that clipped logits may cost but on a few extreme images
 METHODS = (_MINMAX, "percentile", "typical", "average")
 NARROW = "narrow"  # the range of the logits in 8 bits, see :func:`range_of_logits`
 EQUALISED = "equalised"  # the range to keep once channels are equalised; known where images were shown then
@@ -167,7 +167,7 @@ def range_of_logits(logits: Array) -> Range:
     tie where their logits differ by less. A logit far below or above the others may be cut off, as it is as good as
     certain either way.
 
-    A few wild images, with several logits a hundred times those of the others, would stretch this range until the
+    A few extreme images, with several logits a hundred times those of the others, would stretch this range until the
     others tie. It is therefore cut to what images keep to, as by ``typical`` or ``average``, where 8 bits then move
     less of the probability on the mean image.
     """
