@@ -122,7 +122,7 @@ def test_a_logit_that_is_as_good_as_certain_is_cut_off() -> None:
     assert activations.range_of_logits(few)[1] > 0.45
 
 
-def test_a_few_wild_images_do_not_take_the_levels_of_the_logits_from_all_others() -> None:
+def test_a_few_extreme_images_do_not_take_the_levels_of_the_logits_from_all_others() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1, (200, 6))
     logits[:14] *= 60  # sure of nothing, as several classes are far above the others
