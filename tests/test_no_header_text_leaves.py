@@ -254,7 +254,7 @@ def worked(films: dict[str, Filled], network: Path, tmp_path_factory: pytest.Tem
 
 def test_the_log_of_the_node_quotes_no_header(films: dict[str, Filled], worked: Worked) -> None:
     assert "ZQX" not in worked.log
-    assert worked.log.count("set aside") + len(worked.results) == len(films)
+    assert worked.log.count("quarantined") + len(worked.results) == len(films)
     assert "1.2.3.1 from" in worked.log
     assert worked.log.count("resembles") > len(films) / 2
 
