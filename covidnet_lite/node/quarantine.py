@@ -54,8 +54,7 @@ class Quarantine:
 
     def items(self) -> list[Item]:
         """All of them, the oldest first."""
-        folders = sorted((self._folders.failed / name for name in layout.folders(self._folders.failed)), key=age)
-        return [self._item(folder) for folder in folders]
+        return [self._item(folder) for folder in self._oldest_first()]
 
     def take(self, folder: Path, name: str) -> None:
         """Sets a folder aside under a name, in place of what was there."""
@@ -68,7 +67,7 @@ class Quarantine:
 
     def trim(self) -> None:
         """Removes the oldest items beyond those that are kept."""
-        folders = sorted((self._folders.failed / name for name in layout.folders(self._folders.failed)), key=age)
+        folders = self._oldest_first()
         for folder in folders[: max(0, len(folders) - self.keep)]:
             shutil.rmtree(folder)
 
@@ -104,6 +103,9 @@ class Quarantine:
             os.rename(item.folder, target)  # with its reason, which is not sent, and goes with the folder
             files.sync(target.parent)
         files.sync(self._folders.failed)
+
+    def _oldest_first(self) -> list[Path]:
+        return sorted((self._folders.failed / name for name in layout.folders(self._folders.failed)), key=age)
 
     def _item(self, folder: Path) -> Item:
         key, _, destination = folder.name.partition(".")

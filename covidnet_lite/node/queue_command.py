@@ -31,8 +31,8 @@ def add(words: Any) -> None:
     listed = actions.add_parser(
         "list",
         help="list what waits and what is quarantined",
-        description="Lists radiographs that wait to be classified, results that wait to be sent, and what is set "
-        "aside, with the reason in full. The reason may quote the radiograph's header.",
+        description="Lists radiographs that wait to be classified, results that wait to be sent, and what is "
+        "quarantined, with the reason in full. The reason may quote the radiograph's header.",
         examples=("covidnet-lite node queue list --queue /var/lib/covidnet-lite --json",),
     )
     listed.add_argument("--json", action="store_true", help="print JSON instead")
@@ -47,7 +47,7 @@ def add(words: Any) -> None:
             "covidnet-lite node queue retry --all --settings node.toml",
         ),
     )
-    _add_choice(retry, "quarantined")
+    _add_choice(retry)
     retry.set_defaults(run=_retry)
 
     drop = actions.add_parser(
@@ -56,7 +56,7 @@ def add(words: Any) -> None:
         description="Removes entries for good. What waits can be removed only while no node works with the queue.",
         examples=("covidnet-lite node queue drop 1.2.840.9.7 --settings node.toml",),
     )
-    _add_choice(drop, "quarantined")
+    _add_choice(drop)
     drop.add_argument("--yes", action="store_true", help="do not ask first")
     drop.set_defaults(run=_drop)
 
@@ -68,11 +68,11 @@ def add(words: Any) -> None:
         parser.add_argument("--queue", metavar="DIR", help="the folder of the queue", **where)
 
 
-def _add_choice(parser: argparse.ArgumentParser, which: str) -> None:
+def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="ENTRY", help="its name or UID, as the list has them, or the beginning of its name"
     )
-    parser.add_argument("--all", action="store_true", help=f"all that are {which}")
+    parser.add_argument("--all", action="store_true", help="all that are quarantined")
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -16,7 +16,6 @@ from . import dicomweb
 from .reply import Reply, Verdict
 from .settings import DicomWeb
 
-ASK_ONE = {"limit": 1}
 AWAY = (401, 403, 404, 408, 429)  # of the service, and 5xx: it may take the same object at another time
 UNPROCESSABLE = (400, 409, 413, 415, 422)  # of the object
 
@@ -45,7 +44,7 @@ class Stow:
             return None
         try:
             client = dicomweb.client(self._service, self._timeout)
-            client.search_for_studies(limit=ASK_ONE["limit"])
+            client.search_for_studies(limit=1)
         except SettingsError as error:  # the token is gone
             return f"cannot be asked: {error}"
         except requests.HTTPError as error:
