@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         from .fetch import MODALITIES, fetch
     except ImportError as error:
         raise MissingExtraError(f"a node needs the extra: pip install 'covidnet-lite[node]' ({error})") from error
-    node_settings = settings.build(settings.read(args.settings), args.settings.absolute().parent)
+    node_settings = settings.load(args.settings)
     day = args.date or datetime.date.today()
     with logs.writing(args.log_format), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # pydicom's quote the header

@@ -36,6 +36,7 @@ STORY, REASON = "film.json", "reason.txt"
 # What the log has of a story, by the names that fields of a line have.
 FIELDS = {"film": "uid", "accession": "accession", "from": "sender", "answer": "answer", "code": "reason"}
 EXCLUSIVE = ".exclusive.lock"
+LOOK = 5.0  # seconds after which another process may have put something into the queue
 
 
 class Folders:

@@ -134,7 +134,7 @@ def _queued(args: argparse.Namespace) -> Queued:
     except ImportError as error:
         raise MissingExtraError(f"a node needs the extra: pip install 'covidnet-lite[node]' ({error})") from error
     if args.settings:
-        built = settings.build(settings.read(args.settings), args.settings.absolute().parent)
+        built = settings.load(args.settings)
         return Queued(args.queue or built.queue, tuple(built.everywhere))
     if not args.queue:
         raise SettingsError("which queue? name it with --queue DIR, or with --settings FILE")

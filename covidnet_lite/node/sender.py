@@ -18,7 +18,7 @@ from ..unforeseen import unforeseen
 from .connections import connection
 from .events import Instance, Peer, Record, Sent, discard
 from .inbox import Turns
-from .layout import described, fields
+from .layout import LOOK, described, fields
 from .outbox import Outbox, Parcel
 from .reply import Verdict
 from .settings import Settings
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # seconds
 LINGER = 2.0  # seconds a connection is kept with nothing to send
-LOOK = 5.0  # seconds after which another process may have put something into the queue
 
 
 @dataclass(frozen=True)

@@ -365,6 +365,15 @@ class Settings:
         return self.everywhere[name].results or self.results
 
 
+def load(path: Path) -> Settings:
+    """The settings of a TOML file; paths in it start at its folder.
+
+    Raises:
+        SettingsError: see :func:`read` and :func:`build`.
+    """
+    return build(read(path), path.absolute().parent)
+
+
 def read(path: Path) -> dict[str, Any]:
     """The tables of a TOML file.
 

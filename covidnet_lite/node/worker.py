@@ -22,7 +22,7 @@ from ..unforeseen import unforeseen
 from . import admission, routing
 from .events import Answered, Instance, Record, discard
 from .inbox import Arrival
-from .layout import described, fields, identifier
+from .layout import LOOK, described, fields, identifier
 from .queue import Queue
 from .settings import Kind, Settings
 
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 TRIES = 5  # of a radiograph with which the process dies
 PAUSE = 10.0  # seconds, when results cannot be written
-LOOK = 5.0  # seconds after which another process may have put something into the queue
 
 
 def work(
