@@ -31,6 +31,7 @@ class Source:
         batch: label of the manifest -> radiographs of it in each batch.
         hospital: sources with the same name count as one; empty for the source alone.
         boxes: the manifest's column of opacity boxes (``x0 y0 x1 y1`` in fractions, ``;`` between).
+        boxes_complete: whether each opacity of a radiograph with boxes has one; if not, nothing is taught outside them.
         clear: labels whose radiographs have no opacity, so that the whole map is known.
         rank: the manifest's column of a reader's grade, by which the source's radiographs are ordered.
         patients: share of the source's patients that are trained on, where the manifest names none for training; the
@@ -41,6 +42,7 @@ class Source:
     batch: dict[str, int] = field(default_factory=dict)
     hospital: str = ""
     boxes: str = ""
+    boxes_complete: bool = True
     clear: tuple[str, ...] = ()
     rank: str = ""
     patients: float = 0.0
@@ -78,7 +80,8 @@ def trained_on(case: LabelledImage, source: Source) -> bool:
     """Whether a radiograph is for training: by its split, or by its patient where the source deals patients itself."""
     if not source.patients:
         return case.split == "train"
-    digest = hashlib.sha256(f"{case.source}/{case.patient or case.path.name}".encode()).digest()
+    # By hospital: one patient may have radiographs in two sources of it.
+    digest = hashlib.sha256(f"{source.hospital or case.source}/{case.patient or case.path.name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < source.patients
 
 
@@ -149,7 +152,7 @@ def lesson(
         if means := source.means.get(case.label):
             allowed[i] = [label in means for label in labels]
         boxes.append(read_boxes(case, source.boxes) if source.boxes else ())
-        mapped[i] = bool(boxes[-1]) or case.label in source.clear
+        mapped[i] = (bool(boxes[-1]) and source.boxes_complete) or case.label in source.clear
         if source.rank:
             severity[i] = _grade(case, source.rank)
     # Sources that are taken together fill a label's places together.

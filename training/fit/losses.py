@@ -40,13 +40,16 @@ def open_cross_entropy(logits: Any, allowed: Any, smoothing: float) -> Any:
 def map_cross_entropy(evidence: Any, covered: Any, mapped: Any) -> Any:
     """Binary cross entropy of the local opacity against the share of each place that lies in a drawn box.
 
+    Where the boxes may not be all there are, only the places that touch one count.
+
     Args:
         evidence: ``(n, h, w, classes)``.
         covered: ``(n, h, w)``, 0 to 1.
         mapped: ``(n,)``, 1 for radiographs whose opacities are known.
     """
     local = tf.nn.sigmoid_cross_entropy_with_logits(labels=covered, logits=opacity(evidence))
-    return _mean_over(tf.reduce_mean(local, (1, 2)), mapped > 0)
+    known = tf.logical_or(mapped[:, None, None] > 0, covered > 0)
+    return _mean_over(local, known)
 
 
 def ranking(evidence: Any, severity: Any, sharpness: float = 2.0) -> Any:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,23 @@ def test_the_map_is_known_where_boxes_are_drawn_or_nothing_is_to_be_seen() -> No
     lesson = supervision.lesson(cases, {"a": GRADED}, LABELS)
     np.testing.assert_array_equal(lesson.mapped, [1, 1, 0])
     assert lesson.boxes[1] == ((0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 1.0, 1.0))
+
+
+def test_boxes_that_may_not_be_all_leave_the_rest_of_the_map_unknown() -> None:
+    cases = [case("negative"), case("typical", boxes="0.1 0.2 0.3 0.4")]
+    lesson = supervision.lesson(cases, {"a": replace(GRADED, boxes_complete=False)}, LABELS, complete=False)
+    np.testing.assert_array_equal(lesson.mapped, [1, 0])
+    assert lesson.boxes[1] == ((0.1, 0.2, 0.3, 0.4),)
+
+
+def test_a_patient_of_two_sources_of_one_hospital_stays_on_one_side() -> None:
+    clear, ill = (Source(hospital="h", patients=0.5) for _ in range(2))
+    patients = [f"p{n}" for n in range(40)]
+    sides = [
+        [supervision.trained_on(case("x", source, p), s) for p in patients] for source, s in (("x", clear), ("y", ill))
+    ]
+    assert sides[0] == sides[1]
+    assert 5 < sum(sides[0]) < 35
 
 
 def test_a_named_box_is_read_by_its_last_four_numbers() -> None:

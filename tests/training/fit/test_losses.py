@@ -49,6 +49,15 @@ def test_the_map_is_asked_for_only_where_it_is_known() -> None:
     assert float(losses.map_cross_entropy(evidence, covered, np.zeros(2))) == 0
 
 
+def test_where_boxes_may_be_missing_the_map_is_asked_for_inside_them_alone() -> None:
+    covered = np.zeros((1, 2, 2), np.float32)
+    covered[0, 0, 0] = 1
+    evidence = np.zeros((1, 2, 2, 3), np.float32)
+    evidence[0, 1, 1, 2] = 9  # an opacity outside the box: perhaps nobody drew it
+    assert float(losses.map_cross_entropy(evidence, covered, np.zeros(1))) == pytest.approx(LOG2, abs=1e-5)
+    assert float(losses.map_cross_entropy(evidence, covered, np.ones(1))) > 2
+
+
 def test_ranking_wants_the_order_of_the_grades_and_nothing_of_ungraded_films() -> None:
     evidence = np.zeros((3, 2, 2, 3), np.float32)
     evidence[0, ..., 2], evidence[1, ..., 2], evidence[2, ..., 2] = 2, -2, 5
