@@ -25,7 +25,7 @@ class AuditSet:
     Attributes:
         training: of its own hospitals, those that it was trained on, for baselines that need training too.
         own: of the first manifest, the validation and test splits.
-        unseen: of the other manifests, those that it was not trained on.
+        unseen: of the other manifests, those of patients that it was not trained on.
         partly: sources in the other manifests of which it was trained on some patients, or splits, but not on these.
     """
 
@@ -63,7 +63,8 @@ def read_audit_set(
     training = tuple(case for case in first if _is_training(case, sources))
     own = tuple(case for case in first if case.split in ("val", "test") and not _is_training(case, sources))
     elsewhere = [case for cases in others for case in cases]
-    unseen = tuple(case for case in elsewhere if not _is_training(case, sources))
+    trained = {case.patient for case in (*first, *elsewhere) if case.patient and _is_training(case, sources)}
+    unseen = tuple(c for c in elsewhere if c.patient not in trained and not _is_training(c, sources))
     partly = tuple(sorted({case.source for case in elsewhere if _is_training(case, sources)}))
     if not any(case.split == "test" for case in own):
         raise DatasetError(f"{manifests[0]}: no film labelled {', '.join(labels)} is in the test split; check --data")

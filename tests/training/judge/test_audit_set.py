@@ -54,6 +54,16 @@ def test_films_that_were_trained_on_are_not_judged(home: Path, away: Path) -> No
     assert films.partly == ("graded",)
 
 
+def test_a_patient_who_was_trained_on_is_not_judged_by_another_source_either(home: Path, tmp_path: Path) -> None:
+    away = manifest(
+        tmp_path / "two", ["a.png,normal,p1,graded,test", "b.png,normal,p1,mined,test", "c.png,normal,,mined,test"]
+    )
+    assert names(read_audit_set([home, away], LABELS, {"own": Source(), "graded": Source(patients=1)}).unseen) == {
+        "c.png"
+    }
+    assert names(read_audit_set([home, away], LABELS, {"own": Source()}).unseen) == {"a.png", "b.png", "c.png"}
+
+
 def test_where_the_recipe_names_no_source_training_splits_are_left_out(home: Path, away: Path) -> None:
     films = read_audit_set([home, away], LABELS, {})
     assert len(films.unseen) == 41
