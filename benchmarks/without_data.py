@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import rel_entr, softmax
 
 from benchmarks import families
 from benchmarks.family_networks import NETWORKS, Member
 from convert.judge.network_outputs import outputs
-from convert.metrics import divergence
 from convert.quantisation import activations, synthetic
 from convert.quantisation.representative_images import pixels
 from convert.quantisation.scheme import quantise
@@ -89,7 +89,9 @@ def comparison(net: FloatNetwork, images: npt.NDArray[np.uint8]) -> Callable[[by
     def compare(graph: bytes) -> Judged:
         logits = answers(net, graph, images)
         same = float((logits.argmax(1) == floats.argmax(1)).mean())
-        return round(100 * same, 2), round(divergence(floats, logits), 5)
+        return round(100 * same, 2), round(
+            float(rel_entr(softmax(floats, axis=1), softmax(logits, axis=1)).sum(axis=1).mean()), 5
+        )
 
     return compare
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert.edgetpu import compiler, lint
+from convert import output_files
 from convert.judge import card, judgement, report
 from convert.judge.agreement import NEAR, latencies, near_ties
 from convert.judge.candidate import Candidate, agree
@@ -27,10 +27,10 @@ from convert.options import Options, check_output_paths
 from convert.quantisation import calibration_data, fallbacks, layers, representative_images
 from convert.quantisation.calibration_data import CalibrationData
 from convert.quantisation.scheme import CALIBRATED, SCHEMES
+from convert.quantised_network import QuantisedNetwork
 from convert.source import network as networks
 from convert.source.network import FloatNetwork
-from convert.tflite_file import batch, c_array, metadata
-from covidnet_lite import files
+from convert.tflite_file import metadata
 from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.network import model as models
@@ -40,21 +40,6 @@ from covidnet_lite.prediction import calibrated
 
 COUNT, SYNTHETIC_COUNT = 200, 32  # representative images
 PACKAGES = ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert")
-
-
-@dataclass(frozen=True, eq=False)
-class QuantisedNetwork:
-    """A quantised graph with its manifest and what was fitted to it, before it is described and sealed.
-
-    Attributes:
-        logits: of the held-out images, ``(n, classes)``; empty where there are none.
-    """
-
-    scheme: str
-    graph: bytes
-    logits: npt.NDArray[np.float32]
-    manifest: Manifest
-    judgement: Judgement
 
 
 def convert(options: Options, log: Callable[[str], Any] = print) -> report.Report:
@@ -115,7 +100,7 @@ def convert(options: Options, log: Callable[[str], Any] = print) -> report.Repor
             "recorded earlier, on images that are not here: "
             + ", ".join(f"{name} {value}" for name, value in recorded.items())
         )
-    _write(options, result, calibration, quantised, log)
+    output_files.write(options, result, calibration, quantised, log)
     return result
 
 
@@ -177,9 +162,9 @@ def _quantise_all(
     floats: npt.NDArray[np.float32],
     log: Callable[[str], Any],
 ) -> tuple[list[fallbacks.Attempt], list[QuantisedNetwork]]:
-    """Each scheme's graph and what is fitted to it; the rungs that int8 took."""
+    """Each scheme's graph and what is fitted to it; the fallbacks that int8 took."""
 
-    @lru_cache(maxsize=1)  # the last rung is the one that is kept
+    @lru_cache(maxsize=1)  # the last fallback is the one that is kept
     def logits_of(graph: bytes) -> npt.NDArray[np.float32]:
         return _logits(graph, base_manifest, held_out)
 
@@ -241,7 +226,7 @@ def _quantise_to_int8(
     agreement: Callable[[bytes], float] | None,
     log: Callable[[str], Any],
 ) -> list[fallbacks.Attempt]:
-    """The rungs that int8 took; the one to keep comes last, which is the best where a person asked for that."""
+    """The fallbacks that int8 took; the one to keep comes last, which is the best where a person asked for that."""
     images = calibration.images
     distance = distance_on(images, network, base_manifest) if images is not None else None
     try:
@@ -359,65 +344,3 @@ def _recorded_figures(stem: Path) -> dict[str, Any]:
         return figures
     except (ValueError, OSError, RecursionError) as error:
         raise ConversionError(f"{path}: cannot be read ({error}); delete it, or record it again") from error
-
-
-def _write(
-    options: Options,
-    result: report.Report,
-    calibration: CalibrationData | None,
-    quantised: list[QuantisedNetwork],
-    log: Callable[[str], Any],
-) -> None:
-    """Everything at once: all files or none."""
-    contents: dict[Path, bytes | str] = {options.output_paths[c.scheme]: c.model.data for c in result.candidates}
-    compiled, compiled_path = None, Path()
-    if options.edgetpu:
-        int8 = next(c for c in result.candidates if c.scheme == "int8")
-        int8_path = options.output_paths["int8"]
-        log("\n" + lint.text(lint.check(int8.model.data, int8_path.name), int8_path.name))
-        compiled = compiler.compile_if_installed(replace(int8.model, path=int8_path))
-        compiled_path = compiler.name_beside(int8_path)
-    if compiled:
-        contents.update({compiled_path: compiled.data, compiled_path.with_suffix(".log"): compiled.printed})
-    if options.format == "c-array":
-        for m in quantised:
-            header_path = c_array.name_beside(options.output_paths[m.scheme])
-            contents[header_path] = c_array.header(m.graph, m.manifest, header_path.name)
-    batches = [
-        (batch.name_beside(options.output_paths[m.scheme], options.batch), m) for m in quantised if options.batch > 1
-    ]
-    contents.update({path: batch.with_batch(m.graph, options.batch) for path, m in batches})
-    if options.record:
-        contents.update(_records(options.stem, result, calibration, quantised))
-    if options.report:
-        contents.update({options.report / name: content for name, content in result.contents().items()})
-    files.write_all(contents)
-    for c in result.candidates:
-        log(f"wrote {options.output_paths[c.scheme]}  sha256 {c.model.sha256}")
-    if options.format == "c-array":
-        for c in result.candidates:
-            log(f"wrote {c_array.name_beside(options.output_paths[c.scheme])}")
-    for path, _ in batches:
-        log(f"wrote {path}  for {options.batch} images at a time, without a manifest")
-    if compiled:
-        log(f"wrote {compiled_path}  {compiled.log.edge_tpu or 'some'} operations on the Edge TPU")
-    if options.report:
-        log(f"wrote {options.report / 'report.md'}")
-
-
-def _records(
-    stem: Path, result: report.Report, calibration: CalibrationData | None, quantised: list[QuantisedNetwork]
-) -> dict[Path, bytes | str]:
-    """What ``--record`` keeps beside the network: numbers instead of images."""
-    contents: dict[Path, bytes | str] = {}
-    if calibration is not None:
-        attempt = result.attempts[-1] if result.attempts else None
-        method = (attempt.fallback.name, attempt.clip, attempt.wide, attempt.fallback.base) if attempt else ("", "", ())
-        recorded = attempt.calibration if attempt else calibration  # a rung may have learnt more from the images
-        contents[path_beside(stem, ".ranges.json")] = calibration_data.to_json(recorded, *method)
-    position = next((i for i, m in enumerate(quantised) if m.scheme == "int8"), 0)
-    contents.update(judgement.contents(quantised[position].judgement, stem))
-    if quantised[position].scheme == "int8" and result.candidates[position].agreement:
-        figures = report.figures("int8", result.candidates[position].agreement)
-        contents[path_beside(stem, ".figures.json")] = json.dumps(figures, indent=1) + "\n"
-    return contents

@@ -37,21 +37,6 @@ def wilson(successes: int, total: int, z: float = 1.96) -> Interval:
     return max(0.0, float((centre - half) / scale)), min(1.0, float((centre + half) / scale))
 
 
-def divergence(logits: Array, others: Array) -> float:
-    """Mean Kullback-Leibler divergence, in nats, of the probabilities of other logits from those of the first.
-
-    Args:
-        logits, others: ``(n, classes)``.
-    """
-    expected, measured = _log_softmax(logits), _log_softmax(others)
-    return float((np.exp(expected) * (expected - measured)).sum(axis=1).mean())
-
-
-def _log_softmax(logits: Array) -> npt.NDArray[np.float64]:
-    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
 def expected_disagreement(logits: Array, others: Array) -> float:
     """Share of images whose class other logits change, estimated with less noise than by counting them.
 

@@ -184,7 +184,7 @@ def to_markdown(report: Report, images: Sequence[str]) -> str:
         *[f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in images if name == plots.SCHEMES],
     ]
     if report.attempts:
-        parts += ["## Rungs tried for int8", _rungs(report)]
+        parts += ["## Fallbacks tried for int8", _fallbacks(report)]
     plain = [name for name in images if name not in (plots.SCHEMES, disagreement.NAME)]
     if report.layers:
         parts += ["## Layers, the noisiest first", _layers(report.layers)]
@@ -258,8 +258,11 @@ def _schemes(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _rungs(report: Report) -> str:
-    lines = ["| rung | agreement on all held-out images | distance on the calibration images | |", "|---|---|---|---|"]
+def _fallbacks(report: Report) -> str:
+    lines = [
+        "| fallback | agreement on all held-out images | distance on the calibration images | |",
+        "|---|---|---|---|",
+    ]
     for t in report.attempts:
         share = "not measured" if t.agreement is None else f"{t.agreement:.2%}"
         distance = "not measured" if t.distance is None else f"{t.distance:.5f}"

@@ -48,7 +48,7 @@ class Fallback:
 
 
 FALLBACKS = (
-    Fallback("min-max", "the whole range of each activation", "min-max"),
+    Fallback("min-max", "the whole range of each activation but the logits", "min-max"),
     Fallback("percentile", f"activations clipped to {acts.PERCENTILE} % of their values", "percentile"),
     Fallback("typical", f"activations clipped to what {acts.TYPICAL:.0%} of the images keep to", "typical"),
     Fallback("average", "activations clipped to the mean of the images' ranges", "average"),

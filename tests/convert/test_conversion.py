@@ -294,24 +294,24 @@ def test_recorded_numbers_make_the_same_file_without_images(given: Path, folder:
     assert (tmp_path / "third.tflite").read_bytes() == first
 
 
-@pytest.mark.parametrize("rung", [rung.name for rung in fallbacks.FALLBACKS])
-def test_recorded_numbers_make_the_same_file_on_every_rung(
-    rung: str, given: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", [fallback.name for fallback in fallbacks.FALLBACKS])
+def test_recorded_numbers_make_the_same_file_on_every_fallback(
+    name: str, given: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, worse = fallbacks._try, iter(np.linspace(0.1, 0.19, 9))
     monkeypatch.setattr(fallbacks, "best_of", lambda attempts: attempts[-1])
 
     def tried(one: fallbacks.Fallback, *args: Any) -> fallbacks.Attempt:
         attempt = real(one, *args)
-        return attempt if one.name == rung or attempt.agreement is None else replace(attempt, agreement=next(worse))
+        return attempt if one.name == name or attempt.agreement is None else replace(attempt, agreement=next(worse))
 
     monkeypatch.setattr(fallbacks, "_try", tried)
     argv = command(given, "--calibration", folder, "--record", "--min-agreement", "0.2", "--allow-int16")
     assert quantize.main(argv) == 0
     recorded = json.loads((tmp_path / "own.ranges.json").read_text())
-    assert recorded["rung"] == rung
-    # What a rung learnt from the images alone is kept with the ranges.
-    assert ("equalised" in recorded["activations"]["logits"]) == (rung in ("equalised", "int16 10 %", "int16 25 %"))
+    assert recorded["rung"] == name
+    # What a fallback learnt from the images alone is kept with the ranges.
+    assert ("equalised" in recorded["activations"]["logits"]) == (name in ("equalised", "int16 10 %", "int16 25 %"))
     assert quantize.main(command(given, "-o", tmp_path / "again.tflite")) == 0
     assert (tmp_path / "again.tflite").read_bytes() == (tmp_path / "out.tflite").read_bytes()
 
@@ -504,14 +504,14 @@ def test_the_report_says_everything(given: Path, folder: Path, hopeless: Path, t
     assert told["calibration"] == "recorded ranges"
     assert told["network_sha256"]
     assert {"tensorflow", "litert-quantizer"} <= set(told["packages"])
-    assert [rung["rung"] for rung in told["rungs"]] == ["min-max"]
+    assert [attempt["rung"] for attempt in told["rungs"]] == ["min-max"]
 
     text = (place / "report.md").read_text()
     for part in (
         "## Schemes",
         "McNemar",
         "95 %",
-        "## Rungs",
+        "## Fallbacks",
         "noisiest first",
         "disagree",
         told["network_sha256"],

@@ -157,14 +157,6 @@ def test_answers_with_the_same_confidence_stand_or_fall_together():
     assert metrics.abstention_threshold(np.array([0, 0, 1]), probabilities, 0.34) == 0.8
 
 
-def test_divergence_is_that_of_the_probabilities_whatever_all_logits_share() -> None:
-    logits = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]])
-    assert metrics.divergence(logits, logits + np.array([[7.0], [-800.0]])) == pytest.approx(0, abs=1e-12)
-    others = np.array([[1.0, 0.0, -1.0], [0.5, 0.0, 3.0]])
-    p, q = softmax(logits, 1.0), softmax(others, 1.0)
-    assert metrics.divergence(logits, others) == pytest.approx((p * np.log(p / q)).sum(axis=1).mean(), rel=1e-5)
-
-
 def test_expected_disagreement_is_what_counting_finds_on_many_images() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (4000, 3))

@@ -16,7 +16,7 @@ from convert.source.network import FloatNetwork
 from convert.tflite_file.flatbuffer import read
 from covidnet_lite.errors import ConversionError
 
-NAMES = [rung.name for rung in FALLBACKS]
+NAMES = [fallback.name for fallback in FALLBACKS]
 WIDE = Scope(allow_int16=True)
 
 
@@ -51,7 +51,9 @@ def numbers_only(given: CalibrationData, attempt: Attempt, folder: Path) -> Cali
     return calibration_data.read(path)
 
 
-def test_the_plainest_rung_that_is_good_enough_is_kept_in_silence(net: FloatNetwork, given: CalibrationData) -> None:
+def test_the_plainest_fallback_that_is_good_enough_is_kept_in_silence(
+    net: FloatNetwork, given: CalibrationData
+) -> None:
     said: list[str] = []
     (attempt,) = search(net, given, scores(0.99), 0.99, said.append)
     assert (attempt.fallback, attempt.clip, attempt.agreement, attempt.wide) == (FALLBACKS[0], "min-max", 0.99, ())
@@ -59,7 +61,7 @@ def test_the_plainest_rung_that_is_good_enough_is_kept_in_silence(net: FloatNetw
     assert said == []
 
 
-def test_rungs_are_tried_in_order_until_one_is_good_enough(net: FloatNetwork, given: CalibrationData) -> None:
+def test_fallbacks_are_tried_in_order_until_one_is_good_enough(net: FloatNetwork, given: CalibrationData) -> None:
     assert NAMES == ["min-max", "percentile", "typical", "average", "bias", "equalised", "int16 10 %", "int16 25 %"]
     said: list[str] = []
     attempts = search(net, given, scores(0.7, 0.8, 0.75, 0.7, 0.9, 0.96), 0.95, said.append)
@@ -99,7 +101,7 @@ def test_a_fallback_that_is_good_enough_needs_no_distance(net: FloatNetwork, giv
     assert attempt.distance is None
 
 
-def test_each_rung_does_what_it_says(net: FloatNetwork, given: CalibrationData) -> None:
+def test_each_fallback_does_what_it_says(net: FloatNetwork, given: CalibrationData) -> None:
     attempts = search(net, given, scores(*[0.5] * 5, 0.6, 0.5, 1.0), 0.95, silent, WIDE)
     by_name = {a.fallback.name: a for a in attempts}
     assert [a.network is net for a in attempts] == [True] * 5 + [False] * 3
@@ -156,7 +158,7 @@ def test_recorded_numbers_make_the_same_bytes_without_pictures(
     assert twice.quantised == kept.quantised
 
 
-def test_with_ranges_alone_the_finer_rungs_are_not_tried_and_it_says_why(
+def test_with_ranges_alone_the_finer_fallbacks_are_not_tried_and_it_says_why(
     net: FloatNetwork, given: CalibrationData
 ) -> None:
     bare = {layer: activations.of_range(*a.range("min-max")) for layer, a in given.activations.items()}
@@ -178,7 +180,7 @@ def test_with_numbers_alone_no_layer_is_widened_and_it_says_why(net: FloatNetwor
     assert ["seen on images alone; pass --calibration" in line for line in said] == [False] * 6 + [True] * 2
 
 
-def test_from_recorded_numbers_it_goes_on_upwards_but_not_with_another_rung_s_layers(
+def test_from_recorded_numbers_it_goes_on_upwards_but_not_with_another_fallback_s_layers(
     net: FloatNetwork, given: CalibrationData
 ) -> None:
     recorded = replace(given, images=None, fallback="bias", clip="typical")
@@ -190,11 +192,11 @@ def test_from_recorded_numbers_it_goes_on_upwards_but_not_with_another_rung_s_la
     assert "int16 25 %: not tried" in said[-1]
 
 
-@pytest.mark.parametrize("rung", ["int16 10 %", "of another age"])
-def test_a_recorded_rung_that_cannot_be_followed_is_begun_from_below(
-    rung: str, net: FloatNetwork, given: CalibrationData
+@pytest.mark.parametrize("name", ["int16 10 %", "of another age"])
+def test_a_recorded_fallback_that_cannot_be_followed_is_begun_from_below(
+    name: str, net: FloatNetwork, given: CalibrationData
 ) -> None:
-    (attempt,) = search(net, replace(given, images=None, fallback=rung, wide=()), None, 0.99, silent)
+    (attempt,) = search(net, replace(given, images=None, fallback=name, wide=()), None, 0.99, silent)
     assert attempt.fallback.name == "min-max"
 
 
@@ -207,7 +209,7 @@ def test_the_input_stays_in_8_bits_when_the_noisiest_layers_do_not(net: FloatNet
     assert types(kept.quantised)[:2] == ["INT16", "INT16"]
 
 
-def test_schemes_other_than_int8_need_no_rung(net: FloatNetwork, given: CalibrationData) -> None:
+def test_schemes_other_than_int8_need_no_fallback(net: FloatNetwork, given: CalibrationData) -> None:
     for name in ("float32", "float16", "dynamic"):
         assert (
             fallbacks.plain(net, name, None) == fallbacks.plain(net, name, given) == scheme.quantise(net.tflite, name)
@@ -230,7 +232,7 @@ def test_where_an_equalised_activation_is_clipped_is_seen_on_the_pictures(
 
 
 @pytest.mark.parametrize(("best", "equalised"), [(2, False), (4, False), (5, True)])
-def test_sixteen_bits_go_on_from_the_best_rung_so_far(
+def test_sixteen_bits_go_on_from_the_best_fallback_so_far(
     best: int, equalised: bool, net: FloatNetwork, given: CalibrationData
 ) -> None:
     values = [0.6 if i == best else 0.5 for i in range(6)]
