@@ -27,7 +27,8 @@ import tensorflow as tf
 from keras import layers
 
 from convert.quantisation.activations import clipped_range
-from training.fit.equalise_channels import CONVOLUTIONS, consumers
+from covidnet_lite.errors import RecipeError
+from training.fit.equalise_channels import CONVOLUTIONS, WEIGHTED, consumers
 from training.fit.losses import opacity
 
 _ACTIVATIONS = (layers.ReLU, layers.Activation)
@@ -96,26 +97,29 @@ class Rounded(layers.Layer):  # type: ignore[misc]  # Keras ships no types
         return tf.quantization.fake_quant_with_min_max_vars(x, low, high)
 
 
-class RoundedConvolution(layers.Layer):  # type: ignore[misc]
-    """A convolution of another model with its kernel rounded to int8; the variables stay those of the other."""
+class RoundedWeights(layers.Layer):  # type: ignore[misc]
+    """A convolution or dense layer of another model with its kernel rounded to int8; the variables stay the other's."""
 
-    def __init__(self, conv: layers.Layer, **kwargs: Any) -> None:
+    def __init__(self, original: layers.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.conv = conv
+        self.original = original
 
     def call(self, x: Any) -> Any:
-        conv = self.conv
-        depthwise = isinstance(conv, layers.DepthwiseConv2D)
-        kernel = round_kernel(conv.kernel, depthwise)
-        run = keras.ops.depthwise_conv if depthwise else keras.ops.conv
-        x = run(x, kernel, strides=conv.strides, padding=conv.padding, dilation_rate=conv.dilation_rate)
-        return conv.activation(x + conv.bias if conv.use_bias else x)
+        original, kernel = self.original, round_kernel(self.original)
+        if isinstance(original, layers.Dense):
+            x = keras.ops.matmul(x, kernel)
+        else:
+            run = keras.ops.depthwise_conv if isinstance(original, layers.DepthwiseConv2D) else keras.ops.conv
+            padding, dilation = original.padding, original.dilation_rate
+            x = run(x, kernel, strides=original.strides, padding=padding, dilation_rate=dilation)
+        return original.activation(x + original.bias if original.use_bias else x)
 
 
-def round_kernel(kernel: Any, depthwise: bool) -> Any:
-    """Symmetric per-channel int8 with a straight-through gradient."""
-    kernel = tf.convert_to_tensor(kernel)
-    axes = (0, 1) if depthwise else (0, 1, 2)
+def round_kernel(layer: layers.Layer) -> Any:
+    """A layer's kernel in symmetric per-channel int8, with a straight-through gradient."""
+    kernel = tf.convert_to_tensor(layer.kernel)
+    # The channels of the output come last, but a depthwise kernel has one for each of the last two axes.
+    axes = tuple(range(len(kernel.shape) - (2 if isinstance(layer, layers.DepthwiseConv2D) else 1)))
     scale = tf.maximum(tf.reduce_max(tf.abs(kernel), axes, keepdims=True), 1e-12) / 127.0
     rounded = tf.round(kernel / scale) * scale
     return kernel + tf.stop_gradient(rounded - kernel)
@@ -150,12 +154,16 @@ class Imitation:
     def settle(self) -> None:
         """Leaves the network's kernels where int8 puts them."""
         for layer in self.network.layers:
-            if isinstance(layer, CONVOLUTIONS):
-                layer.kernel.assign(round_kernel(layer.kernel, isinstance(layer, layers.DepthwiseConv2D)))
+            if isinstance(layer, WEIGHTED):
+                layer.kernel.assign(round_kernel(layer))
 
 
 def imitate_int8(model: keras.Model, calibration: npt.NDArray[np.float32]) -> Imitation:
-    """Builds the imitation of a batch-norm-free model; its ranges start from ``calibration`` inputs."""
+    """Builds the imitation of a batch-norm-free model; its ranges start from ``calibration`` inputs.
+
+    Raises:
+        RecipeError: another layer than a convolution or dense layer has weights.
+    """
     rounded_layers = {layer.name: layer for layer in model.layers if _is_rounded(layer)}
     probe = keras.Model(model.input, {name: layer.output for name, layer in rounded_layers.items()})
     samples: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in rounded_layers}
@@ -170,8 +178,13 @@ def imitate_int8(model: keras.Model, calibration: npt.NDArray[np.float32]) -> Im
     }
 
     def clone(layer: layers.Layer) -> layers.Layer:
-        if isinstance(layer, CONVOLUTIONS):
-            return RoundedConvolution(layer, name=f"{layer.name}_imitated")
+        if isinstance(layer, WEIGHTED):
+            return RoundedWeights(layer, name=f"{layer.name}_imitated")
+        if layer.weights:  # a copy would begin with weights of its own
+            raise RecipeError(
+                f"{layer.name}: int8 cannot be imitated for a layer {type(layer).__name__} with weights; "
+                "use convolutions and dense layers, or leave quantisation_aware out"
+            )
         return type(layer).from_config(layer.get_config())
 
     def call(layer: layers.Layer, *args: Any, **kwargs: Any) -> Any:

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 from conftest import drawn_chest
 
+from covidnet_lite.errors import RecipeError
 from covidnet_lite.prediction import softmax
 from training import dataset
-from training.fit import backbones
+from training.fit import backbones, heads
 from training.fit import quantisation_aware as qa
 
 
@@ -41,7 +42,10 @@ def test_folding_changes_no_output_and_leaves_no_normalisation(network: keras.Mo
 
 def test_kernels_are_rounded_to_255_levels_per_output_channel() -> None:
     kernel = np.random.default_rng(0).normal(0, 1, (3, 3, 8, 4)).astype(np.float32) * np.float32([1, 10, 100, 0.01])
-    rounded = np.asarray(qa.round_kernel(kernel, depthwise=False))
+    layer = keras.layers.Conv2D(4, 3)
+    layer.build((None, 9, 9, 8))
+    layer.kernel.assign(kernel)
+    rounded = np.asarray(qa.round_kernel(layer))
     step = np.abs(kernel).max(axis=(0, 1, 2)) / 127
     assert (np.abs(rounded - kernel).max(axis=(0, 1, 2)) <= step / 2 * 1.001).all()
     np.testing.assert_allclose(rounded / step, np.rint(rounded / step), atol=1e-3)
@@ -63,6 +67,28 @@ def test_the_imitation_rounds_what_int8_rounds_and_shares_the_weights(network: k
     assert 0 < float(np.abs(plain - rounded).mean()) < 0.3 * float(np.abs(plain).mean())
     shared = {id(v) for v in folded.trainable_variables}
     assert shared <= {id(v) for v in imitated.whole.trainable_variables}
+
+
+def test_the_imitation_of_a_trained_head_is_the_network_but_for_rounding(inputs: np.ndarray) -> None:
+    keras.utils.set_random_seed(0)
+    backbone = backbones.build("EfficientNetLite0", side=32, weights="none").network
+    network = qa.fold_batch_norm(heads.with_evidence(backbone, ["block10_add", "block14_add"], ("a", "b", "c"), 0.1))
+    dense = network.get_layer("logits")
+    dense.kernel.assign(np.random.default_rng(2).normal(0, 1, dense.kernel.shape))  # as training leaves it
+    dense.bias.assign([3.0, -2.0, 1.0])
+    imitated = qa.imitate_int8(network, inputs)
+    expected, measured = network(inputs)["logits"], imitated.weights(inputs)["logits"]
+    np.testing.assert_allclose(measured, expected, atol=0.02 * float(np.abs(expected).max()))
+    assert {id(v) for v in network.trainable_variables} <= {id(v) for v in imitated.whole.trainable_variables}
+    imitated.settle()
+    np.testing.assert_allclose(dense.kernel, qa.round_kernel(dense), atol=1e-6)
+
+
+def test_a_layer_whose_weights_it_cannot_share_is_named() -> None:
+    image = keras.Input((32, 32, 1))
+    network = keras.Model(image, {"logits": keras.layers.PReLU(name="odd")(image)})
+    with pytest.raises(RecipeError, match="odd: int8 cannot be imitated for a layer PReLU"):
+        qa.imitate_int8(network, np.zeros((1, 32, 32, 1), np.float32))
 
 
 @pytest.mark.slow
