@@ -50,7 +50,7 @@ def cpu_seconds() -> int:
 
 
 def _positive_integer(variable: str) -> int:
-    text = os.environ.get(variable, "")
+    text = os.environ.get(variable)
     if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
         raise SettingsError(f"{variable} is {text!r}; give a whole number, 1 or more")
     return int(text or 0)
@@ -94,10 +94,10 @@ def check_sequences(header: Dataset, name: str) -> None:
     from pydicom.datadict import dictionary_VR
 
     for tag, element in header._dict.items():  # not parsed by looking at it
-        value = getattr(element, "value", None)
-        if not tag.is_private and isinstance(value, bytes) and len(value) > SEQUENCE:
+        value = element.value
+        if isinstance(value, bytes) and len(value) > SEQUENCE:
             try:
-                sequence = "SQ" in (getattr(element, "VR", None), dictionary_VR(tag))
+                sequence = "SQ" in (element.VR, dictionary_VR(tag))
             except KeyError:  # not in the standard: never read
                 continue
             if sequence:

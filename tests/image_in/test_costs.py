@@ -15,7 +15,7 @@ from dicoms import compressed, make_dicom
 from PIL import Image
 
 from covidnet_lite import radiograph, resource_limits
-from covidnet_lite.errors import InputError, SettingsError
+from covidnet_lite.errors import InputError
 from covidnet_lite.image_in import costs, jpeg, jpeg2000, rle
 
 SIDE = 9900  # within resource_limits.PIXELS
@@ -255,17 +255,3 @@ def test_more_memory_may_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
         radiograph.read(data, (200, 200))
     monkeypatch.setenv(resource_limits.MEMORY, "400")
     assert radiograph.read(data, (200, 200)).width == 4500
-
-
-@pytest.mark.parametrize(("installed", "allowed"), [(1 << 29, 128), (1024 * resource_limits.MB, 256), (1 << 36, 384)])
-def test_the_budget_is_a_quarter_of_the_memory(installed: int, allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(resource_limits.MEMORY)
-    monkeypatch.setattr(resource_limits, "installed", lambda: installed)
-    assert abs(resource_limits.memory() // resource_limits.MB - allowed) < 8
-
-
-@pytest.mark.parametrize("value", ["much", "0", "-1", "²"])
-def test_a_budget_that_is_none_is_told(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(resource_limits.MEMORY, value)
-    with pytest.raises(SettingsError, match=resource_limits.MEMORY):
-        resource_limits.memory()
