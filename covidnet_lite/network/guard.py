@@ -146,7 +146,7 @@ def _arrays(data: bytes) -> dict[str, Array]:
             raise ValueError(f"{name} is of another format")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(entry)
         values = entry.read()
-        if dtype.hasobject or fortran or min(shape, default=0) < 0:
+        if dtype.hasobject or fortran:
             raise ValueError(f"{name} holds no plain numbers")
         if math.prod(shape) * dtype.itemsize != len(values):
             raise ValueError(f"{name} is not as long as its shape {shape} says")

@@ -116,7 +116,7 @@ def input_tables(spec: InputSpec, dtype: np.dtype[Any], scale: float, zero_point
     networks' mean 127, std 128, scale 1/128 and zero point -1 this is
     ``q = gray - 128``: the byte itself with its top bit flipped.
     """
-    gray = np.arange(256, dtype=np.float64)
+    gray = np.arange(256)
     real = (gray - np.asarray(spec.mean)[:, None]) / np.asarray(spec.std)[:, None]
     if dtype.kind == "f":
         return np.asarray(real, dtype)

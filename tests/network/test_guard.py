@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +16,7 @@ from PIL import Image
 import covidnet_lite
 from convert.judge.guard import WRONG, fit_guard
 from covidnet_lite.network import model
-from covidnet_lite.network.guard import Guard, is_blank
+from covidnet_lite.network.guard import Guard, is_blank, shape_of
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,20 @@ def test_a_guard_survives_its_npz_unchanged(guard):
     assert again.to_npz() == guard.to_npz()
 
 
+def test_the_bytes_of_an_npz_do_not_change_from_version_to_version():
+    """The shipped files stay the same."""
+    rng = np.random.default_rng(1)
+    mean, directions, normals = (rng.normal(size=size) for size in (3, (2, 3), (1, 3)))
+    data = Guard(mean, directions, np.array([2, 1]), 0.3, 2.5, ("turned",), normals, np.ones(1)).to_npz()
+    with np.load(io.BytesIO(data)) as arrays:
+        kinds = {name: array.dtype.str for name, array in arrays.items()}
+    assert kinds == {
+        "mean": "<f2", "directions": "<f2", "variance": "<f4", "limits": "<f8",
+        "wrong": "<U6", "normals": "<f2", "offsets": "<f4",
+    }  # fmt: skip
+    assert hashlib.sha256(data).hexdigest()[:16] == "b5fae86f746df1c2"
+
+
 def test_half_precision_changes_a_distance_by_less_than_a_hundredth(guard):
     rng = np.random.default_rng(7)
     exact = Guard(
@@ -83,13 +100,48 @@ def test_half_precision_changes_a_distance_by_less_than_a_hundredth(guard):
     np.testing.assert_allclose(stored.distance(embeddings(50, 8)), exact.distance(embeddings(50, 8)), rtol=1e-2)
 
 
-def test_bytes_that_are_no_guard_are_refused():
-    with pytest.raises(ValueError, match="no guard"):
-        Guard.from_npz(b"no archive")
-    other = io.BytesIO()
-    np.savez(other, weights=np.zeros(3))
-    with pytest.raises(ValueError, match="no guard"):
-        Guard.from_npz(other.getvalue())
+HEADER = np.lib.format.write_array_header_1_0, np.lib.format.write_array_header_2_0
+
+
+def npz(shape, packed=zipfile.ZIP_STORED, data=b"", dtype="<f2", by_columns=False, version=1):
+    """A guard whose ``mean`` claims a shape."""
+    entry, file = io.BytesIO(), io.BytesIO()
+    HEADER[version - 1](entry, {"descr": dtype, "fortran_order": by_columns, "shape": shape})
+    with zipfile.ZipFile(file, "w", packed) as archive:
+        archive.writestr("mean.npy", entry.getvalue() + data)
+    return file.getvalue()
+
+
+def saved(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"no archive", "File is not a zip file"),
+        (saved(weights=np.zeros(3)), "'limits'"),
+        (npz((9 << 40,)), f"mean.npy is not as long as its shape ({9 << 40},) says"),
+        (npz((1 << 62, 8)), f"mean.npy is not as long as its shape ({1 << 62}, 8) says"),
+        (npz((-1,)), "mean.npy is not as long as its shape (-1,) says"),
+        (npz((2, 2), data=bytes(8), by_columns=True), "mean.npy holds no plain numbers"),
+        (npz((4,), data=bytes(32), dtype="|O"), "mean.npy holds no plain numbers"),
+        (npz((1000, 1000, 10), zipfile.ZIP_DEFLATED, bytes(20_000_000)), "mean.npy is packed, or claims to be longer than it is"),
+        (npz((3,), data=bytes(6), version=2), "mean.npy is of another format"),
+    ],
+    ids=["no zip", "other arrays", "18 TiB", "overflow", "negative", "by columns", "objects", "packed", "version"],
+)  # fmt: skip
+def test_bytes_that_are_no_guard_are_refused(data, words):
+    with pytest.raises(ValueError, match=f"^no guard: {re.escape(words)}$"):
+        Guard.from_npz(data)
+
+
+def test_embeddings_are_compared_in_single_precision():
+    shape = shape_of(np.array([[4.0, -9.0, 36.0]]))
+    assert shape.dtype == np.float32
+    np.testing.assert_allclose(shape, [[2 / 7, -3 / 7, 6 / 7]], rtol=1e-6)
 
 
 def ramp(levels):
@@ -146,15 +198,43 @@ def test_planes_survive_the_npz(with_planes):
     np.testing.assert_array_equal(again.offsets, with_planes.offsets)
 
 
-def test_planes_that_do_not_fit_are_refused(with_planes):
-    with pytest.raises(ValueError, match="planes do not fit"):
-        replace(with_planes, faults=("turned",))
-    with pytest.raises(ValueError, match="planes do not fit"):
-        replace(with_planes, faults=(), normals=np.float32(0), offsets=np.zeros(0, np.float32))
-    with pytest.raises(ValueError, match="printable"):
-        replace(with_planes, faults=("turned", "\x1b[2J"))
-    with pytest.raises(ValueError, match="NaN"):
-        replace(with_planes, offsets=np.full(2, np.nan, np.float32))
+def test_what_lies_on_a_plane_is_not_shown_wrongly(with_planes):
+    planes = replace(with_planes, normals=np.zeros((2, FEATURES), np.float32), offsets=np.zeros(2, np.float32))
+    assert planes.display_fault(embeddings(1, 7)[0]) is None
+
+
+ARRAYS, PLANES = "arrays do not fit each other", "planes do not fit its arrays"
+POSITIVE = "variances and limits must be positive"
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"mean": np.zeros((3, 1))}, ARRAYS),
+        ({"mean": np.zeros(4)}, ARRAYS),
+        ({"directions": np.zeros(6)}, ARRAYS),
+        ({"variance": np.ones((2, 1))}, ARRAYS),
+        ({"variance": np.ones(3)}, ARRAYS),
+        ({"faults": ("turned", "dark")}, PLANES),
+        ({"offsets": np.zeros(2)}, PLANES),
+        ({"normals": np.zeros((2, 3))}, PLANES),
+        ({"normals": np.zeros((1, 4))}, PLANES),
+        ({"normals": np.zeros(3)}, PLANES),
+        ({"faults": (), "normals": np.float32(0), "offsets": np.zeros(0)}, PLANES),
+        ({"faults": ("",)}, "names for what is shown wrongly must be printable"),
+        ({"faults": ("\x1b[2J",)}, "names for what is shown wrongly must be printable"),
+        *(
+            ({name: np.full(shape, np.inf)}, "arrays hold NaN or infinite values")
+            for name, shape in (("mean", 3), ("directions", (2, 3)), ("variance", 2), ("normals", (1, 3)), ("offsets", 1))
+        ),
+        ({"variance": np.array([1, 0])}, POSITIVE),
+        *(({name: value}, POSITIVE) for name in ("residual", "limit") for value in (0.0, np.inf, np.nan)),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_fit_are_refused(parts, words):
+    good = Guard(np.zeros(3), np.zeros((2, 3)), np.ones(2), 1e-9, 0.5, ("turned",), np.zeros((1, 3)), np.zeros(1))
+    with pytest.raises(ValueError, match=f"^the guard's {words}$"):
+        replace(good, **parts)
 
 
 @pytest.mark.parametrize("name", model.shipped())
