@@ -230,6 +230,6 @@ class Queue(Inbox):
             return
         part = folder / self._folders.destinations[0]
         part.mkdir(exist_ok=True)
-        for name in sorted(own, key=lambda name: name == STORY):
+        for name in own:
             os.rename(folder / name, part / name)
         files.sync(part)

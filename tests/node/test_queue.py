@@ -109,11 +109,31 @@ def test_a_film_is_known_wherever_it_is(queue: Queue) -> None:
 def test_what_was_set_aside_may_be_sent_again(queue: Queue) -> None:
     queue.add(UID, b"bad")
     queue.set_aside(first(queue), "why")
+    (folder,) = (queue.folder / "failed").iterdir()
+    (folder / "1.dcm").touch()  # as an older version has left there
     assert queue.add(UID, b"good")
     queue.set_aside(first(queue), "why not")
-    (folder,) = (queue.folder / "failed").iterdir()
-    assert (folder / "film.dcm").read_bytes() == b"good"
-    assert (folder / "reason.txt").read_text() == "why not\n"
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        "film.dcm": "good",
+        "reason.txt": "why not\n",
+    }
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, limits: Limits) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "queue"
+    with pytest.raises(OutputError, match=f"^{folder}: cannot be changed"):
+        Queue(folder, limits, PACS)
+
+
+def test_a_radiograph_that_somebody_has_removed_cannot_be_moved_on(queue: Queue) -> None:
+    queue.add(UID, b"film")
+    film = first(queue)
+    film.path.unlink()
+    with pytest.raises(OutputError, match=f"^{queue.folder / 'failed' / film.key}: cannot be changed"):
+        queue.set_aside(film, "why")
+    with pytest.raises(OutputError, match=f"^{queue.folder / 'outgoing' / film.key}: cannot be changed"):
+        queue.finish(film, {}, {})
 
 
 def test_a_full_queue_takes_nothing_more_and_loses_nothing(queue: Queue) -> None:
@@ -153,19 +173,27 @@ def test_of_what_is_set_aside_the_oldest_goes(tmp_path: Path) -> None:
     assert sorted(path.read_text() for path in tmp_path.glob("failed/*/film.dcm")) == ["2", "3"]
 
 
-def test_films_sent_long_ago_are_forgotten(queue: Queue) -> None:
-    for i in range(2):
-        queue.add(f"1.{i}", b"film")
-        queue.finish(first(queue), {"film": f"1.{i}"}, {})
-    old = next(path for path in (queue.folder / "sent").iterdir() if "1.0" in path.read_text())
-    os.utime(old, (0, time.time() - 91 * 86400))
+def sent(queue: Queue, uid: str, seconds: float) -> None:
+    """One that was sent so long ago."""
+    queue.add(uid, b"film")
+    queue.finish(first(queue), {}, {})
+    before = time.time() - seconds
+    os.utime(queue.folder / "sent" / f"{layout.key_of(uid)}.json", (before, before))
+
+
+def test_films_sent_long_ago_are_forgotten(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    days, minute = 90 * 86400, 60
+    sent(queue, "1.0", days + minute)
+    sent(queue, "1.1", days - minute)
     queue.forget()
     assert queue.add("1.0", b"film")
     assert not queue.add("1.1", b"film")
-    queue.finish(first(queue), {"film": "1.0"}, {})
-    os.utime(old, (0, time.time() - 91 * 86400))
-    queue.forget()  # so soon it does not look again, which takes long where much was sent
-    assert not queue.add("1.0", b"film")
+    sent(queue, "1.0", days + minute)
+    now = time.monotonic()
+    for later, known in ((3590, True), (3610, False)):  # within an hour it does not look again, which takes long
+        monkeypatch.setattr(time, "monotonic", lambda later=later: now + later)
+        queue.forget()
+        assert queue.knows("1.0") is known
 
 
 def test_two_nodes_cannot_have_one_queue(queue: Queue, limits: Limits) -> None:
@@ -280,6 +308,18 @@ def test_an_attempt_that_failed_half_way_is_finished_by_the_next(queue: Queue, m
     assert queue.counts == {"received": 0, "outgoing": 1, "sent": 0, "failed": 0}
 
 
+def test_results_of_an_attempt_that_failed_are_not_sent(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.add(UID, b"film")
+    film = first(queue)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", lambda *_: os.stat(queue.folder / "nothing"))
+        with pytest.raises(OutputError):
+            queue.finish(film, {}, {"pacs": [b"sr", b"sc"]})
+    queue.finish(film, {}, {"pacs": [b"another sr"]})
+    (parcel,) = box(queue).parcels()
+    assert [path.read_bytes() for path in parcel.objects] == [b"another sr"]
+
+
 @pytest.fixture
 def two(tmp_path: Path, limits: Limits) -> Iterator[Queue]:
     opened = Queue(tmp_path / "two", limits, ("pacs", "alarm"))
@@ -360,7 +400,10 @@ def test_results_for_a_destination_that_is_named_no_more_are_kept(
     queue.finish(first(queue), {}, {"alarm": [b"sr"]})
     queue.close()
     queue = Queue(tmp_path, limits, PACS)
-    assert "results of 1 radiographs wait for alarm, which the settings do not name" in caplog.text
+    (record,) = caplog.records
+    assert record.getMessage() == "results of 1 radiographs wait for alarm, which the settings do not name"
+    assert vars(record)["code"] == "destination-unknown"
+    assert vars(record)["fields"] == {"destination": "alarm", "count": 1}
     assert not queue.add(UID, b"film")
     queue.close()
     queue = Queue(tmp_path, limits, ("pacs", "alarm"))
