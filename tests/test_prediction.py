@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
+from sites import site
 
 from covidnet_lite.codes import Code, Note
 from covidnet_lite.dicom_in.examination import Examination
@@ -187,7 +190,7 @@ def test_json_has_what_the_header_says_and_the_notes_and_rounds_what_is_measured
     fields = prediction(
         probabilities={"normal": 0.12345678, "covid": 0.87654322}, extent=0.123456, extent_error=0.09, distance=None,
         view=(0.123456, 0.0, 0.987654, 1.0), examination=Examination("DX", "CHEST", "PA"),
-        notes=(Note(Code.VIEW_NOT_NAMED, "in words"),), signed_by="somebody",
+        notes=(Note(Code.VIEW_NOT_NAMED, "in words"),), signed_by="somebody", site=(here := site()),
     ).to_dict()  # fmt: skip
     assert fields["probabilities"] == {"normal": 0.123457, "covid": 0.876543}
     assert (fields["extent"], fields["extent_error"], fields["distance"]) == (
@@ -199,6 +202,13 @@ def test_json_has_what_the_header_says_and_the_notes_and_rounds_what_is_measured
     assert fields["examination"] == Examination("DX", "CHEST", "PA").to_dict()
     assert (fields["notes"], fields["note_codes"]) == (["in words"], [Code.VIEW_NOT_NAMED])
     assert fields["signed_by"] == "somebody"
+    assert fields["site"] == {"name": "St. Elsewhere", "sha256": here.digest}
+
+
+def test_a_pickled_prediction_leaves_out_its_image():
+    kept = prediction(image=Image.fromarray(radiograph()))
+    assert vars(pickle.loads(pickle.dumps(kept))) == {**vars(kept), "image": None}
+    assert kept.image is not None
 
 
 def test_json_is_one_line_and_keeps_accents():
