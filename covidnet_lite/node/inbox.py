@@ -139,7 +139,7 @@ class Inbox:
         """A destination that is away alone does not fill the queue: as long as another keeps up, only the disk does."""
         root = self._folders.root
         unsent = [len(layout.folders(self._folders.to / name)) for name in self._folders.destinations]
-        waiting = len(names(self._folders.received)) + min(unsent, default=0)
+        waiting = len(names(self._folders.received)) + min(unsent)
         if waiting >= self._limits.films:
             raise QueueFullError(f"{root}: is full ({waiting} radiographs); see why no destination takes results")
         free = (on_disk(root, lambda: shutil.disk_usage(root)).free - size) / 1e6

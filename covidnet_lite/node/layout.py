@@ -120,7 +120,7 @@ def story(folder: Path) -> dict[str, Any]:
     """What is to be logged of a radiograph, from the folder of its results."""
     try:
         return dict(json.loads((folder / STORY).read_text("utf-8")))
-    except (OSError, ValueError):  # only logged, never needed
+    except (OSError, ValueError, TypeError):  # only logged, never needed
         return {}
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from covidnet_lite.errors import OutputError
+from covidnet_lite.errors import OutputError, QueueFullError
 from covidnet_lite.node import layout
 from covidnet_lite.node.inbox import Arrival, Inbox, Priority, Turns
 from covidnet_lite.node.queue import Queue
@@ -125,3 +128,29 @@ def test_a_queue_of_another_user_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_arrival_that_is_gone_was_finished(queue: Queue) -> None:
     gone = Arrival("abc", queue.folder / "received/abc.1.dcm", 1)
     assert queue.put_back(gone) == gone
+    with pytest.raises(OutputError, match=f"^{gone.path}: cannot be changed"):
+        queue.begin(gone)
+
+
+def test_a_radiograph_that_leaves_less_room_on_the_disk_than_it_should_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue(tmp_path, Limits(free_mb=500), ("pacs",))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=500_000_100))
+    assert queue.objection is None
+    words = f"^{tmp_path}: its disk would have 500 MB left; make room on it$"
+    with pytest.raises(QueueFullError, match=words):
+        queue.add("1.2", bytes(101))
+    assert queue.add("1.2", bytes(100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=499_999_999))
+    assert queue.objection is not None
+    assert re.match(words, queue.objection)
+    queue.close()
+
+
+def test_a_disk_that_does_not_say_how_much_room_there_is_is_named(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: os.stat(folder / "nothing"))
+    with pytest.raises(OutputError, match=f"^{queue.folder}: cannot be changed"):
+        queue.add("1.2", b"film")

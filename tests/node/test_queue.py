@@ -1,53 +1,21 @@
-"""The queue on disk, killed at every single step."""
+"""What goes into the queue on disk comes out, and where it is meanwhile."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from queues import PACS, UID, box, first
 
 from covidnet_lite import files
 from covidnet_lite.errors import OutputError, QueueFullError
 from covidnet_lite.node import layout
-from covidnet_lite.node.inbox import Arrival
-from covidnet_lite.node.outbox import Outbox
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.settings import Limits
-
-UID = "1.2.3"
-PACS = ("pacs",)
-STEPS = ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir")  # of the os module, that change the disk
-
-
-class Killed(BaseException):
-    """As SIGKILL: nothing of ours runs after it."""
-
-
-@contextmanager
-def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
-    """Lets ``step`` changes of the disk happen, and none after."""
-    count = 0
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # counted, but nothing here needs the disk itself, which is slow
-
-    def guard(real: Callable[..., object]) -> Callable[..., object]:
-        def change(*args: object, **more: object) -> object:
-            nonlocal count
-            count += 1
-            if count > step:
-                raise Killed
-            return real(*args, **more)
-
-        return change
-
-    with monkeypatch.context() as patch:
-        for name in STEPS:
-            patch.setattr(os, name, guard(getattr(os, name)))
-        yield
 
 
 @pytest.fixture
@@ -60,16 +28,6 @@ def queue(tmp_path: Path, limits: Limits) -> Iterator[Queue]:
     opened = Queue(tmp_path / "queue", limits, PACS)
     yield opened
     opened.close()
-
-
-def first(queue: Queue) -> Arrival:
-    film = queue.next()
-    assert film
-    return film
-
-
-def box(queue: Queue) -> Outbox:
-    return queue.outboxes["pacs"]
 
 
 def test_films_come_out_in_the_order_they_went_in_and_their_results_too(queue: Queue) -> None:
@@ -86,8 +44,15 @@ def test_films_come_out_in_the_order_they_went_in_and_their_results_too(queue: Q
     assert [path.read_bytes() for path in box(queue).parcels()[0].objects] == [b"sr", b"sc"]
 
 
-def test_nobody_else_can_look_into_it(queue: Queue) -> None:
+def test_nobody_else_can_look_into_it(tmp_path: Path, limits: Limits) -> None:
+    queue = Queue(tmp_path / "a/b", limits, PACS)
     assert queue.folder.stat().st_mode & 0o777 == 0o700
+    queue.close()
+
+
+def test_a_new_queue_is_empty(queue: Queue) -> None:
+    assert (queue.next(), queue.not_admitted, queue.oldest) == (None, 0, None)
+    assert queue.counts == {"received": 0, "outgoing": 0, "sent": 0, "failed": 0}
 
 
 def test_a_film_is_known_wherever_it_is(queue: Queue) -> None:
@@ -124,6 +89,17 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, limits: Limits) -
     folder = tmp_path / "file" / "queue"
     with pytest.raises(OutputError, match=f"^{folder}: cannot be changed"):
         Queue(folder, limits, PACS)
+    (tmp_path / "own" / files.LOCK).mkdir(parents=True)
+    with pytest.raises(OutputError, match=f"^{tmp_path / 'own'}: cannot be changed"):
+        Queue(tmp_path / "own", limits, PACS)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    tmp_path: Path, limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "listdir", lambda folder: os.stat(folder / "nothing"))
+    with pytest.raises(OutputError, match=f"^{tmp_path}: cannot be changed"):
+        Queue(tmp_path, limits, PACS)
 
 
 def test_a_radiograph_that_somebody_has_removed_cannot_be_moved_on(queue: Queue) -> None:
@@ -173,27 +149,59 @@ def test_of_what_is_set_aside_the_oldest_goes(tmp_path: Path) -> None:
     assert sorted(path.read_text() for path in tmp_path.glob("failed/*/film.dcm")) == ["2", "3"]
 
 
-def sent(queue: Queue, uid: str, seconds: float) -> None:
-    """One that was sent so long ago."""
+def sent(queue: Queue, uid: str, made: float) -> None:
+    """One that was sent at that time."""
     queue.add(uid, b"film")
     queue.finish(first(queue), {}, {})
-    before = time.time() - seconds
-    os.utime(queue.folder / "sent" / f"{layout.key_of(uid)}.json", (before, before))
+    os.utime(queue.folder / "sent" / f"{layout.key_of(uid)}.json", (made, made))
 
 
 def test_films_sent_long_ago_are_forgotten(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    days, minute = 90 * 86400, 60
-    sent(queue, "1.0", days + minute)
-    sent(queue, "1.1", days - minute)
+    now, clock = time.time(), time.monotonic()
+    limit = now - 90 * 86400
+    monkeypatch.setattr(time, "time", lambda: now)
+    sent(queue, "1.0", limit - 0.5)
+    sent(queue, "1.1", limit + 0.5)
     queue.forget()
     assert queue.add("1.0", b"film")
     assert not queue.add("1.1", b"film")
-    sent(queue, "1.0", days + minute)
-    now = time.monotonic()
+    sent(queue, "1.0", limit - 0.5)
     for later, known in ((3590, True), (3610, False)):  # within an hour it does not look again, which takes long
-        monkeypatch.setattr(time, "monotonic", lambda later=later: now + later)
+        monkeypatch.setattr(time, "monotonic", lambda later=later: clock + later)
         queue.forget()
         assert queue.knows("1.0") is known
+
+
+def test_other_limits_and_destinations_hold_from_now_on(queue: Queue) -> None:
+    queue.add_destinations(("pacs", "alarm"))
+    pacs = box(queue)
+    queue.reload(Limits(films=1, failed=2, free_mb=0), ("pacs", "alarm"))
+    assert set(queue.outboxes) == {"pacs", "alarm"}
+    assert box(queue) is pacs
+    for i in range(3):
+        queue.add(f"1.{i}", b"film")
+        queue.set_aside(first(queue), "why")
+    assert queue.counts["failed"] == 2
+    queue.add(UID, b"film")
+    with pytest.raises(QueueFullError, match="1 radiographs"):
+        queue.add("1.2.4", b"film")
+    queue.finish(first(queue), {}, {"pacs": [b"sr"], "alarm": []})
+    queue.add("1.2.4", b"film")  # for the other destination has none to wait for
+    queue.reload(Limits(films=2, free_mb=0), ("alarm",))
+    assert set(queue.outboxes) == {"alarm"}
+
+
+def test_whoever_waits_is_woken(queue: Queue) -> None:
+    events = (queue.arrived, box(queue).ready)
+    assert [event.is_set() for event in events] == [False, False]
+    queue.wake()
+    assert [event.is_set() for event in events] == [True, True]
+    for event in events:
+        event.clear()
+    queue.add(UID, b"film")
+    assert queue.arrived.is_set()
+    queue.finish(first(queue), {}, {"pacs": [b"sr"]})
+    assert box(queue).ready.is_set()
 
 
 def test_two_nodes_cannot_have_one_queue(queue: Queue, limits: Limits) -> None:
@@ -227,55 +235,6 @@ def test_nothing_is_acknowledged_before_it_is_on_the_disk(queue: Queue, monkeypa
     (first_step, temporary), *rest = steps
     assert (first_step, temporary[:1]) == ("fsync", ".")
     assert rest == [("replace", temporary), ("fsync", "received")]
-
-
-def run(queue: Queue, sent: list[bytes]) -> None:
-    """All that ever happens to a film, with each of the destinations; what goes to whom begins with its name."""
-    while film := queue.next():
-        results = {name: [f"{name} sr".encode(), f"{name} sc".encode()] for name in queue.outboxes}
-        queue.finish(queue.begin(film), {"film": UID}, results)
-    for outbox in queue.outboxes.values():
-        for parcel in outbox.parcels():
-            for path in parcel.objects:
-                sent.append(path.read_bytes())
-                outbox.mark_sent(path)
-            outbox.close(parcel)
-
-
-def test_killed_at_any_step_nothing_is_lost_and_no_result_remade(
-    tmp_path: Path, limits: Limits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    step, whole, both = 0, False, ("pacs", "alarm")
-    everything = [b"alarm sc", b"alarm sr", b"pacs sc", b"pacs sr"]
-    while not whole:
-        folder, acknowledged, sent = tmp_path / str(step), False, []
-        queue = Queue(folder, limits, both)
-        with killed_at(monkeypatch, step):
-            try:
-                queue.add(UID, b"film")
-                acknowledged = True
-                run(queue, sent)
-                whole = True
-            except Killed:
-                pass
-        queue.close()
-        again = Queue(folder, limits, both)
-        if acknowledged:
-            assert not again.add(UID, b"film"), f"lost by a kill at step {step}"
-        else:
-            again.add(UID, b"film")  # its sender, which has heard nothing, sends it again
-        before = list(sent)
-        run(again, sent)
-        assert again.counts == {"received": 0, "outgoing": 0, "sent": 1, "failed": 0}, step
-        # At most the one that was under way is sent twice.
-        assert sorted(set(sent)) == everything, step
-        assert sent[: len(before)] == before
-        assert len(sent) <= len(everything) + 1, step
-        assert not [path for path in folder.rglob(".*") if path.name not in (files.LOCK, layout.EXCLUSIVE)], step
-        again.close()
-        step += 1
-    assert step > 40
-    assert sorted(sent) == everything
 
 
 def test_an_attempt_that_failed_half_way_is_finished_by_the_next(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,6 +317,7 @@ def test_each_destination_gets_its_own_results_and_is_told_their_number(two: Que
         "pacs": [{"film": "1.1", "results": 2}, {"film": "1.2", "results": 1}],
         "alarm": [{"film": "1.1", "results": 1}],
     }
+    assert [path.name for path in two.outboxes["pacs"].parcels()[0].objects] == ["1.dcm", "2.dcm"]
     deliver(two, "alarm")
     assert two.counts == {"received": 0, "outgoing": 2, "sent": 1, "failed": 0}
 
@@ -367,82 +327,6 @@ def test_results_that_nobody_wants_are_done_at_once(two: Queue) -> None:
     two.finish(first(two), {"film": UID}, {"pacs": [], "alarm": []})
     assert two.counts == {"received": 0, "outgoing": 0, "sent": 1, "failed": 0}
     assert not two.add(UID, b"film")
-
-
-def test_the_queue_of_a_version_with_one_destination_goes_on(tmp_path: Path, limits: Limits) -> None:
-    def lay(folder: Path, **contents: bytes) -> None:
-        folder.mkdir(parents=True)
-        for name, data in contents.items():
-            (folder / name.replace("_", ".")).write_bytes(data)
-
-    lay(tmp_path / "received")
-    (tmp_path / "received" / f"{layout.key_of('1.1')}.2.dcm").write_bytes(b"film")
-    lay(tmp_path / "outgoing" / layout.key_of("1.2"), **{"2_dcm": b"sc", "film_json": b'{"film": "1.2", "results": 2}'})
-    lay(tmp_path / "outgoing" / layout.key_of("1.3"))  # killed after it was all sent
-    lay(tmp_path / "sent", **{f"{layout.key_of('1.4')}_json": b"{}"})
-    lay(tmp_path / "failed" / layout.key_of("1.5"), **{"1_dcm": b"sr", "film_json": b"{}", "reason_txt": b"0xA900"})
-    queue = Queue(tmp_path, limits, ("pacs", "alarm"))
-    assert (first(queue).begun, first(queue).path.read_bytes()) == (2, b"film")
-    (parcel,) = box(queue).parcels()
-    assert ([path.name for path in parcel.objects], parcel.story["film"]) == (["2.dcm"], "1.2")
-    assert not queue.add("1.4", b"film")
-    (item,) = queue.quarantine.items()
-    assert (item.destination, item.reason) == ("pacs", "0xA900")
-    assert queue.counts == {"received": 1, "outgoing": 1, "sent": 1, "failed": 1}
-    queue.close()
-
-
-def test_results_for_a_destination_that_is_named_no_more_are_kept(
-    tmp_path: Path, limits: Limits, caplog: pytest.LogCaptureFixture
-) -> None:
-    queue = Queue(tmp_path, limits, ("pacs", "alarm"))
-    queue.add(UID, b"film")
-    queue.finish(first(queue), {}, {"alarm": [b"sr"]})
-    queue.close()
-    queue = Queue(tmp_path, limits, PACS)
-    (record,) = caplog.records
-    assert record.getMessage() == "results of 1 radiographs wait for alarm, which the settings do not name"
-    assert vars(record)["code"] == "destination-unknown"
-    assert vars(record)["fields"] == {"destination": "alarm", "count": 1}
-    assert not queue.add(UID, b"film")
-    queue.close()
-    queue = Queue(tmp_path, limits, ("pacs", "alarm"))
-    assert queue.outboxes["alarm"].waiting == 1
-    queue.close()
-
-
-@pytest.mark.parametrize("how", ["set_aside", "reject"])
-def test_killed_at_any_step_nothing_set_aside_is_lost(
-    how: str, tmp_path: Path, limits: Limits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def put_aside(queue: Queue) -> None:
-        if film := queue.next():
-            if how == "set_aside":
-                return queue.set_aside(film, "why")
-            queue.finish(film, {}, {"pacs": [b"film"]})
-        for parcel in box(queue).parcels():
-            box(queue).reject(parcel, "why")
-
-    step, whole = 0, False
-    while not whole:
-        queue = Queue(tmp_path / str(step), limits, PACS)
-        queue.add(UID, b"film")
-        with killed_at(monkeypatch, step):
-            try:
-                put_aside(queue)
-                whole = True
-            except Killed:
-                pass
-        queue.close()
-        again = Queue(queue.folder, limits, PACS)
-        put_aside(again)
-        assert again.counts == {"received": 0, "outgoing": 0, "sent": 0, "failed": 1}, step
-        (folder,) = (again.folder / "failed").iterdir()
-        assert [path.read_bytes() for path in folder.glob("*.dcm")] == [b"film"], step
-        assert (folder / "reason.txt").read_text() == "why\n"
-        again.close()
-        step += 1
-    assert step > 5
 
 
 def test_a_disk_that_fails_is_told(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
