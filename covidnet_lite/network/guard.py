@@ -103,12 +103,12 @@ class Guard:
             arrays["normals"] = self.normals.astype(np.float16)
             arrays["offsets"] = self.offsets.astype(np.float32)
         buffer = io.BytesIO()
-        # As numpy.savez does, but with the same bytes from every version of numpy.
+        # As numpy.savez does, but with the same bytes from every version of numpy, and on every day.
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for name, array in arrays.items():
                 entry = io.BytesIO()
                 np.lib.format.write_array(entry, np.ascontiguousarray(array), version=(1, 0))
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), entry.getvalue())
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
         return buffer.getvalue()
 
     @classmethod

@@ -30,7 +30,6 @@ FORMAT, FORMAT_WITH_RULES = 1, 2
 SEAL = 64  # hex digits of a SHA-256
 MAX_DIRECTORY, MAX_MANIFEST = 1 << 16, 1 << 20  # bytes of the archive's list of entries, and of manifest.json
 RUNTIME_ENTRIES = ("manifest.json", "guard.npz", "lungs.tflite")  # other entries are for people and other programs
-_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # so that the bytes do not depend on the day
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ def seal(flatbuffer: bytes, manifest: Manifest, extras: dict[str, bytes] | None 
     }
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
         for name, data in entries.items():
-            archive.writestr(zipfile.ZipInfo(name, _FIXED_TIME), data)
+            archive.writestr(zipfile.ZipInfo(name), data)  # of 1980, so that the bytes do not depend on the day
         archive.comment = b"0" * SEAL
     body = buffer.getvalue()[:-SEAL]
     return body + hashlib.sha256(body).hexdigest().encode()

@@ -61,7 +61,7 @@ class Prepared:
 
     def _equalisation(self) -> Table:
         """Gray byte -> gray byte: the part of the table that depends on the image, uint8."""
-        return equalisation(np.asarray(self.histogram, dtype=np.int64))
+        return equalisation(np.asarray(self.histogram))
 
     def _levels(self) -> npt.NDArray[np.uint8]:
         """``(height, width)`` uint8 where the image is gray, else ``(height, width, 3)`` in the network's order.
@@ -104,7 +104,6 @@ def equalisation(histogram: npt.NDArray[np.int64]) -> Table:
     # The middle of each level's share, so that a flat image lands on mid-gray.
     middle = np.cumsum(counts) - counts / 2
     table: Table = np.rint(middle / total * 255).astype(np.uint8)
-    table[0], table[255] = 0, 255
     return table
 
 

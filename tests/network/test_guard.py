@@ -196,6 +196,7 @@ def test_planes_survive_the_npz(with_planes):
     assert again.faults == ("turned", "dark")
     np.testing.assert_array_equal(again.normals, with_planes.normals)
     np.testing.assert_array_equal(again.offsets, with_planes.offsets)
+    assert {again.normals.dtype, again.offsets.dtype} == {np.dtype(np.float32)}
 
 
 def test_what_lies_on_a_plane_is_not_shown_wrongly(with_planes):

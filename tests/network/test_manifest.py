@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import struct
 import zipfile
 from dataclasses import replace
 
@@ -150,6 +151,7 @@ def test_a_guard_that_is_no_guard_is_a_model_error(data):
     [
         (changed(format=3), "its format is not 1 or 2; upgrade covidnet-lite"),
         (changed(format=None), "its format is not 1"),
+        ("{}", "its format is not 1 or 2; upgrade covidnet-lite"),
         (changed(labels=["covid"]), "labels must be two or more different names"),
         (changed(labels=["covid", "covid"]), "labels must be two or more different names"),
         (changed(labels=None), "cannot be used"),
@@ -242,13 +244,23 @@ def test_a_file_whose_own_hash_was_checked_is_not_hashed_again():
     assert unseal(sealed, "tiny.tflite", hash_checked=True).name == "tiny"
 
 
-def test_a_packed_manifest_is_refused_before_it_is_unpacked():
-    file = io.BytesIO(seal(FLATBUFFER, manifest()))
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", b" " * 100_000_000)
+def archived(packed=(), **entries):
+    """A file with an archive of entries, of which some are packed."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in entries.items():
+            kind = zipfile.ZIP_DEFLATED if name in packed else zipfile.ZIP_STORED
+            archive.writestr(name.replace("_", "."), data, kind)
         archive.comment = b"0" * SEAL
+    return file.getvalue()
+
+
+def test_what_the_runtime_needs_is_refused_where_it_is_packed_before_it_is_unpacked():
+    text = manifest().to_json()
     with pytest.raises(ModelError, match="is packed"):
-        unseal(file.getvalue(), "tiny.tflite", hash_checked=True)
+        unseal(archived(["manifest_json"], manifest_json=text + " " * 100_000_000), "tiny.tflite", hash_checked=True)
+    for_people = archived(["notes_txt"], manifest_json=text, notes_txt=b"hello " * 100)
+    assert unseal(for_people, "tiny.tflite", hash_checked=True).name == "tiny"
 
 
 def unreadable(words):
@@ -270,6 +282,10 @@ def test_a_list_of_entries_longer_than_any_is_refused():
     assert unseal(seal(FLATBUFFER, manifest(), {"x" * room: b""}), "tiny.tflite").name == "tiny"
     with unreadable("its list of entries is too long"):
         unseal(seal(FLATBUFFER, manifest(), {"x" * (room + 1): b""}), "tiny.tflite")
+    claims = bytearray(seal(FLATBUFFER, manifest()))
+    struct.pack_into("<L", claims, len(claims) - SEAL - 10, 1 << 31)
+    with unreadable("its list of entries is too long"):
+        unseal(bytes(claims), "tiny.tflite", hash_checked=True)
 
 
 def test_an_archive_of_more_than_four_gigabytes_is_refused():
@@ -281,12 +297,8 @@ def test_an_archive_of_more_than_four_gigabytes_is_refused():
 
 
 def test_an_archive_without_a_manifest_is_refused():
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("labels.txt", b"a\nb\n")
-        archive.comment = b"0" * SEAL
     with unreadable("there is no manifest.json"):
-        unseal(file.getvalue(), "tiny.tflite", hash_checked=True)
+        unseal(archived(labels_txt="a\nb\n"), "tiny.tflite", hash_checked=True)
 
 
 def test_the_network_that_finds_the_lungs_travels_along():

@@ -36,7 +36,8 @@ def test_the_right_size_is_not_resized():
 
 def test_resizing_gives_the_networks_height_and_width():
     assert prepare(gradient(), InputSpec(height=30, width=50), WHOLE).image.size == (50, 30)
-    assert prepare(gradient(), InputSpec(height=200, width=300), VIEW).image.size == (300, 200)
+    view = prepare(gradient(), InputSpec(height=200, width=300), VIEW)
+    assert (view.image.size, view.view) == ((300, 200), VIEW)
 
 
 def test_resizing_averages_instead_of_picking_pixels():
@@ -82,13 +83,27 @@ def test_each_channel_has_its_own_table():
     np.testing.assert_allclose(table[:, 255], [131 / 58, 139 / 57, 151 / 56], rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_pixel_becomes_its_entry_of_each_table(channels, dtype):
+    rng = np.random.default_rng(0)
+    tables = rng.integers(0, 128, (channels, 256)).astype(dtype)
+    pixels = rng.integers(0, 256, (2, 5), np.uint8)
+    values = look_up(tables, pixels)
+    assert (values.shape, values.dtype) == ((1, 2, 5, channels), dtype)
+    for channel, table in enumerate(tables):
+        assert values[0, ..., channel].tolist() == [[table[level] for level in row] for row in pixels]
+
+
 def test_equalising_puts_each_level_at_the_middle_of_its_share():
     histogram = np.zeros(256, np.int64)
     histogram[[30, 200]] = 500
     table = equalisation(histogram)
     assert (table[30], table[200]) == (64, 191)  # a quarter and three quarters of 255
-    histogram[200] = 0
-    assert equalisation(histogram)[30] == 128  # alone: mid-gray
+    for level in (1, 30, 254):
+        histogram[:] = 0
+        histogram[level] = 500
+        assert equalisation(histogram)[[0, level, 255]].tolist() == [0, 128, 255]  # alone: mid-gray
 
 
 def test_equalising_ignores_pure_black_and_pure_white():
@@ -118,7 +133,9 @@ def test_equalising_never_reverses_two_levels(seed):
 def test_a_picture_of_black_and_white_only_is_left_alone():
     histogram = np.zeros(256, np.int64)
     histogram[[0, 255]] = 500
-    np.testing.assert_array_equal(equalisation(histogram), np.arange(256))
+    table = equalisation(histogram)
+    assert table.dtype == np.uint8
+    np.testing.assert_array_equal(table, np.arange(256))
 
 
 def test_a_black_frame_and_white_letters_do_not_change_the_table():

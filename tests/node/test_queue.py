@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -172,6 +173,14 @@ def test_films_sent_long_ago_are_forgotten(queue: Queue, monkeypatch: pytest.Mon
         assert queue.knows("1.0") is known
 
 
+def test_what_cannot_be_forgotten_is_named(queue: Queue) -> None:
+    folder = queue.folder / "sent" / "abc.json"
+    folder.mkdir()
+    os.utime(folder, (0, 0))
+    with pytest.raises(OutputError, match=f"^{folder}: cannot be changed"):
+        queue.forget()
+
+
 def test_other_limits_and_destinations_hold_from_now_on(queue: Queue) -> None:
     queue.add_destinations(("pacs", "alarm"))
     pacs = box(queue)
@@ -326,6 +335,8 @@ def test_results_that_nobody_wants_are_done_at_once(two: Queue) -> None:
     two.add(UID, b"film")
     two.finish(first(two), {"film": UID}, {"pacs": [], "alarm": []})
     assert two.counts == {"received": 0, "outgoing": 0, "sent": 1, "failed": 0}
+    (story,) = (two.folder / "sent").iterdir()
+    assert json.loads(story.read_text()) == {"film": UID}
     assert not two.add(UID, b"film")
 
 
