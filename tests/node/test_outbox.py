@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +23,10 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
     opened.close()
 
 
-def waiting(queue: Queue) -> Parcel:
-    """Results that wait for the PACS."""
+def waiting(queue: Queue, uid: str = UID) -> Parcel:
+    """Results that wait for the PACS, with what is logged of them."""
     queue.add(UID, b"film")
-    queue.finish(first(queue), {"film": UID}, {"pacs": [b"sr", b"sc"]})
+    queue.finish(first(queue), {"film": uid}, {"pacs": [b"sr", b"sc"]})
     (parcel,) = box(queue).parcels()
     return parcel
 
@@ -63,3 +64,18 @@ def test_results_that_are_gone_are_named(queue: Queue) -> None:
     box(queue).close(parcel)
     with pytest.raises(OutputError, match=f"^{parcel.folder}: cannot be changed"):
         box(queue).close(parcel)
+
+
+def test_results_of_a_radiograph_that_comes_again_are_read_again(queue: Queue) -> None:
+    before = waiting(queue)
+    assert before.story["film"] == UID
+    box(queue).close(before)
+    (queue.folder / "sent" / f"{before.key}.json").unlink()  # as it is forgotten after a while
+    assert waiting(queue, "1.2.4").story["film"] == "1.2.4"
+
+
+def test_results_that_cannot_be_quarantined_are_named(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    parcel = waiting(queue)
+    monkeypatch.setattr(os, "rename", lambda *_: os.stat(queue.folder / "nothing"))
+    with pytest.raises(OutputError, match=f"^{parcel.folder}: cannot be changed"):
+        box(queue).reject(parcel, "why")

@@ -41,6 +41,7 @@ def test_results_that_are_tried_again_go_to_the_destination_that_refused_them_al
     queue.add(UID, b"film")
     queue.finish(first(queue), {"film": UID}, {"pacs": [b"sr", b"sc"], "alarm": [b"sr"]})
     (parcel,) = box(queue).parcels()
+    assert parcel.story["film"] == UID
     name = box(queue).reject(parcel, "0xA900")
     item = only(queue)
     assert (item.name, item.destination, item.reason, item.story["film"]) == (name, "pacs", "0xA900", UID)
