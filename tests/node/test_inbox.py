@@ -78,7 +78,7 @@ def test_the_priority_outlasts_restarts_and_attempts(tmp_path: Path, priority: P
         arrival = queue.next()
         assert arrival
         assert (arrival.priority, arrival.begun) == (priority, begun)
-        queue.begin(arrival)
+        assert queue.begin(arrival) == queue.next()
         queue.close()
 
 

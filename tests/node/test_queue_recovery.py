@@ -155,6 +155,15 @@ def test_results_that_somebody_has_put_back_meanwhile_are_those_that_are_sent(tm
     queue.close()
 
 
+def test_a_radiograph_whose_results_wait_is_not_classified_again(tmp_path: Path, limits: Limits) -> None:
+    lay(tmp_path / "to/pacs" / layout.key_of(UID), **{"1_dcm": b"sr", "film_json": b"{}"})
+    lay(tmp_path / "received", **{f"{layout.key_of(UID)}_1_dcm": b"film"})
+    queue = Queue(tmp_path, limits, PACS)
+    assert queue.next() is None
+    assert len(box(queue).parcels()) == 1
+    queue.close()
+
+
 def test_what_is_left_of_results_that_were_all_sent_is_removed(tmp_path: Path, limits: Limits) -> None:
     left = lay(tmp_path / "to/pacs" / layout.key_of(UID), **{"reason_txt": b"why"})
     Queue(tmp_path, limits, PACS).close()
