@@ -65,6 +65,7 @@ class Code(str, Enum):
     TOO_LARGE = "too-large", "has more pixels than a radiograph"
     TOO_COSTLY = "too-costly", "decoding it would take more memory or time than is allowed"
     DECODER_DIED = "decoder-died", "the process that decoded it crashed or was stopped"
+    NO_PROCESS = "no-process", "no process can be started to read radiographs; the log has more"
     PROCESS_DIED = "process-died", "the program crashed or was stopped each time it worked on it"
     # Failed: what is here.
     FAILED = "failed", "failed"

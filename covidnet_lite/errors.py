@@ -57,6 +57,12 @@ class BackendError(CovidNetLiteError):
     code = Code.UNUSABLE_RUNTIME
 
 
+class NoProcessError(CovidNetLiteError):
+    """No process can be started to read radiographs: memory, limits or the folder for temporary files forbid it."""
+
+    code = Code.NO_PROCESS
+
+
 class MissingExtraError(CovidNetLiteError):
     """A feature needs an optional dependency that is not installed; the message names the extra."""
 

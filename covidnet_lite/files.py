@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import platform
@@ -55,8 +56,7 @@ def write_all(contents: Mapping[Path, bytes | str], mode: int = 0o666) -> None:
         for path in contents:
             os.replace(temporary[path], path)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        cause = getattr(error, "strerror", None) or error
-        raise OutputError(f"{path}: cannot be written ({cause}); choose another folder") from error
+        raise OutputError(f"{path}: cannot be written ({_cause(error)}another folder") from error
     finally:
         for leftover in temporary.values():
             with contextlib.suppress(OSError, ValueError):
@@ -79,11 +79,17 @@ def writing(path: str | Path) -> Iterator[IO[str]]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or error
-        raise OutputError(f"{path}: cannot be written ({cause}); choose another file") from error
+        raise OutputError(f"{path}: cannot be written ({_cause(error)}another file") from error
     finally:
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink()
+
+
+def _cause(error: Exception) -> str:
+    """What is wrong, the bracket after it, and the beginning of what to do."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    room = "make room on its disk, or " if full else ""
+    return f"{getattr(error, 'strerror', None) or error}); {room}choose "
 
 
 def own(variable: str, folder: str) -> Path:
@@ -105,28 +111,37 @@ def _machine() -> str:
 def tidy(folder: str | Path, below: bool = False) -> None:
     """Removes incomplete files that a kill or a power cut left in a folder, and ``below`` it.
 
-    Removes those of processes of this machine that have ended, and any older than an hour: other machines may write
-    here too.
+    Removes those of processes of this machine that have ended; and those of other machines, which may write here too,
+    when they are older than an hour. A file of a process that lives stays, however the clock has been set meanwhile.
     """
     pattern = f"{TEMPORARY}*"
     for path in Path(folder).rglob(pattern) if below else Path(folder).glob(pattern):
         with contextlib.suppress(OSError):
-            if _is_orphan(path.name) or time.time() - path.stat().st_mtime > LEFTOVER:
+            lives = _lives(path.name)
+            if lives is False or (lives is None and time.time() - path.stat().st_mtime > LEFTOVER):
                 path.unlink()
 
 
-def _is_orphan(name: str) -> bool:
+def _lives(name: str) -> bool | None:
+    """Whether another process of this machine lives that writes under a name; ``None`` where it is none such.
+
+    Of our own number there may have been one before us: in a container, all have the same.
+    """
     machine, _, process = name.removeprefix(TEMPORARY).partition("-")
     number = process.partition("-")[0]
     if os.name != "posix" or machine != _machine() or not (number.isascii() and number.isdigit()):
-        return False
+        return None
+    if int(number) == os.getpid():
+        return None
     try:
         os.kill(int(number), 0)  # asks; no signal is sent
     except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
         return True
     except (OSError, OverflowError):
-        return False
-    return False
+        return None
+    return True
 
 
 def make_private(path: str | Path) -> None:
@@ -178,22 +193,42 @@ def write_png(path: str | Path, image: Image.Image, mode: int = 0o666) -> Path:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Makes a folder, tidies it, and makes sure that it can be written to, before long work begins.
+    """Makes a folder, tidies it, and makes sure that files can be made in it, before long work begins.
+
+    A full disk is no objection: work may well make room on it.
 
     Raises:
         OutputError: it cannot be written to.
     """
-    import tempfile  # whose imports take two milliseconds, which a single radiograph need not wait for
-
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        _try_to_write(folder, b"")
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot be written to ({error.strerror or error}); choose another folder"
         ) from error
     tidy(folder)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Makes sure that a file with something in it can be written in a folder now.
+
+    Raises:
+        OutputError: it cannot be written to, or its disk is full.
+    """
+    try:
+        _try_to_write(folder, b"\0")
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written to ({error.strerror or error}); check disk and owner"
+        ) from error
+
+
+def _try_to_write(folder: str | Path, data: bytes) -> None:
+    import tempfile  # whose imports take two milliseconds, which a single radiograph need not wait for
+
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(data)
 
 
 def claim(folder: str | Path, message: str) -> BaseFileLock:

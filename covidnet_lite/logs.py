@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -77,6 +78,19 @@ def writing(form: str, text: str = TEXT, others: Sequence[str] = ()) -> Iterator
             log.setLevel(level)
 
 
+def drop_unwritten(stream: TextIO) -> None:
+    """Drops what a full disk has not taken of a stream: as long as it waits there, Python starts no other process."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # ValueError: no stream of the system's
+        number = stream.fileno()
+        kept = os.dup(number)
+        try:
+            os.dup2(nowhere.fileno(), number)
+            stream.flush()
+        finally:
+            os.dup2(kept, number)
+            os.close(kept)
+
+
 if TYPE_CHECKING:
     _Handler = logging.StreamHandler[TextIO]
 else:
@@ -85,6 +99,10 @@ else:
 
 class _StandardError(_Handler):
     """Writes to what is standard error now, which is led elsewhere while native code is kept silent."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A line that a full disk does not take is lost, without a traceback."""
+        drop_unwritten(self.stream)
 
     @property
     def stream(self) -> TextIO:

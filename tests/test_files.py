@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -235,3 +236,41 @@ def test_a_private_file_is_never_open_to_others_and_others_keep_the_usual_rights
             assert stat.S_IMODE(files.write(tmp_path / "a", "x", mode).stat().st_mode) == rights
     finally:
         os.umask(before)
+
+
+def test_a_full_disk_keeps_no_work_from_beginning_but_is_noticed(tmp_path, monkeypatch):
+    real = tempfile.TemporaryFile
+
+    def full(**more):
+        file = real(**more)
+
+        class Full:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                file.close()
+
+            def write(self, data):
+                if data:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+
+        return Full()
+
+    files.check_writable(tmp_path)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    files.check_folder(tmp_path)
+    with pytest.raises(OutputError, match="cannot be written to .No space left on device.; check disk and owner"):
+        files.check_writable(tmp_path)
+
+
+def test_what_a_process_that_lives_is_writing_stays_whatever_the_clock_says(tmp_path, monkeypatch):
+    ours = tmp_path / files._temporary().replace(f"-{os.getpid()}-", f"-{os.getppid()}-")
+    ours.touch()
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    files.tidy(tmp_path)
+    assert ours.exists()
+    before = tmp_path / files._temporary()  # of our own number, as in a container whose processes all have the same
+    before.touch()
+    files.tidy(tmp_path)
+    assert not before.exists()

@@ -48,6 +48,7 @@ HOOKS = [
     ),
     Hook("pynetdicom", "pynetdicom.transport", "AssociationServer", f"{LISTENER} begins TLS late", "self.ssl_context"),
     Hook("pynetdicom", "pynetdicom._config", "LOG_HANDLER_LEVEL", f"{NODE} turns it off"),
+    Hook("pynetdicom", "pynetdicom.timer", "Timer", f"{NODE} has it go by the monotonic clock", "time.time()"),
     Hook("uvicorn", "uvicorn.protocols.http.h11_impl", "H11Protocol.connection_made", SERVER),
     Hook("uvicorn", "uvicorn.protocols.http.h11_impl", "H11Protocol.on_response_complete", SERVER),
     Hook("uvicorn", "uvicorn.protocols.http.h11_impl", "H11Protocol", SERVER, "self.cycle"),

@@ -7,7 +7,9 @@ which the UIDs lead to.
 from __future__ import annotations
 
 import base64
+import contextlib
 import ipaddress
+import itertools
 import logging
 import logging.handlers
 import os
@@ -24,6 +26,7 @@ from .. import files
 from ..errors import AddressError, OutputError
 from ..logs import coded, utc
 from ..output import printable
+from ..troubles import Troubles
 from .events import Answered, Event, Instance, Peer, Received, Refused, Sent, Started, Stopped
 from .layout import identifier
 from .settings import Audit
@@ -53,23 +56,26 @@ MESSAGE_ID = "DICOM+RFC3881"
 class Trail:
     """Writes events; one that cannot be written is reported in the log and costs nothing else."""
 
-    def __init__(self, settings: Audit, node: Peer) -> None:
+    def __init__(self, settings: Audit, node: Peer, troubles: Troubles | None = None) -> None:
         """Opens the file and finds the server.
 
         Args:
             settings: where to write.
             node: the application entity whose trail it is.
+            troubles: takes what keeps it from being written.
 
         Raises:
             OutputError: the file cannot be written.
             AddressError: the server's name is not known.
         """
         self._node = node
-        self._handlers: list[logging.Handler] = []
+        self._handlers: list[_Reporting] = []
         if settings.file:
             self._handlers.append(_DailyFile(settings.file, settings.keep_days))
         if settings.syslog:
             self._handlers.append(_Syslog(settings.syslog))
+        for handler in self._handlers:
+            handler.troubles = troubles or Troubles()
 
     def write(self, event: Event) -> None:
         """Writes one event, at the time of now; for many threads."""
@@ -81,7 +87,8 @@ class Trail:
     def close(self) -> None:
         """Closes file and socket."""
         for handler in self._handlers:
-            handler.close()
+            with contextlib.suppress(OSError):  # what a full disk did not take
+                handler.close()
 
 
 def message(event: Event, node: Peer, when: float) -> str:
@@ -188,20 +195,29 @@ def _is_ip(address: str) -> bool:
 
 
 class _Reporting(logging.Handler):
-    """Logs the first of several failures in a row, and never a traceback."""
+    """Logs the first of several failures in a row and their end, and never a traceback."""
 
-    _is_failing = False
+    troubles: Troubles
 
     def emit(self, record: logging.LogRecord) -> None:
-        before, self._is_failing = self._is_failing, False
+        self._error: BaseException | None = None
         super().emit(record)  # calls handleError where it fails
-        if self._is_failing and not before:
-            why = getattr(self._error, "strerror", None) or self._error
-            text = "the audit trail cannot be written to %s (%s); the node goes on without it"
-            log.error(text, self.get_name(), why, **coded("audit-not-written"))
+        part = f"audit {self.get_name()}"
+        if self._error is None:
+            if count := self.troubles.over(part):
+                text = "the audit trail can be written to %s again; %d messages at most are missing"
+                log.info(text, self.get_name(), count, **coded("audit-written", count=count))
+            return
+        why = getattr(self._error, "strerror", None) or self._error
+        error = OutputError(
+            f"the audit trail cannot be written to {self.get_name()} ({why}); the node goes on without it"
+        )
+        error.__cause__ = self._error
+        if self.troubles.note(part, error):
+            log.error("%s", error, **coded("audit-not-written"))
 
     def handleError(self, record: logging.LogRecord) -> None:
-        self._is_failing, self._error = True, sys.exc_info()[1]
+        self._error = sys.exc_info()[1]
 
 
 class _DailyFile(_Reporting, logging.handlers.TimedRotatingFileHandler):
@@ -214,6 +230,17 @@ class _DailyFile(_Reporting, logging.handlers.TimedRotatingFileHandler):
             why = error.strerror or error
             raise OutputError(f"{path}: the audit trail cannot be written ({why}); name another file") from error
         self.set_name(str(path))
+
+    def shouldRollover(self, record: logging.LogRecord) -> int:
+        now = int(time.time())
+        if self.rolloverAt - now > self.interval:  # the clock was ahead, and has been set back
+            self.rolloverAt = self.computeRollover(now)
+        return super().shouldRollover(record)
+
+    def rotation_filename(self, default_name: str) -> str:
+        """A name of that day that no file has: after the clock has been set back, a day may end twice."""
+        others = (f"{default_name}.{i}" for i in itertools.count(2))
+        return next(name for name in itertools.chain([default_name], others) if not os.path.exists(name))
 
     def _open(self) -> TextIOWrapper:
         opened = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, files.OWN_FILE)

@@ -28,6 +28,7 @@ class Health:
         answered: when the last radiograph was answered, in Unix time; ``None`` where none was since the start.
         objection: why the queue takes no radiograph; ``None`` where it does.
         patience: seconds that a radiograph may wait.
+        troubles: what else keeps a part of the node from its work.
     """
 
     counts: Mapping[str, int]
@@ -36,6 +37,7 @@ class Health:
     answered: float | None = None
     objection: str | None = None
     patience: float = 3600.0
+    troubles: tuple[str, ...] = ()
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -43,7 +45,7 @@ class Health:
         away = [f"{name} {why}" for name, why in self.destinations.items() if why]
         full = [f"the queue takes no radiograph: {self.objection}"] if self.objection else []
         late = [f"a radiograph has waited for {(self.oldest or 0) / 60:.0f} minutes"] if self._is_late else []
-        return (*full, *late, *away)
+        return (*full, *self.troubles, *late, *away)
 
     @property
     def _is_late(self) -> bool:

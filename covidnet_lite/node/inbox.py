@@ -6,16 +6,17 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import files
-from ..errors import QueueFullError
+from ..errors import OutputError, QueueFullError
 from . import layout
 from .layout import Folders, age, key_of, names, on_disk
+from .seniority import Seniority
 from .settings import Limits
 
 T = TypeVar("T")
@@ -42,12 +43,10 @@ class Turns:
     def __init__(self) -> None:
         self._count = 0
 
-    def pick(self, waiting: Iterable[T], rank: Callable[[T], int], age: Callable[[T], Any]) -> T:
-        """One of those that wait, of which there has to be one."""
+    def pick(self, waiting: Sequence[T], rank: Callable[[T], int]) -> T:
+        """One of those that wait, the oldest first, of which there has to be one."""
         self._count += 1
-        if self._count % TURN == 0:
-            return min(waiting, key=age)
-        return min(waiting, key=lambda one: (rank(one), age(one)))
+        return waiting[0] if self._count % TURN == 0 else min(waiting, key=rank)
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,17 @@ class Inbox:
 
     def __init__(self, folders: Folders, limits: Limits) -> None:
         self._folders, self._limits = folders, limits
-        self._turns = Turns()
+        self._turns, self._seniority = Turns(), Seniority()
         self.arrived = threading.Event()
 
     def knows(self, uid: str) -> bool:
-        """Whether a radiograph is here already, or was, and needs not be sent again."""
+        """Whether a radiograph is here already, or was, and needs not be sent again.
+
+        Raises:
+            OutputError: the disk fails.
+        """
         with self._folders.exclusive():
-            return self._folders.is_known(key_of(uid))
+            return on_disk(self._folders.root, lambda: self._folders.is_known(key_of(uid)))
 
     def add(self, uid: str, data: bytes, priority: Priority = Priority.MEDIUM) -> bool:
         """Takes a radiograph in; when this returns, no power cut can lose it.
@@ -94,7 +97,7 @@ class Inbox:
         """
         key, folder = key_of(uid), self._folders.received
         with self._folders.exclusive():
-            if self._folders.is_known(key):
+            if on_disk(self._folders.root, lambda: self._folders.is_known(key)):
                 return False
             self._check_room(len(data))
             files.write(_path(folder, key, 0, priority), data)
@@ -103,12 +106,16 @@ class Inbox:
         return True
 
     def next(self) -> Arrival | None:
-        """The one to work on: of the highest priority the one that has waited longest, :class:`Turns` aside."""
-        arrivals = [_arrival(self._folders.received / name) for name in names(self._folders.received)]
-        waiting = [arrival for arrival in arrivals if arrival]
-        if not waiting:
-            return None
-        return self._turns.pick(waiting, lambda one: one.priority, lambda one: age(one.path))
+        """The one to work on: of the highest priority the one that has waited longest, :class:`Turns` aside.
+
+        Raises:
+            OutputError: the disk fails.
+        """
+        folder = self._folders.received
+        arrivals = [_arrival(folder / name) for name in on_disk(folder, lambda: names(folder))]
+        by_key = {arrival.key: arrival for arrival in arrivals if arrival}
+        order = self._seniority.order(by_key, lambda key: age(by_key[key].path)[0] / 1e9)
+        return self._turns.pick([by_key[key] for key in order], lambda one: one.priority) if order else None
 
     def begin(self, arrival: Arrival) -> Arrival:
         """Notes that work on one begins, so that one that kills the process is known by it."""
@@ -128,18 +135,23 @@ class Inbox:
 
     @property
     def objection(self) -> str | None:
-        """Why there is no room for another radiograph, or ``None``."""
+        """Why no other radiograph can be taken, or ``None``."""
         try:
             self._check_room(0)
-        except QueueFullError as error:
+            files.check_writable(self._folders.received)
+        except OutputError as error:
             return str(error)
         return None
 
     def _check_room(self, size: int) -> None:
         """A destination that is away alone does not fill the queue: as long as another keeps up, only the disk does."""
         root = self._folders.root
-        unsent = [len(layout.folders(self._folders.to / name)) for name in self._folders.destinations]
-        waiting = len(names(self._folders.received)) + min(unsent)
+
+        def count() -> int:
+            unsent = [len(layout.folders(self._folders.to / name)) for name in self._folders.destinations]
+            return len(names(self._folders.received)) + min(unsent)
+
+        waiting = on_disk(root, count)
         if waiting >= self._limits.films:
             raise QueueFullError(f"{root}: is full ({waiting} radiographs); see why no destination takes results")
         free = (on_disk(root, lambda: shutil.disk_usage(root)).free - size) / 1e6

@@ -6,6 +6,7 @@
     sent/KEY.json         the same film.json: one destination has all its results, or there was nothing to send
     failed/KEY/           film.dcm, a quarantined radiograph; reason.txt says why
     failed/KEY.NAME/      results that destination NAME will never take, as they were in to/, with reason.txt
+    clock                 empty; its time is that of the queue, which :mod:`.memory` goes by
 
 KEY is a hash of the SOP Instance UID, so the same radiograph sent again is known again. A radiograph moves down this
 list by renaming, and a folder is synchronised before the next step counts on it.
@@ -36,6 +37,7 @@ STORY, REASON = "film.json", "reason.txt"
 # What the log has of a story, by the names that fields of a line have.
 FIELDS = {"film": "uid", "accession": "accession", "from": "sender", "answer": "answer", "code": "reason"}
 EXCLUSIVE = ".exclusive.lock"
+CLOCK = "clock"
 LOOK = 5.0  # seconds after which another process may have put something into the queue
 
 

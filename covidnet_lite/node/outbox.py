@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
@@ -13,7 +14,9 @@ from typing import Any
 from .. import files
 from . import layout
 from .layout import REASON, STORY, Folders, age, on_disk
+from .memory import Memory
 from .quarantine import Quarantine
+from .seniority import Seniority
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,6 @@ class Parcel:
         """What is to be logged of the radiograph, from :meth:`Queue.finish`."""
         return layout.story(self.folder)
 
-    @cached_property
-    def made(self) -> tuple[int, str]:
-        """When, to be sorted by."""
-        return age(self.folder / STORY)[0], self.key
-
     @property
     def is_urgent(self) -> bool:
         """Whether it goes before others."""
@@ -52,9 +50,10 @@ class Outbox:
         ready: set when something is put into it.
     """
 
-    def __init__(self, folders: Folders, name: str, quarantine: Quarantine) -> None:
+    def __init__(self, folders: Folders, name: str, quarantine: Quarantine, memory: Memory) -> None:
         self.name, self._folder, self._sent = name, folders.to / name, folders.sent
-        self._quarantine = quarantine
+        self._quarantine, self._memory = quarantine, memory
+        self._seniority = Seniority()
         self._parcels: dict[str, Parcel] = {}  # known before; what was read of them is kept
         self.ready = threading.Event()
 
@@ -64,25 +63,31 @@ class Outbox:
         return len(layout.folders(self._folder))
 
     def parcels(self) -> list[Parcel]:
-        """What waits to be sent, the oldest first."""
-        before = self._parcels
-        self._parcels = {
-            key: before.get(key) or Parcel(key, self._folder / key) for key in layout.folders(self._folder)
-        }
-        return sorted(self._parcels.values(), key=lambda parcel: parcel.made)
+        """What waits to be sent, the oldest first.
+
+        Raises:
+            OutputError: the disk fails.
+        """
+        keys, before = on_disk(self._folder, lambda: layout.folders(self._folder)), self._parcels
+        order = self._seniority.order(keys, lambda key: age(self._folder / key / STORY)[0] / 1e9)
+        self._parcels = {key: before.get(key) or Parcel(key, self._folder / key) for key in order}
+        return list(self._parcels.values())
 
     def mark_sent(self, path: Path) -> None:
-        """Notes, durably, that the destination has one of :attr:`Parcel.objects`."""
-        on_disk(path, path.unlink)
+        """Notes, durably, that the destination has one of :attr:`Parcel.objects`; after a failure, does the rest."""
+        on_disk(path, lambda: path.unlink(missing_ok=True))
         files.sync(path.parent)
 
     def close(self, parcel: Parcel) -> None:
-        """Notes, durably, that the destination has all its results of a radiograph."""
+        """Notes, durably, that the destination has all its results of a radiograph; after a failure, does the rest."""
 
         def move() -> None:
-            os.replace(parcel.folder / STORY, self._sent / f"{parcel.key}.json")
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(parcel.folder / STORY, self._sent / f"{parcel.key}.json")
+                self._memory.add(parcel.key)
             files.sync(self._sent)
-            shutil.rmtree(parcel.folder)
+            if parcel.folder.exists():
+                shutil.rmtree(parcel.folder)
             files.sync(self._folder)
 
         self._parcels.pop(parcel.key, None)

@@ -14,6 +14,7 @@ from ..metrics import Gauges, Metrics
 from ..prediction import Prediction
 from ..readers.pool import Readers
 from ..site.drift import Drift, Report, drift_monitor
+from ..troubles import Troubles
 from .events import Record
 from .queue import Queue
 from .sender import Sender
@@ -39,6 +40,7 @@ class Pipeline:
         readers: Readers,
         record: Record,
         gauges: Callable[[], Gauges],
+        troubles: Troubles,
         before: Pipeline | None = None,
     ) -> None:
         """Loads the network; nothing is classified or sent before :meth:`start`.
@@ -49,13 +51,14 @@ class Pipeline:
             readers: read radiographs.
             record: takes what goes into the audit trail.
             gauges: go into the metrics, too.
+            troubles: takes what keeps a part from its work.
             before: is replaced by this one, which goes on with the days of the same site.
 
         Raises:
             ModelError, SiteError, BackendError: the network or the site cannot be used.
             SettingsError: a certificate cannot be used.
         """
-        self._settings, self._queue, self._record = settings, queue, record
+        self._settings, self._queue, self._record, self._troubles = settings, queue, record, troubles
         self.classifier = classifier(settings, readers)
         self.classifier.on_prediction = self._count
         site = self.classifier.site
@@ -65,13 +68,17 @@ class Pipeline:
         model = {"name": self.classifier.model.name, "sha256": self.classifier.model.sha256}
         self.metrics = Metrics(model, lambda: {**gauges(), **(self._drift.gauges() if self._drift else {})})
         self._stop = threading.Event()
-        self._senders = [Sender(settings, queue.outboxes[name], self._stop, record) for name in settings.everywhere]
+        self._senders = [
+            Sender(settings, queue.outboxes[name], self._stop, record, troubles) for name in settings.everywhere
+        ]
 
     def start(self, on_failure: Callable[[], object]) -> None:
         """Works until :meth:`stop`; ``on_failure`` is called when a part has ended by an error."""
         self._pool = ThreadPoolExecutor(1 + len(self._senders), thread_name_prefix="covidnet-lite")
         self._parts: list[Future[None]] = [
-            self._pool.submit(work, self._queue, self.classifier, self._stop, self._settings, self._record),
+            self._pool.submit(
+                work, self._queue, self.classifier, self._stop, self._settings, self._record, self._troubles
+            ),
             *(self._pool.submit(sender.run) for sender in self._senders),
         ]
         for part in self._parts:
@@ -81,7 +88,7 @@ class Pipeline:
         """Ends what is in hand, and returns; nothing else is begun.
 
         Raises:
-            OutputError, BackendError: the disk or the network failed.
+            BackendError: the network failed.
         """
         self._stop.set()
         self._queue.wake()

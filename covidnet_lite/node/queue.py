@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,14 @@ from ..logs import coded
 from . import layout
 from .inbox import Arrival, Inbox
 from .layout import REASON, STORY, TEMPORARY, Folders, age, names, on_disk, remove
+from .memory import Memory
 from .outbox import Outbox
 from .quarantine import RADIOGRAPH, Quarantine
+from .seniority import Seniority
 from .settings import Limits
 
 log = logging.getLogger(__name__)
 
-HOUR = 3600.0  # seconds
 Parts = Mapping[str, Sequence[bytes]]  # destination -> DICOM files
 
 
@@ -55,16 +55,18 @@ class Queue(Inbox):
         folders = Folders(folder, tuple(destinations))
         super().__init__(folders, limits)
         self.not_admitted = 0
-        self._forget_from = 0.0  # of the monotonic clock
+        self._waiting = Seniority()
         self.quarantine = Quarantine(folders, limits.failed)
         on_disk(folder, lambda: folder.mkdir(0o700, parents=True, exist_ok=True))  # patients are in there
         for part in folders.all:
             files.check_folder(part)
         taken = f"{folder}: another node works on this queue; stop it, or name another"
         self._claim = on_disk(folder, lambda: files.claim(folder, taken))
+        self._memory = Memory(folders, limits.remember_days)
         on_disk(folder, self._recover)
         self.outboxes: dict[str, Outbox] = {}
         self.add_destinations(destinations)
+        self._look()
 
     def close(self) -> None:
         """Lets another process have the queue."""
@@ -78,12 +80,12 @@ class Queue(Inbox):
         """
         for name in names:
             files.check_folder(self._folders.to / name)
-            self.outboxes.setdefault(name, Outbox(self._folders, name, self.quarantine))
+            self.outboxes.setdefault(name, Outbox(self._folders, name, self.quarantine, self._memory))
 
     def reload(self, limits: Limits, destinations: Sequence[str]) -> None:
         """Goes by other limits and destinations, which have outboxes; nobody works on the queue meanwhile."""
         self._folders.destinations = tuple(destinations)
-        self._limits, self.quarantine.keep = limits, limits.failed
+        self._limits, self.quarantine.keep, self._memory.days = limits, limits.failed, limits.remember_days
         self.outboxes = {name: self.outboxes[name] for name in destinations}
 
     def wake(self) -> None:
@@ -131,18 +133,23 @@ class Queue(Inbox):
         on_disk(folder, move)
 
     def forget(self) -> None:
-        """Removes the memory of radiographs sent long ago, at most once an hour, for it looks at each of them."""
-        if time.monotonic() < self._forget_from:
-            return
-        self._forget_from = time.monotonic() + HOUR
-        oldest = time.time() - self._limits.remember_days * 86400
-        for path in list(self._folders.sent.glob("*.json")):
-            if age(path)[0] < oldest * 1e9:
-                on_disk(path, path.unlink)
+        """Removes the memory of radiographs sent long ago.
+
+        Raises:
+            OutputError: the disk fails.
+        """
+        self._memory.forget()
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many radiographs are where; ``outgoing``: those that a destination waits for."""
+        """How many radiographs are where; ``outgoing``: those that a destination waits for.
+
+        Raises:
+            OutputError: the disk fails.
+        """
+        return on_disk(self.folder, self._count)
+
+    def _count(self) -> dict[str, int]:
         folders = self._folders
         unsent = set(layout.folders(folders.outgoing))
         unsent = unsent.union(*(layout.folders(folders.to / name) for name in layout.folders(folders.to)))
@@ -155,16 +162,28 @@ class Queue(Inbox):
 
     @property
     def oldest(self) -> float | None:
-        """When the one came, or was answered, that waits for longest now, in Unix time; ``None`` where none waits."""
+        """For how many seconds the one has waited that has waited longest; ``None`` where none waits.
+
+        Raises:
+            OutputError: the disk fails.
+        """
+        on_disk(self.folder, self._look)
+        return self._waiting.longest
+
+    def _look(self) -> None:
+        """Sees what waits: a radiograph for its answer, and results for their destination."""
         received, to = self._folders.received, self._folders.to
-        waiting = [received / name for name in names(received)]
-        waiting += [to / name / key / STORY for name in layout.folders(to) for key in layout.folders(to / name)]
-        return min((age(path)[0] / 1e9 for path in waiting if path.exists()), default=None)
+        waiting = {name.split(".")[0]: received / name for name in names(received)}
+        for name in layout.folders(to):
+            waiting |= {f"{name}/{key}": to / name / key / STORY for key in layout.folders(to / name)}
+        waiting = {name: path for name, path in waiting.items() if path.exists()}
+        self._waiting.order(waiting, lambda name: age(waiting[name])[0] / 1e9)
 
     def _commit(self, key: str, story: dict[str, Any], parts: Parts) -> None:
         """Everything about a radiograph appears at once."""
         if not parts:
             files.write(self._folders.sent / f"{key}.json", json.dumps(story))
+            self._memory.add(key)
             return files.sync(self._folders.sent)
         unfinished = self._folders.outgoing / f"{TEMPORARY}{key}"
         shutil.rmtree(unfinished, ignore_errors=True)

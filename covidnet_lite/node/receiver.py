@@ -7,15 +7,17 @@ import socket
 import threading
 import time
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 from pydicom.filewriter import write_file_meta_info
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, _config, evt, timer
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from ..errors import AddressError, OutputError
 from ..logs import coded
 from ..output import printable
+from ..troubles import Troubles
 from . import tls
 from .events import Instance, Peer, Received, Record, Refused, discard
 from .inbox import Priority
@@ -26,6 +28,7 @@ from .settings import Limits, Settings
 from .syntaxes import RADIOGRAPHS, UNCOMPRESSED, transfer_syntaxes
 
 _config.LOG_HANDLER_LEVEL = "none"  # it would describe every message, which nobody reads
+vars(timer)["time"] = SimpleNamespace(time=time.monotonic)  # a clock that is set ends no association
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ PDU = 10  # seconds in which one has to come
 SOMETHING = 16 << 10  # bytes; a sender of less is as good as silent
 LONGEST_PDU = 1 << 16  # bytes; we ask for it, and take no longer one
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
+RECEIVER = "receiver"  # in the troubles
 
 
 class Receiver:
@@ -49,7 +53,7 @@ class Receiver:
         Raises:
             SettingsError: the address cannot be listened on (AddressError), or a certificate cannot be used.
         """
-        self._queue, self._record = queue, record
+        self._queue, self._record, self._troubles = queue, record, Troubles()
         entity = _Entity(ae_title=settings.ae_title)
         entity.require_called_aet = True
         entity.maximum_pdu_size = LONGEST_PDU
@@ -141,9 +145,13 @@ class Receiver:
         try:
             new = self._queue.add(uid, data, Priority.of_request(request.Priority))
         except OutputError as error:
-            log.warning("not taken from %s: %s", who, error, **coded("not-taken", sender=who, reason=error.code))
+            if self._troubles.note(RECEIVER, error):
+                log.warning("not taken from %s: %s", who, error, **coded("not-taken", sender=who, reason=error.code))
             self._record(Received(peer, instance, error.public))
             return OUT_OF_RESOURCES
+        if refused := self._troubles.over(RECEIVER):
+            text = "radiographs are taken again; %d transfers were refused meanwhile"
+            log.info(text, refused, **coded("taken-again", count=refused))
         if not new:
             text = "%s: sent again by %s, not classified again"
             log.info(text, identifier(uid), who, **coded("sent-again", uid=identifier(uid), sender=who))

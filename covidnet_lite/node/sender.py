@@ -14,6 +14,7 @@ from pydicom.filereader import read_file_meta_info
 from ..errors import OutputError
 from ..logs import coded
 from ..output import printable
+from ..troubles import Troubles
 from ..unforeseen import unforeseen
 from .connections import connection
 from .events import Instance, Peer, Record, Sent, discard
@@ -26,6 +27,7 @@ from .settings import Settings
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # seconds
+DISK_PAUSE = 10.0  # seconds, when the disk takes nothing
 LINGER = 2.0  # seconds a connection is kept with nothing to send
 
 
@@ -54,8 +56,22 @@ class Sender:
         is_away: whether the destination could not be reached when it was last tried.
     """
 
-    def __init__(self, settings: Settings, outbox: Outbox, stop: threading.Event, record: Record = discard) -> None:
-        """Sends nothing before :meth:`run`; ``record`` takes what goes into the audit trail.
+    def __init__(
+        self,
+        settings: Settings,
+        outbox: Outbox,
+        stop: threading.Event,
+        record: Record = discard,
+        troubles: Troubles | None = None,
+    ) -> None:
+        """Sends nothing before :meth:`run`.
+
+        Args:
+            settings: of the node.
+            outbox: what to send.
+            stop: ends it.
+            record: takes what goes into the audit trail.
+            troubles: takes what keeps it from its work.
 
         Raises:
             SettingsError: a certificate or a token cannot be used.
@@ -65,7 +81,7 @@ class Sender:
         self._label, self._name = destination.label, destination.title
         self._connection = connection(settings, outbox.name)
         self._peer = Peer(destination.label, destination.address)
-        self._turns = Turns()
+        self._turns, self._troubles = Turns(), troubles or Troubles()
         self._away = Pause()  # the destination as a whole
         self._not_now: dict[str, Pause] = {}  # key -> of a parcel that the destination would not take yet
 
@@ -80,18 +96,36 @@ class Sender:
             ready.clear()
             if self._stop.is_set():
                 break
-            parcels = self._outbox.parcels()
-            due = [parcel for parcel in parcels if not self._pause(parcel).left]
-            if due and self._connect(len(parcels)):
-                self._send_all(due)
-            elif due:
-                self._stop.wait(self._away.left)
-            elif self._connection.is_connected:
-                if not ready.wait(LINGER):
-                    self._connection.close()
+            try:
+                self._turn()
+            except OutputError as error:
+                self._wait_for_disk(error)
             else:
-                ready.wait(min((LOOK, *(self._pause(parcel).left for parcel in parcels))))
+                self._disk_is_back()
         self._connection.close()
+
+    def _turn(self) -> None:
+        ready, parcels = self._outbox.ready, self._outbox.parcels()
+        due = [parcel for parcel in parcels if not self._pause(parcel).left]
+        if due and self._connect(len(parcels)):
+            self._send_all(due)
+        elif due:
+            self._stop.wait(self._away.left)
+        elif self._connection.is_connected:
+            if not ready.wait(LINGER):
+                self._connection.close()
+        else:
+            ready.wait(min((LOOK, *(self._pause(parcel).left for parcel in parcels))))
+
+    def _wait_for_disk(self, error: OutputError) -> None:
+        if self._troubles.note(self._outbox.name, error):
+            line = coded("waiting-for-disk", destination=self._outbox.name, reason=error.code)
+            log.error("%s; trying again every %.0f s", error, DISK_PAUSE, **line)
+        self._stop.wait(DISK_PAUSE)
+
+    def _disk_is_back(self) -> None:
+        if self._troubles.over(self._outbox.name):
+            log.info("results can be sent to %s again", self._name, **coded("disk-back", destination=self._outbox.name))
 
     def _pause(self, parcel: Parcel) -> Pause:
         return self._not_now.get(parcel.key, Pause())
@@ -113,7 +147,7 @@ class Sender:
     def _send_all(self, due: list[Parcel]) -> None:
         """Sends parcels, urgent ones first, until another comes, which may be more urgent."""
         while due and self._connection.is_connected and not self._outbox.ready.is_set() and not self._stop.is_set():
-            parcel = self._turns.pick(due, lambda one: not one.is_urgent, lambda one: one.made)
+            parcel = self._turns.pick(due, lambda one: not one.is_urgent)
             due.remove(parcel)
             self._try(parcel)
 
@@ -139,11 +173,26 @@ class Sender:
             self._record(Sent(self._peer, _instance(path), objection))
             if objection:
                 return self._quarantine(parcel, f"{self._name} will not take {path.name}: it {reply.words}")
-            self._outbox.mark_sent(path)
+            self._mark(path)
         story = parcel.story
         self._outbox.close(parcel)
         _log_sent(story, self._label, self._outbox.name)
         self._not_now.pop(parcel.key, None)
+
+    def _mark(self, path: Path) -> None:
+        """Notes that an object is there; until that is on the disk nothing else is sent, so that none is sent twice.
+
+        Raises:
+            OutputError: it cannot be noted, and the node is to stop.
+        """
+        while True:
+            try:
+                self._outbox.mark_sent(path)
+                return
+            except OutputError as error:
+                if self._stop.is_set():
+                    raise
+                self._wait_for_disk(error)
 
     def _quarantine(self, parcel: Parcel, reason: str) -> None:
         folder = self._outbox.reject(parcel, f"{_radiograph(parcel)}: {reason}")
@@ -163,6 +212,7 @@ def _instance(path: Path) -> Instance:
 
 def _log_sent(story: dict[str, Any], label: str, destination: str) -> None:
     """The one line of a radiograph and a destination."""
-    after, count = time.time() - float(story.get("received", time.time())), story.get("results", 0)
+    count = story.get("results", 0)
+    after = max(0.0, time.time() - float(story.get("received", time.time())))  # the clock may have been set
     line = coded("sent", **fields(story), destination=destination, results=count, seconds=round(after, 1))
     log.info("%s", described(story, f"{count} results with {label} after {after:.1f} s"), **line)

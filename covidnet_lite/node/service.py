@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
 from .. import __version__
 from ..classifier import Classifier
 from ..dicom_out import results as dicom_results
-from ..errors import CovidNetLiteError, SettingsError
+from ..errors import CovidNetLiteError, OutputError, SettingsError
 from ..logs import coded
 from ..metrics import Gauges
 from ..readers.pool import Readers
+from ..troubles import Troubles
 from . import reachable
 from .audit import Trail
 from .events import Answered, Event, Peer, Started, Stopped
@@ -43,6 +43,7 @@ class Node:
         dicom_results.require()
         self._settings = settings
         self._trail: Trail | None = None
+        self._troubles = Troubles()
         self._monitor: Monitor | None = None
         self._reachable = Remembered(lambda: reachable.ask(self._settings, reachable.BRIEF))
         with ExitStack() as opened:
@@ -53,7 +54,7 @@ class Node:
             self._pipeline = self._new_pipeline(settings)
             self._receiver = Receiver(settings, self._queue, self._record)
             opened.callback(self._receiver.stop)
-            self._trail = _new_trail(settings)
+            self._trail = self._new_trail(settings)
             opened.callback(lambda: _close(self._trail))
             self._monitor = self._new_monitor(settings)
             opened.callback(lambda: _close(self._monitor))
@@ -77,7 +78,7 @@ class Node:
             settings: reads them.
 
         Raises:
-            OutputError, BackendError: the disk or the network failed.
+            BackendError: the network failed.
         """
         with self._opened:
             try:
@@ -111,7 +112,7 @@ class Node:
                 _check_kept(self._settings, settings)
                 self._queue.add_destinations(tuple(settings.everywhere))
                 pipeline = self._new_pipeline(settings, self._pipeline)
-                trail = _new_trail(settings)
+                trail = self._new_trail(settings)
                 unused.callback(_close, trail)
                 monitor = self._monitor if _port(settings) == _port(self._settings) else self._new_monitor(settings)
                 unused.callback(_close, monitor if monitor is not self._monitor else None)
@@ -136,7 +137,11 @@ class Node:
         log.info("reloaded: %s", self.description, **coded("reloaded"))
 
     def _new_pipeline(self, settings: Settings, before: Pipeline | None = None) -> Pipeline:
-        return Pipeline(settings, self._queue, self._readers, self._record, self._gauges, before)
+        return Pipeline(settings, self._queue, self._readers, self._record, self._gauges, self._troubles, before)
+
+    def _new_trail(self, settings: Settings) -> Trail | None:
+        us = Peer(settings.ae_title, socket.gethostname())
+        return Trail(settings.audit, us, self._troubles) if settings.audit else None
 
     def _new_monitor(self, settings: Settings) -> Monitor | None:
         port = _port(settings)
@@ -147,14 +152,19 @@ class Node:
         return {**self._health().gauges(), "not_admitted": (meaning, float(self._queue.not_admitted))}
 
     def _health(self) -> Health:
-        queue, oldest = self._queue, self._queue.oldest
+        queue, counts, oldest, objection = self._queue, dict[str, int](), None, self._queue.objection
+        try:
+            counts, oldest = queue.counts, queue.oldest
+        except OutputError as error:
+            objection = str(error)
         return Health(
-            queue.counts,
-            None if oldest is None else max(0.0, time.time() - oldest),
+            counts,
+            oldest,
             self._reachable(),
             self._pipeline.answered,
-            queue.objection,
+            objection,
             60.0 * (self._settings.health.oldest_minutes if self._settings.health else 0),
+            tuple(map(str, self._troubles.errors)),
         )
 
     def _record(self, event: Event) -> None:
@@ -172,10 +182,6 @@ def describe(settings: Settings, classifier: Classifier, port: int) -> str:
         f"results to {destinations}, covidnet-lite {__version__}, network {classifier.model.name}"
         f"{f' at site {classifier.site}' if classifier.site else ''}"
     )
-
-
-def _new_trail(settings: Settings) -> Trail | None:
-    return Trail(settings.audit, Peer(settings.ae_title, socket.gethostname())) if settings.audit else None
 
 
 def _port(settings: Settings) -> int | None:

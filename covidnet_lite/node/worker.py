@@ -14,10 +14,11 @@ from ..codes import Code
 from ..dicom_in import dicom_file
 from ..dicom_out import results as dicom_results
 from ..dicom_out.origin import NAME
-from ..errors import BackendError, CovidNetLiteError, InputError, OutputError
+from ..errors import BackendError, CovidNetLiteError, InputError, NoProcessError, OutputError
 from ..logs import coded
 from ..percent import percent
 from ..prediction import Prediction
+from ..troubles import Troubles
 from ..unforeseen import unforeseen
 from . import admission, routing
 from .events import Answered, Instance, Record, discard
@@ -32,42 +33,88 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRIES = 5  # of a radiograph with which the process dies
-PAUSE = 10.0  # seconds, when results cannot be written
+PAUSE = 10.0  # seconds, when the disk takes nothing
+WORKER = "worker"  # in the troubles
 
 
 def work(
-    queue: Queue, classifier: Classifier, stop: threading.Event, settings: Settings, record: Record = discard
+    queue: Queue,
+    classifier: Classifier,
+    stop: threading.Event,
+    settings: Settings,
+    record: Record = discard,
+    troubles: Troubles | None = None,
 ) -> None:
-    """Works until ``stop`` is set, and ``queue.arrived`` after it; ``record`` takes what goes into the audit trail.
+    """Works until ``stop`` is set, and ``queue.arrived`` after it.
 
-    A radiograph that cannot be read is quarantined, and so is one that fails in a way nobody foresaw. A network that
-    cannot run ends the node, for that is no fault of the radiograph, which is begun again by the next one; so is one
-    with which the process dies: after so many tries it is quarantined too.
+    A radiograph that cannot be read is quarantined, and so is one that fails in a way nobody foresaw. A disk that takes
+    nothing is waited for, and so is a machine that starts no process. A network that cannot run ends the node, for
+    that is no fault of the radiograph, which is begun again by the next one; so is one with which the process dies:
+    after so many tries it is quarantined too.
+
+    Args:
+        queue: what to work on.
+        classifier: has the network.
+        stop: ends it.
+        settings: of the node.
+        record: takes what goes into the audit trail.
+        troubles: takes what keeps it from its work.
     """
+    troubles = troubles or Troubles()
     while True:
         queue.arrived.clear()
         if stop.is_set():
             return
-        arrival = queue.next()
-        if arrival is None:
-            queue.forget()
-            queue.arrived.wait(LOOK)
-        elif arrival.begun >= TRIES:
-            why = f"the node ended {TRIES} times while it worked on this radiograph"
-            _quarantine(queue, arrival, InputError(why, Code.PROCESS_DIED), record)
+        try:
+            arrival = queue.next()
+            if arrival is None:
+                queue.forget()
+            else:
+                _work_on(queue, arrival, classifier, stop, settings, record)
+        except (OutputError, NoProcessError) as error:
+            if troubles.note(WORKER, error):
+                text = "%s; trying again every %.0f s"
+                log.error(text, error, PAUSE, **coded("waiting-for-disk", reason=error.code))
+            stop.wait(PAUSE)
         else:
-            arrival = queue.begin(arrival)
-            try:
-                _process(queue, arrival, classifier, settings, record)
-            except OutputError as error:
-                log.error("%s; trying again in %.0f s", error, PAUSE, **coded("waiting-for-disk", reason=error.code))
-                queue.put_back(arrival)
-                stop.wait(PAUSE)
-            except BackendError:
-                raise
-            except Exception as error:  # a radiograph is lost to us, not to its sender: it is kept, with the reason
-                reason = error if isinstance(error, CovidNetLiteError) else unforeseen(str(arrival.path), error)
-                _quarantine(queue, arrival, reason, record)
+            if troubles.over(WORKER):
+                log.info("radiographs can be worked on again", **coded("disk-back"))
+            if arrival is None:
+                queue.arrived.wait(LOOK)
+
+
+def _work_on(
+    queue: Queue, arrival: Arrival, classifier: Classifier, stop: threading.Event, settings: Settings, record: Record
+) -> None:
+    if arrival.begun >= TRIES:
+        why = f"the node ended {TRIES} times while it worked on this radiograph"
+        return _quarantine(queue, arrival, InputError(why, Code.PROCESS_DIED), record)
+    arrival = queue.begin(arrival)
+    try:
+        _process(queue, arrival, classifier, settings, record)
+    except (OutputError, NoProcessError):
+        _put_back(queue, arrival, stop)
+        raise
+    except BackendError:
+        raise
+    except Exception as error:  # a radiograph is lost to us, not to its sender: it is kept, with the reason
+        reason = error if isinstance(error, CovidNetLiteError) else unforeseen(str(arrival.path), error)
+        try:
+            _quarantine(queue, arrival, reason, record)
+        except OutputError:
+            _put_back(queue, arrival, stop)
+            raise
+
+
+def _put_back(queue: Queue, arrival: Arrival, stop: threading.Event) -> None:
+    """Takes an attempt back, as soon as the disk lets it: too many would count against the radiograph."""
+    while True:
+        try:
+            queue.put_back(arrival)
+            return
+        except OutputError:
+            if stop.wait(PAUSE):
+                return
 
 
 def _process(queue: Queue, arrival: Arrival, classifier: Classifier, settings: Settings, record: Record) -> None:

@@ -18,6 +18,7 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -29,7 +30,7 @@ from typing import Any
 
 from .. import radiograph, resource_limits
 from ..codes import Code
-from ..errors import CovidNetLiteError, UnforeseenError
+from ..errors import CovidNetLiteError, NoProcessError, UnforeseenError
 from ..image_in.reduction import Size
 from ..machine import board
 from ..network.interpreter import available_cores
@@ -62,7 +63,14 @@ class Readers:
         Args:
             processes: ``None`` for :func:`count`.
             within: seconds for reading a radiograph, including the wait for a free reader but not a reader's start.
+
+        Raises:
+            NoProcessError: there is no folder for temporary files, which processes meet in.
         """
+        try:
+            tempfile.gettempdir()
+        except OSError as error:
+            raise _no_process(error) from error
         self._within = within
         # Forked from a process without threads; spawned where that is not available (Windows).
         methods = multiprocessing.get_all_start_methods()
@@ -106,6 +114,7 @@ class Readers:
 
         Raises:
             ReaderDiedError: reading took too much memory or too long, or the reader died.
+            NoProcessError: no reader can be started.
             CovidNetLiteError: as for :func:`covidnet_lite.radiograph.read`.
         """
         name = name or radiograph.name_of(img)
@@ -135,6 +144,8 @@ class Readers:
         except ValueError as error:
             raise ReaderDiedError(f"{name}: its reader sent an invalid reply; it is not read") from error
         except (EOFError, OSError) as error:  # the process is gone
+            if reader is None:
+                raise _no_process(error) from error
             reason, code = _exit_reason(reader)
             raise ReaderDiedError(f"{name}: {reason}; it is not read", code) from error
         finally:
@@ -154,13 +165,13 @@ class Readers:
         """Starts one reader and the process that they are forked from, before anybody waits for an answer.
 
         Raises:
-            ReaderDiedError: no process can be started.
+            NoProcessError: none can be started.
         """
         reader = self._free.get()
         try:
             reader = reader or self._start_reader()
         except (EOFError, OSError) as error:
-            raise ReaderDiedError(f"no process can be started to read radiographs ({error})") from error
+            raise _no_process(error) from error
         finally:
             self._free.put(reader)
 
@@ -179,6 +190,13 @@ class Readers:
         return ReaderDiedError(
             f"{name}: was not read within {self._within:.0f} s; send a smaller one, or try again", Code.TOO_COSTLY
         )
+
+
+def _no_process(error: Exception) -> NoProcessError:
+    return NoProcessError(
+        f"no process can be started to read radiographs ({error}); have TMPDIR name a folder that can be written to, "
+        "and see what limits this service's memory and processes"
+    )
 
 
 def _end_all(readers: set[_Reader]) -> None:
@@ -284,10 +302,8 @@ def _write(memory: int, data: bytes) -> None:
         at += os.pwrite(memory, view[at:], at)
 
 
-def _exit_reason(reader: _Reader | None) -> tuple[str, Code]:
+def _exit_reason(reader: _Reader) -> tuple[str, Code]:
     """The reason why a process ended, and its code."""
-    if reader is None:
-        return "no process could be started to read it", Code.DECODER_DIED
     with suppress(ValueError):
         reader.process.join(5)
         code = reader.process.exitcode

@@ -24,6 +24,7 @@ from .site import Site
 
 FALSE_ALARMS = 0.001  # of the days on which nothing has changed
 WINDOW = 28  # days
+_DAY = datetime.timedelta(days=1)
 ANSWERED = tuple(kind for kind in KINDS if kind != "refused")
 WORDS = {"negative": "answered {negative}", "positive": "answered otherwise", "unsure": "without an answer"}
 
@@ -167,10 +168,13 @@ class Drift:
             unforeseen("the comparison with the site's fit", error)
 
     def count(self, kind: str, distance: float | None, date: datetime.date) -> None:
-        """Counts one radiograph; one with an earlier date than the last day counts for the last."""
+        """Counts one radiograph; one of the day before the last counts for the last.
+
+        A date before that means that the clock was ahead, and has been set back: it begins a new day.
+        """
         report = None
         with self._lock:
-            if not self._days or date > self._days[-1].date:
+            if not self._days or not _DAY * 0 <= self._days[-1].date - date <= _DAY:
                 report = self._close()
                 self._days.append(Day(date))
             self._days[-1].add(kind, distance)
@@ -188,8 +192,9 @@ class Drift:
         """The report on the last day, together with the days before it within the window."""
         if not self._days or not self._days[-1].kinds:
             return None
-        first = self._days[-1].date - datetime.timedelta(days=WINDOW - 1)
-        self.last = compare([day for day in self._days if day.date >= first], self._reference, self._negative)
+        last = self._days[-1].date
+        first = last - (WINDOW - 1) * _DAY
+        self.last = compare([day for day in self._days if first <= day.date <= last], self._reference, self._negative)
         self.alarms += self.last.drifted
         return self.last
 

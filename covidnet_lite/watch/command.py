@@ -152,7 +152,17 @@ def _watch(args: argparse.Namespace, out: Path) -> int:
 
 
 def _print(line: object) -> None:
-    print(line, file=sys.stdout, flush=True)
+    """Prints a line; a full disk costs the line, and not the result that it is about.
+
+    Raises:
+        BrokenPipeError: nobody reads the output any more.
+    """
+    try:
+        print(line, file=sys.stdout, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:  # of the disk that it goes to; the result is in its file
+        logs.drop_unwritten(sys.stdout)
 
 
 def _print_json(line: object) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import archive, files, formats
 from ..codes import Code
-from ..errors import BackendError, InputError, MissingExtraError, OutputError, SettingsError
+from ..errors import BackendError, InputError, MissingExtraError, NoProcessError, OutputError, SettingsError
 from ..output import EVIDENCE, OURS, printable
 from ..prediction import Failure, Prediction
 from ..unforeseen import unforeseen
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 RESULTS = ".results"  # added to the name of an archive: the folder with the results of what is in it
 RETRY = 60.0  # seconds until a file that failed for a temporary reason is tried again
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-FATAL = (OutputError, BrokenPipeError)  # errors that concern all radiographs: the disk is full, the output is closed
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # no other result could be written either
+FATAL = (OutputError, BrokenPipeError)  # errors that concern all radiographs: of the disk, or the output is closed
 Print = Callable[[str], None]
 
 
@@ -172,7 +172,7 @@ class Watch:
 
         Raises:
             SettingsError: the folder does not exist.
-            OutputError: the disk is full; the next scan goes on with the rest.
+            OutputError: the disk takes nothing; the next scan goes on with the rest.
         """
         unreadable: list[str] = []
         stamps = dict(self._folder.candidates(unreadable.append))
@@ -264,7 +264,7 @@ class Watch:
         """Writes a result; returns whether the radiograph is finished, or else is tried again later.
 
         Raises:
-            OutputError: the disk is full.
+            OutputError: the disk takes nothing.
         """
         try:
             if _is_temporary(result):
@@ -274,7 +274,7 @@ class Watch:
             self._write_result(radiograph, stamp, result)
             return True
         except (InputError, OutputError) as error:  # InputError: read again for its evidence map
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_FULL:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_THE_DISK:
                 raise
             # An error on writing quotes only paths; one on reading may quote the radiograph, so use its public words.
             message = str(error) if isinstance(error, OutputError) else f"{radiograph.name}: {error.public}"
@@ -311,14 +311,16 @@ def _is_temporary(result: Prediction | Failure) -> bool:
     cause = result.error.__cause__  # an OSError from a decoder has no number
     of_the_system = isinstance(cause, OSError) and cause.errno is not None
     return (
-        of_the_system or isinstance(cause, MemoryError) or isinstance(result.error, (MissingExtraError, BackendError))
+        of_the_system
+        or isinstance(cause, MemoryError)
+        or isinstance(result.error, (MissingExtraError, BackendError, NoProcessError))
     )
 
 
 def run(watch: Watch, warn: Print, stop: threading.Event, interval: float = 1.0, once: bool = False) -> bool:
     """Scans until ``stop`` is set; or ``once``, until all files are finished. Returns whether all went well.
 
-    Reports a folder that is absent (a share, a stick) and a full disk once, and tries again.
+    Reports a folder that is absent (a share, a stick) and a disk that takes nothing once, and tries again.
     """
     problem = ""
     while not stop.is_set():

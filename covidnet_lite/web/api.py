@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -16,15 +16,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from .. import __version__, metrics
+from .. import __version__, files, metrics
 from ..classifier import Classifier
-from ..errors import BackendError, CovidNetLiteError
+from ..errors import BackendError, CovidNetLiteError, NoProcessError, OutputError
 from ..evidence import heatmap
 from ..evidence.maps import merge_others
+from ..logs import coded
 from ..network.interpreter import available_cores
 from ..prediction import DISCLAIMER, Failure, Prediction
 from ..radiograph import Radiograph
 from ..site.drift import Report, drift_monitor
+from ..troubles import Troubles
 from ..unforeseen import unforeseen
 from . import card
 from .admission import Admission
@@ -36,6 +38,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 PART = 256 << 10  # bytes sent at a time; the next only when the client has received them
+READERS, STORAGE = "readers", "storage"  # in the troubles
 SCREEN = (1536, 1536)  # pixels; an image for a screen is not reduced below this
 
 
@@ -51,6 +54,7 @@ class Api:
             {"name": classifier.model.name, "sha256": classifier.model.sha256, "version": __version__},
             self._gauges,
         )
+        self.troubles = Troubles()
         self._recent = Recent(settings.recent_bytes)
         self._workers = CapacityLimiter(available_cores())
         self._image_worker = CapacityLimiter(1)  # an image at full size takes far more memory than a classification
@@ -129,7 +133,8 @@ class Api:
 
     async def health(self, request: Request) -> Response:
         """``GET /healthz``."""
-        return JSONResponse({"status": "ok", "model": self.classifier.model.name})
+        problems = await to_thread.run_sync(self._problems)
+        return JSONResponse({"status": "ok", "model": self.classifier.model.name, "problems": problems})
 
     async def scrape(self, request: Request) -> Response:
         """``GET /metrics``."""
@@ -143,14 +148,29 @@ class Api:
             **(self._drift.gauges() if self._drift else {}),
         }
 
+    def _problems(self) -> list[str]:
+        """What does not work while the server runs, in public words."""
+        reviews, keep = self.settings.reviews, self.settings.keep
+        if self.troubles.errors:
+            with suppress(OutputError):
+                for folder in filter(None, (keep, reviews and reviews.parent)):
+                    files.check_writable(folder)
+                self.troubles.over(STORAGE)
+        return [error.public for error in self.troubles.errors]
+
+    def _report(self, part: str, error: CovidNetLiteError) -> None:
+        if self.troubles.note(part, error):
+            log.error("%s", error, **coded(error.code))
+
     def judge(self, name: str, data: bytes) -> Prediction | Failure:
         """Classifies one image and counts the result; an image that cannot be read gives a failure."""
         try:
             result: Prediction | Failure = self.classifier.classify(NamedBytes(data, name))
-        except BackendError:
+        except (BackendError, NoProcessError):
             raise  # nothing is wrong with the image
         except CovidNetLiteError as error:
             result = Failure(name, error)
+        self.troubles.over(READERS)
         self.metrics.image(result.status, getattr(result, "timings", {}))
         if self._drift and isinstance(result, Prediction):
             self._drift.add(result)
@@ -167,7 +187,7 @@ class Api:
     def _classify(self, name: str, data: bytes, evidence: bool) -> dict[str, Any]:
         try:
             return _fields(self.judge(name, data), data, evidence)
-        except BackendError:
+        except (BackendError, NoProcessError):
             raise
         except Exception as error:
             return _fields(Failure(name, unforeseen(name, error)), data, evidence)
@@ -176,7 +196,8 @@ class Api:
         """Runs a task in a thread, when one is free.
 
         Raises:
-            HTTPException: 422 the image cannot be used; 500 the network cannot run; 504 the task took too long.
+            HTTPException: 422 the image cannot be used; 500 the network cannot run; 503 no process can be started;
+                504 the task took too long; 507 the disk takes nothing.
             Exception: whatever else the task raises; the application reports it.
         """
         try:
@@ -186,6 +207,12 @@ class Api:
             raise HTTPException(504, f"it took more than {self.settings.seconds:.0f} s; send a smaller image") from None
         except BackendError as error:
             raise HTTPException(500, str(error)) from error
+        except NoProcessError as error:
+            self._report(READERS, error)
+            raise HTTPException(503, str(error), {"Retry-After": "10"}) from error
+        except OutputError as error:
+            self._report(STORAGE, error)
+            raise HTTPException(507, str(error)) from error
         except CovidNetLiteError as error:
             raise HTTPException(422, str(error)) from error
 

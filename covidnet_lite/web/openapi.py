@@ -109,7 +109,7 @@ def _recent_image() -> Node:
         "operationId": "recentPicture",
         "summary": "The same of an image that was uploaded with recall",
         "parameters": [image, *posted["parameters"], side],
-        "responses": {"200": posted["responses"]["200"], **_errors(400, 401, 404, 422, 504)},
+        "responses": {"200": posted["responses"]["200"], **_errors(400, 401, 404, 422, 503, 504)},
     }
 
 
@@ -128,7 +128,7 @@ def _add_review(labels: Sequence[str]) -> Node:
         "operationId": "review",
         "summary": "Say whether an answer is right",
         "requestBody": _form(fields, []),
-        "responses": {"201": _json("Review"), **_errors(400, 401, 403, 404, 408, 413, 415, 422, 503, 504)},
+        "responses": {"201": _json("Review"), **_errors(400, 401, 403, 404, 408, 413, 415, 422, 503, 504, 507)},
     }
 
 
@@ -267,7 +267,7 @@ def _schemas(labels: Sequence[str], negative: str | None) -> Node:
     counts = _object({"cases": _COUNT, "not_kept": _COUNT, "without_label": _COUNT, "disagreed": _COUNT})
     return {
         "Error": _object({"error": _TEXT}, {"code": code}),
-        "Health": _object({"status": {"const": "ok"}, "model": _TEXT}),
+        "Health": _object({"status": {"const": "ok"}, "model": _TEXT, "problems": {"type": "array", "items": _TEXT}}),
         "Result": result,
         "Results": _object({"results": {"type": "array", "items": {"$ref": "#/components/schemas/Result"}}}),
         "Review": review,

@@ -139,7 +139,9 @@ class ReviewStore:
             self.path.parent.mkdir(files.OWN_FOLDER, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, files.OWN_FILE))
         except (OSError, ValueError) as error:
-            raise OutputError(f"{self.path}: the reviews cannot be read or written ({error})") from error
+            raise OutputError(
+                f"{self.path}: the reviews cannot be read or written ({error}); check disk and owner"
+            ) from error
         for suffix in ("", "-journal", "-wal", "-shm"):
             if (path := self.path.with_name(self.path.name + suffix)).exists():
                 files.make_private(path)
@@ -150,9 +152,12 @@ class ReviewStore:
             self.path.parent.mkdir(files.OWN_FOLDER, parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=10)) as database, database:
                 database.execute("PRAGMA synchronous = FULL")
+                database.execute("PRAGMA temp_store = MEMORY")  # there need be no other folder that can be written to
                 yield database
         except (sqlite3.Error, OSError) as error:
-            raise OutputError(f"{self.path}: the reviews cannot be read or written ({error})") from error
+            raise OutputError(
+                f"{self.path}: the reviews cannot be read or written ({error}); check disk and owner"
+            ) from error
 
 
 def agreed_reviews(reviews: Sequence[Review]) -> tuple[list[Review], int]:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from ..dataset import manifest_text
 from ..errors import InputError
-from .api import Api, only_file
+from .api import STORAGE, Api, only_file
 from .review import Export, Review, ReviewStore, check, export, keep_image
 from .uploads import receive_upload
 
@@ -94,6 +94,7 @@ class ReviewApi:
             except InputError:  # refused by its header, and not decoded
                 review = Review(**{**asdict(review), "kept": ""})
         store.add(review)
+        self.api.troubles.over(STORAGE)
         return review
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
+import os
 import re
 import socket
 import time
@@ -16,6 +18,7 @@ from covidnet_lite.errors import AddressError, OutputError
 from covidnet_lite.node import audit
 from covidnet_lite.node.events import Answered, Event, Instance, Peer, Received, Refused, Sent, Started, Stopped
 from covidnet_lite.node.settings import Audit
+from covidnet_lite.troubles import Troubles
 
 NODE, XRAY, PACS = Peer("COVIDNET", "box1"), Peer("XRAY1", "192.0.2.7"), Peer("ORTHANC", "pacs.example")
 FILM = Instance("1.2.840.10008.5.1.4.1.1.1.1", "1.2.3")
@@ -183,3 +186,56 @@ def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         audit.Trail(Audit(tmp_path / "none/audit.log"), NODE)
     with pytest.raises(AddressError, match="nowhere.invalid:514: the syslog server is not known"):
         audit.Trail(Audit(syslog="nowhere.invalid:514"), NODE)
+
+
+def days(folder: Path) -> dict[str, int]:
+    return {path.name: len(path.read_text().splitlines()) for path in sorted(folder.iterdir())}
+
+
+def test_a_clock_that_was_ahead_costs_no_message_and_leaves_the_days_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, now = tmp_path / "audit.log", time.time()
+    trail, day = audit.Trail(Audit(file), NODE), 86400
+    for jump in (0, 365 * day, 0, day, 0, 2 * day):
+        monkeypatch.setattr(time, "time", lambda jump=jump: now + jump)
+        trail.write(Started())
+    trail.close()
+    assert sum(days(tmp_path).values()) == 6
+    assert days(tmp_path)["audit.log"] == 1  # the last began a day of its own
+
+
+def test_of_a_day_that_ends_twice_both_parts_are_kept_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, now = tmp_path / "audit.log", time.time()
+    for keep, left in ((9, 3), (1, 2)):
+        for jump in (0, 86400, 0, 86400):  # restarted each time
+            monkeypatch.setattr(time, "time", lambda jump=jump: now + jump)
+            trail = audit.Trail(Audit(file, keep_days=keep), NODE)
+            trail.write(Started())
+            trail.close()
+            os.utime(file, (now + jump, now + jump))
+        assert len(days(tmp_path)) == left
+
+
+def test_a_trail_goes_on_when_the_disk_has_room_again_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    troubles = Troubles()
+    trail = audit.Trail(Audit(tmp_path / "audit.log"), NODE, troubles)
+    (handler,) = trail._handlers
+    with caplog.at_level(logging.INFO, "covidnet_lite"):
+        with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+            patch.setattr(handler, "stream", full)
+            for _ in range(3):
+                trail.write(Started())
+            assert ["No space left" in str(error) for error in troubles.errors] == [True]
+            with contextlib.suppress(OSError):
+                full.close()
+        trail.write(Started())
+    assert troubles.errors == ()
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert "again; 3 messages at most are missing" in caplog.text
+    assert days(tmp_path) == {"audit.log": 1}
+    trail.close()

@@ -58,7 +58,7 @@ def test_none_waits_for_ever_however_many_come() -> None:
     turns, waiting, picked = Turns(), [(9, 0)], []
     for made in range(1, 50):
         waiting.append((0, made))
-        picked.append(turns.pick(waiting, lambda one: one[0], lambda one: one[1]))
+        picked.append(turns.pick(waiting, lambda one: one[0]))
         waiting.remove(picked[-1])
     assert (9, 0) in picked
 

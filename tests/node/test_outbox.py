@@ -55,15 +55,15 @@ def test_what_has_been_sent_leaves_its_story(queue: Queue) -> None:
     assert box(queue).waiting == 0
 
 
-def test_results_that_are_gone_are_named(queue: Queue) -> None:
+def test_what_is_noted_again_after_a_failure_is_noted_once(queue: Queue) -> None:
     parcel = waiting(queue)
     path = parcel.objects[0]
-    box(queue).mark_sent(path)
-    with pytest.raises(OutputError, match=f"^{path}: cannot be changed"):
+    for _ in range(2):
         box(queue).mark_sent(path)
-    box(queue).close(parcel)
-    with pytest.raises(OutputError, match=f"^{parcel.folder}: cannot be changed"):
+    assert [path.name for path in parcel.objects] == ["2.dcm"]
+    for _ in range(2):
         box(queue).close(parcel)
+    assert (queue.counts["sent"], box(queue).waiting) == (1, 0)
 
 
 def test_results_of_a_radiograph_that_comes_again_are_read_again(queue: Queue) -> None:

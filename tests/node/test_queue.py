@@ -15,6 +15,7 @@ from queues import PACS, UID, box, first
 from covidnet_lite import files
 from covidnet_lite.errors import OutputError, QueueFullError
 from covidnet_lite.node import layout
+from covidnet_lite.node.inbox import Arrival
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.settings import Limits
 
@@ -356,3 +357,33 @@ def test_a_disk_that_fails_is_told(queue: Queue, monkeypatch: pytest.MonkeyPatch
     assert queue.counts["received"] == 1
     queue.finish(first(queue), {}, {"pacs": [b"sr"]})
     assert len(box(queue).parcels()) == 1
+
+
+@pytest.mark.parametrize("jump", [-365 * 86400, -3600, 3600, 365 * 86400])
+def test_a_clock_that_is_set_changes_no_order(queue: Queue, jump: float) -> None:
+    for i in range(3):
+        queue.add(f"1.{i}", b"film")
+        queue.next()  # sees it
+        (path,) = (queue.folder / "received").glob(f"{layout.key_of(f'1.{i}')}.*")
+        os.utime(path, (time.time() + i * jump,) * 2)
+    order = [film.key for film in iter(lambda: taken(queue), None)]
+    assert order == [layout.key_of(f"1.{i}") for i in range(3)]
+
+
+def taken(queue: Queue) -> Arrival | None:
+    if film := queue.next():
+        queue.set_aside(film, "done")
+    return film
+
+
+def test_how_long_the_oldest_has_waited_is_told_whatever_the_clock_says(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert queue.oldest is None
+    queue.add(UID, b"film")
+    assert (queue.oldest or 0) < 60
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    assert (queue.oldest or 0) < 60
+    later = time.monotonic() + 3600
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert 3590 < (queue.oldest or 0) < 3700

@@ -11,6 +11,7 @@ import pytest
 from queues import PACS, UID, box, first
 
 from covidnet_lite import files
+from covidnet_lite.errors import OutputError
 from covidnet_lite.node import layout
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.settings import Limits
@@ -23,7 +24,9 @@ class Killed(BaseException):
 
 
 @contextmanager
-def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
+def killed_at(
+    monkeypatch: pytest.MonkeyPatch, step: int, by: type[BaseException] | BaseException = Killed
+) -> Iterator[None]:
     """Lets ``step`` changes of the disk happen, and none after."""
     count = 0
     monkeypatch.setattr(os, "fsync", lambda _: None)  # counted, but nothing here needs the disk itself, which is slow
@@ -33,7 +36,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
             nonlocal count
             count += 1
             if count > step:
-                raise Killed
+                raise by
             return real(*args, **more)
 
         return change
@@ -233,3 +236,25 @@ def test_killed_at_any_step_nothing_set_aside_is_lost(
         again.close()
         step += 1
     assert step > 5
+
+
+def test_what_was_sent_is_closed_by_the_next_attempt_where_one_failed_half_way(
+    tmp_path: Path, limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue(tmp_path, limits, PACS)
+    queue.add(UID, b"film")
+    queue.finish(first(queue), {"film": UID}, {"pacs": [b"sr"]})
+    outbox, step, whole = box(queue), 0, False
+    (parcel,) = outbox.parcels()
+    while not whole:
+        with killed_at(monkeypatch, step, OSError(28, "No space left on device")):
+            try:
+                for path in parcel.objects:
+                    outbox.mark_sent(path)
+                outbox.close(parcel)
+                whole = True
+            except OutputError:
+                step += 1
+    assert step > 3
+    assert queue.counts == {"received": 0, "outgoing": 0, "sent": 1, "failed": 0}
+    assert outbox.parcels() == []

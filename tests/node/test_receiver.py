@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
@@ -15,6 +16,7 @@ from typing import Any
 
 import pydicom
 import pytest
+from disks import BROKEN, CHANGES, FULL, READ_ONLY, failing
 from pydicom import uid
 from pynetdicom import AE, build_context
 from pynetdicom.dsutils import encode
@@ -28,7 +30,7 @@ from pynetdicom.sop_class import (
 
 from benchmarks.bad_clients import request
 from benchmarks.orthanc import program
-from covidnet_lite.errors import SettingsError
+from covidnet_lite.errors import OutputError, SettingsError
 from covidnet_lite.node import listener, syntaxes
 from covidnet_lite.node import receiver as module
 from covidnet_lite.node.queue import Queue
@@ -456,3 +458,57 @@ def test_an_address_or_port_that_is_not_ours_is_told(settings: Settings, tmp_pat
     with pytest.raises(SettingsError, match="cannot be used for TLS"):
         module.Receiver(replace(settings, tls=Tls(tmp_path / "no.pem", tmp_path / "no.key")), queue)
     queue.close()
+
+
+@pytest.mark.parametrize(("number", "changes"), [(FULL, ("fsync",)), (READ_ONLY, CHANGES), (BROKEN, CHANGES)])
+def test_a_disk_that_takes_nothing_is_logged_once_and_once_more_when_it_does(
+    number: int,
+    changes: tuple[str, ...],
+    receiving: Receiving,
+    as_bytes: Callable[..., bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "covidnet_lite.node")
+    with receiving() as (receiver, queue):
+        association = associate(receiver.port)
+        films = [pydicom.dcmread(BytesIO(as_bytes(f"1.2.{i}"))) for i in range(3)]
+        with failing(monkeypatch, number, changes, below=queue.folder):
+            assert [association.send_c_store(film).Status for film in films] == [0xA700] * 3
+        assert [association.send_c_store(film).Status for film in films] == [0x0000] * 3
+        association.release()
+        assert queue.counts["received"] == 3
+        assert number != FULL or not list((queue.folder / "received").glob(".*"))
+    assert caplog.text.count("not taken from") == 1
+    assert str(queue.folder) in caplog.text
+    assert caplog.text.count("are taken again; 3 transfers were refused meanwhile") == 1
+
+
+def test_a_folder_that_cannot_be_listed_is_no_failure_for_good(
+    receiving: Receiving, small_film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(BROKEN, "Input/output error")
+
+    with receiving() as (receiver, queue):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "listdir", broken)
+            assert store(receiver.port, small_film) == 0xA700
+            with pytest.raises(OutputError, match="Input/output error"):
+                queue.next()
+        assert store(receiver.port, small_film) == 0x0000
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_ends_no_association(
+    receiving: Receiving, small_film: Path, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    with receiving() as (receiver, queue):
+        association = associate(receiver.port)
+        wall = time.time() + jump
+        monkeypatch.setattr(time, "time", lambda: wall)
+        time.sleep(0.5)
+        assert association.is_established
+        assert association.send_c_store(small_film).Status == 0x0000
+        association.release()
+        assert queue.counts["received"] == 1

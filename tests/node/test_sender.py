@@ -14,6 +14,7 @@ from typing import Any
 
 import pydicom
 import pytest
+from disks import BROKEN, FULL, READ_ONLY, failing
 from pydicom.uid import RLELossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import ComprehensiveSRStorage, SecondaryCaptureImageStorage
@@ -376,3 +377,26 @@ def test_what_comes_while_others_are_sent_goes_before_them_if_it_is_urgent(
         put(queue, "1.9", results("1.9")[:1], urgent=True)
         assert soon(lambda: queue.counts["sent"] == 5)
     assert there.got.index("1.9.1") <= 2
+
+
+@pytest.mark.parametrize("number", [FULL, READ_ONLY, BROKEN])
+def test_what_the_disk_does_not_note_as_sent_is_not_sent_again(
+    number: int,
+    told: Settings,
+    results: Any,
+    pacs: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "covidnet_lite.node")
+    monkeypatch.setattr(module, "DISK_PAUSE", 0.02)
+    with sending(told) as queue:
+        put(queue, "1.1", results("1.1"))
+        with failing(monkeypatch, number, below=told.queue / "to") as failed:
+            there = pacs(told.pacs.port)
+            assert soon(lambda: len(failed) > 5)
+            assert there.got == ["1.1.1"]
+        assert soon(lambda: queue.counts["sent"] == 1)
+    assert there.got == ["1.1.1", "1.1.2"]
+    assert caplog.text.count("trying again every") == 1
+    assert "results can be sent to PACS" in caplog.text

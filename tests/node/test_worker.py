@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -12,13 +13,16 @@ from typing import Any
 
 import pydicom
 import pytest
+from disks import BROKEN, CHANGES, FULL, READ_ONLY, failing
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from covidnet_lite import Classifier, radiograph
-from covidnet_lite.errors import OutputError
+from covidnet_lite.errors import NoProcessError, OutputError
 from covidnet_lite.node import layout, worker
+from covidnet_lite.node.events import discard
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.settings import Results, Rule, Settings
+from covidnet_lite.troubles import Troubles
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +238,7 @@ def test_a_full_disk_is_waited_for_and_is_no_fault_of_the_film(
     queue.add("1.2.3", as_bytes("1.2.3"))
     work()
     assert queue.counts == {"received": 0, "outgoing": 1, "sent": 0, "failed": 0}
-    assert caplog.text.count("no room; trying again") == 2 * worker.TRIES
+    assert caplog.text.count("no room; trying again") == 1
 
 
 def test_what_no_rule_admits_is_kept_in_quarantine(
@@ -316,3 +320,63 @@ def test_nothing_is_made_that_nobody_wants(queue: Queue, work_with: Any, as_byte
     queue.add("1.2.3", as_bytes("1.2.3"))
     work_with(results=Results((), (), (), ()))
     assert queue.counts == {"received": 0, "outgoing": 0, "sent": 1, "failed": 0}
+
+
+@pytest.mark.parametrize("number", [FULL, READ_ONLY, BROKEN])
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_disk_that_takes_nothing_is_waited_for_whatever_is_to_be_written_there(
+    number: int,
+    readable: bool,
+    queue: Queue,
+    classifier: Classifier,
+    settings: Settings,
+    as_bytes: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "covidnet_lite.node")
+    monkeypatch.setattr(worker, "PAUSE", 0.01)
+    queue.add("1.2.3", as_bytes("1.2.3") if readable else b"no radiograph")
+    stop, troubles = threading.Event(), Troubles()
+    working = threading.Thread(target=worker.work, args=(queue, classifier, stop, settings, discard, troubles))
+    for changes in (("fsync",), CHANGES):  # results cannot be written; nothing can be changed, not even a name
+        with failing(monkeypatch, number, changes, below=settings.queue) as failed:
+            if not working.is_alive():
+                working.start()
+            until(lambda: len(failed) > 2 * worker.TRIES)
+            assert working.is_alive()
+            assert next(str(error) for error in troubles.errors).startswith(str(settings.queue))
+    until(lambda: not queue.counts["received"])
+    stop.set()
+    queue.wake()
+    working.join()
+    assert queue.counts == {"received": 0, "outgoing": int(readable), "sent": 0, "failed": int(not readable)}
+    assert "ended 5 times" not in caplog.text
+    assert 1 <= caplog.text.count("trying again every") <= 2
+    assert caplog.text.count("can be worked on again") >= 1
+    assert troubles.errors == ()
+
+
+def test_a_machine_that_starts_no_process_costs_no_radiograph(
+    queue: Queue, work: Any, as_bytes: Any, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "PAUSE", 0.01)
+    left, classify = [True] * 2 * worker.TRIES, classifier.classify
+
+    def starting(*args: Any, **more: Any) -> Any:
+        if left:
+            left.pop()
+            raise NoProcessError("no process can be started")
+        return classify(*args, **more)
+
+    monkeypatch.setattr(classifier, "classify", starting)
+    queue.add("1.2.3", as_bytes("1.2.3"))
+    work()
+    assert queue.counts == {"received": 0, "outgoing": 1, "sent": 0, "failed": 0}
+
+
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from dicoms import make_dicom, stored
 from PIL import Image
 
 from covidnet_lite import radiograph, resource_limits
-from covidnet_lite.errors import InputError, NotAChestRadiograph, UnforeseenError
+from covidnet_lite.errors import InputError, NoProcessError, NotAChestRadiograph, UnforeseenError
 from covidnet_lite.readers import pool as readers
 from covidnet_lite.readers.pool import Readers
 from covidnet_lite.readers.replies import ReaderDiedError
@@ -234,3 +235,27 @@ def test_nobody_waits_for_ever_for_a_free_reader(film_png: Path) -> None:
         with pytest.raises(ReaderDiedError, match="within"):
             reader_pool.read(film_png)
         reader_pool._free.put(held)
+
+
+def test_without_a_folder_for_temporary_files_no_service_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(NoProcessError, match="No usable temporary directory.*have TMPDIR name a folder"):
+        Readers(1)
+
+
+def test_where_no_process_can_be_started_nothing_is_said_of_the_radiograph(
+    film_png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with Readers(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(readers, "_Reader", none)
+            for action in (lambda: pool.read(film_png), pool.start):
+                with pytest.raises(NoProcessError, match="Resource temporarily unavailable"):
+                    action()
+        assert pool.read(film_png).image.size

@@ -172,3 +172,25 @@ def test_what_goes_wrong_in_telling_costs_no_radiograph_its_answer() -> None:
 def test_without_a_site_nothing_is_followed() -> None:
     assert drift_monitor(None, lambda report: None) is None
     assert isinstance(drift_monitor(site(), lambda report: None), Drift)
+
+
+@pytest.mark.parametrize("jump", [-365, 365])
+def test_a_clock_that_is_set_and_set_right_again_keeps_no_day_open(jump: int) -> None:
+    reports: list[Report] = []
+    followed = drift(reports)
+    for days in (0, jump, 1, 1, 2):
+        followed.count("negative", 1.0, MONDAY + datetime.timedelta(days=days))
+    assert [report.radiographs for report in reports] == [1, 1, 2]
+    assert reports[-1].date == MONDAY + datetime.timedelta(days=1)
+
+
+def test_a_day_of_the_future_is_not_among_the_days_before() -> None:
+    reports: list[Report] = []
+    followed = drift(reports)
+    for _ in range(60):
+        followed.count("refused", 9.0, MONDAY + datetime.timedelta(days=365))
+    for _ in range(40):
+        followed.count("negative", 1.0, MONDAY)
+    followed.end()
+    assert "refused" in reports[0].changes[0]
+    assert not any("refused" in change for change in reports[1].changes)

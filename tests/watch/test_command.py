@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from watchers import line_of, results, until, watching
+from watchers import ROOT, line_of, results, until, watching
 
 from covidnet_lite import files
 
@@ -109,3 +109,13 @@ def test_what_cannot_work_is_said_in_one_line(options: list[str], words: str, tm
     process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert process.returncode == 2
     assert words in process.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_log_on_a_full_disk_costs_no_answer(film_png: Path, tmp_path: Path, form: str) -> None:
+    command = [sys.executable, "-m", "covidnet_lite", "watch", film_png.parent, "--once", "--settle", "0.1"]
+    command += ["--log-format", form, "--model", "nano"]
+    with open("/dev/full", "w") as full:
+        subprocess.run(command, cwd=ROOT, stdout=full, stderr=full, timeout=60)
+    assert results(film_png.parent)["film.png.json"]["status"] != "failed"

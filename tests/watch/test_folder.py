@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from watchers import results
+from disks import BROKEN, FULL, READ_ONLY, failing
+from watchers import results, until
 
 import covidnet_lite
 from covidnet_lite import files, radiograph
@@ -369,3 +370,26 @@ def test_with_its_evidence_map_a_film_is_decoded_once(
     assert watch.scan(0).classified == 1
     assert (tmp_path / "film.dcm.evidence.png").is_file()
     assert decodings == ["DICOM"]
+
+
+@pytest.mark.parametrize("number", [FULL, READ_ONLY, BROKEN])
+def test_a_disk_that_takes_nothing_is_reported_once_however_many_radiographs_wait(
+    number: int, classifier: covidnet_lite.Classifier, film_png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        shutil.copy(film_png, film_png.with_name(f"{name}.png"))
+    messages, stop, out = [], threading.Event(), tmp_path / "out"
+    out.mkdir()
+    watcher = Watch(Folder(film_png.parent, settle=0), ResultFiles(out), classifier, print, messages.append)
+    running = threading.Thread(target=watch.run, args=(watcher, messages.append, stop, 0.01))
+    with failing(monkeypatch, number, ("fsync",), below=out) as failed:
+        running.start()
+        until(lambda: failed.count("fsync") > 3)
+    until(lambda: len(results(out)) == 4)
+    stop.set()
+    running.join()
+    (message,) = messages
+    assert os.strerror(number) in message
+    assert str(out) in message
+    assert sorted(results(out)) == ["a.png.json", "b.png.json", "c.png.json", "film.png.json"]
+    assert not list(out.glob(".*"))

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 from sites import site
 
 import covidnet_lite
+from covidnet_lite.codes import Code
 from covidnet_lite.network import model
 from covidnet_lite.site import site as sites
 
@@ -216,7 +221,7 @@ def test_metrics_can_be_scraped_and_count(server: Server, film_png: Path) -> Non
 
 
 def test_health(server: Server) -> None:
-    assert server.client.get("/healthz").json() == {"status": "ok", "model": model.load("nano").name}
+    assert server.client.get("/healthz").json() == {"status": "ok", "model": model.load("nano").name, "problems": []}
 
 
 def test_it_ends_well_when_told_to(film_png: Path) -> None:
@@ -224,3 +229,41 @@ def test_it_ends_well_when_told_to(film_png: Path) -> None:
         assert server.classify(film_png).status_code == 200
         threading.Timer(0.1, server.process.terminate).start()
         assert server.process.wait(20) in (0, -15)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
+def test_a_full_disk_refuses_reviews_and_nothing_else_and_health_says_so(film_png: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], stderr=subprocess.DEVNULL
+    ).returncode:
+        pytest.skip("may not mount")
+    try:
+        with serving("--reviews", folder / "reviews.sqlite") as server:
+            (result,) = server.classify(film_png, params={"recall": "1"}).json()["results"]
+            fields = {"image": result["image"], "verdict": "", "label": "normal"}
+            if result["label"]:
+                fields["verdict"] = "agree" if result["label"] == "normal" else "disagree"
+
+            def review() -> httpx.Response:
+                return server.client.post("/v1/reviews", data=fields, files={"none": ("", b"")})
+
+            def problems() -> list[str]:
+                return list(server.client.get("/healthz").json()["problems"])
+
+            assert review().status_code == 201
+            with open(folder / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+                while True:
+                    filler.write(b"0" * 4096)
+            refused = review()
+            assert (refused.status_code, refused.json()["code"]) == (507, "not-written")
+            assert "reviews.sqlite: the reviews cannot be read or written" in refused.json()["error"]
+            assert problems() == [Code.NOT_WRITTEN.public]
+            assert server.classify(film_png).status_code == 200
+            (folder / "filler").unlink()
+            assert problems() == []
+            assert review().status_code == 201
+            assert len(server.client.get("/v1/reviews").json()["reviews"]) == 1
+    finally:
+        subprocess.run(["umount", folder], check=True)
