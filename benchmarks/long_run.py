@@ -3,10 +3,12 @@
     python -m benchmarks.long_run --films 5000        # of each service; --hours N ends sooner
 
 Radiographs are sent in batches. In every fourth batch the PACS is away, and in every fourth the MQTT broker; both come
-back. After each batch a line tells memory, descriptors and threads of each service with its processes, and the bytes of
-the node's queue. At the end every answer of ``serve`` and ``watch`` must be that of one process, every radiograph must
-have its result at the PACS once, and nothing may have grown since the second batch. Needs the extras ``node``, ``web``,
-``mqtt`` and ``test``, pydicom-data, and Debian's dcmtk, orthanc and mosquitto.
+back. After each batch every answer of ``serve`` and ``watch`` must be that of one process, and every radiograph must
+have its result at the PACS once; then all of it is removed, and a line tells films a second, memory, descriptors and
+threads of each service with its processes, and the bytes of the node's queue, which remembers what it has sent. From
+the second batch on nothing may grow. Ends at the first fault, and by Ctrl-C; what it says then is true of the batches
+before. Needs the extras ``node``, ``web``, ``mqtt`` and ``test``, pydicom-data, and Debian's dcmtk, orthanc and
+mosquitto.
 """
 
 from __future__ import annotations
@@ -21,21 +23,19 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import httpx
+from typing import Any
 
 from benchmarks import inputs, modality
-from benchmarks.node import NodeProcess
 from benchmarks.orthanc import Orthanc, free_port, missing
+from benchmarks.services import MODEL, Services, services
 from covidnet_lite import Classifier
+from covidnet_lite.prediction import Prediction
 
-ROOT = Path(__file__).resolve().parent.parent
-MODEL = "nano"
 GROWTH = {"memory": 1.25, "descriptors": 1.1, "threads": 1.1}  # at most, from the second batch to the last
 
 
@@ -87,22 +87,81 @@ class Broker:
             self._process = None
 
 
-@contextmanager
-def command(*arguments: object, log: Path, out: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
-    """A command of the package, at work."""
-    with open(log, "ab") as errors:
-        line = [sys.executable, "-m", "covidnet_lite", *map(str, arguments), "--model", MODEL]
-        process = subprocess.Popen(line, cwd=ROOT, stdout=out, stderr=errors, text=True)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
 def disk(folder: Path) -> int:
     """Bytes of the files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@dataclass(frozen=True)
+class Films:
+    """Copies of a radiograph, each a radiograph of its own; a batch is there while it is in use."""
+
+    source: Path
+    folder: Path
+
+    @contextmanager
+    def batch(self, first: int, count: int) -> Iterator[dict[Path, str]]:
+        """Path -> SOP Instance UID."""
+        try:
+            yield modality.copies_of(self.source, self.folder, count, first=first)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Run:
+    """The services and those that they talk to."""
+
+    def __init__(self, running: Services, pacs: Orthanc, broker: Broker, expected: Prediction) -> None:
+        self.services, self.pacs, self.broker = running, pacs, broker
+        rounded = {label: round(p, 6) for label, p in expected.probabilities.items()}
+        self.answer = json.dumps((expected.label, rounded))
+        self.kinds = ("SR", "SC") if expected.labels else ("SR",)
+        self.faults: list[str] = []
+        self.history: list[dict[str, Resources]] = []
+        self.done = 0
+
+    def batch(self, films: dict[Path, str], pool: ThreadPoolExecutor) -> None:
+        """Sends radiographs to all three, waits for everything, and compares; nothing of them is left."""
+        number, running = len(self.history), self.services
+        if number % 4 == 2:
+            self.pacs.stop()
+        if number % 4 == 3:
+            self.broker.stop()
+        answers = pool.map(running.classify, films)
+        for path in films:
+            running.put(path)
+        taken = modality.send(list(films), running.node.port)
+        served = Counter(map(_answer, answers))
+        if number % 4 == 2:
+            self.pacs.start()
+        if number % 4 == 3:
+            self.broker.start()
+        patience = time.monotonic() + 600 + len(films)  # a pause after failures lasts five minutes at most
+        while time.monotonic() < patience and (running.node.waiting or running.watch_count < len(films)):
+            time.sleep(0.2)
+        written = [json.loads(path.read_text()) for path in running.results.glob("*.json")]
+        self._compare("serve", served, Counter({self.answer: len(films)}), number)
+        self._compare("watch", Counter(map(_answer, written)), Counter({self.answer: len(films)}), number)
+        self._compare("node took", Counter(taken), Counter(list(films)), number)
+        sent = Counter((kind, uid) for kind in self.kinds for uid in films.values())
+        self._compare("PACS has", Counter(self.pacs.take()), sent, number)
+        for path in running.results.iterdir():
+            if not path.name.startswith("."):
+                path.unlink()
+        self.done += len(films)
+        self.history.append({name: resources_of(pid) for name, pid in running.pids.items()})
+
+    def _compare(self, what: str, there: Counter[Any], wanted: Counter[Any], number: int) -> None:
+        missing, surplus = wanted - there, there - wanted
+        if missing or surplus:
+            examples = [*missing, *surplus][:2]
+            self.faults.append(
+                f"batch {number}: {what} {missing.total()} too few, {surplus.total()} too many, as {examples}"
+            )
+
+
+def _answer(result: Mapping[str, Any]) -> str:
+    return json.dumps((result["label"], result.get("probabilities")))
 
 
 def main() -> int:
@@ -112,94 +171,48 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=250, help="films at a time (default: 250)")
     parser.add_argument("--hours", type=float, default=24.0, help="end after the batch that reaches this (default: 24)")
     args = parser.parse_args()
-    source, missing_program = (
-        inputs.real_radiograph(),
-        missing() or (None if shutil.which("mosquitto") else "needs Debian's mosquitto"),
-    )
-    if source is None or missing_program:
-        parser.error(missing_program or "needs pydicom-data")
+    source = inputs.real_radiograph()
+    absent = missing() or (None if shutil.which("mosquitto") else "needs Debian's mosquitto")
+    if source is None or absent:
+        parser.error(absent or "needs pydicom-data")
     with tempfile.TemporaryDirectory() as folder:
-        faults = run(source, Path(folder), args.films, args.batch, args.hours)
-    print("\n".join(faults) or "nothing grew, nothing was lost, nothing came twice, every answer is the same")
-    return 1 if faults else 0
+        done, faults = run(source, Path(folder), args.films, args.batch, args.hours)
+    verdict = "nothing grew, nothing was lost, nothing came twice, every answer is the same"
+    print(f"{done} films through each of three services:", "; ".join(faults) or verdict)
+    return 1 if faults or not done else 0
 
 
-def run(source: Path, folder: Path, count: int, batch: int, hours: float) -> list[str]:
-    """What went wrong, a line each."""
-    files_of = list(modality.copies_of(source, folder / "films", count).items())
-    expected = Classifier(MODEL).classify(files_of[0][0])
-    kinds = ("SR", "SC") if expected.labels else ("SR",)
-    watched, faults, history, end = (
-        folder / "watched",
-        list[str](),
-        list[dict[str, Resources]](),
-        time.monotonic() + hours * 3600,
-    )
-    watched.mkdir()
+def run(source: Path, folder: Path, count: int, batch: int, hours: float) -> tuple[int, list[str]]:
+    """How many films went through each service, and what went wrong; Ctrl-C ends it after the last whole batch."""
+    films, start = Films(source, folder / "films"), time.monotonic()
+    with films.batch(0, 1) as one:
+        expected = Classifier(MODEL).classify(next(iter(one)))
     broker = Broker(folder)
     with ExitStack() as stack:
         stack.callback(broker.stop)
         broker.start()
         pacs = stack.enter_context(Orthanc(folder / "pacs"))
-        node = NodeProcess(folder, pacs.port, "[limits]\nper_address = 4\nfree_mb = 1", MODEL)
-        stack.callback(node.kill)
-        node.start()
-        serve = stack.enter_context(command("serve", "--port", 0, log=folder / "serve.log", out=subprocess.PIPE))
-        url = (re.match(r"http://[^/]+", serve.stdout.readline() if serve.stdout else "") or sys.exit("no server"))[0]
-        options = ("--settle", "0.1", "--interval", "0.2", "--mqtt", f"127.0.0.1:{broker.port}")
-        watch = stack.enter_context(command("watch", watched, *options, log=folder / "watch.log"))
-        pids = {"serve": serve.pid, "watch": watch.pid, "node": node.pid}
-        pool = stack.enter_context(ThreadPoolExecutor(4))
-        client = stack.enter_context(httpx.Client(timeout=300))
-        uids: list[str] = []
-        for number, at in enumerate(range(0, count, batch)):
-            part = files_of[at : at + batch]
-            if number % 4 == 2:
-                pacs.stop()
-            if number % 4 == 3:
-                broker.stop()
+        settings = "[limits]\nper_address = 4\nfree_mb = 1"
+        options = ("--mqtt", f"127.0.0.1:{broker.port}")
+        running = stack.enter_context(services(folder, pacs.port, settings, watch=options))
+        trial, pool = Run(running, pacs, broker, expected), stack.enter_context(ThreadPoolExecutor(4))
+        try:
+            for first in range(0, count, batch):
+                with films.batch(first, min(batch, count - first)) as part:
+                    trial.batch(part, pool)
+                print(line(trial, time.monotonic() - start), flush=True)
+                if trial.faults or time.monotonic() - start > 3600 * hours:
+                    break
+        except KeyboardInterrupt:
+            print("ended before the next batch was whole", flush=True)
+        return trial.done, trial.faults + growth(trial.history)
 
-            def upload(path: Path) -> object:
-                files = {"file": (path.name, path.read_bytes())}
-                (answer,) = client.post(f"{url}/v1/classify", files=files).json()["results"]
-                return answer["label"], answer.get("probabilities")
 
-            answers = pool.map(upload, [path for path, _ in part])
-            for path, _ in part:
-                shutil.copy(path, watched / f"{path.name}.part")
-                os.replace(watched / f"{path.name}.part", watched / path.name)
-            stored = modality.send([path for path, _ in part], node.port)
-            uids += [uid for path, uid in part if path in set(stored)]
-            answer_counts = Counter(json.dumps(answer) for answer in answers)
-            if number % 4 == 2:
-                pacs.start()
-            if number % 4 == 3:
-                broker.start()
-            patience = time.monotonic() + 120 + batch
-            while time.monotonic() < patience and (node.waiting or len(list(watched.glob("*.json"))) < at + len(part)):
-                time.sleep(0.5)
-            rounded = {label: round(p, 6) for label, p in expected.probabilities.items()}
-            if set(answer_counts) != {json.dumps((expected.label, rounded))}:
-                faults.append(f"batch {number}: serve answered {answer_counts}")
-            history.append({name: resources_of(pid) for name, pid in pids.items()})
-            line = "; ".join(f"{n} {h.memory:.0f} MB {h.descriptors} fd {h.threads} th" for n, h in history[-1].items())
-            print(f"{at + len(part):6} films  {line}; queue {disk(node.queue)} B", flush=True)
-            if time.monotonic() > end:
-                break
-        expected_results = Counter((kind, uid) for kind in kinds for uid in uids)
-        stored_results = Counter(pacs.results())
-        if len(uids) != len(files_of[: (number + 1) * batch]):
-            faults.append(f"{len(files_of) - len(uids)} films were not taken by the node")
-        lost, surplus = expected_results - stored_results, stored_results - expected_results
-        if lost or surplus:
-            faults.append(f"{lost.total()} results are missing at the PACS, {surplus.total()} too many")
-    results = [json.loads(path.read_text()) for path in watched.glob("*.json")]
-    for result in results:
-        if (result["label"], result.get("probabilities")) != (expected.label, rounded):
-            faults.append(f"watch answered {result['name']}: {result['label']} {result.get('probabilities')}")
-    if len(results) != len(files_of[: (number + 1) * batch]):
-        faults.append(f"watch wrote {len(results)} results")
-    return faults + growth(history)
+def line(trial: Run, seconds: float) -> str:
+    """The state after a batch."""
+    held = "; ".join(f"{n} {h.memory:.0f} MB {h.descriptors} fd {h.threads} th" for n, h in trial.history[-1].items())
+    rate = trial.done / seconds
+    return f"{trial.done:6} films, {rate:.2f}/s  {held}; queue {disk(trial.services.node.queue)} B"
 
 
 def growth(history: list[dict[str, Resources]]) -> list[str]:

@@ -13,15 +13,18 @@ from benchmarks.orthanc import program
 from covidnet_lite.image_in.reduction import reduce
 
 
-def copies_of(source: Path, folder: Path, count: int, side: int = 300) -> dict[Path, str]:
-    """Copies of a radiograph, ``side`` pixels at least, each of a study of its own: path -> SOP Instance UID."""
+def copies_of(source: Path, folder: Path, count: int, side: int = 300, first: int = 0) -> dict[Path, str]:
+    """Copies of a radiograph, ``side`` pixels at least, each of a study of its own: path -> SOP Instance UID.
+
+    The ``first`` has this number, and the same number is the same study.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data = pydicom.dcmread(source)
     reduced = reduce(data.pixel_array, (side, side))
     data.Rows, data.Columns = reduced.shape
     data.PixelData = reduced.tobytes()
     uid_of = {}
-    for i in range(count):
+    for i in range(first, first + count):
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
             setattr(data, keyword, generate_uid(entropy_srcs=[keyword, str(i)]))
         data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID

@@ -64,13 +64,21 @@ class Outcome:
 class NodeProcess:
     """``covidnet-lite node`` in a process of its own, always on the same port and queue."""
 
-    def __init__(self, folder: Path, pacs_port: int, settings: str = "", model: str | Path = DEFAULT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pacs_port: int,
+        settings: str = "",
+        model: str | Path = DEFAULT,
+        before: Sequence[str] = (),
+    ) -> None:
+        """``before`` it may stand a program that starts it."""
         file = folder / "node.toml"
         file.write_text(f'{settings}\n[network]\nmodel = "{model}"\n')
         self.port, self.queue, self.log = free_port(), folder / "queue", folder / "node.log"
         pacs = f"{AE_TITLE}@127.0.0.1:{pacs_port}"
         options = ["--pacs", pacs, "--queue", str(self.queue), "--port", str(self.port), "--settings", str(file)]
-        self._command = [sys.executable, "-m", "covidnet_lite", "node", *options]
+        self._command = [*before, sys.executable, "-m", "covidnet_lite", "node", *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -93,6 +101,10 @@ class NodeProcess:
         if self._process:
             self._process.kill()
             self._process.wait()
+
+    def poll(self) -> int | None:
+        """The exit code, if it has ended."""
+        return self._process.poll() if self._process else None
 
     def terminate(self) -> int:
         """SIGTERM; the exit code."""

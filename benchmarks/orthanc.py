@@ -106,6 +106,14 @@ class Orthanc:
         with urllib.request.urlopen(f"{self.http}{path}", timeout=30) as answer:
             return json.load(answer)
 
+    def take(self) -> list[tuple[str, str]]:
+        """As :meth:`results`, and removes them."""
+        names, results = self.get("/instances"), self.results()
+        for name in names:
+            request = urllib.request.Request(f"{self.http}/instances/{name}", method="DELETE")
+            urllib.request.urlopen(request, timeout=30).close()
+        return results
+
     def results(self) -> list[tuple[str, str]]:
         """Every instance it holds: ``SR`` or ``SC``, and the SOP Instance UID of the radiograph it is about."""
         return sorted(_about(self.get(f"/instances/{name}/simplified-tags")) for name in self.get("/instances"))

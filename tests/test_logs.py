@@ -6,10 +6,14 @@ import contextlib
 import io
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -115,3 +119,23 @@ def test_every_code_of_a_line_is_documented() -> None:
     assert sorted(codes - set(listed)) == []
     assert not codes & set(Code)  # a code means one thing
     assert len(listed) == len(set(listed))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_line_that_a_full_disk_does_not_take_is_lost_and_holds_up_nothing(tmp_path: Path) -> None:
+    """Python flushes its streams before it starts a process, and would start none."""
+    script = (
+        "import logging, multiprocessing, sys; from covidnet_lite import logs\n"
+        "if __name__ == '__main__':\n"
+        "  with logs.writing('text'):\n"
+        "    logging.getLogger('covidnet_lite').warning('lost')\n"
+        "  child = multiprocessing.get_context('spawn').Process(target=print, args=('started',))\n"
+        "  child.start(); child.join()\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, stderr=full, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60,
+        )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("started\n", 0)

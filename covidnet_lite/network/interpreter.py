@@ -129,6 +129,8 @@ def find_runtime(runtime: str | None) -> tuple[str, Any]:
             return name, getattr(module, "lite", module)  # TensorFlow keeps its interpreter in tf.lite
         except ImportError as error:
             failures.append(f"{name}: {error} (pip install {RUNTIMES[name].package})")
+        except OSError as error:  # TensorFlow wants a folder for temporary files
+            failures.append(f"{name}: {error} (have TMPDIR name a folder that can be written to)")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     raise BackendError(f"no TFLite runtime for Python {version}: {'; '.join(failures)}")
 

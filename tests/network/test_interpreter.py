@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import sys
 
 import numpy as np
@@ -95,3 +96,16 @@ def test_without_any_runtime_the_error_says_what_to_install(monkeypatch: pytest.
         find_runtime(None)
     with pytest.raises(BackendError, match="pip install tflite-runtime"):
         find_runtime("tflite_runtime")
+
+
+def test_a_runtime_that_finds_no_folder_for_temporary_files_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.import_module
+
+    def import_module(name: str) -> object:
+        if name == "tensorflow":
+            raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+        return real(name)
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    with pytest.raises(BackendError, match="No usable temporary directory.*have TMPDIR name a folder"):
+        find_runtime("tensorflow")
