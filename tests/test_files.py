@@ -53,7 +53,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     path = tmp_path / "a.txt"
     path.write_text("old")
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OutputError, match=r"a\.txt: cannot be written \(No space left on device\); choose another"):
+    with pytest.raises(
+        OutputError,
+        match=r"a\.txt: cannot be written \(No space left on device\); make room on its disk, or choose another",
+    ):
         files.write(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
