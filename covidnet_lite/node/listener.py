@@ -170,9 +170,13 @@ class ListeningServer(AssociationServer):
             return False
         text, sender = "ended an association with %s, which asked for nothing: others wait", longest.requestor.address
         log.warning(text, sender, **coded("association-ended", sender=sender))
+        connection = getattr(longest.dul.socket, "socket", None)  # None once it has ended by itself
         self._dismiss(longest)
-        with contextlib.suppress(OSError):  # its client need not agree; SSLSocket's own method would forget its keys
-            socket.socket.shutdown(longest.dul.socket.socket, socket.SHUT_RD)
+        if connection:
+            with contextlib.suppress(
+                OSError
+            ):  # its client need not agree; SSLSocket's own method would forget its keys
+                socket.socket.shutdown(connection, socket.SHUT_RD)
         return True
 
     def _give_way(self, associations: list[Any]) -> bool:
