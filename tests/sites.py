@@ -60,7 +60,7 @@ def site(**changes: Any) -> Site:
     assert manifest.guard is not None
     fields: dict[str, Any] = {
         "name": "St. Elsewhere",
-        "network": "nano 3",
+        "network": "nano 4",
         "sha256": sha256,
         "negative": "normal",
         "date": DATE,

@@ -1,8 +1,8 @@
 """Whether a network sees disease or hospitals: ``python training/audit.py MODEL --data OWN OTHER ...``.
 
 MODEL is a ``.tflite`` or the name of a shipped network; OWN is the manifest of the hospitals that it was trained on, of
-which the splits ``val`` and ``test`` are judged, and each OTHER one of hospitals that it has never seen. Contrasts are
-taken within a hospital, never between two. Writes ``audit.md``, ``audit.json`` and plots to ``--out``, and prints the
+which the splits ``val`` and ``test`` are judged, and each OTHER one of other hospitals; what the recipe trains on is left
+out. Contrasts are taken within a hospital, never between two. Writes ``audit.md``, ``audit.json`` and plots to ``--out``, and prints the
 Markdown. What the data have no material for is said to be not measured. A network is asked once about each radiograph;
 its outputs stay in ``--out`` for the next time.
 """
@@ -66,7 +66,7 @@ class Readings:
         return self.own.of(self.own.in_split("test"))
 
     def hospitals(self) -> Iterator[tuple[str, Reading]]:
-        """Its own, and each that it has never seen."""
+        """Its own, and each other."""
         yield TEST, self.test
         if self.unseen:
             yield from hospitals(self.unseen)
@@ -292,7 +292,7 @@ def _by_extent(readings: Readings) -> Rows:
 
 
 def _unseen(readings: Readings) -> Iterator[tuple[str, Reading]]:
-    """All normal radiographs of hospitals never seen with the ill radiographs of others of them."""
+    """All normal radiographs of other hospitals with the ill radiographs of some of them."""
     if readings.unseen:
         both = readings.unseen.of(~readings.unseen.is_ill | readings.unseen.of_source(*ILL))
         if both.is_ill.any() and not both.is_ill.all():

@@ -119,7 +119,7 @@ def test_a_network_answers_by_the_sites_shift_thresholds_and_limit() -> None:
 
 def test_a_site_of_another_network_is_refused() -> None:
     other = model.load("base")
-    with pytest.raises(SiteError, match=r"was fitted for nano 3 .* not for base"):
+    with pytest.raises(SiteError, match=r"was fitted for nano 4 .* not for base"):
         site().applied(other.manifest, other.sha256)
 
 

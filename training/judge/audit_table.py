@@ -54,12 +54,12 @@ SUMMARY = (
     ),
     ("the same by a thumbnail of 8 x 8 pixels", "contrasts", "any opacity v negative", "thumbnail of 8 x 8"),
     (
-        "opacity against normal, a hospital never seen (AUROC)",
+        "pneumonia against normal, children of a hospital never seen (AUROC)",
         "hospitals",
-        "NIH: boxed opacities and RSNA normals",
+        "guangzhou_pediatric",
         "ill v normal",
     ),
-    ("healthy adults of a hospital never seen called normal", "called", "rsna_normal: normal", "called normal"),
+    ("healthy adults, NIH's patients not trained on, called normal", "called", "rsna_normal: normal", "called normal"),
     ("COVID-19 of a hospital never seen called normal", "called", "hannover_covid19: covid", "called normal"),
     ("evidence strongest inside an opacity", "pointing", "own hospitals, test split", "hottest place in a box"),
 )  # fmt: skip
