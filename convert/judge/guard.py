@@ -39,8 +39,8 @@ def fit_guard(
     ``quantile`` of the held-out radiographs are near enough to pass; each plane may refuse another
     ``(1 - quantile) / 2``. Radiographs of a hospital that was not trained on lie farther off: where ``sources`` names
     the hospital of each embedding, the limit lets ``hospital_quantile`` of every hospital pass by a guard fitted on one
-    other hospital alone, the one that knows it best. A guard fitted on all others knows it too well: of two further hospitals, such a
-    limit refused 13 and 26 %.
+    other hospital alone, the one that knows it best. A guard fitted on all others knows it too well: of two further
+    hospitals, such a limit refused 13 and 26 %.
     ``wrong`` holds embeddings of training radiographs shown wrongly, by what is wrong with them; what the network
     cannot distinguish from the right way is left out.
     """
