@@ -1,10 +1,10 @@
 """Whether a network sees disease or hospitals: ``python training/audit.py MODEL --data OWN OTHER ...``.
 
-MODEL is a ``.tflite`` or the name of a shipped network; OWN is the manifest of the hospitals that it was trained on, of
-which the splits ``val`` and ``test`` are judged, and each OTHER one of other hospitals. What the recipe trains on is left
-out. Contrasts are taken within a hospital, never between two. Writes ``audit.md``, ``audit.json`` and plots to ``--out``,
-and prints the Markdown. What the data have no material for is said to be not measured. A network is asked once about
-each radiograph; its outputs stay in ``--out`` for the next time.
+MODEL is a ``.tflite`` or the name of a shipped network; OWN is the manifest of the hospitals that it was trained on,
+of which the splits ``val`` and ``test`` are judged, and each OTHER one of other hospitals. What the recipe trains on is
+left out. Contrasts are taken within a hospital, never between two. Writes ``audit.md``, ``audit.json`` and plots to
+``--out``, and prints the Markdown. What the data have no material for is said to be not measured. A network is asked
+once about each radiograph; its outputs stay in ``--out`` for the next time.
 """
 
 from __future__ import annotations
