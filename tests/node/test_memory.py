@@ -41,7 +41,7 @@ def remembered(folders: Folders) -> list[str]:
     return sorted(path.stem for path in folders.sent.iterdir())
 
 
-@pytest.mark.parametrize("wrong", [0.0, time.time() + 3650 * DAY])
+@pytest.mark.parametrize("wrong", [0.0, time.time() + 3650 * DAY], ids=["1970", "ten years ahead"])
 def test_a_file_that_was_made_while_the_clock_was_wrong_is_remembered_as_long_as_any(
     folders: Folders, running: list[float], wrong: float
 ) -> None:
