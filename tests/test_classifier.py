@@ -153,7 +153,10 @@ def test_runtimes_give_the_same_prediction(runtime: str, film_png: Path, classif
         pytest.skip(f"{runtime} is not installed")
     other = covidnet_lite.Classifier(runtime=runtime, threads=1)
     assert other.runtime == runtime
-    assert other.classify(film_png).probabilities == classifier.classify(film_png).probabilities
+    one, reference = other.classify(film_png), classifier.classify(film_png)
+    assert one.labels == reference.labels
+    # Versions of a runtime round the last layers differently: by one int8 step of a logit at most.
+    assert one.probabilities == pytest.approx(reference.probabilities, abs=0.015)
 
 
 def test_reduced_decoding_answers_like_exact_decoding(film_image: Image.Image) -> None:
