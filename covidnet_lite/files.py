@@ -56,7 +56,7 @@ def write_all(contents: Mapping[Path, bytes | str], mode: int = 0o666) -> None:
         for path in contents:
             os.replace(temporary[path], path)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        raise OutputError(f"{path}: cannot be written ({_cause(error)}another folder") from error
+        raise _not_written(path, error, "folder") from error
     finally:
         for leftover in temporary.values():
             with contextlib.suppress(OSError, ValueError):
@@ -79,17 +79,17 @@ def writing(path: str | Path) -> Iterator[IO[str]]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be written ({_cause(error)}another file") from error
+        raise _not_written(path, error, "file") from error
     finally:
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink()
 
 
-def _cause(error: Exception) -> str:
-    """What is wrong, the bracket after it, and the beginning of what to do."""
+def _not_written(path: str | Path, error: Exception, place: str) -> OutputError:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     room = "make room on its disk, or " if full else ""
-    return f"{getattr(error, 'strerror', None) or error}); {room}choose "
+    cause = getattr(error, "strerror", None) or error
+    return OutputError(f"{path}: cannot be written ({cause}); {room}choose another {place}")
 
 
 def own(variable: str, folder: str) -> Path:

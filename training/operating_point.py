@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from convert.judge import judgement, report
 from convert.judge.agreement import compare
-from convert.judge.guard import WRONG, fit_guard
+from convert.judge.guard import HOSPITAL_QUANTILE, WRONG, fit_guard
 from convert.judge.judgement import Judgement
 from convert.judge.network_outputs import outputs
 from convert.quantisation.representative_images import choose, pixels
@@ -100,9 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--hospital-quantile",
         type=float,
-        default=0.98,
+        default=HOSPITAL_QUANTILE,
         metavar="SHARE",
-        help="of a hospital's radiographs that pass a guard of another hospital (default: 0.98)",
+        help="of a hospital's radiographs that pass a guard of another hospital (default: %(default)s)",
     )
     args = parser.parse_args(argv)
     risks = Risks(args.ill_called_normal, args.normal_called_ill, args.wrong_kind)
@@ -144,7 +144,11 @@ def labelled(cases: Sequence[LabelledImage], recipe: Recipe, split: str) -> list
 
 
 def fit(
-    model: Model, recipe: Recipe, cases: Sequence[LabelledImage], risks: Risks, hospital_quantile: float = 0.98
+    model: Model,
+    recipe: Recipe,
+    cases: Sequence[LabelledImage],
+    risks: Risks,
+    hospital_quantile: float = HOSPITAL_QUANTILE,
 ) -> Judgement:
     """All of it, on the radiographs that :func:`read_splits` gave.
 

@@ -22,6 +22,7 @@ WRONG: dict[str, Change] = {
     "upside down": lambda image: image.transpose(Image.Transpose.ROTATE_180),
     "inverted, with black bones": lambda image: image.point(lambda level: 255 - level),
 }
+HOSPITAL_QUANTILE = 0.98  # of a hospital, to pass a guard of another
 MIN_RADIOGRAPHS = 20  # radiographs of a hospital, for a limit that means something
 
 
@@ -32,7 +33,7 @@ def fit_guard(
     components: int = 64,
     wrong: Mapping[str, Array] | None = None,
     sources: Sequence[str] = (),
-    hospital_quantile: float = 0.98,
+    hospital_quantile: float = HOSPITAL_QUANTILE,
 ) -> Guard:
     """A guard from training embeddings ``(n, features)``; the limit from radiographs it has not seen.
 
@@ -48,10 +49,10 @@ def fit_guard(
     guard = _around(shapes, components)
     limits = [np.quantile(guard.distance(held_out), quantile)]
     source_of = np.asarray(sources)
-    rows = {source: np.flatnonzero(source_of == source) for source in sorted(set(sources))}
-    rows = {source: inside for source, inside in rows.items() if len(inside) >= MIN_RADIOGRAPHS}
-    guards = {source: _around(shapes[inside], components) for source, inside in rows.items()}
-    for source, inside in rows.items():
+    members = {source: np.flatnonzero(source_of == source) for source in sorted(set(sources))}
+    members = {source: inside for source, inside in members.items() if len(inside) >= MIN_RADIOGRAPHS}
+    guards = {source: _around(shapes[inside], components) for source, inside in members.items()}
+    for source, inside in members.items():
         seen = [other.distance(embeddings[inside]) for name, other in guards.items() if name != source]
         limits += [min(np.quantile(distances, hospital_quantile) for distances in seen)] if seen else []
     guard = replace(guard, limit=float(max(limits)))

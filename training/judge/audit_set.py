@@ -63,9 +63,10 @@ def read_audit_set(
     training = tuple(case for case in first if _is_training(case, sources))
     own = tuple(case for case in first if case.split in ("val", "test") and not _is_training(case, sources))
     elsewhere = [case for cases in others for case in cases]
-    trained = {case.patient for case in (*first, *elsewhere) if case.patient and _is_training(case, sources)}
-    unseen = tuple(c for c in elsewhere if c.patient not in trained and not _is_training(c, sources))
-    partly = tuple(sorted({case.source for case in elsewhere if _is_training(case, sources)}))
+    seen = [case for case in elsewhere if _is_training(case, sources)]
+    patients = {case.patient for case in (*training, *seen) if case.patient}
+    unseen = tuple(c for c in elsewhere if c.patient not in patients and not _is_training(c, sources))
+    partly = tuple(sorted({case.source for case in seen}))
     if not any(case.split == "test" for case in own):
         raise DatasetError(f"{manifests[0]}: no film labelled {', '.join(labels)} is in the test split; check --data")
     return AuditSet(training, own, unseen, partly)
