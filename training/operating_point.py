@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from convert.judge import judgement, report
 from convert.judge.agreement import compare
-from convert.judge.guard import HOSPITAL_QUANTILE, WRONG, fit_guard
+from convert.judge.guard import WRONG, fit_guard
 from convert.judge.judgement import Judgement
 from convert.judge.network_outputs import outputs
 from convert.quantisation.representative_images import choose, pixels
@@ -97,20 +97,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ill-called-normal", type=float, default=default.ill_called_normal, metavar="SHARE")
     parser.add_argument("--normal-called-ill", type=float, default=default.normal_called_ill, metavar="SHARE")
     parser.add_argument("--wrong-kind", type=float, default=default.wrong_kind, metavar="SHARE")
-    parser.add_argument(
-        "--hospital-quantile",
-        type=float,
-        default=HOSPITAL_QUANTILE,
-        metavar="SHARE",
-        help="of a hospital's radiographs that pass a guard of another hospital (default: %(default)s)",
-    )
     args = parser.parse_args(argv)
     risks = Risks(args.ill_called_normal, args.normal_called_ill, args.wrong_kind)
     original = args.beside or args.model.with_suffix(".keras")
     try:
         model, recipe, graph = models.load(args.model), read_recipe(args.recipe), network.load(original).tflite
         cases = read_splits(args.data, recipe)
-        fitted = fit(model, recipe, cases, risks, args.hospital_quantile)
+        fitted = fit(model, recipe, cases, risks)
         figures = step_from_float(model, graph, fitted, labelled(cases, recipe, "test"))
         contents = judgement.contents(fitted, original.with_suffix(""))
         contents[judgement.path_beside(original.with_suffix(""), ".figures.json")] = (
@@ -143,13 +136,7 @@ def labelled(cases: Sequence[LabelledImage], recipe: Recipe, split: str) -> list
     return [c for c in cases if c.split == split and recipe.sources[c.source].means.get(c.label)]
 
 
-def fit(
-    model: Model,
-    recipe: Recipe,
-    cases: Sequence[LabelledImage],
-    risks: Risks,
-    hospital_quantile: float = HOSPITAL_QUANTILE,
-) -> Judgement:
+def fit(model: Model, recipe: Recipe, cases: Sequence[LabelledImage], risks: Risks) -> Judgement:
     """All of it, on the radiographs that :func:`read_splits` gave.
 
     Raises:
@@ -164,7 +151,7 @@ def fit(
     record = track_record(point, softmax(test.logits + bias, temperature), test.allowed, recipe.labels)
     point = OperatingPoint(**{**point.to_dict(), "accuracy": record})
     train = [c for c in cases if c.split == "train"]
-    guard = _guard(model, recipe, train, held_out, hospital_quantile)
+    guard = _guard(model, recipe, train, held_out)
     return Judgement(
         tuple(round(float(b), 4) for b in bias),
         round(temperature, 4),
@@ -318,13 +305,7 @@ def _image(case: LabelledImage, spec: InputSpec) -> Any:
     return radiograph.read(case.path, spec.at_least, str(case.path)).image
 
 
-def _guard(
-    model: Model,
-    recipe: Recipe,
-    train: Sequence[LabelledImage],
-    val: Sequence[LabelledImage],
-    hospital_quantile: float,
-) -> Guard | None:
+def _guard(model: Model, recipe: Recipe, train: Sequence[LabelledImage], val: Sequence[LabelledImage]) -> Guard | None:
     """On training radiographs, the limit from validation radiographs and from what one hospital knows of another."""
     if "embedding" not in model.manifest.outputs:
         return None
@@ -337,7 +318,9 @@ def _guard(
         name: outputs(model, pixels(subset, spec, change))["embedding"] for name, change in WRONG.items()
     }
     hospitals = [recipe.sources[case.source].hospital or case.source for case in selection]
-    return fit_guard(embeddings, val_embeddings, wrong=wrong, sources=hospitals, hospital_quantile=hospital_quantile)
+    return fit_guard(
+        embeddings, val_embeddings, wrong=wrong, sources=hospitals, foreign=judgement.foreign_embeddings(model)
+    )
 
 
 if __name__ == "__main__":

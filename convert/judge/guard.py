@@ -23,6 +23,8 @@ WRONG: dict[str, Change] = {
     "inverted, with black bones": lambda image: image.point(lambda level: 255 - level),
 }
 HOSPITAL_QUANTILE = 0.98  # of a hospital, to pass a guard of another
+FOREIGN_DISTANCE = 20.0  # that lies between radiographs and images of nothing, by the term for these
+ROOM = 0.2  # of the way from the limit to the nearest 1 % of these, for hospitals that lie farther off
 MIN_RADIOGRAPHS = 20  # radiographs of a hospital, for a limit that means something
 
 
@@ -34,6 +36,7 @@ def fit_guard(
     wrong: Mapping[str, Array] | None = None,
     sources: Sequence[str] = (),
     hospital_quantile: float = HOSPITAL_QUANTILE,
+    foreign: Array | None = None,
 ) -> Guard:
     """A guard from training embeddings ``(n, features)``; the limit from radiographs it has not seen.
 
@@ -43,19 +46,27 @@ def fit_guard(
     other hospital alone, the one that knows it best. A guard fitted on all others knows it too well: of two further
     hospitals, such a limit refused 13 and 26 %.
     ``wrong`` holds embeddings of training radiographs shown wrongly, by what is wrong with them; what the network
-    cannot distinguish from the right way is left out.
+    cannot distinguish from the right way is left out. ``foreign`` holds embeddings of images that are no radiographs
+    (``dead_leaves``): the guard gets a term for the way to them, and its limit moves ``ROOM`` of that way. A network
+    that hardly distinguishes them gets neither.
     """
     shapes = shape_of(embeddings).astype(np.float64)
-    guard = _around(shapes, components)
+    others = None if foreign is None else shape_of(foreign).astype(np.float64)
+    if others is not None and not _are_apart(shapes, others):
+        others = None
+    guard = _around(shapes, components, others)
     limits = [np.quantile(guard.distance(held_out), quantile)]
     source_of = np.asarray(sources)
     members = {source: np.flatnonzero(source_of == source) for source in sorted(set(sources))}
     members = {source: inside for source, inside in members.items() if len(inside) >= MIN_RADIOGRAPHS}
-    guards = {source: _around(shapes[inside], components) for source, inside in members.items()}
+    guards = {source: _around(shapes[inside], components, others) for source, inside in members.items()}
     for source, inside in members.items():
         seen = [other.distance(embeddings[inside]) for name, other in guards.items() if name != source]
         limits += [min(np.quantile(distances, hospital_quantile) for distances in seen)] if seen else []
-    guard = replace(guard, limit=float(max(limits)))
+    limit = max(limits)
+    if others is not None:
+        limit += ROOM * max(0.0, np.quantile(guard.distance(np.asarray(foreign)), 0.01) - limit)
+    guard = replace(guard, limit=float(limit))
     planes = {name: _plane(shapes, shape_of(rows).astype(np.float64)) for name, rows in (wrong or {}).items()}
     # A network that hardly tells the two apart has no such plane.
     held_out_shapes = shape_of(held_out)
@@ -70,7 +81,7 @@ def fit_guard(
     return Guard.from_npz(guard.to_npz())
 
 
-def _around(shapes: Array, components: int) -> Guard:
+def _around(shapes: Array, components: int, others: Array | None) -> Guard:
     """A guard without a limit yet, from embeddings as :func:`shape_of` leaves them."""
     # Directions must leave a rest of images and of features, or there is no outside to measure.
     components = max(1, min(components, min(shapes.shape) // 2))
@@ -81,8 +92,18 @@ def _around(shapes: Array, components: int) -> Guard:
     variance = singular[:components] ** 2 / len(shapes)
     residual = float((centred**2).sum(axis=1).mean() - variance.sum())
     guard = Guard(mean.astype(np.float32), directions.astype(np.float32), variance.astype(np.float32), residual, 1.0)
+    if others is not None:
+        normal = _discriminant(shapes, others)
+        foreign = (normal * (FOREIGN_DISTANCE / float(normal @ (others.mean(axis=0) - mean)))).astype(np.float16)
+        guard = replace(guard, foreign=foreign.astype(np.float32), foreign_offset=float(foreign.astype(float) @ mean))
     # float16 as it is stored, so that a limit belongs to the distances the device computes.
     return Guard.from_npz(guard.to_npz())
+
+
+def _are_apart(shapes: Array, others: Array) -> bool:
+    """Whether all but 1 % of each lie on their own side along the discriminant."""
+    normal = _discriminant(shapes, others)
+    return bool(np.quantile(shapes @ normal, 0.99) < np.quantile(others @ normal, 0.01))
 
 
 def _plane(right: Array, wrong: Array, shrinkage: float = 0.3) -> tuple[Array, float]:
@@ -91,10 +112,15 @@ def _plane(right: Array, wrong: Array, shrinkage: float = 0.3) -> tuple[Array, f
     Half-way, and not as near to ``right`` as held-out radiographs allow: those of a hospital that was not trained on
     lie off the mean, and there the nearer plane refused 10 to 30 % of them.
     """
+    normal = _discriminant(right, wrong, shrinkage)
+    normal = (normal / np.linalg.norm(normal)).astype(np.float16).astype(np.float64)
+    return normal, float(normal @ (right.mean(axis=0) + wrong.mean(axis=0)) / 2)
+
+
+def _discriminant(right: Array, wrong: Array, shrinkage: float = 0.3) -> Array:
+    """The direction of Fisher's discriminant from ``right`` to ``wrong``, of any length."""
     centre, other = right.mean(axis=0), wrong.mean(axis=0)
     within = np.concatenate([right - centre, wrong - other])
     covariance = within.T @ within / len(within)
     covariance += np.eye(len(covariance)) * (shrinkage * np.trace(covariance) / len(covariance) + 1e-12)
-    normal = np.linalg.solve(covariance, other - centre)
-    normal = (normal / np.linalg.norm(normal)).astype(np.float16).astype(np.float64)
-    return normal, float(normal @ (centre + other) / 2)
+    return np.asarray(np.linalg.solve(covariance, other - centre))

@@ -16,18 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from convert import metrics
+from convert.judge.dead_leaves import dead_leaves
 from convert.judge.guard import WRONG, fit_guard
 from convert.judge.network_outputs import outputs
 from convert.quantisation.representative_images import choose, pixels
 from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import ConversionError, DatasetError
 from covidnet_lite.evidence.extent import ExtentScale
+from covidnet_lite.fit import fit as fit_image
 from covidnet_lite.network.guard import Guard
 from covidnet_lite.network.model import Model
 from covidnet_lite.network.operating_point import OperatingPoint
 from covidnet_lite.prediction import softmax
 
 TRAIN_IMAGES = 2000
+FOREIGN_IMAGES = 1000
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def fit(model: Model, float_model: Model, cases: Sequence[LabelledImage], target
                 val_outputs["embedding"],
                 wrong=_wrong_embeddings(model, train),
                 sources=sources,
+                foreign=foreign_embeddings(model),
             )
     targets = np.array([labels.index(c.label) for c in val])
     shift = tuple(round(float(v), 5) for v in correction)
@@ -92,6 +96,13 @@ def _wrong_embeddings(model: Model, cases: Sequence[LabelledImage]) -> dict[str,
     """Embeddings of radiographs shown in each wrong way."""
     spec = model.manifest.input
     return {name: outputs(model, pixels(cases, spec, change))["embedding"] for name, change in WRONG.items()}
+
+
+def foreign_embeddings(model: Model) -> npt.NDArray[Any]:
+    """``(FOREIGN_IMAGES, features)`` embeddings of images of nothing."""
+    spec = model.manifest.input
+    images = [fit_image(dead_leaves(seed, spec.in_colour), spec) for seed in range(FOREIGN_IMAGES)]
+    return np.asarray(outputs(model, np.stack(images))["embedding"])
 
 
 def path_beside(stem: Path, suffix: str) -> Path:

@@ -4,7 +4,9 @@ The network answers for any image, a cat included. The guard compares the
 embedding of an image with those of the radiographs the network was trained on:
 its Mahalanobis distance within their main directions (Lee et al., NeurIPS 2018)
 plus what lies outside those directions altogether. Both terms are scaled to the
-training set, so 1 is an ordinary radiograph.
+training set, so 1 is an ordinary radiograph. A third term grows along the way from
+radiographs to images of nothing (outlier exposure; Hendrycks et al., ICLR 2019):
+radiographs of another hospital lie far off in other directions.
 
 Embeddings are compared by shape, not by size (signed square root, then unit
 length, as for Hellinger's distance): images of other things excite the features
@@ -47,6 +49,8 @@ class Guard:
         faults: ways to display a radiograph wrongly, in words.
         normals: ``(len(faults), features)`` float32, of the planes between right and wrong.
         offsets: ``(len(faults),)`` float32; ``normals @ embedding > offsets`` is wrong.
+        foreign: ``(features,)`` float32, the way from radiographs to images of nothing; or ``(0,)``.
+        foreign_offset: of an ordinary radiograph; how far an image lies beyond it adds to its distance.
     """
 
     mean: Array
@@ -57,30 +61,40 @@ class Guard:
     faults: tuple[str, ...] = ()
     normals: Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     offsets: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    foreign: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    foreign_offset: float = 0.0
 
     def __post_init__(self) -> None:
         shapes = (self.mean.ndim, self.directions.ndim, self.variance.ndim)
         if shapes != (1, 2, 1) or self.directions.shape != (len(self.variance), len(self.mean)):
             raise ValueError("the guard's arrays do not fit each other")
+        if self.foreign.shape not in ((0,), self.mean.shape):
+            raise ValueError("the guard's way to other images does not fit its arrays")
         if self.normals.ndim != 2 or self.offsets.shape != (len(self.faults),) or len(self.normals) != len(self.faults):
             raise ValueError("the guard's planes do not fit its arrays")
         if self.faults and self.normals.shape[1] != len(self.mean):
             raise ValueError("the guard's planes do not fit its arrays")
         if not all(name and name.isprintable() for name in self.faults):
             raise ValueError("the guard's names for what is shown wrongly must be printable")
-        arrays = (self.mean, self.directions, self.variance, self.normals, self.offsets)
+        arrays = (self.mean, self.directions, self.variance, self.foreign, self.normals, self.offsets)
         if not all(np.isfinite(a).all() for a in arrays):
             raise ValueError("the guard's arrays hold NaN or infinite values")
+        if not np.isfinite(self.foreign_offset):
+            raise ValueError("the guard's offset must be finite")
         if not ((self.variance > 0).all() and 0 < self.residual < np.inf and 0 < self.limit < np.inf):
             raise ValueError("the guard's variances and limits must be positive")
 
     def distance(self, embedding: Array) -> Array:
         """``(..., features)`` -> ``(...)``; about 1 for an ordinary radiograph, larger for stranger images."""
-        centred = shape_of(embedding) - self.mean
+        shapes = shape_of(embedding)
+        centred = shapes - self.mean
         along = centred @ self.directions.T
         inside = (along**2 / self.variance).mean(axis=-1)
         outside = ((centred**2).sum(axis=-1) - (along**2).sum(axis=-1)) / self.residual
-        return np.asarray((inside + outside) / 2)
+        distance = (inside + outside) / 2
+        if self.foreign.size:
+            distance = distance + np.maximum(shapes @ self.foreign - self.foreign_offset, 0)
+        return np.asarray(distance)
 
     def display_fault(self, embedding: Array) -> str | None:
         """``(features,)`` -> the most likely of ``faults``, or ``None`` for a radiograph displayed correctly."""
@@ -98,6 +112,9 @@ class Guard:
             "variance": self.variance.astype(np.float32),
             "limits": np.array([self.residual, self.limit], np.float64),
         }
+        if self.foreign.size:
+            arrays["foreign"] = self.foreign.astype(np.float16)
+            arrays["foreign_offset"] = np.array([self.foreign_offset], np.float64)
         if self.faults:
             arrays["wrong"] = np.array(self.faults)
             arrays["normals"] = self.normals.astype(np.float16)
@@ -122,13 +139,17 @@ class Guard:
             arrays = _arrays(data)
             residual, limit = (float(v) for v in arrays["limits"])
             mean, directions, variance = (arrays[k].astype(np.float32) for k in ("mean", "directions", "variance"))
-            planes: tuple[Any, ...] = ()
+            further: dict[str, Any] = {}
+            if "foreign" in arrays:
+                (offset,) = arrays["foreign_offset"].astype(float).tolist()
+                further = {"foreign": arrays["foreign"].astype(np.float32), "foreign_offset": offset}
             if "wrong" in arrays:
                 names = tuple(str(name) for name in arrays["wrong"])
-                planes = (names, arrays["normals"].astype(np.float32), arrays["offsets"].astype(np.float32))
+                normals, offsets = arrays["normals"].astype(np.float32), arrays["offsets"].astype(np.float32)
+                further |= {"faults": names, "normals": normals, "offsets": offsets}
         except (*plain_zip.ZIP_ERRORS, TypeError, AttributeError, SyntaxError) as error:
             raise ValueError(f"no guard: {error}") from error
-        return cls(mean, directions, variance, residual, limit, *planes)
+        return cls(mean, directions, variance, residual, limit, **further)
 
 
 def _arrays(data: bytes) -> dict[str, Array]:

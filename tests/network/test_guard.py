@@ -45,6 +45,38 @@ def test_the_distance_is_the_mean_of_both_terms_computed_by_hand():
     assert guard.distance(np.array([-4, 9, -36])) == pytest.approx(expected, rel=1e-5)
 
 
+def test_what_lies_towards_images_of_nothing_adds_to_the_distance_and_what_lies_away_takes_nothing():
+    plain = Guard(np.zeros(3, np.float32), np.eye(3, dtype=np.float32)[:2], np.array([0.5, 0.25], np.float32), 0.2, 9.0)
+    guard = replace(plain, foreign=np.array([0, 7, -7], np.float32), foreign_offset=-5.0)
+    # The shape of (4, 9, 36) is (2, 3, 6) / 7.
+    assert guard.distance(np.array([4, 9, 36])) - plain.distance(np.array([4, 9, 36])) == pytest.approx(3 - 6 + 5)
+    assert guard.distance(np.array([4, 0, 36])) == pytest.approx(plain.distance(np.array([4, 0, 36])))
+    both = guard.distance(np.array([[4, 9, 36], [4, 0, 36]]))
+    assert both[0] == pytest.approx(guard.distance(np.array([4, 9, 36])))
+
+
+def test_the_way_to_images_of_nothing_survives_being_stored(guard):
+    foreign = np.linspace(-3, 3, FEATURES, dtype=np.float32)
+    stored = Guard.from_npz(replace(guard, foreign=foreign, foreign_offset=1.25).to_npz())
+    np.testing.assert_allclose(stored.foreign, foreign, atol=2e-3)
+    assert stored.foreign_offset == 1.25
+    assert Guard.from_npz(guard.to_npz()).foreign.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"foreign": np.zeros(FEATURES - 1, np.float32)},
+        {"foreign": np.zeros((FEATURES, 1), np.float32)},
+        {"foreign": np.full(FEATURES, np.nan, np.float32)},
+        {"foreign": np.zeros(FEATURES, np.float32), "foreign_offset": float("inf")},
+    ],
+)
+def test_a_way_to_images_of_nothing_that_does_not_fit_is_refused(guard, fields):
+    with pytest.raises(ValueError, match="guard's"):
+        replace(guard, **fields)
+
+
 def test_a_weak_embedding_of_the_same_shape_is_as_far_as_a_strong_one(guard):
     ordinary = embeddings(20, 3)
     np.testing.assert_allclose(guard.distance(ordinary), guard.distance(ordinary / 50), rtol=1e-3)

@@ -7,7 +7,7 @@ import pytest
 from guards import FEATURES, WITHIN, embeddings, moved
 from PIL import Image
 
-from convert.judge.guard import WRONG, fit_guard
+from convert.judge.guard import FOREIGN_DISTANCE, ROOM, WRONG, fit_guard
 from covidnet_lite.network.guard import shape_of
 
 
@@ -104,3 +104,40 @@ def test_a_plane_is_fishers_of_the_shrunk_covariance_within_both():
     np.testing.assert_allclose(guard.normals[0], expected, atol=5e-4)
     assert np.linalg.norm(guard.normals[0]) == pytest.approx(1, abs=1e-3)
     assert guard.offsets[0] == pytest.approx(expected @ (one.mean(axis=0) + other.mean(axis=0)) / 2, abs=1e-3)
+
+
+def foreign(n, seed):
+    """Embeddings of other images: in a quarter of all features, stronger."""
+    out = embeddings(n, seed)
+    out[:, : FEATURES // 4] *= 4
+    return out
+
+
+def test_images_of_nothing_lie_a_stated_distance_off_and_the_limit_moves_towards_them():
+    known, held_out, nothing = embeddings(800, 0), embeddings(600, 1), foreign(300, 7)
+    plain = fit_guard(known, held_out, components=WITHIN)
+    guard = fit_guard(known, held_out, components=WITHIN, foreign=nothing)
+    added = guard.distance(nothing) - plain.distance(nothing)
+    assert added.mean() == pytest.approx(FOREIGN_DISTANCE, rel=0.05)
+    assert np.median(guard.distance(known)) < 2
+    needed = np.quantile(guard.distance(held_out), 0.99)
+    assert guard.limit == pytest.approx(needed + ROOM * (np.quantile(guard.distance(nothing), 0.01) - needed), rel=1e-3)
+    assert (guard.distance(foreign(100, 8)) > guard.limit).all()
+
+
+def test_more_of_a_further_hospital_passes_because_it_lies_off_in_another_direction():
+    known, of = hospitals(0.5)
+    held_out, nothing = known[::7], foreign(300, 7)
+    unseen = embeddings(300, 5) + 1.5 * np.random.default_rng(9).normal(size=FEATURES)
+    plain = fit_guard(known, held_out, components=24, sources=of)
+    guard = fit_guard(known, held_out, components=24, sources=of, foreign=nothing)
+    passes_plain, passes = ((g.distance(unseen) <= g.limit).mean() for g in (plain, guard))
+    assert passes > passes_plain + 0.1
+    assert (guard.distance(foreign(100, 8)) > guard.limit).all()
+
+
+def test_images_that_the_network_hardly_distinguishes_change_nothing():
+    known, held_out = embeddings(800, 0), embeddings(600, 1)
+    plain = fit_guard(known, held_out, components=WITHIN)
+    guard = fit_guard(known, held_out, components=WITHIN, foreign=embeddings(300, 7) + 0.05)
+    assert guard.to_npz() == plain.to_npz()
