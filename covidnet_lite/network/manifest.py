@@ -24,9 +24,10 @@ from .guard import Guard
 from .input_spec import InputSpec
 from .operating_point import OperatingPoint
 
-# A manifest with an operating point or an extent scale is of format 2, so that an older runtime, which would answer by
-# other rules, refuses the file and asks for an upgrade. All others stay of format 1.
-FORMAT, FORMAT_WITH_RULES = 1, 2
+# A manifest with an operating point or an extent scale is of format 2, one whose guard knows images of nothing of format
+# 3, so that an older runtime, which would answer by other rules, refuses the file and asks for an upgrade. All others
+# stay of format 1.
+FORMAT, FORMAT_WITH_RULES, FORMAT_WITH_FOREIGN = FORMATS = 1, 2, 3
 SEAL = 64  # hex digits of a SHA-256
 MAX_DIRECTORY, MAX_MANIFEST = 1 << 16, 1 << 20  # bytes of the archive's list of entries, and of manifest.json
 RUNTIME_ENTRIES = ("manifest.json", "guard.npz", "lungs.tflite")  # other entries are for people and other programs
@@ -97,6 +98,8 @@ class Manifest:
     @property
     def format(self) -> int:
         """The number of the manifest's format."""
+        if self.guard is not None and self.guard.foreign.size:
+            return FORMAT_WITH_FOREIGN
         return FORMAT if self.operating_point is None else FORMAT_WITH_RULES
 
     @property
@@ -143,8 +146,8 @@ class Manifest:
         """
         try:
             fields = json.loads(text)
-            if fields.pop("format", None) not in (FORMAT, FORMAT_WITH_RULES):
-                raise ValueError(f"its format is not {FORMAT} or {FORMAT_WITH_RULES}; upgrade covidnet-lite")
+            if fields.pop("format", None) not in FORMATS:
+                raise ValueError(f"its format is none of {', '.join(map(str, FORMATS))}; upgrade covidnet-lite")
             if not isinstance(fields["labels"], list):
                 raise ValueError(f"labels must be a list, not {fields['labels']!r}")
             fields["labels"] = tuple(fields["labels"])

@@ -149,9 +149,9 @@ def test_a_guard_that_is_no_guard_is_a_model_error(data):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (changed(format=3), "its format is not 1 or 2; upgrade covidnet-lite"),
-        (changed(format=None), "its format is not 1"),
-        ("{}", "its format is not 1 or 2; upgrade covidnet-lite"),
+        (changed(format=4), "its format is none of 1, 2, 3; upgrade covidnet-lite"),
+        (changed(format=None), "its format is none of 1"),
+        ("{}", "its format is none of 1, 2, 3; upgrade covidnet-lite"),
         (changed(labels=["covid"]), "labels must be two or more different names"),
         (changed(labels=["covid", "covid"]), "labels must be two or more different names"),
         (changed(labels=None), "cannot be used"),
@@ -334,6 +334,17 @@ def test_without_them_a_manifest_is_as_it_was():
 
 def test_a_runtime_that_does_not_know_them_is_told_by_the_format():
     assert json.loads(manifest(operating_point=POINT).to_json())["format"] == 2
+
+
+def test_a_guard_that_knows_images_of_nothing_has_a_format_of_its_own():
+    plain = Guard(np.zeros(3, np.float32), np.eye(3, dtype=np.float32)[:1], np.ones(1, np.float32), 0.1, 2.0)
+    assert json.loads(manifest(guard=plain).to_json())["format"] == 1
+    knowing = replace(plain, foreign=np.ones(3, np.float32), foreign_offset=0.5)
+    carrying = manifest(guard=knowing, operating_point=POINT)
+    assert json.loads(carrying.to_json())["format"] == 3
+    again = unseal(seal(FLATBUFFER, carrying), "x.tflite").guard
+    assert again is not None
+    assert (again.foreign.tolist(), again.foreign_offset) == ([1.0, 1.0, 1.0], 0.5)
 
 
 @pytest.mark.parametrize(
