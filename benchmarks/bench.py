@@ -80,6 +80,8 @@ def check(path: Path, reference: Path) -> int:
             "run make bench, then make bench ARGS=--accept, and commit that file"
         )
     now, then = read(path), read(reference)
+    if now.machine["quick"]:
+        raise BenchmarkError(f"{path}: was measured with --quick, which measures nothing; run make bench first")
     differences = changes(now, then)
     print(f"now:  {describe(now)}\nthen: {describe(then)}")
     if now.machine["processor"] != then.machine["processor"]:

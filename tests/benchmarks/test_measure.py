@@ -118,6 +118,15 @@ def test_the_check_names_what_was_not_measured_again(tmp_path: Path, capsys: pyt
     assert "not measured: gone\n" in capsys.readouterr().out
 
 
+def test_a_quick_run_is_not_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "reference.json").write_text(run_of(fit=(2, 1.9, 2.1)).to_json())
+    quick = replace(run_of(fit=(2, 1.9, 2.1)), machine={**IDLE, "quick": True})
+    (tmp_path / "bench.json").write_text(quick.to_json())
+    options = ["--out", str(tmp_path), "--reference", str(tmp_path / "reference.json")]
+    assert bench.main([*options, "--check"]) == 2
+    assert "--quick" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("change", "why"), [({"quick": True}, "--quick"), ({"load": 1.5}, "idle machine")])
 def test_no_reference_is_made_of_a_run_that_measured_nothing(
     change: dict[str, object], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
