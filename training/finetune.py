@@ -348,6 +348,8 @@ def _int8_stage(
         return islice(pixel_batches(radiographs, spec, cells, recipe.augment, recipe.seed + 1000, epoch), count)
 
     def loss(inputs: Any, *_: Any) -> dict[str, Any]:
+        if aware.mixed:
+            inputs = quantisation_aware.mix(inputs)
         return quantisation_aware.distances(teacher, imitation, inputs, aware.consistency, aware.map_weight)
 
     stage = trainer.Stage(

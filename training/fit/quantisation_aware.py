@@ -223,6 +223,19 @@ def mean_of(networks: Sequence[keras.Model]) -> keras.Model:
     return keras.Model(image, mean, name="teacher")
 
 
+def mix(inputs: Any) -> Any:
+    """A batch whose first half is mixed with its second half, in random shares (Zhang et al., mixup, 2018).
+
+    Teachers say of radiographs that they learnt what the label says; of mixtures they say what they hold (Beyer et al.,
+    "A good teacher is patient and consistent", 2022).
+    """
+    inputs = tf.random.shuffle(tf.cast(inputs, tf.float32))
+    half = tf.shape(inputs)[0] // 2
+    share = tf.random.uniform((half, 1, 1, 1))
+    mixtures = share * inputs[:half] + (1 - share) * inputs[half : 2 * half]
+    return tf.concat([mixtures, inputs[half:]], 0)
+
+
 def distances(
     teacher: keras.Model, imitation: Imitation, inputs: Any, consistency: float, map_weight: float
 ) -> dict[str, Any]:

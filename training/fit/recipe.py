@@ -24,6 +24,7 @@ class QuantisationAware:
     consistency: float = 20.0  # weight of the imitations' agreement beside their likeness to the teacher
     map_weight: float = 0.5  # of the evidence map beside the logits, in both
     calibration_images: int = 256
+    mixed: bool = False  # half of each batch are mixtures of two radiographs
 
 
 @dataclass(frozen=True)

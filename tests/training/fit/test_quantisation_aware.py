@@ -138,6 +138,19 @@ def test_the_teacher_says_the_mean_of_several_and_keeps_its_weights(network: ker
     assert not teacher.trainable_variables
 
 
+def test_half_of_a_batch_is_mixed_each_with_another_and_half_stays_as_it_is() -> None:
+    keras.utils.set_random_seed(0)
+    plain = np.eye(8, dtype=np.float32)[:, None, None, :]  # each image has a channel of its own
+    mixed = qa.mix(plain).numpy()[:, 0, 0]
+    assert mixed.shape == (8, 8)
+    np.testing.assert_allclose(mixed.sum(1), 1, atol=1e-6)
+    mixtures, others = mixed[:4], mixed[4:]
+    assert ((mixtures > 0).sum(1) == 2).all()
+    assert ((others > 0).sum(1) == 1).all()
+    assert not np.allclose(mixtures.max(1), mixtures.max())  # a share of its own for each
+    assert not np.array_equal(qa.mix(plain).numpy()[4:, 0, 0], others)  # other pairs the next time
+
+
 def test_layers_below_the_frozen_one_learn_only_their_ranges(network: keras.Model, inputs: np.ndarray) -> None:
     folded = qa.fold_batch_norm(network)
     imitated = qa.imitate_int8(folded, inputs)
