@@ -16,6 +16,7 @@ from covidnet_lite.site.sample import Observation
 from covidnet_lite.site.site import Site
 
 DATE = "2026-11-30"
+NETWORK = f"nano {model.load('nano').manifest.version}"
 
 
 def network() -> Model:
@@ -60,7 +61,7 @@ def site(**changes: Any) -> Site:
     assert manifest.guard is not None
     fields: dict[str, Any] = {
         "name": "St. Elsewhere",
-        "network": "nano 4",
+        "network": NETWORK,
         "sha256": sha256,
         "negative": "normal",
         "date": DATE,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sites import site
+from sites import NETWORK, site
 
 import covidnet_lite
 from covidnet_lite import Classifier, radiograph
@@ -50,7 +50,7 @@ def test_a_fit_is_written_and_says_how_far_it_may_be_off(normals: Path, tmp_path
     assert "takes labels to know" in output
     assert "give the radiographs of ordinary days with --usual" in output
     fitted = sites.read(path)
-    assert (fitted.radiographs, fitted.name, fitted.network) == (36, "unnamed", "nano 4")
+    assert (fitted.radiographs, fitted.name, fitted.network) == (36, "unnamed", NETWORK)
     assert fitted.positive_from != Classifier("nano").manifest.operating_point.positive_from  # type: ignore[union-attr]
 
 
@@ -114,10 +114,10 @@ def test_the_site_that_is_used_is_the_one_in_the_file_now(normals: Path, tmp_pat
 def test_a_site_of_another_network_is_refused_by_the_library_and_the_command(
     here: Path, normals: Path, capsys: Any
 ) -> None:
-    with pytest.raises(SiteError, match="was fitted for nano 4"):
+    with pytest.raises(SiteError, match=f"was fitted for {NETWORK}"):
         Classifier("base", site=here)
     assert main(["classify", str(normals), "--site", str(here)]) == 2
-    assert "was fitted for nano 4" in capsys.readouterr().err
+    assert f"was fitted for {NETWORK}" in capsys.readouterr().err
 
 
 def test_the_doctor_tells_of_the_site_and_of_a_file_that_is_none(
@@ -126,7 +126,7 @@ def test_the_doctor_tells_of_the_site_and_of_a_file_that_is_none(
     monkeypatch.setattr(doctor, "installed_runtimes", lambda: ())  # which takes long
     assert main(["doctor", "--site", str(here)]) == 0
     assert "site           St. Elsewhere (fitted" in (output := capsys.readouterr().out)
-    assert "for nano 4, which is nano of this package" in output
+    assert f"for {NETWORK}, which is nano of this package" in output
     assert main(["doctor", "--site", str(tmp_path)]) == 0
     assert "the site's file cannot be read" in capsys.readouterr().out
 

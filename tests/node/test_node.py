@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sites import site
+from sites import NETWORK, site
 
 from benchmarks import modality
 from benchmarks.node import ROOT, NodeProcess, trial
@@ -225,11 +225,11 @@ def test_a_node_answers_by_the_site_that_it_is_given(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text('[network]\nmodel = "nano"\n')
     options = ("--settings", tmp_path / "node.toml", "--pacs", "A@127.0.0.1:2", "--queue", tmp_path / "q", "--port", 0)
     done = run(*options, "--site", here, "--check")
-    assert f"network nano 4 at site {site()}" in done.stdout
+    assert f"network {NETWORK} at site {site()}" in done.stdout
     (tmp_path / "node.toml").write_text('[network]\nsite = "site.json"\n')  # and base, for which it was not fitted
     done = run(*options, "--check")
     assert done.returncode == 2
-    assert "was fitted for nano 4" in done.stderr
+    assert f"was fitted for {NETWORK}" in done.stderr
 
 
 @real_clients

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sites import network, reference, site
+from sites import NETWORK, network, reference, site
 
 from covidnet_lite.codes import Code
 from covidnet_lite.errors import OutputError, SiteError
@@ -119,7 +119,7 @@ def test_a_network_answers_by_the_sites_shift_thresholds_and_limit() -> None:
 
 def test_a_site_of_another_network_is_refused() -> None:
     other = model.load("base")
-    with pytest.raises(SiteError, match=r"was fitted for nano 4 .* not for base"):
+    with pytest.raises(SiteError, match=rf"was fitted for {NETWORK} .* not for base"):
         site().applied(other.manifest, other.sha256)
 
 
