@@ -1,8 +1,9 @@
 """What a site's own radiographs bring: ``python benchmarks/site_fit.py --data SIIM EXTERNAL OLD``.
 
 Draws n normals of a hospital, fits a site on them as ``covidnet-lite site fit`` does, and judges it on the other
-radiographs of the same hospital; the draws are repeated. Prints the tables of docs/site.md. ``--data`` names the
-folders with the manifests; beside one may lie ``rsna_normal.csv`` with radiographs whose label is wrong.
+radiographs of the same hospital; the draws are repeated. Patients that the network was trained on are left out. Prints
+the tables of docs/site.md. ``--data`` names the folders with the manifests, that of the network's own hospitals first;
+beside one may lie ``rsna_normal.csv`` with radiographs whose label is wrong.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covidnet_lite.classifier import Classifier
-from covidnet_lite.dataset import LabelledImage, read_dataset
+from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import SiteError
 from covidnet_lite.network.manifest import Manifest
 from covidnet_lite.network.model import Model
@@ -28,6 +29,11 @@ from covidnet_lite.site.fit import default_targets, fit
 from covidnet_lite.site.rule import odds, share_of
 from covidnet_lite.site.sample import Observation
 from covidnet_lite.site_command import look
+from training.fit.recipe import read_recipe
+from training.judge.audit_set import read_audit_set
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECKPOINTS = ROOT / "training/checkpoints"
 
 Array = npt.NDArray[Any]
 Sample = tuple[list[Observation], list[Observation]]  # normals, and labelled radiographs if any
@@ -62,13 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", nargs="+", default=["base", "nano"], help="networks (default: base nano)")
     parser.add_argument("--draws", type=int, default=200, help="of normals, for each row (default: 200)")
     args = parser.parse_args(argv)
-    cases = [case for folder in args.data for case in read_dataset(folder)]
-    wrong = {
-        case.path for folder in args.data for case in _mislabelled(folder / "rsna_normal.csv") if case.label != "normal"
-    }
     for name in args.model:
         classifier = Classifier(name)
-        hospitals = list(_hospitals(classifier, [case for case in cases if case.path not in wrong]))
+        sources = read_recipe(CHECKPOINTS / f"{classifier.manifest.name}.toml").sources
+        audit_set = read_audit_set(args.data, classifier.labels, sources)
+        hospitals = list(_hospitals(classifier, [*audit_set.own, *audit_set.unseen]))
         print(f"\n### {classifier.model.name}\n\n{head(('hospital', 'fitted on', 'fits refused', *HEAD))}")
         for hospital in hospitals:
             print(row(hospital.name, "network alone", "", figures(hospital.well, hospital.ill, classifier.manifest)))
@@ -83,12 +87,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             description = f"{FEWER}; 20 of 100 are ill"
             print(tabulate(hospital, description, classifier.model, args.draws, 80, hidden=20, measure=OTHERS[FEWER]))
     return 0
-
-
-def _mislabelled(path: Path) -> list[LabelledImage]:
-    if not path.is_file():
-        return []
-    return [replace(case, label=case.fields["label_in_manifest"]) for case in read_dataset(path)]
 
 
 def _hospitals(classifier: Classifier, cases: Sequence[LabelledImage]) -> Iterator[Hospital]:
