@@ -6,6 +6,7 @@ told by layer (see :func:`layers_of`), whose name unlike the tensor's is the sam
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.float_input import normalise
+from convert.metrics import expected_disagreement
 from convert.progress import track
 from convert.source.network import FloatNetwork
 from covidnet_lite.errors import ConversionError
@@ -32,7 +34,10 @@ PERCENTILE = 99.99
 _MINMAX = "min-max"
 TYPICAL = 0.9  # share of the images whose whole range ``typical`` keeps, at either end
 CHANGE = 0.005  # of a probability, that clipped logits may cost but on a few extreme images
-METHODS = (_MINMAX, "percentile", "typical", "average")
+KEPT = np.array([0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5])  # shares of the images that a range may keep whole
+INSIDE = np.array([0.9, 0.8, 0.7, 0.6, 0.5])  # ends that clip more than half of the images, as shares of their median
+PER_IMAGE = "per image"
+METHODS = (_MINMAX, "percentile", "typical", PER_IMAGE)
 NARROW = "narrow"  # the range of the logits in 8 bits, see :func:`range_of_logits`
 EQUALISED = "equalised"  # the range to keep once channels are equalised; known where images were shown then
 
@@ -43,7 +48,7 @@ class Activation:
 
     Attributes:
         ranges: method -> lowest and highest value to keep; ``min-max`` always; ``percentile``, ``typical``
-            (the range that nine of ten images keep to) and ``average`` (the mean of the images' ranges) where they were
+            (the range that nine of ten images keep to) and ``per image`` (see :func:`range_per_image`) where they were
             recorded; ``narrow`` for the logits; and maybe ``equalised``.
         lows, highs, means: of each channel, float32; empty where they were not recorded.
     """
@@ -126,6 +131,8 @@ class _Recorder:
         self._lows = self._highs = np.zeros(())
         self._samples: list[Array] = []
         self._ends: list[Range] = []  # of each image
+        self._powers: list[float] = []  # mean square of each image
+        self._size = 1  # values of an image
 
     def add(self, values: Array) -> None:
         channels = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
@@ -134,6 +141,8 @@ class _Recorder:
         self._highs = np.maximum(self._highs, highs) if self._count else highs
         self._sum = self._sum + mean
         self._ends.append((float(lows.min()), float(highs.max())))
+        self._powers.append(float(np.square(values, dtype=np.float64).mean()))
+        self._size = max(values.size, 1)
         step = max(1, values.size * self._images // SAMPLES)
         while math.gcd(step, values.size) > 1:  # or it would see some of the channels only
             step += 1
@@ -147,11 +156,14 @@ class _Recorder:
     def finish(self) -> Activation:
         low, high = float(self._lows.min()), float(self._highs.max())
         samples = np.concatenate(self._samples)
+        lows, highs = np.array(self._ends).T
+        powers = np.array(self._powers)
         tail = (100 - PERCENTILE) / 2
         ranges: dict[str, Range] = {
             _MINMAX: (low, high),
             "percentile": (np.percentile(samples, tail), np.percentile(samples, 100 - tail)),
-            **_ranges_by_image(*np.array(self._ends).T),
+            "typical": (np.quantile(lows, 1 - TYPICAL), np.quantile(highs, TYPICAL)),
+            PER_IMAGE: range_per_image(self._samples, lows, highs, powers, self._size),
         }
         means = self._sum / max(self._count, 1)
         return Activation(
@@ -161,40 +173,66 @@ class _Recorder:
 
 
 def range_of_logits(logits: Array) -> Range:
-    """The range of ``(n, classes)`` logits in 8 bits: mostly the narrowest that keeps every probability.
+    """The range of ``(n, classes)`` logits in 8 bits by which rounding them changes least of the answers.
 
-    That one changes none by more than ``CHANGE``. The step between 8-bit logits is then as fine as can be: two classes
-    tie where their logits differ by less. A logit far below or above the others may be cut off, as it is as good as
-    certain either way.
+    The step between 8-bit logits should be as fine as can be: two classes tie where their logits differ by less. What
+    is clipped changes probabilities. The two are weighed against each other as shares: of the images whose class is
+    expected to change, and of the probability that moves.
 
-    A few extreme images, with several logits a hundred times those of the others, would stretch this range until the
-    others tie. It is therefore cut to what images keep to, as by ``typical`` or ``average``, where 8 bits then move
-    less of the probability on the mean image.
+    The choice, at either end, is between the whole range, the narrowest that changes no probability by more than
+    ``CHANGE``, as a logit far below or above the others is as good as certain either way, and what shares of the
+    images keep to: a few extreme images, with several logits a hundred times those of the others, would else take all
+    levels from these.
     """
     exact = softmax(logits)
 
     def change(low: float, high: float) -> float:
         return float(np.abs(softmax(np.clip(logits, low, high)) - exact).max())
 
-    def moved(ends: Range) -> float:
-        return float(np.abs(softmax(_in_8_bits(logits, *ends)) - exact).sum(axis=1).mean())
-
-    low, high = min(float(logits.min()), 0.0), max(float(logits.max()), 0.0)
+    lowest, highest = min(float(logits.min()), 0.0), max(float(logits.max()), 0.0)
     shares = np.linspace(0.0, 1.0, 51)
-    low = next(end for end in low * shares if change(end, high) <= CHANGE / 2 or end == low)
-    high = next(end for end in high * shares if change(low, end) <= CHANGE or end == high)
-    by_image = _ranges_by_image(logits.min(axis=1), logits.max(axis=1)).values()
-    cuts = [(min(max(low, lowest), 0.0), max(min(high, highest), 0.0)) for lowest, highest in by_image]
-    low, high = min([(low, high), *cuts], key=moved)
+    low = next(end for end in lowest * shares if change(end, highest) <= CHANGE / 2 or end == lowest)
+    high = next(end for end in highest * shares if change(low, end) <= CHANGE or end == highest)
+    lows = np.maximum(np.minimum(np.quantile(logits.min(axis=1), 1 - KEPT), 0.0), low)
+    highs = np.minimum(np.maximum(np.quantile(logits.max(axis=1), KEPT), 0.0), high)
+    ranges = dict.fromkeys(itertools.product([low, lowest, *lows], [high, highest, *highs]))
+    low, high = min(ranges, key=lambda ends: _cost_of_rounding(logits, exact, ends))
     return float(low), float(high)
 
 
-def _ranges_by_image(lows: Array, highs: Array) -> dict[str, Range]:
-    """From the range of each image, method -> lowest and highest value to keep."""
-    return {
-        "typical": (np.quantile(lows, 1 - TYPICAL), np.quantile(highs, TYPICAL)),
-        "average": (np.mean(lows), np.mean(highs)),
-    }
+def _cost_of_rounding(logits: Array, exact: Array, ends: Range) -> float:
+    """Share of the images whose class 8 bits are expected to change, and share of the probability that they move."""
+    rounded = _in_8_bits(logits, *ends)
+    moved = np.abs(softmax(rounded) - exact).sum(axis=1).mean() / 2
+    return expected_disagreement(logits, rounded) + float(moved)
+
+
+def range_per_image(samples: Sequence[Array], lows: Array, highs: Array, powers: Array, size: int) -> Range:
+    """The range in whose 256 levels images keep the best ratio of signal to noise, on average in decibels.
+
+    An image whose values are a hundred times those of the others then counts no more than any of these: it may be
+    clipped to a tenth of its signal where all others gain a few decibels.
+
+    Args:
+        samples: some values of each image.
+        lows, highs, powers: lowest, highest and mean square value of each image.
+        size: values of an image.
+    """
+    shortest = min(len(values) for values in samples)
+    values, powers = np.stack([v[:shortest] for v in samples]).astype(np.float64), np.maximum(powers, 1e-30)
+
+    def loss(low: float, high: float) -> float:
+        rounding = np.square(_in_8_bits(values, low, high) - values).mean(axis=1)
+        ends = np.maximum(highs - high, 0) ** 2 + np.maximum(low - lows, 0) ** 2  # the samples may lack them
+        return float(np.log(np.maximum((rounding + ends / size) / powers, 1e-9)).mean())
+
+    low_ends = [*np.quantile(lows, 1 - KEPT), *np.median(lows) * INSIDE, lows.min()]
+    high_ends = [*np.quantile(highs, KEPT), *np.median(highs) * INSIDE, highs.max()]
+    low, high = min(float(lows.min()), 0.0), max(float(highs.max()), 0.0)
+    for _ in range(2):  # each end depends on the other, but little
+        high = min((max(float(end), 0.0) for end in high_ends), key=lambda end: loss(low, end))
+        low = min((min(float(end), 0.0) for end in low_ends), key=lambda end: loss(end, high))
+    return low, high
 
 
 def clipped_range(values: Array, min_high: float = 0.0) -> Range:

@@ -51,7 +51,7 @@ FALLBACKS = (
     Fallback("min-max", "the whole range of each activation but the logits", "min-max"),
     Fallback("percentile", f"activations clipped to {acts.PERCENTILE} % of their values", "percentile"),
     Fallback("typical", f"activations clipped to what {acts.TYPICAL:.0%} of the images keep to", "typical"),
-    Fallback("average", "activations clipped to the mean of the images' ranges", "average"),
+    Fallback("per image", "activations clipped for the best signal to noise of the mean image", acts.PER_IMAGE),
     Fallback("bias", "the best of these, and biases corrected for the rounding of weights", corrected=True),
     Fallback("equalised", "cross-layer equalisation and bias correction", corrected=True, equalised=True),
     Fallback("int16 10 %", "the best of these, and the noisiest tenth of the layers in 16 bits", wide=0.10),

@@ -62,7 +62,7 @@ def test_the_plainest_fallback_that_is_good_enough_is_kept_in_silence(
 
 
 def test_fallbacks_are_tried_in_order_until_one_is_good_enough(net: FloatNetwork, given: CalibrationData) -> None:
-    assert NAMES == ["min-max", "percentile", "typical", "average", "bias", "equalised", "int16 10 %", "int16 25 %"]
+    assert NAMES == ["min-max", "percentile", "typical", "per image", "bias", "equalised", "int16 10 %", "int16 25 %"]
     said: list[str] = []
     attempts = search(net, given, scores(0.7, 0.8, 0.75, 0.7, 0.9, 0.96), 0.95, said.append)
     assert [a.fallback.name for a in attempts] == NAMES[:6]
@@ -75,11 +75,11 @@ def test_fallbacks_are_tried_in_order_until_one_is_good_enough(net: FloatNetwork
 def test_the_best_way_to_clip_is_carried_on(net: FloatNetwork, given: CalibrationData) -> None:
     for values, best in (
         ((0.7, 0.8, 0.75, 0.7), "percentile"),
-        ((0.7, 0.6, 0.7, 0.8), "average"),
+        ((0.7, 0.6, 0.7, 0.8), "per image"),
         ((0.7,) * 4, "min-max"),
     ):
         attempts = search(net, given, scores(*values, 0.5, 1.0), 0.95, silent)
-        assert [a.clip for a in attempts] == ["min-max", "percentile", "typical", "average", best, best]
+        assert [a.clip for a in attempts] == ["min-max", "percentile", "typical", "per image", best, best]
 
 
 def test_where_images_calibrate_the_fallback_nearest_to_float_on_them_is_extended(
@@ -89,7 +89,7 @@ def test_where_images_calibrate_the_fallback_nearest_to_float_on_them_is_extende
     with pytest.raises(TooLittleAgreement, match="the best is 'percentile' with 50.00%") as raised:
         search(net, given, scores(0.7, 0.5, 0.9, 0.7, 0.6, 0.8), 0.95, silent, distance=lambda graph: next(distances))
     attempts = raised.value.attempts
-    assert [a.clip for a in attempts] == ["min-max", "percentile", "typical", "average", "percentile", "percentile"]
+    assert [a.clip for a in attempts] == ["min-max", "percentile", "typical", "per image", "percentile", "percentile"]
     assert [a.distance for a in attempts] == [0.3, 0.1, 0.2, 0.3, 0.5, 0.4]
 
 
