@@ -17,6 +17,7 @@ Array = npt.NDArray[Any]
 Interval = tuple[float, float]
 
 NEIGHBOURS = 10  # images on either side that are about as sure as one
+SMALLEST_CHANGE = 5e-4  # of probability, that matters
 
 
 def confusion(targets: Array, predicted: Array, classes: int) -> npt.NDArray[np.int64]:
@@ -54,6 +55,18 @@ def expected_disagreement(logits: Array, others: Array) -> float:
         left = margin + errors[max(0, at - NEIGHBOURS) : at + NEIGHBOURS + 1]
         shares.append((left < 0).mean() + (left == 0).mean() / 2)
     return float(np.mean(shares))
+
+
+def typical_change(logits: Array, others: Array) -> float:
+    """The share of its probability that other logits move, of the typical image: the geometric mean over all.
+
+    A few extreme images, whose probabilities may move by any amount, would decide a plain mean.
+
+    Args:
+        logits, others: ``(n, classes)``.
+    """
+    moved = np.abs(softmax(logits) - softmax(others)).sum(axis=1) / 2
+    return float(SMALLEST_CHANGE * np.expm1(np.log1p(moved / SMALLEST_CHANGE).mean()))
 
 
 def _margins(logits: Array, classes: Array) -> npt.NDArray[np.float64]:

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.judge.network_outputs import outputs
-from convert.metrics import expected_disagreement
+from convert.metrics import typical_change
 from convert.source.network import FloatNetwork
 from covidnet_lite.network.manifest import Manifest, seal
 from covidnet_lite.network.model import verify
 
 
 def distance_on(images: npt.NDArray[np.uint8], network: FloatNetwork, manifest: Manifest) -> Callable[[bytes], float]:
-    """A function of a quantised flatbuffer: the share of images whose class is expected to differ from float's.
+    """A function of a quantised flatbuffer: the share of its probability that the typical image moves from float.
 
     Args:
         images: fitted, ``(n, height, width)`` uint8, or with three channels.
@@ -32,6 +32,6 @@ def distance_on(images: npt.NDArray[np.uint8], network: FloatNetwork, manifest: 
     def distance(graph: bytes) -> float:
         if not floats:
             floats.append(logits(network.tflite))
-        return expected_disagreement(floats[0], logits(graph))
+        return typical_change(floats[0], logits(graph))
 
     return distance
