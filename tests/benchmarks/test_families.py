@@ -15,7 +15,7 @@ def row(int8: float, **more: Any) -> dict[str, Any]:
 
 
 def test_networks_behind_another_converter_and_wrong_ones_are_named() -> None:
-    first, second, third, fourth = list(NETWORKS)[:4]
+    first, second, third, fourth = [name for name in NETWORKS if name not in families.SEEN][:4]
     result = {
         first: row(0.99),
         second: row(0.96),
@@ -26,10 +26,21 @@ def test_networks_behind_another_converter_and_wrong_ones_are_named() -> None:
     text = families.document(result)
 
     assert f"Measured: 4 of {len(NETWORKS)}. 3 load." in text
-    assert f"\n1 ({second});" in text
+    assert f"\n1 of 3 ({second});" in text
     assert f"0.01 on 1 ({third})." in text
     assert "does not load" in text
     assert "it is +2.0 points" in text
+
+
+def test_networks_that_were_seen_while_rules_were_settled_count_apart() -> None:
+    seen = {name: row(0.99) for name in families.SEEN}
+    other = next(name for name in NETWORKS if name not in seen)
+
+    text = families.document({**seen, other: row(0.94)})
+
+    assert set(families.SEEN) < set(NETWORKS)
+    assert f"\n1 of 6 ({other});\non the median network it is +3.0 points" in text
+    assert f"\n1 of 1 ({other});\non the median network it is -2.0 points" in text
 
 
 def test_there_are_25_networks_of_both_keras() -> None:
