@@ -64,7 +64,7 @@ def fit_guard(
         seen = [other.distance(embeddings[inside]) for name, other in guards.items() if name != source]
         limits += [min(np.quantile(distances, hospital_quantile) for distances in seen)] if seen else []
     limit = max(limits)
-    if others is not None:
+    if guard.foreign.size:
         limit += ROOM * max(0.0, np.quantile(guard.distance(np.asarray(foreign)), 0.01) - limit)
     guard = replace(guard, limit=float(limit))
     planes = {name: _plane(shapes, shape_of(rows).astype(np.float64)) for name, rows in (wrong or {}).items()}
@@ -94,8 +94,11 @@ def _around(shapes: Array, components: int, others: Array | None) -> Guard:
     guard = Guard(mean.astype(np.float32), directions.astype(np.float32), variance.astype(np.float32), residual, 1.0)
     if others is not None:
         normal = _discriminant(shapes, others)
-        foreign = (normal * (FOREIGN_DISTANCE / float(normal @ (others.mean(axis=0) - mean)))).astype(np.float16)
-        guard = replace(guard, foreign=foreign.astype(np.float32), foreign_offset=float(foreign.astype(float) @ mean))
+        with np.errstate(over="ignore"):
+            foreign = (normal * (FOREIGN_DISTANCE / float(normal @ (others.mean(axis=0) - mean)))).astype(np.float16)
+        if np.isfinite(foreign).all():  # not where embeddings differ by less than half precision can store
+            offset = float(foreign.astype(float) @ mean)
+            guard = replace(guard, foreign=foreign.astype(np.float32), foreign_offset=offset)
     # float16 as it is stored, so that a limit belongs to the distances the device computes.
     return Guard.from_npz(guard.to_npz())
 

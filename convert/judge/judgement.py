@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from convert import metrics
 from convert.judge.dead_leaves import dead_leaves
-from convert.judge.guard import WRONG, fit_guard
+from convert.judge.guard import MIN_RADIOGRAPHS, WRONG, fit_guard
 from convert.judge.network_outputs import outputs
 from convert.quantisation.representative_images import choose, pixels
 from covidnet_lite.dataset import LabelledImage
@@ -58,7 +58,9 @@ def fit(model: Model, float_model: Model, cases: Sequence[LabelledImage], target
     split there is nothing to fit on, and the network answers as it is.
 
     Raises:
-        DatasetError: the validation split has none of the network's labels, or an image cannot be read.
+        DatasetError: the validation split has none of the network's labels, the training split has too few images for
+            a guard, or an image cannot be read.
+        ConversionError: no guard can be fitted to the embedding.
     """
     labels, spec = model.manifest.labels, model.manifest.input
     held_out = [c for c in cases if c.split == "val"]
@@ -76,20 +78,32 @@ def fit(model: Model, float_model: Model, cases: Sequence[LabelledImage], target
         train_outputs = outputs(model, images)
         correction = (outputs(float_model, images)["logits"] - train_outputs["logits"]).mean(axis=0)
         if "embedding" in val_outputs:
-            sources = [case.source for case in train]
-            guard = fit_guard(
-                train_outputs["embedding"],
-                val_outputs["embedding"],
-                wrong=_wrong_embeddings(model, train),
-                sources=sources,
-                foreign=foreign_embeddings(model),
-            )
+            guard = _guard(model, train, train_outputs["embedding"], val_outputs["embedding"])
     targets = np.array([labels.index(c.label) for c in val])
     shift = tuple(round(float(v), 5) for v in correction)
     logits = val_outputs["logits"] + np.array(shift)
     temperature = metrics.fit_temperature(targets, logits)
     threshold = metrics.abstention_threshold(targets, softmax(logits, temperature), target_error)
     return Judgement(shift, round(temperature, 4), round(threshold, 4), target_error, guard)
+
+
+def _guard(
+    model: Model, train: Sequence[LabelledImage], embeddings: npt.NDArray[Any], held_out: npt.NDArray[Any]
+) -> Guard:
+    if len(train) < MIN_RADIOGRAPHS:
+        raise DatasetError(
+            f"{len(train)} training images are too few for the guard, which needs {MIN_RADIOGRAPHS}; add some, or give "
+            "only a validation split for a network without a guard"
+        )
+    sources = [case.source for case in train]
+    wrong, foreign = _wrong_embeddings(model, train), foreign_embeddings(model)
+    try:
+        return fit_guard(embeddings, held_out, wrong=wrong, sources=sources, foreign=foreign)
+    except ValueError as error:  # NaN, or no variance
+        raise ConversionError(
+            f"no guard can be fitted to the embeddings of the training images ({error}); convert the network without "
+            "its output embedding"
+        ) from error
 
 
 def _wrong_embeddings(model: Model, cases: Sequence[LabelledImage]) -> dict[str, npt.NDArray[Any]]:

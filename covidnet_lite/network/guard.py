@@ -141,7 +141,7 @@ class Guard:
             mean, directions, variance = (arrays[k].astype(np.float32) for k in ("mean", "directions", "variance"))
             further: dict[str, Any] = {}
             if "foreign" in arrays:
-                (offset,) = arrays["foreign_offset"].astype(float).tolist()
+                offset = arrays["foreign_offset"].astype(np.float64).item()  # a ValueError unless it is one value
                 further = {"foreign": arrays["foreign"].astype(np.float32), "foreign_offset": offset}
             if "wrong" in arrays:
                 names = tuple(str(name) for name in arrays["wrong"])
@@ -167,7 +167,7 @@ def _arrays(data: bytes) -> dict[str, Array]:
             raise ValueError(f"{name} is of another format")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(entry)
         values = entry.read()
-        if dtype.hasobject or fortran:
+        if dtype.kind not in "fU" or fortran:
             raise ValueError(f"{name} holds no plain numbers")
         if math.prod(shape) * dtype.itemsize != len(values):
             raise ValueError(f"{name} is not as long as its shape {shape} says")

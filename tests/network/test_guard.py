@@ -77,6 +77,25 @@ def test_a_way_to_images_of_nothing_that_does_not_fit_is_refused(guard, fields):
         replace(guard, **fields)
 
 
+def with_arrays(guard, **changes):
+    """The bytes of a guard whose arrays are changed."""
+    with np.load(io.BytesIO(guard.to_npz())) as arrays:
+        return saved(**{**arrays, **changes})
+
+
+@pytest.mark.parametrize("offset", [[], [1.0, 2.0], [[1.0, 2.0]], ["far"]])
+def test_an_offset_that_is_not_one_number_is_refused(guard, offset):
+    knowing = replace(guard, foreign=np.ones(FEATURES, np.float32))
+    with pytest.raises(ValueError, match="^no guard: "):
+        Guard.from_npz(with_arrays(knowing, foreign_offset=np.array(offset)))
+
+
+def test_an_offset_of_any_shape_is_read_as_a_number(guard):
+    knowing = replace(guard, foreign=np.ones(FEATURES, np.float32))
+    offset = Guard.from_npz(with_arrays(knowing, foreign_offset=np.array([[1.5]]))).foreign_offset
+    assert (type(offset), offset) == (float, 1.5)
+
+
 def test_a_weak_embedding_of_the_same_shape_is_as_far_as_a_strong_one(guard):
     ordinary = embeddings(20, 3)
     np.testing.assert_allclose(guard.distance(ordinary), guard.distance(ordinary / 50), rtol=1e-3)
@@ -160,10 +179,11 @@ def saved(**arrays):
         (npz((-1,)), "mean.npy is not as long as its shape (-1,) says"),
         (npz((2, 2), data=bytes(8), by_columns=True), "mean.npy holds no plain numbers"),
         (npz((4,), data=bytes(32), dtype="|O"), "mean.npy holds no plain numbers"),
+        (npz((4,), data=bytes(32), dtype="<c8"), "mean.npy holds no plain numbers"),
         (npz((1000, 1000, 10), zipfile.ZIP_DEFLATED, bytes(20_000_000)), "mean.npy is packed, or claims to be longer than it is"),
         (npz((3,), data=bytes(6), version=2), "mean.npy is of another format"),
     ],
-    ids=["no zip", "other arrays", "18 TiB", "overflow", "negative", "by columns", "objects", "packed", "version"],
+    ids=["no zip", "other arrays", "18 TiB", "overflow", "negative", "by columns", "objects", "complex", "packed", "version"],
 )  # fmt: skip
 def test_bytes_that_are_no_guard_are_refused(data, words):
     with pytest.raises(ValueError, match=f"^no guard: {re.escape(words)}$"):

@@ -141,3 +141,15 @@ def test_images_that_the_network_hardly_distinguishes_change_nothing():
     plain = fit_guard(known, held_out, components=WITHIN)
     guard = fit_guard(known, held_out, components=WITHIN, foreign=embeddings(300, 7) + 0.05)
     assert guard.to_npz() == plain.to_npz()
+
+
+def test_a_way_too_long_for_half_precision_is_left_out():
+    """Of a network that puts out nearly the same for every image."""
+    ordinary = 1 + np.random.default_rng(0).uniform(size=FEATURES)
+    known, held_out, nothing = (
+        ordinary * (1 + 1e-5 * np.random.default_rng(seed).normal(size=(n, FEATURES)))
+        for seed, n in ((1, 400), (2, 100), (3, 300))
+    )
+    nothing[:, : FEATURES // 2] *= 1 + 1e-4
+    plain = fit_guard(known, held_out, components=WITHIN)
+    assert fit_guard(known, held_out, components=WITHIN, foreign=nothing).to_npz() == plain.to_npz()

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from convert.judge import judgement
 from convert.judge.guard import fit_guard
+from convert.judge.network_outputs import outputs
 from covidnet_lite import files
-from covidnet_lite.dataset import read_dataset
-from covidnet_lite.errors import ConversionError, CovidNetLiteError
+from covidnet_lite.dataset import LabelledImage, read_dataset
+from covidnet_lite.errors import ConversionError, CovidNetLiteError, DatasetError
 from covidnet_lite.network import model
 
 
@@ -57,3 +60,33 @@ def test_a_damaged_guard_is_refused(tmp_path: Path) -> None:
 def test_without_a_validation_split_nothing_is_fitted(chests: Path) -> None:
     train = [c for c in read_dataset(chests) if c.split == "train"]
     assert judgement.fit(model.load("base"), model.load("base"), train, 0.05) == judgement.Judgement()
+
+
+@pytest.fixture
+def embedded(chests: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[model.Model, list[LabelledImage]]:
+    """A network with an embedding, and labelled images that it knows; few images of nothing."""
+    monkeypatch.setattr(judgement, "FOREIGN_IMAGES", 4)
+    names = {"clear": "normal", "clouded": "covid"}
+    cases = [replace(c, label=names[c.label]) for c in read_dataset(chests) if c.split in ("train", "val")]
+    return model.load("nano"), cases
+
+
+def test_too_few_training_images_for_a_guard_are_refused(embedded: tuple[model.Model, list[LabelledImage]]) -> None:
+    network, cases = embedded
+    train = [c for c in cases if c.split == "train"][:19]
+    with pytest.raises(DatasetError, match="19 training images are too few for the guard, which needs 20"):
+        judgement.fit(network, network, train + [c for c in cases if c.split == "val"], 0.05)
+
+
+def test_an_embedding_that_never_varies_is_refused(
+    embedded: tuple[model.Model, list[LabelledImage]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, cases = embedded
+
+    def constant(*args: Any) -> dict[str, Any]:
+        real = outputs(*args)
+        return {**real, "embedding": np.ones_like(real["embedding"])}
+
+    monkeypatch.setattr(judgement, "outputs", constant)
+    with pytest.raises(ConversionError, match="no guard can be fitted .* without its output embedding"):
+        judgement.fit(network, network, cases, 0.05)
