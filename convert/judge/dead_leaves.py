@@ -1,4 +1,4 @@
-"""Images of nothing: overlapping shapes of all sizes, as dead leaves on the ground, with texture and shade.
+"""Synthetic outliers: overlapping shapes of all sizes, as dead leaves on the ground, with texture and shade.
 
 Their statistics are those of photographs (Lee, Mumford and Huang, IJCV 2001), so that a network can be shown what its
 images are not without a collection of others (Baradad et al., NeurIPS 2021).

@@ -23,9 +23,9 @@ WRONG: dict[str, Change] = {
     "inverted, with black bones": lambda image: image.point(lambda level: 255 - level),
 }
 HOSPITAL_QUANTILE = 0.98  # of a hospital, to pass a guard of another
-FOREIGN_DISTANCE = 20.0  # that lies between radiographs and images of nothing, by the term for these
+FOREIGN_DISTANCE = 20.0  # between radiographs and synthetic outliers, by the term for these
 ROOM = 0.2  # of the way from the limit to the nearest 1 % of these, for hospitals that lie farther off
-MIN_RADIOGRAPHS = 20  # radiographs of a hospital, for a limit that means something
+MIN_RADIOGRAPHS = 20  # of a hospital, and of all, for a limit that means something
 
 
 def fit_guard(

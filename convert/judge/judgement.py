@@ -113,7 +113,7 @@ def _wrong_embeddings(model: Model, cases: Sequence[LabelledImage]) -> dict[str,
 
 
 def foreign_embeddings(model: Model) -> npt.NDArray[Any]:
-    """``(FOREIGN_IMAGES, features)`` embeddings of images of nothing."""
+    """``(FOREIGN_IMAGES, features)`` embeddings of synthetic outliers."""
     spec = model.manifest.input
     images = [fit_image(dead_leaves(seed, spec.in_colour), spec) for seed in range(FOREIGN_IMAGES)]
     return np.asarray(outputs(model, np.stack(images))["embedding"])

@@ -4,9 +4,9 @@ The network answers for any image, a cat included. The guard compares the
 embedding of an image with those of the radiographs the network was trained on:
 its Mahalanobis distance within their main directions (Lee et al., NeurIPS 2018)
 plus what lies outside those directions altogether. Both terms are scaled to the
-training set, so 1 is an ordinary radiograph. A third term grows along the way from
-radiographs to images of nothing (outlier exposure; Hendrycks et al., ICLR 2019):
-radiographs of another hospital lie far off in other directions.
+training set, so 1 is an ordinary radiograph. A third term grows in the direction
+from radiographs to synthetic outliers (outlier exposure; Hendrycks et al., ICLR
+2019); radiographs of another hospital lie off in other directions.
 
 Embeddings are compared by shape, not by size (signed square root, then unit
 length, as for Hellinger's distance): images of other things excite the features
@@ -49,7 +49,7 @@ class Guard:
         faults: ways to display a radiograph wrongly, in words.
         normals: ``(len(faults), features)`` float32, of the planes between right and wrong.
         offsets: ``(len(faults),)`` float32; ``normals @ embedding > offsets`` is wrong.
-        foreign: ``(features,)`` float32, the way from radiographs to images of nothing; or ``(0,)``.
+        foreign: ``(features,)`` float32, the direction from radiographs to synthetic outliers; or ``(0,)``.
         foreign_offset: of an ordinary radiograph; how far an image lies beyond it adds to its distance.
     """
 
@@ -69,7 +69,7 @@ class Guard:
         if shapes != (1, 2, 1) or self.directions.shape != (len(self.variance), len(self.mean)):
             raise ValueError("the guard's arrays do not fit each other")
         if self.foreign.shape not in ((0,), self.mean.shape):
-            raise ValueError("the guard's way to other images does not fit its arrays")
+            raise ValueError("the guard's direction to other images does not fit its arrays")
         if self.normals.ndim != 2 or self.offsets.shape != (len(self.faults),) or len(self.normals) != len(self.faults):
             raise ValueError("the guard's planes do not fit its arrays")
         if self.faults and self.normals.shape[1] != len(self.mean):

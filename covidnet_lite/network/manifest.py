@@ -24,7 +24,7 @@ from .guard import Guard
 from .input_spec import InputSpec
 from .operating_point import OperatingPoint
 
-# A manifest with an operating point or an extent scale is of format 2, and one whose guard knows images of nothing of
+# A manifest with an operating point or an extent scale is of format 2, and one whose guard knows synthetic outliers of
 # format 3, so that an older runtime, which would answer by other rules, refuses the file and asks for an upgrade. All
 # others stay of format 1.
 FORMAT, FORMAT_WITH_RULES, FORMAT_WITH_FOREIGN = FORMATS = 1, 2, 3

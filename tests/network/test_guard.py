@@ -45,7 +45,7 @@ def test_the_distance_is_the_mean_of_both_terms_computed_by_hand():
     assert guard.distance(np.array([-4, 9, -36])) == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_lies_towards_images_of_nothing_adds_to_the_distance_and_what_lies_away_takes_nothing():
+def test_what_lies_towards_synthetic_outliers_adds_to_the_distance_and_what_lies_away_takes_nothing():
     plain = Guard(np.zeros(3, np.float32), np.eye(3, dtype=np.float32)[:2], np.array([0.5, 0.25], np.float32), 0.2, 9.0)
     guard = replace(plain, foreign=np.array([0, 7, -7], np.float32), foreign_offset=-5.0)
     # The shape of (4, 9, 36) is (2, 3, 6) / 7.
@@ -55,7 +55,7 @@ def test_what_lies_towards_images_of_nothing_adds_to_the_distance_and_what_lies_
     assert both[0] == pytest.approx(guard.distance(np.array([4, 9, 36])))
 
 
-def test_the_way_to_images_of_nothing_survives_being_stored(guard):
+def test_the_way_to_synthetic_outliers_survives_being_stored(guard):
     foreign = np.linspace(-3, 3, FEATURES, dtype=np.float32)
     stored = Guard.from_npz(replace(guard, foreign=foreign, foreign_offset=1.25).to_npz())
     np.testing.assert_allclose(stored.foreign, foreign, atol=2e-3)
@@ -72,7 +72,7 @@ def test_the_way_to_images_of_nothing_survives_being_stored(guard):
         {"foreign": np.zeros(FEATURES, np.float32), "foreign_offset": float("inf")},
     ],
 )
-def test_a_way_to_images_of_nothing_that_does_not_fit_is_refused(guard, fields):
+def test_a_way_to_synthetic_outliers_that_does_not_fit_is_refused(guard, fields):
     with pytest.raises(ValueError, match="guard's"):
         replace(guard, **fields)
 

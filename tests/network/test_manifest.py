@@ -336,7 +336,7 @@ def test_a_runtime_that_does_not_know_them_is_told_by_the_format():
     assert json.loads(manifest(operating_point=POINT).to_json())["format"] == 2
 
 
-def test_a_guard_that_knows_images_of_nothing_has_a_format_of_its_own():
+def test_a_guard_that_knows_synthetic_outliers_has_a_format_of_its_own():
     plain = Guard(np.zeros(3, np.float32), np.eye(3, dtype=np.float32)[:1], np.ones(1, np.float32), 0.1, 2.0)
     assert json.loads(manifest(guard=plain).to_json())["format"] == 1
     knowing = replace(plain, foreign=np.ones(3, np.float32), foreign_offset=0.5)

@@ -226,8 +226,8 @@ def mean_of(networks: Sequence[keras.Model]) -> keras.Model:
 def mix(inputs: Any) -> Any:
     """A batch whose first half is mixed with its second half, in random shares (Zhang et al., mixup, 2018).
 
-    Teachers say of radiographs that they learnt what the label says; of mixtures they say what they hold (Beyer et al.,
-    "A good teacher is patient and consistent", 2022).
+    A teacher repeats the labels of the radiographs that it was trained on; of mixtures it says what it sees (Beyer et
+    al., "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022).
     """
     inputs = tf.random.shuffle(tf.cast(inputs, tf.float32))
     half = tf.shape(inputs)[0] // 2

@@ -1,4 +1,4 @@
-"""Images of nothing."""
+"""Synthetic outliers."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def foreign(n, seed):
     return out
 
 
-def test_images_of_nothing_lie_a_stated_distance_off_and_the_limit_moves_towards_them():
+def test_synthetic_outliers_lie_a_stated_distance_off_and_the_limit_moves_towards_them():
     known, held_out, nothing = embeddings(800, 0), embeddings(600, 1), foreign(300, 7)
     plain = fit_guard(known, held_out, components=WITHIN)
     guard = fit_guard(known, held_out, components=WITHIN, foreign=nothing)

@@ -64,7 +64,7 @@ def test_without_a_validation_split_nothing_is_fitted(chests: Path) -> None:
 
 @pytest.fixture
 def embedded(chests: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[model.Model, list[LabelledImage]]:
-    """A network with an embedding, and labelled images that it knows; few images of nothing."""
+    """A network with an embedding, and labelled images that it knows; few synthetic outliers."""
     monkeypatch.setattr(judgement, "FOREIGN_IMAGES", 4)
     names = {"clear": "normal", "clouded": "covid"}
     cases = [replace(c, label=names[c.label]) for c in read_dataset(chests) if c.split in ("train", "val")]
