@@ -42,7 +42,7 @@ class Readable(Protocol):
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Readable | Image.Image | npt.NDArray[Any]
 
-MIN_SIDE = 64  # pixels; below this there is no radiograph to read
+MIN_SIDE = 64  # pixels; below this there is no radiograph to read, unless a network takes fewer
 METADATA = Note(Code.METADATA_LEFT_ASIDE)
 
 
@@ -112,6 +112,8 @@ def read(
         MissingExtraError: a DICOM file, and pydicom is not installed.
     """
     radiograph = _read(img, at_least, name or name_of(img), exact, colour, display)
+    if not colour:
+        _refuse_small(radiograph, at_least)
     image, larger = radiograph.image, radiograph.display
     if display and larger is None and image.mode == "L" and image.size == (radiograph.width, radiograph.height):
         larger = image
@@ -119,6 +121,16 @@ def read(
     return replace(
         radiograph, image=_reduce(image, at_least), display=_reduce(larger, display) if larger and display else None
     )
+
+
+def _refuse_small(radiograph: Radiograph, at_least: Size | None) -> None:
+    """Refuses an image with fewer pixels on a side than a radiograph has, and than the network takes."""
+    least, size = min((MIN_SIDE, *(at_least or ()))), (radiograph.width, radiograph.height)
+    if min(size) < least:
+        raise InputError(
+            f"{radiograph.name}: {size[0]} x {size[1]} pixels is too small; at least {least} x {least} are needed",
+            Code.TOO_SMALL,
+        )
 
 
 def _reduce(image: Image.Image, at_least: Size | None) -> Image.Image:
@@ -129,9 +141,9 @@ def _reduce(image: Image.Image, at_least: Size | None) -> Image.Image:
 def _read(img: Source, at_least: Size | None, name: str, exact: bool, colour: bool, display: Size | None) -> Radiograph:
     if isinstance(img, np.ndarray):
         image = _from_array(img, name, colour)
-        return _checked(image, name, image.size, colour)
+        return _checked(image, name, image.size)
     if isinstance(img, Image.Image):
-        _check_size(img.size, name, colour)
+        _check_size(img.size, name)
         return _load_upright(img, name, colour)
     with open_binary(img, name) as file:
         try:
@@ -245,7 +257,7 @@ def _decode(data: IO[bytes], name: str, at_least: Size | None, colour: bool) -> 
         image = image_file.open_image(data)
         image_file.choose_page(image, costs.frames(image), name)
         size = image.size
-        _check_size(size, name, colour)
+        _check_size(size, name)
         if at_least is not None and image.format in ("JPEG", "MPO"):
             # libjpeg decodes at 1/2, 1/4 or 1/8 scale, and luminance only, when asked before loading.
             image.draft(None if colour else "L", at_least[::-1] if image_file.orientation(image) >= 5 else at_least)
@@ -297,13 +309,13 @@ def _from_heic(data: IO[bytes], name: str, options: _Options) -> Radiograph:
     """Reads a HEIC file, which libheif turns upright."""
     try:
         heic = image_file.open_heic(data, name)
-        _check_size(heic.size, name, options.colour)
+        _check_size(heic.size, name)
         costs.check_heic(heic.size, len(heic.mode), name)
         array = np.asarray(heic)
     except DECODING_ERRORS as error:
         raise _damaged(name, error) from error
     image = _from_array(array, name, options.colour)
-    return _checked(image, name, image.size, options.colour)
+    return _checked(image, name, image.size)
 
 
 READERS: dict[str, Callable[[IO[bytes], str, _Options], Radiograph]] = {
@@ -322,7 +334,7 @@ def _load_upright(image: Image.Image, name: str, colour: bool, size: tuple[int, 
     except DECODING_ERRORS as error:
         raise _damaged(name, error) from error
     gray = image_file.to_8_bits(image, name, colour)
-    return _checked(image_file.upright(gray, orientation), name, size[::-1] if orientation >= 5 else size, colour)
+    return _checked(image_file.upright(gray, orientation), name, size[::-1] if orientation >= 5 else size)
 
 
 def _damaged(name: str, error: Exception) -> _Damaged:
@@ -353,17 +365,14 @@ def _from_array(array: npt.NDArray[Any], name: str, colour: bool) -> Image.Image
     return stretch(array, name)
 
 
-def _checked(image: Image.Image, name: str, size: tuple[int, int], colour: bool = False) -> Radiograph:
-    _check_size(size, name, colour)
+def _checked(image: Image.Image, name: str, size: Size) -> Radiograph:
+    _check_size(size, name)
     return Radiograph(image, name, size[0], size[1])
 
 
-def _check_size(size: tuple[int, int], name: str, colour: bool = False) -> None:
-    if not colour and min(size) < MIN_SIDE:
-        raise InputError(
-            f"{name}: {size[0]} x {size[1]} pixels is too small; at least {MIN_SIDE} x {MIN_SIDE} are needed",
-            Code.TOO_SMALL,
-        )
+def _check_size(size: Size, name: str) -> None:
+    if min(size) < 1:
+        raise InputError(f"{name}: {size[0]} x {size[1]} pixels: holds no image; export it again", Code.TOO_SMALL)
     if size[0] * size[1] > resource_limits.PIXELS:
         raise _too_large(name)
 

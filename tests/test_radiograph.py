@@ -305,6 +305,24 @@ def test_an_array_that_is_no_picture_is_an_input_error_that_says_why(array, word
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "array"])
+def test_a_network_that_takes_fewer_pixels_than_a_radiograph_has_reads_as_few(form):
+    pixels_ = np.random.default_rng(0).integers(0, 256, (28, 30), dtype=np.uint8)
+    source = pixels_ if form == "array" else encode(pixels_, form)
+    assert read(source, at_least=(28, 28)).image.size == (30, 28)
+    with pytest.raises(InputError, match="30 x 28 pixels is too small; at least 29 x 29 are needed"):
+        read(source, at_least=(29, 29))
+    with pytest.raises(InputError, match="30 x 28 pixels is too small; at least 64 x 64 are needed"):
+        read(source, at_least=(224, 224))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("size", [(0, 64), (64, 0), (0, 0)])
+def test_an_image_without_a_pixel_is_an_input_error(size, colour):
+    with pytest.raises(InputError, match=f"{size[0]} x {size[1]} pixels: holds no image"):
+        read(Image.new("L", size), at_least=(28, 28), colour=colour)
+
+
 @pytest.mark.parametrize("nothing", [None, 7, [1, 2]])
 def test_what_cannot_be_read_at_all_is_an_input_error_naming_its_type(nothing):
     with pytest.raises(InputError, match=f"a {type(nothing).__name__} is no radiograph; give a path, bytes"):
