@@ -55,7 +55,7 @@ def onnx_static(network: Model, folder: Path) -> Path:
     class Drawn(CalibrationDataReader):  # type: ignore[misc]
         """Pictures of all gray levels, some of them smooth, as int8."""
 
-        left = CALIBRATION
+        remaining = CALIBRATION
 
         def get_next(self) -> dict[str, Any] | None:
             self.remaining -= 1
