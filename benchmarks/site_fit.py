@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     for name in args.model:
         classifier = Classifier(name)
-        sources = read_recipe(CHECKPOINTS / f"{classifier.manifest.name}.toml").sources
+        recipe = CHECKPOINTS / f"{classifier.manifest.name}.toml"  # of a shipped network; of others, the split says it
+        sources = read_recipe(recipe).sources if recipe.is_file() else {}
         audit_set = read_audit_set(args.data, classifier.labels, sources)
         hospitals = list(_hospitals(classifier, [*audit_set.own, *audit_set.unseen]))
         print(f"\n### {classifier.model.name}\n\n{head(('hospital', 'fitted on', 'fits refused', *HEAD))}")
