@@ -344,15 +344,13 @@ the judging included.
 
 {markdown(rows)}
 
-Measured: {len(rows)} of {len(NETWORKS)}. {len(loaded)} load. int8 agrees less than the better of the other two on
-{_comparison(loaded)}
+Measured: {len(rows)} of {len(NETWORKS)}. {len(loaded)} load. {_comparison(loaded)}
 Float differs from Keras by more than {WITHIN:g} on {len(wrong)}{_names(wrong)}.
 
 The first rules of the converter were settled by hand on networks of these families with other weights and other
 images. Three were changed since: the range of the logits, the fallback `per image`, and the distance by which a
 fallback is chosen. For those, five networks of this very table were seen: {"; ".join(SEEN)}.
-On the others, which say more of yours, int8 agrees less than the better of the other two on
-{_comparison(others)}
+On the others, which say more of yours, {_comparison(others)}
 
 {_missing(rows)}"""
 
@@ -364,6 +362,7 @@ def _comparison(rows: dict[str, dict[str, Any]]) -> str:
     gains = [row["int8"] - statistics.median(pairs[name]) for name, row in rows.items()]
     middle = 100 * statistics.median(gains or [0])
     return (
+        "int8 agrees less than the better of the other two on\n"
         f"{len(behind)} of {len(rows)}{_names(behind)};\n"
         f"on the median network it is {middle:+.1f} points from the mean of the other two."
     )

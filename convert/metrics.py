@@ -57,6 +57,11 @@ def expected_disagreement(logits: Array, others: Array) -> float:
     return float(np.mean(shares))
 
 
+def probability_moved(shares: Array, others: Array) -> npt.NDArray[np.float64]:
+    """``(n,)``: the share of its probability that each image moves (total variation), of ``(n, classes)`` each."""
+    return np.asarray(np.abs(shares - others).sum(axis=1) / 2)
+
+
 def typical_change(logits: Array, others: Array) -> float:
     """The share of its probability that other logits move, of the typical image: the geometric mean over all.
 
@@ -65,7 +70,7 @@ def typical_change(logits: Array, others: Array) -> float:
     Args:
         logits, others: ``(n, classes)``.
     """
-    moved = np.abs(softmax(logits) - softmax(others)).sum(axis=1) / 2
+    moved = probability_moved(softmax(logits), softmax(others))
     return float(SMALLEST_CHANGE * np.expm1(np.log1p(moved / SMALLEST_CHANGE).mean()))
 
 

@@ -98,7 +98,7 @@ def read(
             it is; wider integers and floats are stretched from their own
             darkest to their own brightest value.
         at_least: ``(width, height)`` in pixels. A larger image is reduced by a power of two, as long as neither side
-            falls below this. ``None`` keeps the full size.
+            falls below this. ``None`` keeps the full size. Where this is below 64, a gray image may be as small.
         name: for messages and results; ``None`` for :func:`name_of`.
         exact: decode a JPEG in full before it is reduced, which takes longer and changes the pixels very little.
         colour: keep the colours of a colour image, which may then be of any size.

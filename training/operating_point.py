@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from convert.judge import judgement, report
 from convert.judge.agreement import compare
-from convert.judge.guard import WRONG, fit_guard
+from convert.judge.guard import fit_guard
 from convert.judge.judgement import Judgement
 from convert.judge.network_outputs import outputs
 from convert.quantisation.representative_images import choose, pixels
@@ -313,10 +313,7 @@ def _guard(model: Model, recipe: Recipe, train: Sequence[LabelledImage], val: Se
     selection = choose(train, GUARD_COUNT)
     embeddings = outputs(model, pixels(selection, spec))["embedding"]
     val_embeddings = outputs(model, pixels(val, spec))["embedding"]
-    subset = selection[:WRONG_COUNT]
-    wrong: Mapping[str, Array] = {
-        name: outputs(model, pixels(subset, spec, change))["embedding"] for name, change in WRONG.items()
-    }
+    wrong = judgement.wrong_embeddings(model, selection[:WRONG_COUNT])
     hospitals = [recipe.sources[case.source].hospital or case.source for case in selection]
     return fit_guard(
         embeddings, val_embeddings, wrong=wrong, sources=hospitals, foreign=judgement.foreign_embeddings(model)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.judge.plots import INK, VERMILION, blank_figure, png
+from convert.metrics import probability_moved
 from covidnet_lite.network.input_spec import InputSpec
 
 NAME = "disagreements.png"
@@ -49,7 +50,7 @@ def largest(
     quantised: npt.NDArray[Any],
 ) -> list[Disagreement]:
     """At most ``MAX_IMAGES`` images, those whose probabilities, ``(n, classes)`` each, differ most first."""
-    moved = np.abs(floats - quantised).sum(axis=1) / 2
+    moved = probability_moved(floats, quantised)
     disagreements = []
     for i in np.argsort(-moved, kind="stable")[:MAX_IMAGES]:
         if moved[i] >= MIN_MOVED:

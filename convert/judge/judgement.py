@@ -96,7 +96,7 @@ def _guard(
             "only a validation split for a network without a guard"
         )
     sources = [case.source for case in train]
-    wrong, foreign = _wrong_embeddings(model, train), foreign_embeddings(model)
+    wrong, foreign = wrong_embeddings(model, train), foreign_embeddings(model)
     try:
         return fit_guard(embeddings, held_out, wrong=wrong, sources=sources, foreign=foreign)
     except ValueError as error:  # NaN, or no variance
@@ -106,7 +106,7 @@ def _guard(
         ) from error
 
 
-def _wrong_embeddings(model: Model, cases: Sequence[LabelledImage]) -> dict[str, npt.NDArray[Any]]:
+def wrong_embeddings(model: Model, cases: Sequence[LabelledImage]) -> dict[str, npt.NDArray[Any]]:
     """Embeddings of radiographs shown in each wrong way."""
     spec = model.manifest.input
     return {name: outputs(model, pixels(cases, spec, change))["embedding"] for name, change in WRONG.items()}

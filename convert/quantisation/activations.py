@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.float_input import normalise
-from convert.metrics import expected_disagreement
+from convert.metrics import expected_disagreement, probability_moved
 from convert.progress import track
 from convert.source.network import FloatNetwork
 from covidnet_lite.errors import ConversionError
@@ -203,8 +203,7 @@ def range_of_logits(logits: Array) -> Range:
 def _cost_of_rounding(logits: Array, exact: Array, ends: Range) -> float:
     """Share of the images whose class 8 bits are expected to change, and share of the probability that they move."""
     rounded = _in_8_bits(logits, *ends)
-    moved = np.abs(softmax(rounded) - exact).sum(axis=1).mean() / 2
-    return expected_disagreement(logits, rounded) + float(moved)
+    return expected_disagreement(logits, rounded) + float(probability_moved(softmax(rounded), exact).mean())
 
 
 def range_per_image(samples: Sequence[Array], lows: Array, highs: Array, powers: Array, size: int) -> Range:
