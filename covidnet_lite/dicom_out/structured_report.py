@@ -55,14 +55,18 @@ def build(prediction: Prediction, origin: Dataset) -> Dataset:
         imaging_measurements=[_group(prediction, origin)],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    return sr.ComprehensiveSR(
+    (root,) = report
+    content, root.ContentSequence = root.ContentSequence, []  # highdicom would copy it, and search it for references
+    document = sr.ComprehensiveSR(
         evidence=[origin],
-        content=report,
+        content=root,
         is_complete=True,
         series_description=f"{dicom_origin.NAME} result - research use only",
         coding_schemes=[highdicom.coding_schemes.CodingSchemeIdentificationItem(SCHEME, name="covidnet-lite")],
         **kind,
     )
+    document.ContentSequence = content
+    return document
 
 
 def _group(prediction: Prediction, origin: Dataset) -> Any:
