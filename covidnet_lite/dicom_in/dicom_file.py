@@ -83,7 +83,9 @@ def read(file: IO[bytes], name: str, at_least: Size | None = None, display: Size
         if examination.objection:
             raise NotAChestRadiograph(f"{name}: {examination.objection}", examination.code)
         size = _check_image(elements, file, name)
-        sizes = (at_least, display) if display else (at_least,)
+        # A small image is reduced for neither, and its second image is the first.
+        twice = display is not None and reduction(size, display) != reduction(size, at_least)
+        sizes = (at_least, display) if twice else (at_least,)
         stored, layout = pixels.read(file, data, name, sizes), pixels.bits(elements, name)
     except dicom_errors() as error:
         raise _unreadable(name, error) from error
@@ -99,7 +101,7 @@ def read(file: IO[bytes], name: str, at_least: Size | None = None, display: Size
             )
         images.append(_from_colours(values, name, smallest) if colour else _from_grays(values, layout, own_elements))
     return DicomImage(
-        images[0], size, examination, (*examination.notes, *elements.notes), images[1] if display else None
+        images[0], size, examination, (*examination.notes, *elements.notes), images[-1] if display else None
     )
 
 

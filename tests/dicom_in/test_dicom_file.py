@@ -134,6 +134,14 @@ def test_a_large_picture_is_reduced_but_never_below_what_is_needed(at_least):
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize("at_least", [(50, 50), (150, 150), (400, 400)])
+def test_an_image_for_a_screen_is_that_of_a_reading_for_a_screen(at_least):
+    data = make_dicom(np.arange(400 * 500, dtype=np.uint16).reshape(400, 500))
+    both = radiograph.read(data, at_least, display=(200, 200))
+    np.testing.assert_array_equal(np.asarray(both.image), pixels(data, at_least=at_least))
+    np.testing.assert_array_equal(np.asarray(both.display), pixels(data, at_least=(200, 200)))
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
