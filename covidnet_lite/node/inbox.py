@@ -112,10 +112,10 @@ class Inbox:
             OutputError: the disk fails.
         """
         folder = self._folders.received
-        arrivals = [_arrival(folder / name) for name in on_disk(folder, lambda: names(folder))]
-        by_key = {arrival.key: arrival for arrival in arrivals if arrival}
-        order = self._seniority.order(by_key, lambda key: age(by_key[key].path)[0] / 1e9)
-        return self._turns.pick([by_key[key] for key in order], lambda one: one.priority) if order else None
+        matches = map(FILE.fullmatch, on_disk(folder, lambda: names(folder)))
+        by_key = {match["key"]: match for match in matches if match}
+        order = self._seniority.order(by_key, lambda key: age(folder / by_key[key].string)[0] / 1e9)
+        return _arrival(folder, self._turns.pick([by_key[key] for key in order], _priority)) if order else None
 
     def begin(self, arrival: Arrival) -> Arrival:
         """Notes that work on one begins, so that one that kills the process is known by it."""
@@ -164,8 +164,9 @@ def _path(folder: Path, key: str, begun: int, priority: Priority) -> Path:
     return folder / f"{key}.{begun}{suffix}.dcm"
 
 
-def _arrival(path: Path) -> Arrival | None:
-    match = FILE.fullmatch(path.name)
-    if match is None:
-        return None
-    return Arrival(match["key"], path, int(match["begun"]), Priority[(match["priority"] or "medium").upper()])
+def _arrival(folder: Path, name: re.Match[str]) -> Arrival:
+    return Arrival(name["key"], folder / name.string, int(name["begun"]), _priority(name))
+
+
+def _priority(name: re.Match[str]) -> Priority:
+    return Priority[(name["priority"] or "medium").upper()]
