@@ -105,6 +105,8 @@ def run(
     log: Callable[[str], None] = (lambda _: None) if quiet else (lambda line: print(line, flush=True))
     begin, *others = (checkpoint.load(Path(p), start[0], recipe.labels) if p else None for p in _networks(recipe))
     trained = [_float_stage(recipe, recipe.seed + i, splits, spec, folder, log) for i in range(recipe.seeds)]
+    if trained and recipe.soup.runs:
+        trained[-1] = _soup(trained[-1], recipe, splits, spec, folder, log)
     teachers = [*trained, *others]
     network = _copy(begin or trained[-1])
     statistics = None  # batch normalisation keeps them until it is folded
@@ -225,16 +227,31 @@ def _cells(network: keras.Model) -> int:
     return int(network.output["evidence"].shape[1])
 
 
-def _float_stage(
-    recipe: Recipe, seed: int, splits: dict[str, Split], spec: InputSpec, folder: Path, log: Any
+def _soup(
+    network: keras.Model, recipe: Recipe, splits: dict[str, Split], spec: InputSpec, folder: Path, log: Any
 ) -> keras.Model:
-    """One network of the first stage, batch normalisation folded into its convolutions."""
+    """The mean, weight by weight, of networks that all go on from this one."""
+    soup, first = recipe.soup, recipe.seed + recipe.seeds
+    further = replace(recipe, epochs=soup.epochs, learning_rate=soup.learning_rate, head_rate=soup.head_rate)
+    runs = [_float_stage(further, first + i, splits, spec, folder, log, _copy(network)) for i in range(soup.runs)]
+    mean = _copy(network)
+    mean.set_weights([np.mean(weights, axis=0) for weights in zip(*(run.get_weights() for run in runs))])
+    return mean
+
+
+def _float_stage(
+    recipe: Recipe,
+    seed: int,
+    splits: dict[str, Split],
+    spec: InputSpec,
+    folder: Path,
+    log: Any,
+    begin: keras.Model | None = None,
+) -> keras.Model:
+    """One network of the first stage, batch normalisation folded into its convolutions; it may go on from another."""
     keras.utils.set_random_seed(seed)
-    network, _ = _network(recipe)
     radiographs = splits["train"].radiographs
-    # The same for all seeds, so that they stand on the same frozen layers.
-    _adapt(network, radiographs, spec, recipe)
-    network = quantisation_aware.fold_batch_norm(network)
+    network = begin or _folded(recipe, radiographs, spec)
     cells = _cells(network)
     trained, low = network, None
     if recipe.freeze:
@@ -276,6 +293,13 @@ def _float_stage(
     )
     trainer.train(stage, folder, folder / f"{recipe.name}.csv", log)
     return network
+
+
+def _folded(recipe: Recipe, radiographs: Radiographs, spec: InputSpec) -> keras.Model:
+    """The network at its start; the same statistics for all seeds, so that they stand on the same frozen layers."""
+    network, _ = _network(recipe)
+    _adapt(network, radiographs, spec, recipe)
+    return quantisation_aware.fold_batch_norm(network)
 
 
 def _adapt(network: keras.Model, radiographs: Radiographs, spec: InputSpec, recipe: Recipe) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -195,6 +196,32 @@ def test_open_labels_boxes_and_grades_teach_two_seeds_that_teach_int8(graded: Pa
     assert [r["stage"] for r in log] == ["float.2020", "float.2021", "int8"]
     assert all(float(r["map"]) > 0 and float(r["order"]) > 0 for r in log[:2])
     assert float(log[0]["val_auroc"]) >= 0
+
+
+@pytest.mark.slow
+def test_a_soup_is_the_mean_of_runs_that_go_on_from_one_network(
+    graded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(GRADED.replace("seeds = 2", "seeds = 1").format(epochs=1) + "[soup]\nruns = 2\nepochs = 1\n")
+    stage, begun, trained = finetune._float_stage, [], []
+
+    def watched(*args: Any) -> Any:
+        begun.append(args[6].get_weights() if len(args) > 6 else None)
+        network = stage(*args)
+        trained.append(network.get_weights())
+        return network
+
+    kept: list[Any] = []
+    monkeypatch.setattr(finetune, "_float_stage", watched)
+    monkeypatch.setattr(finetune, "_int8_stage", lambda _, teachers, *rest: kept.append(teachers[0].get_weights()))
+    finetune.run([graded], read_recipe(recipe), recipe, tmp_path / "runs", quiet=True)
+    assert [r["stage"] for r in rows(tmp_path / "runs/tiny/tiny.csv")] == ["float.2020", "float.2021", "float.2022"]
+    first, one, other = trained
+    for run in begun[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(run, first))
+    assert any(not np.array_equal(a, b) for a, b in zip(one, other))
+    assert all(np.allclose(mean, (a + b) / 2, atol=1e-6) for mean, a, b in zip(kept[0], one, other))
 
 
 @pytest.mark.slow

@@ -28,6 +28,19 @@ class QuantisationAware:
 
 
 @dataclass(frozen=True)
+class Soup:
+    """Runs that go on from the first stage's last network, each with batches in another order.
+
+    The mean of their weights is kept (Wortsman et al., "Model soups", ICML 2022). ``runs`` 0 leaves it out.
+    """
+
+    runs: int = 0
+    epochs: int = 3  # of each
+    learning_rate: float = 1.5e-4
+    head_rate: float = 2.0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """See ``training/recipes/`` for examples; every key of the TOML file is a field here."""
 
@@ -65,6 +78,7 @@ class Recipe:
     map_weight: float = 1.0  # of the drawn opacities beside the labels
     rank_weight: float = 0.3  # of the graded order beside the labels
     augment: Strength = field(default_factory=Strength)
+    soup: Soup = field(default_factory=Soup)
     quantisation_aware: QuantisationAware = field(default_factory=QuantisationAware)
 
 
