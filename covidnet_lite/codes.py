@@ -39,7 +39,10 @@ class Code(str, Enum):
         "unlike-training",
         "does not look like the frontal chest radiographs the network was trained on",
     )
-    SHOWN_WRONGLY = "shown-wrongly", "looks like a radiograph turned or inverted; show it upright, with white bones"
+    SHOWN_WRONGLY = (
+        "shown-wrongly",
+        "looks like a radiograph turned, inverted or beside others; show one alone, upright, with white bones",
+    )
     NO_NUMBERS = "no-numbers", "the network gave no finite numbers for it"
     # No single answer.
     UNSURE = "unsure", "unsure: the network is not sure enough to answer"

@@ -314,7 +314,7 @@ def judge(
         reason = f"{Code.UNLIKE_TRAINING.public} (distance {distance_text}, limit {limit_text})"
         return Verdict("refused", reason=reason, code=Code.UNLIKE_TRAINING)
     if display_fault:
-        reason = f"looks like a radiograph {display_fault}; show it upright, with white bones"
+        reason = f"looks like a radiograph {display_fault}; show one alone, upright, with white bones"
         return Verdict("refused", reason=reason, code=Code.SHOWN_WRONGLY)
     probabilities = dict(zip(manifest.labels, (float(p) for p in shares)))
     if manifest.operating_point is not None:

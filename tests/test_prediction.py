@@ -102,7 +102,7 @@ def test_the_guard_speaks_first():
 def test_a_radiograph_shown_wrongly_is_refused_and_told_how():
     verdict = judge(logits(0.1, 0.2, 0.7), 1.0, manifest(guard=GUARD), "upside down")
     assert (verdict.status, verdict.labels, verdict.probabilities) == ("refused", (), {})
-    assert verdict.reason == "looks like a radiograph upside down; show it upright, with white bones"
+    assert verdict.reason == "looks like a radiograph upside down; show one alone, upright, with white bones"
 
 
 @pytest.mark.parametrize(("distance", "guard"), [(2.5, GUARD), (None, GUARD), (1e9, None)])
@@ -405,7 +405,7 @@ def test_softmax_of_huge_logits_does_not_overflow():
     [
         ((np.nan, 1, 1), {}, {}, "refused", Code.NO_NUMBERS, "the network gave no finite numbers for it"),
         ((1, 1, 8), {"distance": 3.0}, {}, "refused", Code.UNLIKE_TRAINING, "(distance 3"),
-        ((1, 1, 8), {"display_fault": "upside down"}, {}, "refused", Code.SHOWN_WRONGLY, "upside down; show it upright"),
+        ((1, 1, 8), {"display_fault": "upside down"}, {}, "refused", Code.SHOWN_WRONGLY, "upside down; show one alone, upright"),
         ((3, 3, 4), {}, {"threshold": 0.5}, "unsure", Code.UNSURE, "40.0%, is below the 50.0% from which"),
         ((3, 3, 4), {}, {"threshold": 1.0}, "unsure", Code.UNSURE, "40.0%, is below the 100.0% from which"),
         ((3, 3, 4), {}, {"threshold": 1.01}, "unsure", Code.UNSURE, "40.0%, is too low: no threshold was found at which the "),

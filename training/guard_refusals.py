@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from convert.judge.guard import WRONG
+from convert.judge.shown_wrongly import WRONG
 from covidnet_lite import Classifier, radiograph
 from covidnet_lite.dataset import LabelledImage, read_dataset
 from covidnet_lite.errors import CovidNetLiteError, DatasetError

@@ -8,23 +8,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from convert.quantisation.representative_images import Change
 from covidnet_lite.network.guard import Guard, shape_of
 
 Array = npt.NDArray[Any]
 
-# How a radiograph is shown wrongly -> how to make one that is. One that is mirrored as well is recognised by its turn.
-WRONG: dict[str, Change] = {
-    "turned by 90 degrees to the left": lambda image: image.transpose(Image.Transpose.ROTATE_90),
-    "turned by 90 degrees to the right": lambda image: image.transpose(Image.Transpose.ROTATE_270),
-    "upside down": lambda image: image.transpose(Image.Transpose.ROTATE_180),
-    "inverted, with black bones": lambda image: image.point(lambda level: 255 - level),
-}
 HOSPITAL_QUANTILE = 0.98  # of a hospital, to pass a guard of another
 FOREIGN_DISTANCE = 20.0  # between radiographs and synthetic outliers, by the term for these
 ROOM = 0.2  # of the way from the limit to the nearest 1 % of these, for hospitals that lie farther off
+PLANE = 0.55  # of the way from radiographs to those shown wrongly, where the plane between them lies
 MIN_RADIOGRAPHS = 20  # of a hospital, and of all, for a limit that means something
 
 
@@ -110,14 +102,14 @@ def _are_apart(shapes: Array, others: Array) -> bool:
 
 
 def _plane(right: Array, wrong: Array, shrinkage: float = 0.3) -> tuple[Array, float]:
-    """The normal of Fisher's discriminant and where it halves the way between the two means.
+    """The normal of Fisher's discriminant and its offset, ``PLANE`` of the way between the two means.
 
-    Half-way, and not as near to ``right`` as held-out radiographs allow: those of a hospital that was not trained on
-    lie off the mean, and there the nearer plane refused 10 to 30 % of them.
+    A little beyond half-way, and not as near to ``right`` as held-out radiographs allow: those of a hospital that was
+    not trained on lie off the mean, and there the nearer plane refused 10 to 30 % of them.
     """
     normal = _discriminant(right, wrong, shrinkage)
     normal = (normal / np.linalg.norm(normal)).astype(np.float16).astype(np.float64)
-    return normal, float(normal @ (right.mean(axis=0) + wrong.mean(axis=0)) / 2)
+    return normal, float(normal @ ((1 - PLANE) * right.mean(axis=0) + PLANE * wrong.mean(axis=0)))
 
 
 def _discriminant(right: Array, wrong: Array, shrinkage: float = 0.3) -> Array:

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from convert import metrics
 from convert.judge.dead_leaves import dead_leaves
-from convert.judge.guard import MIN_RADIOGRAPHS, WRONG, fit_guard
+from convert.judge.guard import MIN_RADIOGRAPHS, fit_guard
 from convert.judge.network_outputs import outputs
+from convert.judge.shown_wrongly import WRONG
 from convert.quantisation.representative_images import choose, pixels
 from covidnet_lite.dataset import LabelledImage
 from covidnet_lite.errors import ConversionError, DatasetError

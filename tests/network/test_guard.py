@@ -14,7 +14,8 @@ from guards import FEATURES, WITHIN, embeddings, moved
 from PIL import Image
 
 import covidnet_lite
-from convert.judge.guard import WRONG, fit_guard
+from convert.judge.guard import fit_guard
+from convert.judge.shown_wrongly import WRONG
 from covidnet_lite.network import model
 from covidnet_lite.network.guard import Guard, is_blank, shape_of
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.judge.guard import WRONG
+from convert.judge.shown_wrongly import WRONG
 from covidnet_lite import radiograph
 from covidnet_lite.dataset import read_dataset
 from training import guard_refusals

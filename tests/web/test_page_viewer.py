@@ -220,7 +220,7 @@ def test_a_prior_of_the_same_patient_is_offered_first_and_shown_beside_the_radio
 # Replaces the first result by the guard's refusal of a radiograph that is upside down.
 UPSIDE_DOWN = """() => {
     const before = Response.prototype.json;
-    const reason = "looks like a radiograph upside down; show it upright, with white bones";
+    const reason = "looks like a radiograph upside down; show one alone, upright, with white bones";
     const refused = { status: "refused", code: "shown-wrongly", reason, labels: [], label: null, probabilities: {} };
     Response.prototype.json = async function () {
         const body = await before.call(this);

@@ -1,6 +1,6 @@
 // An image that the guard reports as rotated or inverted, made upright and with white bones.
 
-// The words are those of convert/judge/guard.py, which the manifest carries.
+// The words are those of convert/judge/shown_wrongly.py, which the manifest carries.
 const CORRECTIONS = [
   [/to the left/, { quarters: 1 }],
   [/to the right/, { quarters: 3 }],

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from guards import FEATURES, WITHIN, embeddings, moved
-from PIL import Image
 
-from convert.judge.guard import FOREIGN_DISTANCE, ROOM, WRONG, fit_guard
+from convert.judge.guard import FOREIGN_DISTANCE, ROOM, fit_guard
 from covidnet_lite.network.guard import shape_of
 
 
@@ -64,22 +63,12 @@ def test_sources_that_look_alike_or_have_few_radiographs_move_the_limit_little()
     assert fit_guard(odd, held_out, components=WITHIN, sources=["one"] * 800).limit == plain.limit
 
 
-def test_a_plane_lies_half_way_between_right_and_wrong():
+def test_a_plane_lies_a_little_beyond_half_way_between_right_and_wrong():
     right = embeddings(400, 0)
     fitted = fit_guard(right, embeddings(300, 1), components=WITHIN, wrong={"turned": moved(right, 0)})
     right, wrong = shape_of(embeddings(400, 0)), shape_of(moved(embeddings(400, 0), 0))
-    beyond = np.stack([right, wrong]) @ fitted.normals[0] - fitted.offsets[0]
-    assert beyond[0].mean() == pytest.approx(-beyond[1].mean(), rel=0.02)
-
-
-def test_each_wrong_way_changes_the_picture():
-    image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
-    shown = {name: np.asarray(change(image)).tolist() for name, change in WRONG.items()}
-    plain = np.asarray(image)
-    assert shown["turned by 90 degrees to the left"] == np.rot90(plain).tolist()
-    assert shown["turned by 90 degrees to the right"] == np.rot90(plain, -1).tolist()
-    assert shown["upside down"] == np.rot90(plain, 2).tolist()
-    assert shown["inverted, with black bones"] == (255 - plain).tolist()
+    right_end, wrong_end = (np.stack([right, wrong]) @ fitted.normals[0] - fitted.offsets[0]).mean(axis=1)
+    assert right_end / (right_end - wrong_end) == pytest.approx(0.55, rel=0.02)
 
 
 def test_a_wrong_way_that_cannot_be_told_is_left_out():
@@ -103,7 +92,7 @@ def test_a_plane_is_fishers_of_the_shrunk_covariance_within_both():
     expected /= np.linalg.norm(expected)
     np.testing.assert_allclose(guard.normals[0], expected, atol=5e-4)
     assert np.linalg.norm(guard.normals[0]) == pytest.approx(1, abs=1e-3)
-    assert guard.offsets[0] == pytest.approx(expected @ (one.mean(axis=0) + other.mean(axis=0)) / 2, abs=1e-3)
+    assert guard.offsets[0] == pytest.approx(expected @ (0.45 * one.mean(axis=0) + 0.55 * other.mean(axis=0)), abs=1e-3)
 
 
 def foreign(n, seed):
