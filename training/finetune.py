@@ -25,6 +25,7 @@ import numpy.typing as npt
 from convert import metrics
 from convert.float_input import normalise
 from convert.quantisation import synthetic
+from convert.quantisation.activations import range_of_logits
 from covidnet_lite import files
 from covidnet_lite.dataset import LabelledImage, read_dataset, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
@@ -118,7 +119,8 @@ def run(
         _int8_stage(imitation, teachers, recipe, splits, spec, folder, log)
         imitation.settle()
         statistics = synthetic.record(network, calibration)
-        files.write(folder / f"{recipe.name}.ranges.json", json.dumps(imitation.ranges(), indent=1) + "\n")
+        ranges = imitation.ranges() | {"logits": _range_of_logits(network, calibration)}
+        files.write(folder / f"{recipe.name}.ranges.json", json.dumps(ranges, indent=1) + "\n")
     facts = {
         "name": recipe.name,
         "version": recipe.version,
@@ -385,6 +387,11 @@ def _int8_stage(
         lambda: _evaluate(imitation.whole, val.inputs, val, recipe),
     )
     trainer.train(stage, folder, folder / f"{recipe.name}.csv", log)
+
+
+def _range_of_logits(network: keras.Model, calibration: npt.NDArray[np.float32]) -> list[float]:
+    """As the converter chooses it: an answer hardly depends on extreme logits, but on the step between two."""
+    return list(range_of_logits(predict(network, calibration)["logits"]))
 
 
 def _evaluate(network: keras.Model, inputs: npt.NDArray[Any], val: Split, recipe: Recipe) -> dict[str, float]:
