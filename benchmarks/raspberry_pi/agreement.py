@@ -97,10 +97,10 @@ def compare(ours: Answers, theirs: Answers, slack: float = 0.0) -> Agreement:
             (borderline if same_side and 0 < drift_ <= slack else differing).append(line)
     differing += [f"{key}: computed on one machine only" for key in sorted({*ours.outputs} ^ {*theirs.outputs})]
     steps = [
-        np.abs(ours.outputs[key].astype(np.int64) - theirs.outputs[key]).ravel()
+        np.abs(np.subtract(ours.outputs[key], theirs.outputs[key], dtype=np.float64)).ravel()
         for key in sorted({*ours.outputs} & {*theirs.outputs})
     ]
-    all_steps = np.concatenate(steps) if steps else np.zeros(0, np.int64)
+    all_steps = np.concatenate(steps) if steps else np.zeros(0)
     return Agreement(
         len(theirs.answers),
         sum(answer["status"] != "refused" for answer in ours.answers.values()),
@@ -108,7 +108,7 @@ def compare(ours: Answers, theirs: Answers, slack: float = 0.0) -> Agreement:
         tuple(borderline),
         all_steps.size,
         float((all_steps == 0).mean()) if all_steps.size else 0.0,
-        int(all_steps.max(initial=0)),
+        int(np.ceil(all_steps.max(initial=0))),
         max(drifts),
     )
 
