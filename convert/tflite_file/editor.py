@@ -26,7 +26,7 @@ class Editor:
             ConversionError: it is no TFLite file, or damaged.
         """
         self._schema = flatbuffer.schema()
-        self._model = flatbuffer.unpack(flatbuffer.portable(data, name), name)
+        self._model = flatbuffer.unpack_portable(data, name)
         self._graph = self._model.subgraphs[0]
         self._codes = {v: k for k, v in vars(self._schema.BuiltinOperator).items() if isinstance(v, int)}
         self._types = {v: k for k, v in vars(self._schema.TensorType).items() if isinstance(v, int)}

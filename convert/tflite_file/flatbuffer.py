@@ -125,13 +125,7 @@ def read(data: bytes, name: str) -> Graph:
     Raises:
         ConversionError: there is none, or the file is damaged.
     """
-    model = unpack(data, name)
-    try:
-        if not model.subgraphs or not model.subgraphs[0].operators:
-            raise ConversionError(f"{name}: holds no operation; convert the network again")
-        return _graph(model, data)
-    except (ValueError, TypeError, IndexError, AttributeError, KeyError, OverflowError) as error:
-        raise ConversionError(f"{name}: is damaged ({error}); copy or convert it again") from error
+    return _read(unpack(data, name), data, name)
 
 
 def portable(data: bytes, name: str = "the model") -> bytes:
@@ -144,8 +138,17 @@ def portable(data: bytes, name: str = "the model") -> bytes:
     Raises:
         ConversionError: the file is no TFLite file, or damaged.
     """
-    graph = read(data, name)
+    return pack(unpack_portable(data, name))
+
+
+def unpack_portable(data: bytes, name: str) -> Any:
+    """What :func:`unpack` gives of :func:`portable`, without packing in between.
+
+    Raises:
+        ConversionError: the file is no TFLite file, or damaged.
+    """
     model = unpack(data, name)
+    graph = _read(model, data, name)
     for buffer in model.buffers:
         content = _content(buffer, data)
         buffer.data = np.frombuffer(content, np.uint8) if content else None
@@ -157,7 +160,7 @@ def portable(data: bytes, name: str = "the model") -> bytes:
         if any(t.type == "INT8" for t in node.activations):
             code = model.operatorCodes[operator.opcodeIndex]
             code.version = max(code.version, INT8_VERSIONS.get(node.name, 1))
-    return pack(model)
+    return model
 
 
 def builtin(code: Any) -> int:
@@ -220,6 +223,20 @@ def schema() -> Any:
             f"reading a .tflite needs LiteRT: pip install 'covidnet-lite[convert]' ({error})"
         ) from error
     return schema_py_generated
+
+
+def _read(model: Any, data: bytes, name: str) -> Graph:
+    """The first graph of an unpacked flatbuffer.
+
+    Raises:
+        ConversionError: there is none, or the file is damaged.
+    """
+    try:
+        if not model.subgraphs or not model.subgraphs[0].operators:
+            raise ConversionError(f"{name}: holds no operation; convert the network again")
+        return _graph(model, data)
+    except (ValueError, TypeError, IndexError, AttributeError, KeyError, OverflowError) as error:
+        raise ConversionError(f"{name}: is damaged ({error}); copy or convert it again") from error
 
 
 def _graph(model: Any, data: bytes) -> Graph:
