@@ -17,7 +17,6 @@ Array = npt.NDArray[Any]
 Interval = tuple[float, float]
 
 NEIGHBOURS = 10  # images on either side that are about as sure as one
-SMALLEST_CHANGE = 5e-4  # of probability, that matters
 
 
 def confusion(targets: Array, predicted: Array, classes: int) -> npt.NDArray[np.int64]:
@@ -62,16 +61,21 @@ def probability_moved(shares: Array, others: Array) -> npt.NDArray[np.float64]:
     return np.asarray(np.abs(shares - others).sum(axis=1) / 2)
 
 
-def typical_change(logits: Array, others: Array) -> float:
-    """The share of its probability that other logits move, of the typical image: the geometric mean over all.
+def lead_moved(logits: Array, others: Array) -> float:
+    """By how much other logits move the lead of an image's class, of images near a tie, as a share of the usual lead.
 
-    A few extreme images, whose probabilities may move by any amount, would decide a plain mean.
+    A class changes where its lead moves by more than the lead, so that how many change depends on how far the leads
+    near a tie move. That varies less than a count: every image near a tie says something, not only the few that change.
+
+    An image weighs ``exp(-lead / median lead)``; the mean is that of square roots, which a few images decide less.
 
     Args:
         logits, others: ``(n, classes)``.
     """
-    moved = probability_moved(softmax(logits), softmax(others))
-    return float(SMALLEST_CHANGE * np.expm1(np.log1p(moved / SMALLEST_CHANGE).mean()))
+    leads, changed = _margins(logits, logits.argmax(axis=1)), _margins(others, logits.argmax(axis=1))
+    usual = max(float(np.median(leads)), 1e-9)
+    moved = np.sqrt(np.abs(changed - leads) / usual)
+    return float(np.average(moved, weights=np.exp(-leads / usual)) ** 2)
 
 
 def _margins(logits: Array, classes: Array) -> npt.NDArray[np.float64]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from convert.quantisation import activations as acts
@@ -31,7 +32,8 @@ class Fallback:
         name: short, for reports and recorded ranges.
         description: in words.
         clip: how activation ranges are chosen, a method of :class:`convert.quantisation.activations.Activation`;
-            empty for that of the best fallback so far.
+            empty where all tried so far are tried anew and the best is kept, or where nothing tells which, that of the
+            best fallback so far.
         corrected: whether biases are corrected.
         equalised: whether channels are equalised first.
         wide: share of the activations, the noisiest, that keep 16 bits.
@@ -52,8 +54,12 @@ FALLBACKS = (
     Fallback("percentile", f"activations clipped to {acts.PERCENTILE} % of their values", "percentile"),
     Fallback("typical", f"activations clipped to what {acts.TYPICAL:.0%} of the images keep to", "typical"),
     Fallback("per image", "activations clipped for the best signal to noise of the mean image", acts.PER_IMAGE),
-    Fallback("bias", "the best of these, and biases corrected for the rounding of weights", corrected=True),
-    Fallback("equalised", "cross-layer equalisation and bias correction", corrected=True, equalised=True),
+    Fallback("mean ends", "activations clipped to the mean of the images' lowest and highest values", acts.MEAN_ENDS),
+    Fallback("halfway", "activations clipped halfway between the last two", acts.HALFWAY),
+    Fallback("bias", "the best of these, with biases corrected for the rounding of weights", corrected=True),
+    Fallback(
+        "equalised", "the best of these, with channels equalised and biases corrected", corrected=True, equalised=True
+    ),
     Fallback("int16 10 %", "the best of these, and the noisiest tenth of the layers in 16 bits", wide=0.10),
     Fallback("int16 25 %", "the best of these, and the noisiest quarter of the layers in 16 bits", wide=0.25),
 )
@@ -127,6 +133,7 @@ def search(
     start = next((i for i, fallback in enumerate(FALLBACKS) if fallback.name == calibration.fallback), 0)
     if _obstacle(FALLBACKS[start], calibration, scope):
         start = 0
+    workshop = _Workshop(network, calibration, scope)
     attempts: list[Attempt] = []
     for fallback in FALLBACKS[start:]:
         obstacle = _obstacle(fallback, calibration, scope)
@@ -134,17 +141,25 @@ def search(
             log(f"{fallback.name}: not tried, {obstacle}")
             continue
         best = best_of(attempts) if attempts else None
-        clip = best.clip if best else calibration.clip or FALLBACKS[0].clip
         base = best.fallback if best else _by_name(calibration.base or DEFAULT_BASE)
-        attempt = _try(_on_base(fallback, base), network, calibration, measure, clip, scope)
-        if attempt.agreement is None:
+        clips = [fallback.clip or (best.clip if best else calibration.clip or FALLBACKS[0].clip)]
+        if distance and best and not (fallback.clip or fallback.wide):
+            clips = list(dict.fromkeys(attempt.clip for attempt in attempts))
+        tries = [workshop.make(_on_base(fallback, base), clip) for clip in clips]
+        if distance and len(tries) > 1:
+            tries = [replace(attempt, distance=distance(attempt.quantised)) for attempt in tries]
+        attempt = best_of(tries)
+        if measure is None:
             return [*attempts, attempt]
-        if attempt.agreement >= target:
+        agreement = measure(attempt.quantised)
+        if agreement >= target:
             if attempts:
-                log(f"{fallback.name}: {attempt.agreement:.2%} agreement, enough ({fallback.description})")
-            return [*attempts, attempt]
-        attempts.append(replace(attempt, distance=distance(attempt.quantised) if distance else None))
-        log(f"{fallback.name}: {attempt.agreement:.2%} agreement, less than {target:.2%} ({fallback.description})")
+                log(f"{fallback.name}: {agreement:.2%} agreement, enough ({fallback.description})")
+            return [*attempts, replace(attempt, agreement=agreement)]
+        if distance and attempt.distance is None:
+            attempt = replace(attempt, distance=distance(attempt.quantised))
+        attempts.append(replace(attempt, agreement=agreement))
+        log(f"{fallback.name}: {agreement:.2%} agreement, less than {target:.2%} ({fallback.description})")
     best = best_of(attempts)
     raise TooLittleAgreement(
         f"no way to int8 reaches the agreement asked for, {target:.2%}: the best is {best.fallback.name!r} with "
@@ -185,6 +200,8 @@ def _obstacle(fallback: Fallback, calibration: CalibrationData, scope: Scope) ->
     has_channels = all(a.is_full for layer, a in calibration.activations.items() if layer != acts.INPUT)
     if fallback.name != FALLBACKS[0].name and not has_channels:
         return "the ranges say no more than lowest and highest; pass --calibration, or record them again"
+    if _is_unknown(fallback.clip, calibration):
+        return "a version that did not know these ranges recorded them; pass --calibration, or record them again"
     if fallback.wide and not scope.allow_int16 and not _recorded_wide(fallback, calibration):
         return "16 bits are slower than float on a CPU; pass --allow-int16 to take them all the same"
     if fallback.wide and calibration.images is None and not _recorded_wide(fallback, calibration):
@@ -192,64 +209,75 @@ def _obstacle(fallback: Fallback, calibration: CalibrationData, scope: Scope) ->
     return ""
 
 
-def _try(
-    fallback: Fallback,
-    network: FloatNetwork,
-    calibration: CalibrationData,
-    measure: Callable[[bytes], float] | None,
-    best_clip: str,
-    scope: Scope,
-) -> Attempt:
-    clip, activations = fallback.clip or best_clip, acts.by_tensor(calibration.activations, network)
-    if fallback.equalised:
-        network, calibration, activations = _equalised(network, calibration, clip)
-    ranges = {name: a.range_in_8_bits(clip) for name, a in activations.items()}
-    floats, wide_by_scope = _outside_int8(network, scope)
-    quantised = _quantise(fallback, network, activations, ranges, wide_by_scope, floats)
-    wide: tuple[str, ...] = ()
-    if fallback.wide:
-        wide = _recorded_wide(fallback, calibration) or _noisiest(network, quantised, calibration.images, fallback.wide)
-        noisy = [name for name in _operations(network, wide) if name not in (*wide_by_scope, *floats)]
-        quantised = _quantise(fallback, network, activations, ranges, [*wide_by_scope, *noisy], floats)
-    return Attempt(fallback, clip, network, calibration, quantised, measure(quantised) if measure else None, wide)
+def _is_unknown(clip: str, calibration: CalibrationData) -> bool:
+    """Whether the ranges were recorded by a version without this way to choose them."""
+    return bool(clip) and not any(clip in a.ranges for a in calibration.activations.values())
 
 
-def _equalised(
-    network: FloatNetwork, calibration: CalibrationData, clip: str
-) -> tuple[FloatNetwork, CalibrationData, Activations]:
-    """The equalised network, calibration data with the ranges that the images gave, and activations by tensor."""
-    tflite, activations = equalise(network.tflite, acts.by_tensor(calibration.activations, network))
-    network = replace(network, tflite=tflite)
-    # Where values are clipped does not follow from the ranges of channels.
-    if calibration.images is not None and clip != FALLBACKS[0].clip:
-        observed = acts.record(network, calibration.images)
-        by_layer = {
-            layer: a.with_range(acts.EQUALISED, observed[layer].range(clip))
-            for layer, a in calibration.activations.items()
-        }
-        calibration = replace(calibration, activations=by_layer)
-    recorded = acts.by_tensor(calibration.activations, network)
-    return (
-        network,
-        calibration,
-        {t: a.with_range(clip, recorded[t].ranges.get(acts.EQUALISED, a.range(clip))) for t, a in activations.items()},
-    )
+class _Workshop:
+    """Makes a network by one fallback after another, and keeps what several of them need."""
+
+    def __init__(self, network: FloatNetwork, calibration: CalibrationData, scope: Scope) -> None:
+        self._network, self._calibration, self._scope = network, calibration, scope
+        self._rounded: dict[str, bytes] = {}  # by clip, channels as they are
+
+    def make(self, fallback: Fallback, clip: str) -> Attempt:
+        """By one fallback, with its ranges chosen in one way; not measured yet."""
+        network, calibration = self._network, self._calibration
+        activations = acts.by_tensor(calibration.activations, network)
+        if fallback.equalised:
+            network, calibration, activations = self._equalise(clip)
+        ranges = {name: a.range_in_8_bits(clip) for name, a in activations.items()}
+        floats, wide_by_scope = _outside_int8(network, self._scope)
+
+        def rounded(noisy: Sequence[str] = ()) -> bytes:
+            return scheme.quantise(network.tflite, "int8", ranges, [*wide_by_scope, *noisy], floats)
+
+        def corrected(quantised: bytes) -> bytes:
+            return correct_biases(quantised, network.tflite, activations) if fallback.corrected else quantised
+
+        if not fallback.equalised and clip not in self._rounded:
+            self._rounded[clip] = rounded()
+        quantised = corrected(rounded() if fallback.equalised else self._rounded[clip])
+        wide: tuple[str, ...] = ()
+        if fallback.wide:
+            wide = _recorded_wide(fallback, calibration)
+            wide = wide or _noisiest(network, quantised, calibration.images, fallback.wide)
+            noisy = [name for name in _operations(network, wide) if name not in (*wide_by_scope, *floats)]
+            quantised = corrected(rounded(noisy))
+        return Attempt(fallback, clip, network, calibration, quantised, None, wide)
+
+    def _equalise(self, clip: str) -> tuple[FloatNetwork, CalibrationData, Activations]:
+        """The equalised network, calibration data with the ranges that the images gave, and activations by tensor."""
+        network, activations = self._equalised
+        calibration = self._calibration
+        # Where values are clipped does not follow from the ranges of channels.
+        if calibration.images is not None and clip != FALLBACKS[0].clip:
+            by_layer = {
+                layer: a.with_range(acts.EQUALISED, self._observed[layer].range(clip))
+                for layer, a in calibration.activations.items()
+            }
+            calibration = replace(calibration, activations=by_layer)
+        recorded = acts.by_tensor(calibration.activations, network)
+        ends = {t: recorded[t].ranges.get(acts.EQUALISED, a.range(clip)) for t, a in activations.items()}
+        return network, calibration, {t: a.with_range(clip, ends[t]) for t, a in activations.items()}
+
+    @cached_property
+    def _equalised(self) -> tuple[FloatNetwork, Activations]:
+        tflite, activations = equalise(
+            self._network.tflite, acts.by_tensor(self._calibration.activations, self._network)
+        )
+        return replace(self._network, tflite=tflite), activations
+
+    @cached_property
+    def _observed(self) -> Activations:
+        """What the equalised network's activations are on the representative images, by layer."""
+        assert self._calibration.images is not None
+        return acts.record(self._equalised[0], self._calibration.images)
 
 
 def _recorded_wide(fallback: Fallback, calibration: CalibrationData) -> tuple[str, ...]:
     return calibration.wide if fallback.name == calibration.fallback else ()
-
-
-def _quantise(
-    fallback: Fallback,
-    network: FloatNetwork,
-    activations: Activations,
-    ranges: dict[str, acts.Range],
-    wide: Sequence[str] = (),
-    floats: Sequence[str] = (),
-) -> bytes:
-    quantised = scheme.quantise(network.tflite, "int8", ranges, wide, floats)
-    return correct_biases(quantised, network.tflite, activations) if fallback.corrected else quantised
 
 
 def _outside_int8(network: FloatNetwork, scope: Scope) -> tuple[list[str], list[str]]:

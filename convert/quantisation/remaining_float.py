@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert.quantisation.activations import Range
+from convert.quantisation.ranges import Range
 from convert.tflite_file import flatbuffer
 from convert.tflite_file.editor import Editor
 

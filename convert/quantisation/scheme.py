@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from convert.quantisation.activations import Range
 from convert.quantisation.equalise import CONVOLUTIONS
+from convert.quantisation.ranges import Range
 from convert.quantisation.remaining_float import complete
 from convert.quiet import quiet
 from convert.tflite_file.editor import Editor

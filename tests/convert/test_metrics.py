@@ -185,14 +185,28 @@ def test_clipping_that_changes_no_class_is_no_disagreement_and_a_tie_is_half_a_o
     assert metrics.expected_disagreement(logits, np.zeros_like(logits)) == 0.5
 
 
-def test_the_typical_change_is_not_that_of_a_few_extreme_images() -> None:
+def test_leads_near_a_tie_decide_how_far_they_moved() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1, (200, 4))
-    near, far = (logits + rng.normal(0, size, logits.shape) for size in (0.02, 0.1))
-    assert metrics.typical_change(logits, logits) == pytest.approx(0)
-    assert 2 < metrics.typical_change(logits, far) / metrics.typical_change(logits, near) < 8
-    near[:4] = -20 * logits[:4]  # of which the plain mean would make the worse of the two
-    means = [np.abs(softmax(others) - softmax(logits)).sum(axis=1).mean() for others in (near, far)]
-    assert means[0] > means[1] / 2
-    assert metrics.typical_change(logits, near) < metrics.typical_change(logits, far) / 2
-    assert metrics.typical_change(np.array([[0.0, 0.0]]), np.array([[0.0, 500.0]])) == pytest.approx(0.5)
+    tied = np.sort(logits, axis=1)
+    near_tie = tied[:, -1] - tied[:, -2] < 0.5
+    noise = rng.normal(0, 0.1, logits.shape)
+    of_the_tied, of_the_sure = (logits + noise * rows[:, None] for rows in (near_tie, ~near_tie))
+    assert metrics.lead_moved(logits, logits) == 0
+    # More of the probability moves where the sure are moved; but it is those near a tie that change class.
+    moved = [metrics.probability_moved(softmax(o), softmax(logits)).mean() for o in (of_the_tied, of_the_sure)]
+    assert moved[0] < moved[1]
+    changed = [(others.argmax(axis=1) != logits.argmax(axis=1)).sum() for others in (of_the_tied, of_the_sure)]
+    assert changed[0] > 2 * changed[1]
+    assert metrics.lead_moved(logits, of_the_tied) > 1.3 * metrics.lead_moved(logits, of_the_sure)
+
+
+def test_how_far_leads_moved_has_no_scale_and_extreme_images_do_not_decide_it() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1, (200, 4))
+    others = logits + rng.normal(0, 0.1, logits.shape)
+    moved = metrics.lead_moved(logits, others)
+    assert metrics.lead_moved(1000 * logits, 1000 * others) == pytest.approx(moved)
+    logits[:4, 0], others[:4, 0] = 500, 400
+    assert metrics.lead_moved(logits, others) == pytest.approx(moved, rel=0.1)
+    assert metrics.lead_moved(np.zeros((3, 2)), np.zeros((3, 2))) == 0

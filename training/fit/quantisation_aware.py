@@ -26,7 +26,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import layers
 
-from convert.quantisation.activations import clipped_range
+from convert.quantisation.ranges import clipped_range
 from covidnet_lite.errors import RecipeError
 from training.fit.equalise_channels import CONVOLUTIONS, WEIGHTED, consumers
 from training.fit.losses import opacity

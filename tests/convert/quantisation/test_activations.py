@@ -10,7 +10,7 @@ import pytest
 from float_networks import SIDE, answers, of_keras, pictures, plain, unequal, with_graph
 
 from convert.float_input import normalise
-from convert.quantisation import activations
+from convert.quantisation import activations, ranges
 from convert.quantisation.activations import Activation
 from convert.source.network import FloatNetwork
 from convert.tflite_file.editor import Editor
@@ -63,7 +63,7 @@ def test_channels_are_those_that_keras_computes(
 def test_clipped_ranges_lie_within_the_whole_one(recorded: activations.Activations) -> None:
     for layer, a in recorded.items():
         low, high = a.range("min-max")
-        for method in ("percentile", "typical", "per image"):
+        for method in ("percentile", "typical", "per image", "mean ends", "halfway"):
             clipped = a.range(method)
             assert min(low, 0) <= clipped[0] <= clipped[1] <= max(high, 0), (layer, method)
 
@@ -100,6 +100,16 @@ def test_the_typical_range_is_that_of_nine_images_of_ten() -> None:
     assert a.range("typical") == (2, 2)
 
 
+def test_the_mean_ends_are_those_of_each_image_and_halfway_lies_between_them_and_those_per_image() -> None:
+    rng = np.random.default_rng(0)
+    images = [np.append(rng.uniform(-1, 1, 511), end).reshape(1, 8, 8, 8) for end in (10, 20, 30)]
+    images[0][0, 0, 0, 0] = -7
+    a = recorder(*images)
+    assert a.range("mean ends") == pytest.approx((-3, 20), abs=0.01)
+    assert a.range("halfway") == pytest.approx((np.array(a.range("per image")) + a.range("mean ends")) / 2, rel=1e-5)
+    assert recorder(np.full((1, 2, 2, 3), 5.0)).range("mean ends") == (0, 5)  # 0 is always within 8 bits
+
+
 def test_the_range_of_the_mean_image_does_not_stretch_for_an_extreme_one_or_a_rare_value() -> None:
     rng = np.random.default_rng(0)
     usual, extreme = rng.normal(0, 1, (19, 1, 8, 8, 2)), rng.normal(0, 50, (1, 1, 8, 8, 2))
@@ -131,69 +141,8 @@ def test_logits_are_clipped_where_answers_change_least(net: FloatNetwork) -> Non
     whole, clipped = recorded.range("min-max"), recorded.range_in_8_bits("min-max")
     assert whole[0] <= clipped[0] < clipped[1] <= whole[1]
     assert clipped == recorded.range_in_8_bits("typical")
-    costs = [activations._cost_of_rounding(exact, softmax(exact), ends) for ends in (clipped, whole)]
+    costs = [ranges._cost_of_rounding(exact, softmax(exact), ends) for ends in (clipped, whole)]
     assert costs[0] <= costs[1]
-
-
-def test_logits_are_clipped_for_near_ties_but_not_at_any_price() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 0.2, (200, 6))  # most images hesitate between several classes,
-    logits[:8] += rng.uniform(5, 12, (8, 1))  # of some all are high
-    logits[:8, 0] += 1
-    low, high = activations.range_of_logits(logits)
-    step = (high - low) / 255
-    assert high < 3  # these pay for it
-    tied = np.sort(np.rint(logits[8:] / step), axis=1)
-    assert (tied[:, -1] == tied[:, -2]).mean() < 0.1
-    sure = rng.normal(0, 1, (200, 6))
-    sure[np.arange(200), rng.integers(0, 6, 200)] += 8  # no tie is near
-    low, high = activations.range_of_logits(sure)
-    clipped = softmax(np.clip(sure, low, high))
-    assert np.abs(clipped - softmax(sure)).sum(axis=1).mean() < 0.01
-
-
-def test_a_logit_that_is_as_good_as_certain_is_cut_off() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 1, (200, 4))
-    logits[:, 3] = -60  # a class that is never likely
-    logits[:20, 0] = 40  # one that is certain
-    low, high = activations.range_of_logits(logits)
-    assert -10 < low < logits[:, :3].min() + 0.5
-    assert 5 < high < 12
-    assert activations.range_of_logits(np.zeros((3, 2))) == (0, 0)
-
-
-def test_a_few_extreme_images_do_not_take_the_levels_of_the_logits_from_all_others() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 1, (200, 6))
-    logits[:14] *= 60  # sure of nothing, as several classes are far above the others
-    logits[:14, 1] = logits[:14, 0] - 0.5
-    low, high = activations.range_of_logits(logits)
-    assert -10 < low < 0 < high < 10 < 60 < logits.max()
-    step = (high - low) / 255
-    rounded = np.clip(np.rint(logits / step) * step, low, high)
-    assert (rounded[14:].argmax(1) == logits[14:].argmax(1)).mean() > 0.95
-
-
-def test_the_range_that_loses_least_is_found_at_any_size() -> None:
-    rng = np.random.default_rng(0)
-    values = np.abs(rng.normal(0, 1, 20000))
-    low, high = activations.clipped_range(values)
-    assert low == 0
-    assert 3 < high <= values.max()
-    for size in (1e-6, 1e6):
-        assert activations.clipped_range(values * size) == pytest.approx((0, high * size))
-        assert activations.clipped_range(-values * size) == pytest.approx((-high * size, 0))
-    assert activations.clipped_range(np.zeros(9)) == (0, 0)
-
-    rare = np.append(np.abs(rng.normal(0, 1, 400_000)), 20)
-    assert 4 < activations.clipped_range(rare)[1] < 15
-
-    def loss(end: float) -> float:
-        step = end / 255
-        return float(((values - np.clip(np.rint(values / step), 0, 255) * step) ** 2).mean())
-
-    assert loss(high) == min(loss(values.max() * share) for share in np.linspace(1, 0.2, 41))
 
 
 def test_recording_repeats(net: FloatNetwork, recorded: activations.Activations) -> None:

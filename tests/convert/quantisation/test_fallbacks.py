@@ -17,6 +17,7 @@ from convert.tflite_file.flatbuffer import read
 from covidnet_lite.errors import ConversionError
 
 NAMES = [fallback.name for fallback in FALLBACKS]
+CLIPS = ["min-max", "percentile", "typical", "per image", "mean ends", "halfway"]
 WIDE = Scope(allow_int16=True)
 
 
@@ -62,35 +63,41 @@ def test_the_plainest_fallback_that_is_good_enough_is_kept_in_silence(
 
 
 def test_fallbacks_are_tried_in_order_until_one_is_good_enough(net: FloatNetwork, given: CalibrationData) -> None:
-    assert NAMES == ["min-max", "percentile", "typical", "per image", "bias", "equalised", "int16 10 %", "int16 25 %"]
+    assert NAMES == [*CLIPS, "bias", "equalised", "int16 10 %", "int16 25 %"]
     said: list[str] = []
-    attempts = search(net, given, scores(0.7, 0.8, 0.75, 0.7, 0.9, 0.96), 0.95, said.append)
-    assert [a.fallback.name for a in attempts] == NAMES[:6]
-    assert [a.agreement for a in attempts] == [0.7, 0.8, 0.75, 0.7, 0.9, 0.96]
-    assert [line.split(":")[0] for line in said] == NAMES[:6]
+    attempts = search(net, given, scores(0.7, 0.8, 0.75, 0.7, 0.7, 0.7, 0.9, 0.96), 0.95, said.append)
+    assert [a.fallback.name for a in attempts] == NAMES[:8]
+    assert [a.agreement for a in attempts] == [0.7, 0.8, 0.75, 0.7, 0.7, 0.7, 0.9, 0.96]
+    assert [line.split(":")[0] for line in said] == NAMES[:8]
     assert "80.00% agreement, less than 95.00%" in said[1]
-    assert "96.00% agreement, enough (cross-layer equalisation" in said[5]
+    assert "96.00% agreement, enough (the best of these, with channels equalised" in said[7]
 
 
 def test_the_best_way_to_clip_is_carried_on(net: FloatNetwork, given: CalibrationData) -> None:
     for values, best in (
-        ((0.7, 0.8, 0.75, 0.7), "percentile"),
-        ((0.7, 0.6, 0.7, 0.8), "per image"),
-        ((0.7,) * 4, "min-max"),
+        ((0.7, 0.8, 0.75, 0.7, 0.7, 0.7), "percentile"),
+        ((0.7, 0.6, 0.7, 0.7, 0.7, 0.8), "halfway"),
+        ((0.7,) * 6, "min-max"),
     ):
         attempts = search(net, given, scores(*values, 0.5, 1.0), 0.95, silent)
-        assert [a.clip for a in attempts] == ["min-max", "percentile", "typical", "per image", best, best]
+        assert [a.clip for a in attempts] == [*CLIPS, best, best]
 
 
-def test_where_images_calibrate_the_fallback_nearest_to_float_on_them_is_extended(
+def test_where_images_calibrate_the_ranges_are_those_nearest_to_float_on_them(
     net: FloatNetwork, given: CalibrationData
 ) -> None:
-    distances = iter((0.3, 0.1, 0.2, 0.3, 0.5, 0.4))
-    with pytest.raises(TooLittleAgreement, match="the best is 'percentile' with 50.00%") as raised:
-        search(net, given, scores(0.7, 0.5, 0.9, 0.7, 0.6, 0.8), 0.95, silent, distance=lambda graph: next(distances))
+    alone = [0.3, 0.2, 0.3, 0.3, 0.3, 0.3]
+    corrected = [0.5, 0.5, 0.1, 0.5, 0.5, 0.5]  # each is tried, not only the best of those alone
+    equalised = [0.4, 0.4, 0.4, 0.4, 0.25, 0.4]
+    distances, judge = iter(alone + corrected + equalised), scores(0.7, 0.5, 0.9, 0.7, 0.7, 0.7, 0.6, 0.8)
+    with pytest.raises(TooLittleAgreement, match="the best is 'bias' with 60.00%") as raised:
+        search(net, given, judge, 0.95, silent, distance=lambda graph: next(distances))
     attempts = raised.value.attempts
-    assert [a.clip for a in attempts] == ["min-max", "percentile", "typical", "per image", "percentile", "percentile"]
-    assert [a.distance for a in attempts] == [0.3, 0.1, 0.2, 0.3, 0.5, 0.4]
+    assert [a.clip for a in attempts] == [*CLIPS, "typical", "mean ends"]
+    assert [a.distance for a in attempts] == [*alone, 0.1, 0.25]
+    assert attempts[-1].calibration.activations["one"].ranges[activations.EQUALISED] != pytest.approx(
+        given.activations["one"].ranges["typical"]
+    )
 
 
 def test_a_fallback_that_is_good_enough_needs_no_distance(net: FloatNetwork, given: CalibrationData) -> None:
@@ -102,13 +109,13 @@ def test_a_fallback_that_is_good_enough_needs_no_distance(net: FloatNetwork, giv
 
 
 def test_each_fallback_does_what_it_says(net: FloatNetwork, given: CalibrationData) -> None:
-    attempts = search(net, given, scores(*[0.5] * 5, 0.6, 0.5, 1.0), 0.95, silent, WIDE)
+    attempts = search(net, given, scores(*[0.5] * 7, 0.6, 0.5, 1.0), 0.95, silent, WIDE)
     by_name = {a.fallback.name: a for a in attempts}
-    assert [a.network is net for a in attempts] == [True] * 5 + [False] * 3
+    assert [a.network is net for a in attempts] == [True] * 7 + [False] * 3
     assert len({a.quantised for a in attempts}) == len(attempts)
     sixteen = [types(a.quantised).count("INT16") for a in attempts]
-    assert sixteen[:6] == [0] * 6
-    assert 0 < sixteen[6] <= sixteen[7]
+    assert sixteen[:8] == [0] * 8
+    assert 0 < sixteen[8] <= sixteen[9]
     assert len(by_name["int16 10 %"].wide) == 1
     assert len(by_name["int16 25 %"].wide) == 2
     worst = layers.compare(by_name["equalised"].network, by_name["equalised"].quantised, pictures())
@@ -130,7 +137,7 @@ def test_when_nothing_is_good_enough_the_best_is_named_with_the_ways_out(
     with pytest.raises(
         TooLittleAgreement, match=r"98.00%: the best is 'bias' with 97.00%; nothing was written.*--min-agreement"
     ) as told:
-        search(net, given, scores(0.1, 0.2, 0.3, 0.4, 0.97, 0.5, 0.6, 0.7), 0.98, silent, WIDE)
+        search(net, given, scores(0.1, 0.2, 0.3, 0.4, 0.4, 0.4, 0.97, 0.5, 0.6, 0.7), 0.98, silent, WIDE)
     assert [a.fallback.name for a in told.value.attempts] == NAMES
     assert isinstance(told.value, ConversionError)
 
@@ -172,12 +179,26 @@ def test_with_ranges_alone_the_finer_fallbacks_are_not_tried_and_it_says_why(
     )
 
 
+def test_ranges_that_an_older_version_did_not_record_are_not_tried_and_it_says_why(
+    net: FloatNetwork, given: CalibrationData
+) -> None:
+    old = {
+        layer: replace(a, ranges={k: v for k, v in a.ranges.items() if k not in ("mean ends", "halfway")})
+        for layer, a in given.activations.items()
+    }
+    said: list[str] = []
+    with pytest.raises(TooLittleAgreement) as told:
+        search(net, CalibrationData(old, "ranges"), scores(*[0.5] * 6), 0.99, said.append)
+    assert [a.fallback.name for a in told.value.attempts] == [*CLIPS[:4], "bias", "equalised"]
+    assert [line.split(":")[0] for line in said if "record them again" in line] == ["mean ends", "halfway"]
+
+
 def test_with_numbers_alone_no_layer_is_widened_and_it_says_why(net: FloatNetwork, given: CalibrationData) -> None:
     said: list[str] = []
     with pytest.raises(TooLittleAgreement) as told:
-        search(net, replace(given, images=None), scores(*[0.5] * 6), 0.99, said.append, WIDE)
-    assert [a.fallback.name for a in told.value.attempts] == NAMES[:6]
-    assert ["seen on images alone; pass --calibration" in line for line in said] == [False] * 6 + [True] * 2
+        search(net, replace(given, images=None), scores(*[0.5] * 8), 0.99, said.append, WIDE)
+    assert [a.fallback.name for a in told.value.attempts] == NAMES[:8]
+    assert ["seen on images alone; pass --calibration" in line for line in said] == [False] * 8 + [True] * 2
 
 
 def test_from_recorded_numbers_it_goes_on_upwards_but_not_with_another_fallback_s_layers(
@@ -223,7 +244,7 @@ def test_schemes_other_than_int8_need_no_fallback(net: FloatNetwork, given: Cali
 def test_where_an_equalised_activation_is_clipped_is_seen_on_the_pictures(
     net: FloatNetwork, given: CalibrationData
 ) -> None:
-    kept = search(net, given, scores(0.5, 0.5, 0.6, 0.5, 0.5, 1.0), 0.95, silent)[-1]
+    kept = search(net, given, scores(0.5, 0.5, 0.6, 0.5, 0.5, 0.5, 0.5, 1.0), 0.95, silent)[-1]
     assert (kept.fallback.name, kept.clip) == ("equalised", "typical")
     seen = activations.record(kept.network, pictures())
     for layer, a in kept.calibration.activations.items():
@@ -231,11 +252,11 @@ def test_where_an_equalised_activation_is_clipped_is_seen_on_the_pictures(
     assert activations.EQUALISED not in given.activations["one"].ranges
 
 
-@pytest.mark.parametrize(("best", "equalised"), [(2, False), (4, False), (5, True)])
+@pytest.mark.parametrize(("best", "equalised"), [(2, False), (6, False), (7, True)])
 def test_sixteen_bits_go_on_from_the_best_fallback_so_far(
     best: int, equalised: bool, net: FloatNetwork, given: CalibrationData
 ) -> None:
-    values = [0.6 if i == best else 0.5 for i in range(6)]
+    values = [0.6 if i == best else 0.5 for i in range(8)]
     last = search(net, given, scores(*values, 1.0), 0.95, silent, WIDE)[-1]
     assert (last.fallback.base, last.fallback.equalised) == (FALLBACKS[best].name, equalised)
     assert (last.network is net) == (not equalised)
@@ -244,8 +265,8 @@ def test_sixteen_bits_go_on_from_the_best_fallback_so_far(
 def test_sixteen_bits_are_not_taken_unasked(net: FloatNetwork, given: CalibrationData) -> None:
     said: list[str] = []
     with pytest.raises(TooLittleAgreement, match="pass --allow-int16") as told:
-        search(net, given, scores(*[0.5] * 6), 0.99, said.append)
-    assert [a.fallback.name for a in told.value.attempts] == NAMES[:6]
+        search(net, given, scores(*[0.5] * 8), 0.99, said.append)
+    assert [a.fallback.name for a in told.value.attempts] == NAMES[:8]
     assert "16 bits are slower than float on a CPU" in said[-1]
 
 
