@@ -59,8 +59,8 @@ class Activation:
         return self.ranges.get(method, self.ranges[_MINMAX])
 
     def range_in_8_bits(self, method: str) -> Range:
-        """The same, but for logits the narrow range, where it was recorded."""
-        return self.ranges.get(NARROW, self.range(method))
+        """The same, but for logits the narrow range, where it was recorded; ``mean ends`` clips them like all."""
+        return self.range(method) if method == MEAN_ENDS else self.ranges.get(NARROW, self.range(method))
 
     @property
     def is_full(self) -> bool:

@@ -54,7 +54,7 @@ FALLBACKS = (
     Fallback("percentile", f"activations clipped to {acts.PERCENTILE} % of their values", "percentile"),
     Fallback("typical", f"activations clipped to what {acts.TYPICAL:.0%} of the images keep to", "typical"),
     Fallback("per image", "activations clipped for the best signal to noise of the mean image", acts.PER_IMAGE),
-    Fallback("mean ends", "activations clipped to the mean of the images' lowest and highest values", acts.MEAN_ENDS),
+    Fallback("mean ends", "activations, the logits too, clipped to the mean of the images' ends", acts.MEAN_ENDS),
     Fallback("halfway", "activations clipped halfway between the last two", acts.HALFWAY),
     Fallback("bias", "the best of these, with biases corrected for the rounding of weights", corrected=True),
     Fallback(

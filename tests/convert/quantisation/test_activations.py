@@ -140,7 +140,8 @@ def test_logits_are_clipped_where_answers_change_least(net: FloatNetwork) -> Non
     exact, recorded = answers(net)[0], activations.record(net, pictures())["logits"]
     whole, clipped = recorded.range("min-max"), recorded.range_in_8_bits("min-max")
     assert whole[0] <= clipped[0] < clipped[1] <= whole[1]
-    assert clipped == recorded.range_in_8_bits("typical")
+    assert clipped == recorded.range_in_8_bits("typical") == recorded.range_in_8_bits("halfway")
+    assert recorded.range_in_8_bits("mean ends") == recorded.range("mean ends") != clipped
     costs = [ranges._cost_of_rounding(exact, softmax(exact), ends) for ends in (clipped, whole)]
     assert costs[0] <= costs[1]
 
