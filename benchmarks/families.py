@@ -45,6 +45,7 @@ SEEN = (  # while rules that are in use were settled
     "NASNetMobile",
     "ResNet50V2",
     "EfficientNetB0, Keras 2",
+    "MobileNet 0.5, Keras 2",
 )
 RULES = 2  # of the converter, counted up when they change: what older ones measured is named on the page
 WITHIN = 1e-2  # of probability: what float may differ by from Keras and count as the same
@@ -341,8 +342,8 @@ They learn for {SECONDS} s of processor time at most (a few for 35 s), from rand
 32 x 32 to 80 x 80 pixels: enough for weights that mean something, not for a good classifier. *Float is right* says how
 much was learned; *near ties* are images whose two best classes float holds to be within 10 points of probability,
 which any rounding may turn. *Agrees* is the share of {JUDGED} images of which int8 names the class that Keras names;
-the converter tries every fallback (`--min-agreement 1 --write-best`) and chooses among them on the {CALIBRATION}
-calibration images alone. *Float off* is the largest difference of a probability between Keras and
+the converter tries every fallback (`--min-agreement 1 --write-best`) and chooses among them on copies of the
+{CALIBRATION} calibration images alone. *Float off* is the largest difference of a probability between Keras and
 `covidnet_lite.classify` on the same files, of {JUDGED} images in colour and of {GRAY} in gray: what a wrong order of
 channels or a wrong scaling would show. *Seconds* are the processor time of `convert/quantize.py`, all fallbacks and
 the judging included.

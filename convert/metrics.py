@@ -17,6 +17,7 @@ Array = npt.NDArray[Any]
 Interval = tuple[float, float]
 
 NEIGHBOURS = 10  # images on either side that are about as sure as one
+SMALLEST_CHANGE = 5e-4  # of probability, that matters
 
 
 def confusion(targets: Array, predicted: Array, classes: int) -> npt.NDArray[np.int64]:
@@ -59,6 +60,18 @@ def expected_disagreement(logits: Array, others: Array) -> float:
 def probability_moved(shares: Array, others: Array) -> npt.NDArray[np.float64]:
     """``(n,)``: the share of its probability that each image moves (total variation), of ``(n, classes)`` each."""
     return np.asarray(np.abs(shares - others).sum(axis=1) / 2)
+
+
+def typical_change(logits: Array, others: Array) -> float:
+    """The share of its probability that other logits move, of the typical image: the geometric mean over all.
+
+    A few extreme images, whose probabilities may move by any amount, would decide a plain mean.
+
+    Args:
+        logits, others: ``(n, classes)``.
+    """
+    moved = probability_moved(softmax(logits), softmax(others))
+    return float(SMALLEST_CHANGE * np.expm1(np.log1p(moved / SMALLEST_CHANGE).mean()))
 
 
 def lead_moved(logits: Array, others: Array) -> float:

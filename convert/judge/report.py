@@ -260,7 +260,7 @@ def _schemes(report: Report) -> str:
 
 def _fallbacks(report: Report) -> str:
     lines = [
-        "| fallback | agreement on all held-out images | distance on the calibration images | |",
+        "| fallback | agreement on all held-out images | distance on copies of the calibration images | |",
         "|---|---|---|---|",
     ]
     for t in report.attempts:

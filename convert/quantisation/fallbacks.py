@@ -86,7 +86,7 @@ class Attempt:
         quantised: the int8 flatbuffer.
         agreement: share of the held-out images with float's class; ``None`` where there were none.
         wide: layers that keep 16 bits.
-        distance: from float on the representative images; ``None`` where there were none, or the agreement is enough.
+        distance: from float on copies of the representative images; ``None`` where it was not measured.
     """
 
     fallback: Fallback
@@ -100,7 +100,7 @@ class Attempt:
 
 
 def best_of(attempts: Sequence[Attempt]) -> Attempt:
-    """The nearest to float on representative images, as those that judge must not choose; else what agrees best."""
+    """The nearest to float by ``distance``, as images that judge must not choose; else what agrees best."""
     if all(a.distance is not None for a in attempts):
         return min(attempts, key=lambda a: a.distance or 0)
     return max(attempts, key=lambda a: a.agreement or 0)
@@ -124,8 +124,8 @@ def search(
         target: agreement that is enough.
         log: receives a line for each fallback, unless the first one is enough.
         scope: layers kept off 8 bits.
-        distance: an int8 flatbuffer -> its distance from float on the representative images, by which the best fallback
-            is chosen; ``None`` where there are no images.
+        distance: an int8 flatbuffer -> its distance from float on copies of the representative images, by which the
+            best fallback is chosen; ``None`` where there are no images.
 
     Raises:
         TooLittleAgreement: no fallback agrees well enough.

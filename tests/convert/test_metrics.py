@@ -210,3 +210,16 @@ def test_how_far_leads_moved_has_no_scale_and_extreme_images_do_not_decide_it() 
     logits[:4, 0], others[:4, 0] = 500, 400
     assert metrics.lead_moved(logits, others) == pytest.approx(moved, rel=0.1)
     assert metrics.lead_moved(np.zeros((3, 2)), np.zeros((3, 2))) == 0
+
+
+def test_the_typical_change_is_not_that_of_a_few_extreme_images() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1, (200, 4))
+    near, far = (logits + rng.normal(0, size, logits.shape) for size in (0.02, 0.1))
+    assert metrics.typical_change(logits, logits) == pytest.approx(0)
+    assert 2 < metrics.typical_change(logits, far) / metrics.typical_change(logits, near) < 8
+    near[:4] = -20 * logits[:4]  # of which the plain mean would make the worse of the two
+    means = [np.abs(softmax(others) - softmax(logits)).sum(axis=1).mean() for others in (near, far)]
+    assert means[0] > means[1] / 2
+    assert metrics.typical_change(logits, near) < metrics.typical_change(logits, far) / 2
+    assert metrics.typical_change(np.array([[0.0, 0.0]]), np.array([[0.0, 500.0]])) == pytest.approx(0.5)
