@@ -25,7 +25,7 @@ import numpy.typing as npt
 from convert import metrics
 from convert.float_input import normalise
 from convert.quantisation import synthetic
-from convert.quantisation.activations import range_of_logits
+from convert.quantisation.ranges import range_of_logits
 from covidnet_lite import files
 from covidnet_lite.dataset import LabelledImage, read_dataset, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
