@@ -46,7 +46,7 @@ class Agreement:
         borderline: those that one machine answered and the other was unsure of, with confidences a little apart.
         values: outputs compared.
         equal: the share of them that is the same.
-        furthest: the largest difference, in steps of int8.
+        furthest: the largest difference, in steps of int8; of floating-point outputs, rounded up.
         drift: the largest difference of a confidence.
     """
 
