@@ -132,15 +132,20 @@ class Readers:
             reader = self._free.get(timeout=self._within)
         except queue.Empty:
             raise self._timeout_error(name) from None
+        options = (at_least, name, exact, colour, display)
         try:
-            if reader is not None and not reader.process.is_alive():  # it died while it was idle
-                self._drop(reader)
-                reader = None
+            if reader is not None:
+                try:
+                    reader.request(source, options)
+                except ConnectionError:  # it died while it was idle
+                    self._drop(reader)
+                    reader = None
             if reader is None:
                 start = time.monotonic()
                 reader = self._start_reader()
                 deadline += time.monotonic() - start  # the start does not count
-            reply = reader.request(source, (at_least, name, exact, colour, display), deadline)
+                reader.request(source, options)
+            reply = reader.reply(name, deadline)
         except ValueError as error:
             raise ReaderDiedError(f"{name}: its reader sent an invalid reply; it is not read") from error
         except (EOFError, OSError) as error:  # the process is gone
@@ -236,19 +241,16 @@ class _Reader:
             raise
         self.usable = True
 
-    def request(
-        self, source: str | bytes, options: tuple[Any, ...], deadline: float
-    ) -> Radiograph | CovidNetLiteError | None:
-        """The reader's reply, ``None`` where it does not come in time.
+    def request(self, source: str | bytes, options: tuple[Any, ...]) -> None:
+        """Asks for a radiograph; :meth:`reply` is next.
 
         Args:
             source: a path, or a file's bytes.
             options: further arguments of :func:`covidnet_lite.radiograph.read`.
-            deadline: of ``time.monotonic()``.
 
         Raises:
-            EOFError, OSError: the reader died, or stopped sending.
-            ValueError: the reply is invalid.
+            ConnectionError: the reader died before.
+            OSError: there is not enough memory for the file.
         """
         self.usable = False
         if isinstance(source, bytes) and self._memory is not None:
@@ -257,9 +259,20 @@ class _Reader:
             self._pipe.send((None, *options))
         else:
             self._pipe.send((source, *options))
+
+    def reply(self, name: str, deadline: float) -> Radiograph | CovidNetLiteError | None:
+        """The reader's reply, ``None`` where it does not come in time.
+
+        Args:
+            name: the radiograph's.
+            deadline: of ``time.monotonic()``.
+
+        Raises:
+            EOFError, OSError: the reader died, or stopped sending.
+            ValueError: the reply is invalid.
+        """
         if not self._pipe.poll(max(deadline - time.monotonic(), 0.0)):
             return None
-        name = options[1]
         reply = replies.decode(self._pipe.recv_bytes(replies.MAX_REPLY), name, self._pixels)
         self.usable = not isinstance(reply, ReaderDiedError)  # such a reader ends itself
         if self._memory is not None and os.fstat(self._memory.fileno()).st_size > MAX_MEMORY_KEPT:

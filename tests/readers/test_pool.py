@@ -164,13 +164,19 @@ def test_what_nobody_foresaw_in_a_reader_is_logged_here(hostile: None, caplog: p
     assert "DOE" not in caplog.text
 
 
-def test_a_reader_that_was_killed_between_two_films_is_replaced(film_png: Path) -> None:
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_reader_that_was_killed_between_two_films_is_replaced(
+    film_png: Path, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "HAS_SHARED_MEMORY", shared and readers.HAS_SHARED_MEMORY)
     with Readers(1) as reader_pool:
         reader_pool.read(film_png)
         (pid,) = reader_pool.processes
         os.kill(pid, signal.SIGKILL)
         while Path(f"/proc/{pid}/stat").exists() and ") Z" not in Path(f"/proc/{pid}/stat").read_text():
             time.sleep(0.01)
+        (reader,) = reader_pool._all
+        monkeypatch.setattr(reader.process, "is_alive", lambda: True)  # the fork server has not said yet that it ended
         assert reader_pool.read(film_png).width > 0
         assert reader_pool.processes != [pid]
 
