@@ -192,7 +192,7 @@ def run(source: Path, folder: Path, count: int, batch: int, hours: float) -> tup
         stack.callback(broker.stop)
         broker.start()
         pacs = stack.enter_context(Orthanc(folder / "pacs"))
-        settings = "[limits]\nper_address = 4\nfree_mb = 1"
+        settings = f"[limits]\nper_address = 4\nfree_mb = 1\nfilms = {max(1000, 2 * batch)}"
         options = ("--mqtt", f"127.0.0.1:{broker.port}")
         running = stack.enter_context(services(folder, pacs.port, settings, watch=options))
         trial, pool = Run(running, pacs, broker, expected), stack.enter_context(ThreadPoolExecutor(4))
