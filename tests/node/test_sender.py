@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -157,6 +158,15 @@ def test_all_is_sent_in_order_over_one_association_and_told_in_a_line(
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("covidnet_lite")]
     assert len(lines) == 2
     assert lines[0].startswith("1.1 from XRAY: resembles normal (99%); 2 results with PACS after ")
+
+
+def test_no_part_of_a_result_waits_until_the_one_before_is_acknowledged(told: Settings, pacs: Any) -> None:
+    pacs(told.pacs.port)
+    connection = CStore(told.pacs, told.results_for("pacs"), told)
+    assert connection.connect() is None
+    connected = connection._association.dul.socket.socket
+    assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    connection.close()
 
 
 def test_an_idle_association_is_released(told: Settings, results: Any, pacs: Any) -> None:
