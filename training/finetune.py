@@ -12,48 +12,29 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
-from convert import metrics
-from convert.float_input import normalise
-from convert.quantisation import synthetic
-from convert.quantisation.ranges import range_of_logits
 from covidnet_lite import files
 from covidnet_lite.dataset import LabelledImage, read_dataset, write_manifest
 from covidnet_lite.errors import CovidNetLiteError, DatasetError
 from covidnet_lite.network import lungs
 from covidnet_lite.network.input_spec import InputSpec
-from covidnet_lite.prediction import softmax
 from training import dataset
 from training.data import supervision
-from training.data.augmentation import variant
 from training.data.supervision import Source
-from training.fit import backbones, checkpoint, frozen, heads, losses, quantisation_aware, trainer
-from training.fit.batches import Batch, Radiographs, batch_indices, crop, pixel_batches, predict, steps
-from training.fit.equalise_channels import equalise_channels
+from training.fit import backbones, checkpoint, float_stage, int8_stage
+from training.fit.batches import Radiographs
 from training.fit.recipe import Recipe, read_recipe
+from training.fit.split import Split
 
 ROOT = Path(__file__).resolve().parent.parent
 
 LUNGS = ROOT / "training/checkpoints/lungs.tflite"  # from locate_lungs.py
-ADAPTED = 20  # batches of which batch normalisation takes its statistics
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Decoded cases of one split."""
-
-    cases: list[LabelledImage]
-    radiographs: Radiographs
-    inputs: npt.NDArray[np.float32]  # (n, height, width, channels), of validation radiographs as they are; else empty
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,7 +76,7 @@ def run(
         raise DatasetError(
             f"{folder}: holds a run of another recipe or other data; give another --out, or --fresh to drop it"
         )
-    start = _network(recipe)
+    start = float_stage.new_network(recipe)
     spec = replace(start[1], lungs=finder)
     splits = load(cases, recipe, sources, spec)
     if fresh and folder.exists():
@@ -105,21 +86,14 @@ def run(
     write_manifest(folder / "manifest.csv", cases)  # so that what was held out stays held out
     log: Callable[[str], None] = (lambda _: None) if quiet else (lambda line: print(line, flush=True))
     begin, *others = (checkpoint.load(Path(p), start[0], recipe.labels) if p else None for p in _networks(recipe))
-    trained = [_float_stage(recipe, recipe.seed + i, splits, spec, folder, log) for i in range(recipe.seeds)]
+    trained = [float_stage.train(recipe, recipe.seed + i, splits, spec, folder, log) for i in range(recipe.seeds)]
     if trained and recipe.soup.runs:
-        trained[-1] = _soup(trained[-1], recipe, splits, spec, folder, log)
+        trained[-1] = float_stage.soup(trained[-1], recipe, splits, spec, folder, log)
     teachers = [*trained, *others]
-    network = _copy(begin or trained[-1])
+    network = backbones.copy_of(begin or trained[-1])
     statistics = None  # batch normalisation keeps them until it is folded
     if recipe.quantisation_aware.epochs:
-        images = _calibration_images(splits["train"].radiographs, spec, recipe)
-        equalise_channels(network, images, spec)
-        calibration = normalise(images, spec)
-        imitation = quantisation_aware.imitate_int8(network, calibration)
-        _int8_stage(imitation, teachers, recipe, splits, spec, folder, log)
-        imitation.settle()
-        statistics = synthetic.record(network, calibration)
-        ranges = imitation.ranges() | {"logits": _range_of_logits(network, calibration)}
+        ranges, statistics = int8_stage.train(network, teachers, recipe, splits, spec, folder, log)
         files.write(folder / f"{recipe.name}.ranges.json", json.dumps(ranges, indent=1) + "\n")
     facts = {
         "name": recipe.name,
@@ -213,207 +187,6 @@ def load(cases: list[LabelledImage], recipe: Recipe, sources: dict[str, Source],
         counts = {label: sum(c.label == label for c in selection) for label in sorted({c.label for c in selection})}
         print(f"{name}: {len(selection)} films, " + ", ".join(f"{n} {label}" for label, n in counts.items()))
     return splits
-
-
-def _network(recipe: Recipe) -> tuple[keras.Model, InputSpec]:
-    """The network as ImageNet left it, with a head that begins at random."""
-    backbone = backbones.build(
-        recipe.backbone, side=recipe.side, weights=recipe.weights, equalise=recipe.equalise, blocks=recipe.blocks
-    )
-    if recipe.taps:
-        return heads.with_evidence(backbone.network, recipe.taps, recipe.labels, recipe.dropout), backbone.spec
-    return backbones.with_head(backbone, recipe.labels, recipe.dropout), backbone.spec
-
-
-def _cells(network: keras.Model) -> int:
-    return int(network.output["evidence"].shape[1])
-
-
-def _soup(
-    network: keras.Model, recipe: Recipe, splits: dict[str, Split], spec: InputSpec, folder: Path, log: Any
-) -> keras.Model:
-    """The mean, weight by weight, of networks that all go on from this one."""
-    soup, first = recipe.soup, recipe.seed + recipe.seeds
-    further = replace(recipe, epochs=soup.epochs, learning_rate=soup.learning_rate, head_rate=soup.head_rate)
-    runs = [_float_stage(further, first + i, splits, spec, folder, log, _copy(network)) for i in range(soup.runs)]
-    mean = _copy(network)
-    mean.set_weights([np.mean(weights, axis=0) for weights in zip(*(run.get_weights() for run in runs))])
-    return mean
-
-
-def _float_stage(
-    recipe: Recipe,
-    seed: int,
-    splits: dict[str, Split],
-    spec: InputSpec,
-    folder: Path,
-    log: Any,
-    begin: keras.Model | None = None,
-) -> keras.Model:
-    """One network of the first stage, batch normalisation folded into its convolutions; it may go on from another."""
-    keras.utils.set_random_seed(seed)
-    radiographs = splits["train"].radiographs
-    network = begin or _folded(recipe, radiographs, spec)
-    cells = _cells(network)
-    trained, low = network, None
-    if recipe.freeze:
-        low = backbones.below(network, recipe.freeze)
-        trained = keras.Model(low.output, network.output)
-        features = frozen.compute_features(
-            low, radiographs, spec, cells, recipe.augment, recipe.variants, recipe.seed, folder
-        )
-
-    def batches(epoch: int) -> Iterator[Batch]:
-        if low is not None:
-            return features.batches(radiographs, seed, epoch)
-        return pixel_batches(radiographs, spec, cells, recipe.augment, seed, epoch)
-
-    def loss(inputs: Any, allowed: Any, covered: Any, mapped: Any, severity: Any) -> dict[str, Any]:
-        outputs = trained(keras.ops.cast(inputs, "float32"), training=True)
-        parts = {
-            "labels": losses.open_cross_entropy(outputs["logits"], allowed, recipe.label_smoothing),
-            "map": losses.map_cross_entropy(outputs["evidence"], covered, mapped),
-            "order": losses.ranking(outputs["evidence"], severity),
-        }
-        return {
-            "loss": parts["labels"] + recipe.map_weight * parts["map"] + recipe.rank_weight * parts["order"],
-            **parts,
-        }
-
-    val = splits["val"]
-    val_inputs = val.inputs if low is None else predict(low, val.inputs)
-    count = steps(radiographs.lesson)
-    stage = trainer.Stage(
-        f"float.{seed}",
-        recipe.epochs,
-        batches,
-        loss,
-        _groups(trained, recipe, count),
-        lambda: _evaluate(trained, val_inputs, val, recipe),
-        recipe.momentum,
-        trained.non_trainable_variables,
-    )
-    trainer.train(stage, folder, folder / f"{recipe.name}.csv", log)
-    return network
-
-
-def _folded(recipe: Recipe, radiographs: Radiographs, spec: InputSpec) -> keras.Model:
-    """The network at its start; the same statistics for all seeds, so that they stand on the same frozen layers."""
-    network, _ = _network(recipe)
-    _adapt(network, radiographs, spec, recipe)
-    return quantisation_aware.fold_batch_norm(network)
-
-
-def _adapt(network: keras.Model, radiographs: Radiographs, spec: InputSpec, recipe: Recipe) -> None:
-    """Batch normalisation's statistics, of radiographs instead of ImageNet's photographs (Li et al., AdaBN, 2018)."""
-    rng = np.random.default_rng(recipe.seed)
-    size = min(32, len(radiographs.images))
-    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.8
-    for _ in range(ADAPTED if norms else 0):
-        indices = rng.choice(len(radiographs.images), size, replace=False)
-        images = [
-            variant(radiographs.images[i], radiographs.views[i], spec.height, rng, recipe.augment, spec.equalise)[0]
-            for i in indices
-        ]
-        network(normalise(np.stack(images), spec), training=True)
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
-
-
-def _groups(trained: keras.Model, recipe: Recipe, count: int) -> list[tuple[list[Any], keras.optimizers.Optimizer]]:
-    """The variables that begin with ImageNet's weights, and those that begin at random, which learn faster."""
-    random = set(backbones.randomly_initialised(trained))
-    split: dict[bool, list[Any]] = {True: [], False: []}
-    for layer in trained.layers:
-        split[layer.name in random] += layer.trainable_variables
-    warmup = round(recipe.warmup_epochs * count)
-
-    def optimizer(peak: float) -> keras.optimizers.Optimizer:
-        schedule = keras.optimizers.schedules.CosineDecay(
-            peak * 0.05 if warmup else peak,
-            max(1, recipe.epochs * count - warmup),
-            alpha=0.02,
-            warmup_target=peak if warmup else None,
-            warmup_steps=warmup,
-        )
-        return keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=1.0)
-
-    rates = {True: recipe.learning_rate * recipe.head_rate, False: recipe.learning_rate}
-    return [(variables, optimizer(rates[is_random])) for is_random, variables in split.items() if variables]
-
-
-def _copy(network: keras.Model) -> keras.Model:
-    """The same network with weights of its own."""
-    copy = keras.models.clone_model(network)
-    copy.set_weights(network.get_weights())
-    return copy
-
-
-def _int8_stage(
-    imitation: quantisation_aware.Imitation,
-    teachers: Sequence[keras.Model],
-    recipe: Recipe,
-    splits: dict[str, Split],
-    spec: InputSpec,
-    folder: Path,
-    log: Any,
-) -> None:
-    """The second stage: the imitations of int8 learn to say what the first stage's networks say together."""
-    radiographs, val, aware = splits["train"].radiographs, splits["val"], recipe.quantisation_aware
-    cells = _cells(imitation.network)
-    teacher = quantisation_aware.mean_of(teachers)
-    count = min(aware.steps or steps(radiographs.lesson), steps(radiographs.lesson))
-    variables = imitation.trainable_variables(recipe.freeze)
-    schedule = keras.optimizers.schedules.CosineDecay(aware.learning_rate, max(1, aware.epochs * count))
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=1.0)
-
-    def batches(epoch: int) -> Iterator[Batch]:
-        return islice(pixel_batches(radiographs, spec, cells, recipe.augment, recipe.seed + 1000, epoch), count)
-
-    def loss(inputs: Any, *_: Any) -> dict[str, Any]:
-        if aware.mixed:
-            inputs = quantisation_aware.mix(inputs)
-        return quantisation_aware.distances(teacher, imitation, inputs, aware.consistency, aware.map_weight)
-
-    stage = trainer.Stage(
-        "int8",
-        aware.epochs,
-        batches,
-        loss,
-        [(variables, optimizer)],
-        lambda: _evaluate(imitation.whole, val.inputs, val, recipe),
-    )
-    trainer.train(stage, folder, folder / f"{recipe.name}.csv", log)
-
-
-def _range_of_logits(network: keras.Model, calibration: npt.NDArray[np.float32]) -> list[float]:
-    """As the converter chooses it: an answer hardly depends on extreme logits, but on the step between two."""
-    return list(range_of_logits(predict(network, calibration)["logits"]))
-
-
-def _evaluate(network: keras.Model, inputs: npt.NDArray[Any], val: Split, recipe: Recipe) -> dict[str, float]:
-    """What the log says of an epoch: on validation radiographs whose label is one class."""
-    allowed = val.radiographs.lesson.allowed
-    single = allowed.sum(1) == 1
-    outputs = predict(network, inputs[single].astype(np.float32))
-    targets, probabilities = allowed[single].argmax(1), softmax(outputs["logits"])
-    loss = -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-9))
-    return {
-        "val_loss": float(loss.mean()),
-        "val_accuracy": float((probabilities.argmax(1) == targets).mean()),
-        "val_auroc": metrics.macro_auroc(targets, probabilities),
-    }
-
-
-def _calibration_images(radiographs: Radiographs, spec: InputSpec, recipe: Recipe) -> npt.NDArray[np.uint8]:
-    """Training radiographs for activation ranges, drawn as batches are."""
-    count = min(recipe.quantisation_aware.calibration_images, len(radiographs.images))
-    order = np.concatenate(list(batch_indices(radiographs.lesson, recipe.seed, 0)))
-    indices = list(dict.fromkeys(order.tolist()))[:count]
-    return np.stack([crop(radiographs.images[i], radiographs.views[i], spec) for i in indices])
 
 
 if __name__ == "__main__":

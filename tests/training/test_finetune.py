@@ -20,6 +20,7 @@ from convert.quantisation.synthetic import read_statistics
 from convert.source.network import read_facts
 from covidnet_lite.errors import DatasetError
 from training import finetune
+from training.fit import float_stage, int8_stage
 from training.fit.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,7 +205,7 @@ def test_a_soup_is_the_mean_of_runs_that_go_on_from_one_network(
 ) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(GRADED.replace("seeds = 2", "seeds = 1").format(epochs=1) + "[soup]\nruns = 2\nepochs = 1\n")
-    stage, begun, trained = finetune._float_stage, [], []
+    stage, begun, trained = float_stage.train, [], []
 
     def watched(*args: Any) -> Any:
         begun.append(args[6].get_weights() if len(args) > 6 else None)
@@ -213,8 +214,8 @@ def test_a_soup_is_the_mean_of_runs_that_go_on_from_one_network(
         return network
 
     kept: list[Any] = []
-    monkeypatch.setattr(finetune, "_float_stage", watched)
-    monkeypatch.setattr(finetune, "_int8_stage", lambda _, teachers, *rest: kept.append(teachers[0].get_weights()))
+    monkeypatch.setattr(float_stage, "train", watched)
+    monkeypatch.setattr(int8_stage, "_train", lambda _, teachers, *rest: kept.append(teachers[0].get_weights()))
     finetune.run([graded], read_recipe(recipe), recipe, tmp_path / "runs", quiet=True)
     assert [r["stage"] for r in rows(tmp_path / "runs/tiny/tiny.csv")] == ["float.2020", "float.2021", "float.2022"]
     first, one, other = trained

@@ -298,3 +298,15 @@ def _preprocessing(name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.f
     if (mean, std) == _CAFFE:
         mean = mean[::-1]
     return np.asarray(mean), np.asarray(std)
+
+
+def cells(network: keras.Model) -> int:
+    """The side of a network's evidence map, in cells."""
+    return int(network.output["evidence"].shape[1])
+
+
+def copy_of(network: keras.Model) -> keras.Model:
+    """The same network with weights of its own."""
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    return copy
