@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from .layout import CLOCK, Folders, age, on_disk
+from .layout import CLOCK, TEMPORARY, Folders, age, on_disk
 
 HOUR = 3600.0  # seconds
 
@@ -53,9 +53,10 @@ class Memory:
             return
         self._set(self._clock)
         oldest = self.now - self.days * 86400
-        for path in list(self._folders.sent.glob("*.json")):
-            if age(path)[0] < oldest * 1e9:
-                on_disk(path, path.unlink)
+        with os.scandir(self._folders.sent) as entries:  # one by one: there may be a hundred thousand
+            for path in map(Path, entries):
+                if path.suffix == ".json" and not path.name.startswith(TEMPORARY) and age(path)[0] < oldest * 1e9:
+                    on_disk(path, path.unlink)
         self._forget_from = time.monotonic() + HOUR
 
     def _set(self, path: Path) -> None:
