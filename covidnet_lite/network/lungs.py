@@ -30,6 +30,7 @@ from .preprocess import prepare
 SIDES = ("left", "top", "right", "bottom")
 MARGIN = 0.04  # of the box, on each side
 MIN_SIDE = 0.25  # of the image; a smaller box cannot be both lungs
+STEPS = 1024  # of a side of the image; processors differ in the last bits, and the crop must not
 
 
 def view(image: Image.Image, spec: InputSpec, runtime: str | None = None) -> Box:
@@ -52,7 +53,8 @@ def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: 
     Raises:
         ModelError, BackendError: the finder cannot be used.
     """
-    left, top, right, bottom = (float(v) for v in _load(finder, runtime, os.getpid()).sides(image))
+    sides = _load(finder, runtime, os.getpid()).sides(image)
+    left, top, right, bottom = (round(float(side) * STEPS) / STEPS for side in sides)
     dx, dy = margin * (right - left), margin * (bottom - top)
     box = max(0.0, left - dx), max(0.0, top - dy), min(1.0, right + dx), min(1.0, bottom + dy)
     return box if min(box[2] - box[0], box[3] - box[1]) >= MIN_SIDE else WHOLE

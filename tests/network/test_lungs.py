@@ -60,6 +60,14 @@ def test_a_margin_widens_the_box_but_not_beyond_the_picture(film_image):
     assert max(wide) <= 1
 
 
+def test_a_processor_that_differs_in_the_last_bits_finds_the_same_box(film_image, monkeypatch):
+    box, sides = lungs.find(film_image, FINDER), lungs._Finder.sides(lungs._load(FINDER, None, os.getpid()), film_image)
+    assert lungs.find(film_image, FINDER, margin=0.0) == pytest.approx(sides, abs=5e-4)
+    for bits in (-3e-7, 3e-7):
+        monkeypatch.setattr(lungs._Finder, "sides", lambda *_, bits=bits: sides + np.float32(bits))
+        assert lungs.find(film_image, FINDER) == box
+
+
 def test_what_is_no_pair_of_lungs_is_seen_whole(film_image, monkeypatch):
     monkeypatch.setattr(lungs, "MIN_SIDE", 1.1)
     assert lungs.find(film_image, FINDER) == WHOLE
