@@ -28,6 +28,7 @@ from benchmarks import inputs, modality
 from benchmarks.orthanc import AE_TITLE, Orthanc, free_port, missing
 from covidnet_lite import Classifier
 from covidnet_lite.network.model import DEFAULT
+from covidnet_lite.node.layout import Folders
 
 SECOND = "second"  # destination
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,7 +126,9 @@ class NodeProcess:
 
     def waiting_for(self, destination: str) -> int:
         """Radiographs in the queue, and results that one destination does not have yet."""
-        return sum(len(os.listdir(self.queue / part)) for part in ("received", "outgoing", f"to/{destination}"))
+        parts = ("received", "outgoing", f"to/{destination}")
+        with Folders(self.queue, (destination,)).exclusive():  # else one whose name changes now might be overlooked
+            return sum(len(os.listdir(self.queue / part)) for part in parts)
 
 
 def trial(
