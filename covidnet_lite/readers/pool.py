@@ -10,7 +10,6 @@ server), so that a new one is ready within milliseconds and shares its memory.
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import queue
@@ -320,7 +319,7 @@ def _exit_reason(reader: _Reader) -> tuple[str, Code]:
     with suppress(ValueError):
         reader.process.join(5)
         code = reader.process.exitcode
-        if code is not None and code == -getattr(signal, "SIGXCPU", 0):
+        if code is not None and code == -getattr(signal, "SIGPROF", 0):
             return (
                 f"took more than {resource_limits.cpu_seconds()} s to decode ({resource_limits.SECONDS})",
                 Code.TOO_COSTLY,
@@ -343,6 +342,8 @@ def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
     os.environ.update({resource_limits.MEMORY: str(memory), resource_limits.SECONDS: str(seconds)})
     for name in ("SIGINT", "SIGTERM"):  # the service ends this process
         signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "SIGPROF"):
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)  # see _limit_seconds; whoever started the service may ignore it
     warnings.simplefilter("ignore")  # pydicom's quote the header, and would reach the service's log
     with suppress(OSError):  # not Linux
         _prefer_for_oom_kill()
@@ -394,11 +395,10 @@ def _limit_memory() -> None:
 
 
 def _limit_seconds() -> None:
-    """Has the kernel end this process once it has used its seconds of processor from now on."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    with suppress(OSError, ValueError):
-        limit = math.ceil(time.process_time()) + resource_limits.cpu_seconds()
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    """Has the kernel end this process once it has used its seconds of processor from now on.
+
+    By a timer: it would compare a resource limit with all the time that it has counted in ticks, which drifts from
+    ``time.process_time()`` by some percent, and so by seconds within the life of a reader.
+    """
+    if hasattr(signal, "setitimer"):  # not Windows
+        signal.setitimer(signal.ITIMER_PROF, resource_limits.cpu_seconds())

@@ -59,6 +59,11 @@ def misread(source: Any, *how: Any) -> Any:
     if data == b"think":
         while True:
             pass
+    if data.startswith(b"work"):
+        until = time.thread_time() + 0.4
+        while time.thread_time() < until:
+            pass
+        return read_well(io.BytesIO(data[4:]), *how)
     if data == b"sleep":
         time.sleep(60)
     if data == b"eat":
@@ -154,6 +159,18 @@ def test_a_film_that_breaks_its_reader_costs_itself_alone(
             reader_pool.read(deed.encode(), None, "bad.png")
         reader_pool._within = 60  # however busy the machine is
         assert reader_pool.read(film_png.read_bytes()).width > 0
+
+
+def test_the_seconds_of_each_radiograph_are_its_own(
+    hostile: None, film_png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(resource_limits.SECONDS, "1")
+    with Readers(1) as reader_pool:
+        pids = set()
+        for _ in range(4):
+            assert reader_pool.read(b"work" + film_png.read_bytes()).width > 0
+            pids |= set(reader_pool.processes)
+    assert len(pids) == 1
 
 
 def test_what_nobody_foresaw_in_a_reader_is_logged_here(hostile: None, caplog: pytest.LogCaptureFixture) -> None:
