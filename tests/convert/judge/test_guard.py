@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from guards import FEATURES, WITHIN, embeddings, moved
 
-from convert.judge.guard import FOREIGN_DISTANCE, ROOM, fit_guard
+from convert.judge.guard import FOREIGN_DISTANCE, MIN_RADIOGRAPHS, ROOM, fit_guard
 from covidnet_lite.network.guard import shape_of
 
 
@@ -16,6 +16,20 @@ def test_the_quantile_of_the_held_out_embeddings_passes(quantile):
     guard = fit_guard(embeddings(800, 0), held_out, quantile, WITHIN)
     assert (guard.distance(held_out) <= guard.limit).mean() == pytest.approx(quantile, abs=0.002)
     assert (guard.distance(embeddings(1000, 2)) <= guard.limit).mean() == pytest.approx(quantile, abs=0.03)
+
+
+def test_the_directions_are_those_in_which_radiographs_differ_from_their_mean():
+    known = embeddings(800, 0)
+    guard = fit_guard(known, known, components=WITHIN)
+    along = (shape_of(known) - guard.mean) @ guard.directions.T
+    np.testing.assert_allclose(along.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(along.var(axis=0), guard.variance, rtol=0.02)
+
+
+def test_there_are_never_more_directions_than_half_of_the_features_or_radiographs():
+    known = embeddings(800, 0)
+    assert len(fit_guard(known, known, components=FEATURES).directions) == FEATURES // 2
+    assert len(fit_guard(known[:24], known, components=FEATURES).directions) == 12
 
 
 def hospitals(step):
@@ -61,6 +75,13 @@ def test_sources_that_look_alike_or_have_few_radiographs_move_the_limit_little()
     few = ["odd"] * 10 + ["usual"] * 790
     assert fit_guard(odd, held_out, components=WITHIN, sources=few).limit == plain.limit
     assert fit_guard(odd, held_out, components=WITHIN, sources=["one"] * 800).limit == plain.limit
+    enough = ["odd"] * MIN_RADIOGRAPHS + ["usual"] * (800 - MIN_RADIOGRAPHS)
+    odd[:MIN_RADIOGRAPHS] *= np.random.default_rng(3).uniform(0, 2, FEATURES)
+    fewer = ["odd"] * (MIN_RADIOGRAPHS - 1) + ["usual"] * (801 - MIN_RADIOGRAPHS)
+    assert (
+        fit_guard(odd, held_out, components=WITHIN, sources=fewer).limit
+        < fit_guard(odd, held_out, components=WITHIN, sources=enough).limit
+    )
 
 
 def test_a_plane_lies_a_little_beyond_half_way_between_right_and_wrong():
@@ -69,6 +90,14 @@ def test_a_plane_lies_a_little_beyond_half_way_between_right_and_wrong():
     right, wrong = shape_of(embeddings(400, 0)), shape_of(moved(embeddings(400, 0), 0))
     right_end, wrong_end = (np.stack([right, wrong]) @ fitted.normals[0] - fitted.offsets[0]).mean(axis=1)
     assert right_end / (right_end - wrong_end) == pytest.approx(0.55, rel=0.02)
+
+
+@pytest.mark.parametrize(("passing", "refused", "is_kept"), [(249, 1, True), (98, 2, False)])
+def test_a_plane_that_refuses_too_many_held_out_radiographs_is_left_out(passing, refused, is_kept):
+    right = embeddings(400, 0)
+    held_out = np.concatenate([embeddings(passing, 1), moved(embeddings(refused, 2), 0)])
+    fitted = fit_guard(right, held_out, 0.99, WITHIN, wrong={"turned": moved(right, 0)})
+    assert fitted.faults == (("turned",) if is_kept else ())
 
 
 def test_a_wrong_way_that_cannot_be_told_is_left_out():
@@ -112,6 +141,15 @@ def test_synthetic_outliers_lie_a_stated_distance_off_and_the_limit_moves_toward
     needed = np.quantile(guard.distance(held_out), 0.99)
     assert guard.limit == pytest.approx(needed + ROOM * (np.quantile(guard.distance(nothing), 0.01) - needed), rel=1e-3)
     assert (guard.distance(foreign(100, 8)) > guard.limit).all()
+
+
+def test_the_limit_stays_where_synthetic_outliers_are_nearer_than_it():
+    known, far = embeddings(800, 0), np.random.default_rng(4).normal(size=(100, FEATURES))
+    far = np.concatenate([known, 40 * far])
+    guard = fit_guard(known, far, components=WITHIN, foreign=foreign(300, 7))
+    assert guard.foreign.size
+    assert np.quantile(guard.distance(foreign(300, 7)), 0.01) < guard.limit - 1
+    assert guard.limit == pytest.approx(np.quantile(guard.distance(far), 0.99), rel=1e-3)
 
 
 def test_more_of_a_further_hospital_passes_because_it_lies_off_in_another_direction():
