@@ -62,6 +62,8 @@ def test_the_way_to_synthetic_outliers_survives_being_stored(guard):
     np.testing.assert_allclose(stored.foreign, foreign, atol=2e-3)
     assert stored.foreign_offset == 1.25
     assert Guard.from_npz(guard.to_npz()).foreign.shape == (0,)
+    with np.load(io.BytesIO(stored.to_npz())) as arrays:
+        assert arrays["foreign"].dtype == np.float16
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,8 @@ def test_an_offset_of_any_shape_is_read_as_a_number(guard):
 
 def test_a_weak_embedding_of_the_same_shape_is_as_far_as_a_strong_one(guard):
     ordinary = embeddings(20, 3)
-    np.testing.assert_allclose(guard.distance(ordinary), guard.distance(ordinary / 50), rtol=1e-3)
+    for weaker in (50, 1e6):
+        np.testing.assert_allclose(guard.distance(ordinary), guard.distance(ordinary / weaker), rtol=1e-3)
     assert np.isfinite(guard.distance(np.zeros(FEATURES)))
 
 
@@ -250,6 +253,13 @@ def test_planes_survive_the_npz(with_planes):
     np.testing.assert_array_equal(again.normals, with_planes.normals)
     np.testing.assert_array_equal(again.offsets, with_planes.offsets)
     assert {again.normals.dtype, again.offsets.dtype} == {np.dtype(np.float32)}
+
+
+def test_planes_and_the_way_to_synthetic_outliers_survive_side_by_side(with_planes):
+    foreign = np.linspace(-3, 3, FEATURES, dtype=np.float32)
+    again = Guard.from_npz(replace(with_planes, foreign=foreign, foreign_offset=1.25).to_npz())
+    assert again.faults == ("turned", "dark")
+    assert (len(again.foreign), again.foreign_offset) == (FEATURES, 1.25)
 
 
 def test_what_lies_on_a_plane_is_not_shown_wrongly(with_planes):
