@@ -387,3 +387,29 @@ def test_how_long_the_oldest_has_waited_is_told_whatever_the_clock_says(
     later = time.monotonic() + 3600
     monkeypatch.setattr(time, "monotonic", lambda: later)
     assert 3590 < (queue.oldest or 0) < 3700
+
+
+def test_work_that_begins_makes_no_radiograph_younger(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.add(UID, b"film")
+    assert (queue.oldest or 0) < 60
+    later = time.monotonic() + 1800
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    queue.begin(first(queue))
+    assert 1790 < (queue.oldest or 0) < 1900
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+def test_what_waits_when_a_node_starts_has_waited_since_it_was_received(
+    tmp_path: Path, limits: Limits, is_answered: bool
+) -> None:
+    queue = Queue(tmp_path / "queue", limits, PACS)
+    queue.add(UID, b"film")
+    if is_answered:
+        queue.finish(first(queue), {}, {"pacs": [b"result"]})
+    queue.close()
+    hour_ago = time.time() - 3600
+    for path in (tmp_path / "queue").rglob("*"):
+        os.utime(path, (hour_ago, hour_ago))
+    again = Queue(tmp_path / "queue", limits, PACS)
+    assert 3590 < (again.oldest or 0) < 3700
+    again.close()
