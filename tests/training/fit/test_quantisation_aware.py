@@ -119,8 +119,8 @@ def test_training_brings_float_and_int8_together_and_settles_on_weights_int8_can
         optimizer.apply_gradients([(g, v) for g, v in zip(gradients, variables) if g is not None])
     assert gap() < 0.8 * before
     imitated.settle()
-    kernel = folded.get_layer("block3_expand").kernel
-    np.testing.assert_allclose(qa.round_kernel(kernel, depthwise=False), kernel, atol=1e-6)
+    expand = folded.get_layer("block3_expand")
+    np.testing.assert_allclose(qa.round_kernel(expand), expand.kernel, atol=1e-6)
     np.testing.assert_allclose(folded(inputs)["logits"], imitated.weights(inputs)["logits"], atol=1e-4)
     assert distance() < started_at  # from the teacher
 
