@@ -103,9 +103,14 @@ def test_an_abstention_shows_no_map_and_no_probabilities_until_the_user_opens_th
 def test_the_slider_fades_the_evidence_map(opened: Callable[..., Any], film: Path) -> None:
     page = opened()
     load(page, film)
-    page.select_option("#evidence-label", "covid")
     page.fill("#opacity", "100")
-    assert colourfulness(page) > 10
+
+    def shown(label: str) -> int:
+        page.select_option("#evidence-label", label)
+        return colourfulness(page)
+
+    # All maps share a scale, so that only that of the class with the strongest evidence is sure to be seen.
+    assert max(map(shown, ("normal", "pneumonia", "covid"))) > 10
     page.fill("#opacity", "0")
     assert colourfulness(page) <= 2
     page.keyboard.press("h")

@@ -138,8 +138,7 @@ def test_heic_without_its_extra_names_the_extra_and_whom_to_ask(
         explanation = page.inner_text("#explanation")
         assert "covidnet-lite[heic]" in explanation
         assert "Ask the person who runs this server" in explanation
-        page.wait_for_selector("#stage-message", state="visible")
-        assert "covidnet-lite[heic]" in page.inner_text("#stage-message")
+        page.wait_for_selector("#stage-message:has-text('covidnet-lite[heic]')")
         assert page.is_hidden("#retry")
 
 
