@@ -30,6 +30,7 @@ from training.data.supervision import Source
 from training.fit import backbones, checkpoint, float_stage, int8_stage
 from training.fit.batches import Radiographs
 from training.fit.recipe import Recipe, read_recipe
+from training.fit.run import Run
 from training.fit.split import Split
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,15 +86,16 @@ def run(
     files.write_all({folder / f"{recipe.name}.made_from": digest, folder / f"{recipe.name}.toml": text})
     write_manifest(folder / "manifest.csv", cases)  # so that what was held out stays held out
     log: Callable[[str], None] = (lambda _: None) if quiet else (lambda line: print(line, flush=True))
+    this = Run(recipe, spec, splits, folder, log)
     begin, *others = (checkpoint.load(Path(p), start[0], recipe.labels) if p else None for p in _networks(recipe))
-    trained = [float_stage.train(recipe, recipe.seed + i, splits, spec, folder, log) for i in range(recipe.seeds)]
+    trained = [float_stage.train(this, recipe.seed + i) for i in range(recipe.seeds)]
     if trained and recipe.soup.runs:
-        trained[-1] = float_stage.soup(trained[-1], recipe, splits, spec, folder, log)
+        trained[-1] = float_stage.soup(this, trained[-1])
     teachers = [*trained, *others]
     network = backbones.copy_of(begin or trained[-1])
     statistics = None  # batch normalisation keeps them until it is folded
     if recipe.quantisation_aware.epochs:
-        ranges, statistics = int8_stage.train(network, teachers, recipe, splits, spec, folder, log)
+        ranges, statistics = int8_stage.train(this, network, teachers)
         files.write(folder / f"{recipe.name}.ranges.json", json.dumps(ranges, indent=1) + "\n")
     facts = {
         "name": recipe.name,

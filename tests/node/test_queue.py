@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import BROKEN, CHANGES, failing
 from queues import PACS, UID, box, first
 
 from covidnet_lite import files
@@ -413,3 +415,53 @@ def test_what_waits_when_a_node_starts_has_waited_since_it_was_received(
     again = Queue(tmp_path / "queue", limits, PACS)
     assert 3590 < (again.oldest or 0) < 3700
     again.close()
+
+
+ACTIONS: dict[str, Callable[..., object]] = {
+    "knows": lambda queue, *_: queue.knows("1.2.9"),
+    "add": lambda queue, *_: queue.add("1.2.9", b"a film"),
+    "counts": lambda queue, *_: queue.counts,
+    "oldest": lambda queue, *_: queue.oldest,
+    "next": lambda queue, *_: queue.next(),
+    "begin": lambda queue, arrival, *_: queue.begin(arrival),
+    "finish": lambda queue, arrival, *_: queue.finish(arrival, {}, {"pacs": [b"sr"]}),
+    "finish without results": lambda queue, arrival, *_: queue.finish(arrival, {}, {}),
+    "set aside": lambda queue, arrival, *_: queue.set_aside(arrival, "why"),
+    "parcels": lambda queue, *_: box(queue).parcels(),
+    "mark sent": lambda queue, arrival, parcel, item: box(queue).mark_sent(parcel.folder / "1.dcm"),
+    "close": lambda queue, arrival, parcel, item: box(queue).close(parcel),
+    "reject": lambda queue, arrival, parcel, item: box(queue).reject(parcel, "why"),
+    "retry": lambda queue, arrival, parcel, item: queue.quarantine.retry(item),
+    "drop": lambda queue, arrival, parcel, item: queue.quarantine.drop(item),
+}
+
+
+EVERYTHING = (*CHANGES, "scandir", "listdir", "statvfs")
+
+
+@pytest.mark.parametrize(
+    ("name", "failures"),
+    [*((name, EVERYTHING) for name in ACTIONS), ("add", "statvfs"), ("set aside", "scandir"), ("reject", "scandir")],
+)
+def test_a_disk_that_fails_is_reported_with_what_lies_there(
+    name: str, failures: str | tuple[str, ...], queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for uid in ("1.2.1", "1.2.2", "1.2.3"):
+        queue.add(uid, b"a film")
+    queue.finish(first(queue), {}, {"pacs": [b"sr", b"sc"]})
+    queue.set_aside(first(queue), "why")
+    (parcel,), (item,), arrival = box(queue).parcels(), queue.quarantine.items(), first(queue)
+    changes = (failures,) if isinstance(failures, str) else failures
+    with failing(monkeypatch, BROKEN, changes, below=queue.folder), pytest.raises(OutputError) as raised:
+        ACTIONS[name](queue, arrival, parcel, item)
+    assert re.match(rf"{re.escape(str(queue.folder))}.*: cannot be .* \(Input/output error\)", str(raised.value))
+
+
+def test_a_queue_that_cannot_be_opened_is_named(
+    tmp_path: Path, limits: Limits, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with failing(monkeypatch, BROKEN, ("scandir",), below=queue.folder):
+        assert str(queue.objection).startswith(f"{queue.folder}: ")
+    for folder, change in ((tmp_path / "new", "mkdir"), (tmp_path / "other", "listdir")):
+        with failing(monkeypatch, BROKEN, (change,), below=folder), pytest.raises(OutputError, match=f"^{folder}: "):
+            Queue(folder, limits, PACS)

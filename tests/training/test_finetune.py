@@ -207,15 +207,15 @@ def test_a_soup_is_the_mean_of_runs_that_go_on_from_one_network(
     recipe.write_text(GRADED.replace("seeds = 2", "seeds = 1").format(epochs=1) + "[soup]\nruns = 2\nepochs = 1\n")
     stage, begun, trained = float_stage.train, [], []
 
-    def watched(*args: Any) -> Any:
-        begun.append(args[6].get_weights() if len(args) > 6 else None)
-        network = stage(*args)
+    def watched(run: Any, seed: int, begin: Any = None) -> Any:
+        begun.append(begin.get_weights() if begin else None)
+        network = stage(run, seed, begin)
         trained.append(network.get_weights())
         return network
 
     kept: list[Any] = []
     monkeypatch.setattr(float_stage, "train", watched)
-    monkeypatch.setattr(int8_stage, "_train", lambda _, teachers, *rest: kept.append(teachers[0].get_weights()))
+    monkeypatch.setattr(int8_stage, "_train", lambda _, __, teachers: kept.append(teachers[0].get_weights()))
     finetune.run([graded], read_recipe(recipe), recipe, tmp_path / "runs", quiet=True)
     assert [r["stage"] for r in rows(tmp_path / "runs/tiny/tiny.csv")] == ["float.2020", "float.2021", "float.2022"]
     first, one, other = trained

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,7 +15,8 @@ from training.data.augmentation import variant
 from training.fit import backbones, frozen, heads, losses, quantisation_aware, trainer
 from training.fit.batches import Batch, Radiographs, pixel_batches, predict, steps
 from training.fit.recipe import Recipe
-from training.fit.split import Split, evaluate
+from training.fit.run import Run
+from training.fit.split import evaluate
 
 ADAPTED = 20  # batches of which batch normalisation takes its statistics
 
@@ -31,18 +31,11 @@ def new_network(recipe: Recipe) -> tuple[keras.Model, InputSpec]:
     return backbones.with_head(backbone, recipe.labels, recipe.dropout), backbone.spec
 
 
-def train(
-    recipe: Recipe,
-    seed: int,
-    splits: dict[str, Split],
-    spec: InputSpec,
-    folder: Path,
-    log: Callable[[str], None],
-    begin: keras.Model | None = None,
-) -> keras.Model:
+def train(run: Run, seed: int, begin: keras.Model | None = None) -> keras.Model:
     """One network of the first stage, batch normalisation folded into its convolutions; it may go on from another."""
     keras.utils.set_random_seed(seed)
-    radiographs = splits["train"].radiographs
+    recipe, spec, val = run.recipe, run.spec, run.splits["val"]
+    radiographs = run.splits["train"].radiographs
     network = begin or _folded(recipe, radiographs, spec)
     cells = backbones.cells(network)
     trained, low = network, None
@@ -50,7 +43,7 @@ def train(
         low = backbones.below(network, recipe.freeze)
         trained = keras.Model(low.output, network.output)
         features = frozen.compute_features(
-            low, radiographs, spec, cells, recipe.augment, recipe.variants, recipe.seed, folder
+            low, radiographs, spec, cells, recipe.augment, recipe.variants, recipe.seed, run.folder
         )
 
     def batches(epoch: int) -> Iterator[Batch]:
@@ -70,7 +63,6 @@ def train(
             **parts,
         }
 
-    val = splits["val"]
     val_inputs = val.inputs if low is None else predict(low, val.inputs)
     count = steps(radiographs.lesson)
     stage = trainer.Stage(
@@ -83,24 +75,18 @@ def train(
         recipe.momentum,
         trained.non_trainable_variables,
     )
-    trainer.train(stage, folder, folder / f"{recipe.name}.csv", log)
+    trainer.train(stage, run.folder, run.table, run.log)
     return network
 
 
-def soup(
-    network: keras.Model,
-    recipe: Recipe,
-    splits: dict[str, Split],
-    spec: InputSpec,
-    folder: Path,
-    log: Callable[[str], None],
-) -> keras.Model:
+def soup(run: Run, network: keras.Model) -> keras.Model:
     """The mean, weight by weight, of networks that all go on from this one."""
-    how, first = recipe.soup, recipe.seed + recipe.seeds
-    further = replace(recipe, epochs=how.epochs, learning_rate=how.learning_rate, head_rate=how.head_rate)
-    runs = [train(further, first + i, splits, spec, folder, log, backbones.copy_of(network)) for i in range(how.runs)]
+    how, first = run.recipe.soup, run.recipe.seed + run.recipe.seeds
+    recipe = replace(run.recipe, epochs=how.epochs, learning_rate=how.learning_rate, head_rate=how.head_rate)
+    further = replace(run, recipe=recipe)
+    trained = [train(further, first + i, backbones.copy_of(network)) for i in range(how.runs)]
     mean = backbones.copy_of(network)
-    mean.set_weights([np.mean(weights, axis=0) for weights in zip(*(run.get_weights() for run in runs))])
+    mean.set_weights([np.mean(weights, axis=0) for weights in zip(*(one.get_weights() for one in trained))])
     return mean
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,49 +13,35 @@ import numpy.typing as npt
 from convert.float_input import normalise
 from convert.quantisation import synthetic
 from convert.quantisation.ranges import range_of_logits
-from covidnet_lite.network.input_spec import InputSpec
 from training.fit import backbones, quantisation_aware, trainer
-from training.fit.batches import Batch, Radiographs, batch_indices, crop, pixel_batches, predict, steps
+from training.fit.batches import Batch, batch_indices, crop, pixel_batches, predict, steps
 from training.fit.equalise_channels import equalise_channels
-from training.fit.recipe import Recipe
-from training.fit.split import Split, evaluate
+from training.fit.run import Run
+from training.fit.split import evaluate
 
 
 def train(
-    network: keras.Model,
-    teachers: Sequence[keras.Model],
-    recipe: Recipe,
-    splits: dict[str, Split],
-    spec: InputSpec,
-    folder: Path,
-    log: Callable[[str], None],
+    run: Run, network: keras.Model, teachers: Sequence[keras.Model]
 ) -> tuple[dict[str, list[float]], synthetic.Statistics]:
     """Changes a network's weights to what int8 can store, and returns what the quantiser needs beside them.
 
     Returns:
         The range of each layer's output, and the statistics of its activations.
     """
-    images = _calibration_images(splits["train"].radiographs, spec, recipe)
-    equalise_channels(network, images, spec)
-    calibration = normalise(images, spec)
+    images = _calibration_images(run)
+    equalise_channels(network, images, run.spec)
+    calibration = normalise(images, run.spec)
     imitation = quantisation_aware.imitate_int8(network, calibration)
-    _train(imitation, teachers, recipe, splits, spec, folder, log)
+    _train(run, imitation, teachers)
     imitation.settle()
     ranges = imitation.ranges() | {"logits": _range_of_logits(network, calibration)}
     return ranges, synthetic.record(network, calibration)
 
 
-def _train(
-    imitation: quantisation_aware.Imitation,
-    teachers: Sequence[keras.Model],
-    recipe: Recipe,
-    splits: dict[str, Split],
-    spec: InputSpec,
-    folder: Path,
-    log: Callable[[str], None],
-) -> None:
+def _train(run: Run, imitation: quantisation_aware.Imitation, teachers: Sequence[keras.Model]) -> None:
     """The imitations learn to say what the teachers say together."""
-    radiographs, val, aware = splits["train"].radiographs, splits["val"], recipe.quantisation_aware
+    recipe, radiographs, val = run.recipe, run.splits["train"].radiographs, run.splits["val"]
+    aware = recipe.quantisation_aware
     cells = backbones.cells(imitation.network)
     teacher = quantisation_aware.mean_of(teachers)
     count = min(aware.steps or steps(radiographs.lesson), steps(radiographs.lesson))
@@ -65,7 +50,7 @@ def _train(
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, clipnorm=1.0)
 
     def batches(epoch: int) -> Iterator[Batch]:
-        return islice(pixel_batches(radiographs, spec, cells, recipe.augment, recipe.seed + 1000, epoch), count)
+        return islice(pixel_batches(radiographs, run.spec, cells, recipe.augment, recipe.seed + 1000, epoch), count)
 
     def loss(inputs: Any, *_: Any) -> dict[str, Any]:
         if aware.mixed:
@@ -80,7 +65,7 @@ def _train(
         [(variables, optimizer)],
         lambda: evaluate(imitation.whole, val.inputs, val),
     )
-    trainer.train(stage, folder, folder / f"{recipe.name}.csv", log)
+    trainer.train(stage, run.folder, run.table, run.log)
 
 
 def _range_of_logits(network: keras.Model, calibration: npt.NDArray[np.float32]) -> list[float]:
@@ -88,9 +73,10 @@ def _range_of_logits(network: keras.Model, calibration: npt.NDArray[np.float32])
     return list(range_of_logits(predict(network, calibration)["logits"]))
 
 
-def _calibration_images(radiographs: Radiographs, spec: InputSpec, recipe: Recipe) -> npt.NDArray[np.uint8]:
+def _calibration_images(run: Run) -> npt.NDArray[np.uint8]:
     """Training radiographs for activation ranges, drawn as batches are."""
+    radiographs, recipe = run.splits["train"].radiographs, run.recipe
     count = min(recipe.quantisation_aware.calibration_images, len(radiographs.images))
     order = np.concatenate(list(batch_indices(radiographs.lesson, recipe.seed, 0)))
     indices = list(dict.fromkeys(order.tolist()))[:count]
-    return np.stack([crop(radiographs.images[i], radiographs.views[i], spec) for i in indices])
+    return np.stack([crop(radiographs.images[i], radiographs.views[i], run.spec) for i in indices])
