@@ -30,7 +30,7 @@ from .preprocess import prepare
 SIDES = ("left", "top", "right", "bottom")
 MARGIN = 0.04  # of the box, on each side
 MIN_SIDE = 0.25  # of the image; a smaller box cannot be both lungs
-STEPS = 1024  # of a side of the image; processors differ in the last bits, and the crop must not
+STEPS = 1024  # of a side of the image; processors differ in the last bits, the crop hardly ever
 
 
 def view(image: Image.Image, spec: InputSpec, runtime: str | None = None) -> Box:
@@ -48,12 +48,14 @@ def find(image: Image.Image, finder: bytes, runtime: str | None = None, margin: 
         margin: added on each side, as a share of the box.
 
     Returns:
-        The box; the whole image where the box is too small for both lungs.
+        The box; the whole image where the box is too small for both lungs, or a side is not a number.
 
     Raises:
         ModelError, BackendError: the finder cannot be used.
     """
     sides = _load(finder, runtime, os.getpid()).sides(image)
+    if not np.isfinite(sides).all():
+        return WHOLE
     left, top, right, bottom = (round(float(side) * STEPS) / STEPS for side in sides)
     dx, dy = margin * (right - left), margin * (bottom - top)
     box = max(0.0, left - dx), max(0.0, top - dy), min(1.0, right + dx), min(1.0, bottom + dy)

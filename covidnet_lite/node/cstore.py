@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,8 @@ def _send_at_once(association: Any) -> None:
 
     pynetdicom writes a request in several parts, which Nagle's algorithm holds back.
     """
-    connected = association.dul.socket
-    if connected is not None and connected.socket is not None:  # it may have ended just now
-        connected.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with suppress(AttributeError, OSError):  # pynetdicom's thread closes it when the peer hangs up
+        association.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _objection(association: Any, wanted: list[Any]) -> str | None:

@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from .layout import CLOCK, TEMPORARY, Folders, age, on_disk
+from .layout import CLOCK, Folders, age, on_disk
 
 HOUR = 3600.0  # seconds
 
@@ -47,17 +47,20 @@ class Memory:
         """Removes what is too old, at most once an hour, for it looks at each file.
 
         Raises:
-            OutputError: a file cannot be removed, or the time cannot be kept.
+            OutputError: the folder cannot be read, a file cannot be removed, or the time cannot be kept.
         """
         if time.monotonic() < self._forget_from:
             return
         self._set(self._clock)
+        on_disk(self._folders.sent, self._remove_old)
+        self._forget_from = time.monotonic() + HOUR
+
+    def _remove_old(self) -> None:
         oldest = self.now - self.days * 86400
         with os.scandir(self._folders.sent) as entries:  # one by one: there may be a hundred thousand
             for path in map(Path, entries):
-                if path.suffix == ".json" and not path.name.startswith(TEMPORARY) and age(path)[0] < oldest * 1e9:
-                    on_disk(path, path.unlink)
-        self._forget_from = time.monotonic() + HOUR
+                if path.suffix == ".json" and age(path)[0] < oldest * 1e9:
+                    path.unlink()
 
     def _set(self, path: Path) -> None:
         on_disk(path, lambda: os.utime(path, (self.now, self.now)))

@@ -113,7 +113,7 @@ class Readers:
 
         Raises:
             ReaderDiedError: reading took too much memory or too long, or the reader died.
-            NoProcessError: no reader can be started.
+            NoProcessError: no reader can be started, or no memory is left for the file.
             CovidNetLiteError: as for :func:`covidnet_lite.radiograph.read`.
         """
         name = name or radiograph.name_of(img)
@@ -203,6 +203,13 @@ def _no_process(error: Exception) -> NoProcessError:
     )
 
 
+def _no_memory(error: OSError) -> NoProcessError:
+    return NoProcessError(
+        f"no memory is left for the file of a radiograph ({error.strerror}); see what limits this service's memory, or "
+        "have it work on fewer radiographs at once"
+    )
+
+
 def _end_all(readers: set[_Reader]) -> None:
     for reader in readers:
         reader.end()
@@ -249,12 +256,15 @@ class _Reader:
 
         Raises:
             ConnectionError: the reader died before.
-            OSError: there is not enough memory for the file.
+            NoProcessError: there is not enough memory for the file.
         """
         self.usable = False
         if isinstance(source, bytes) and self._memory is not None:
-            self._memory.truncate(len(source))
-            _write(self._memory.fileno(), source)
+            try:
+                self._memory.truncate(len(source))
+                _write(self._memory.fileno(), source)
+            except OSError as error:
+                raise _no_memory(error) from error
             self._pipe.send((None, *options))
         else:
             self._pipe.send((source, *options))
@@ -343,7 +353,9 @@ def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
     for name in ("SIGINT", "SIGTERM"):  # the service ends this process
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "SIGPROF"):
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)  # see _limit_seconds; whoever started the service may ignore it
+        # See _limit_seconds; whoever started the service may ignore or block it.
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     warnings.simplefilter("ignore")  # pydicom's quote the header, and would reach the service's log
     with suppress(OSError):  # not Linux
         _prefer_for_oom_kill()
@@ -354,7 +366,7 @@ def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
             source, at_least, name, exact, colour, display = pipe.recv()
         except (EOFError, OSError):
             return
-        _limit_seconds()
+        _limit_seconds(seconds)
         error, pixels = None, b""
         try:
             source = f"/proc/self/fd/{memory_file}" if source is None else source
@@ -365,6 +377,7 @@ def _serve(pipe: Connection, memory: int, seconds: int, shared: bool) -> None:
         except Exception as exception:
             error = replies.to_report(exception, name)
             reply = replies.encode_error(error)
+        _limit_seconds(0)  # what comes next is not this radiograph's
         try:
             pipe.send_bytes(reply)
             if memory_file is None and error is None:
@@ -394,11 +407,11 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _limit_seconds() -> None:
-    """Has the kernel end this process once it has used its seconds of processor from now on.
+def _limit_seconds(seconds: int) -> None:
+    """Has the kernel end this process once it has used so many seconds of processor from now on; 0 lifts the limit.
 
     By a timer: it would compare a resource limit with all the time that it has counted in ticks, which drifts from
     ``time.process_time()`` by some percent, and so by seconds within the life of a reader.
     """
-    if hasattr(signal, "setitimer"):  # not Windows
-        signal.setitimer(signal.ITIMER_PROF, resource_limits.cpu_seconds())
+    with suppress(AttributeError, OSError):  # Windows has none; a sandbox forbids it
+        signal.setitimer(signal.ITIMER_PROF, seconds)

@@ -68,6 +68,12 @@ def test_a_processor_that_differs_in_the_last_bits_finds_the_same_box(film_image
         assert lungs.find(film_image, FINDER) == box
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_side_that_is_no_number_has_all_seen(film_image, monkeypatch, wrong):
+    monkeypatch.setattr(lungs._Finder, "sides", lambda *_: np.array([0.1, 0.1, wrong, 0.9], np.float32))
+    assert lungs.find(film_image, FINDER) == WHOLE
+
+
 def test_what_is_no_pair_of_lungs_is_seen_whole(film_image, monkeypatch):
     monkeypatch.setattr(lungs, "MIN_SIDE", 1.1)
     assert lungs.find(film_image, FINDER) == WHOLE

@@ -94,3 +94,19 @@ def test_it_is_looked_through_once_an_hour_and_again_at_once_where_that_failed(
     memory.forget()
     assert remembered(folders) == []
     assert (folders.root / CLOCK).stat().st_size == 0
+
+
+def test_a_folder_that_is_gone_is_an_error_of_the_disk(folders: Folders) -> None:
+    memory = Memory(folders, 90)
+    folders.sent.rmdir()
+    with pytest.raises(OutputError, match=f"{folders.sent}: "):
+        memory.forget()
+
+
+def test_only_what_was_sent_is_removed(folders: Folders) -> None:
+    memory = Memory(folders, 0)
+    for name in ("notes.txt", ".unfinished-1-2"):
+        (folders.sent / name).touch()
+        os.utime(folders.sent / name, (0, 0))
+    memory.forget()
+    assert len(list(folders.sent.iterdir())) == 2

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pydicom
@@ -22,8 +23,8 @@ from pynetdicom.sop_class import ComprehensiveSRStorage, SecondaryCaptureImageSt
 
 from benchmarks.orthanc import free_port
 from covidnet_lite.errors import SettingsError
+from covidnet_lite.node import cstore, tls
 from covidnet_lite.node import sender as module
-from covidnet_lite.node import tls
 from covidnet_lite.node.cstore import CStore
 from covidnet_lite.node.queue import Queue
 from covidnet_lite.node.reply import Reply
@@ -167,6 +168,21 @@ def test_no_part_of_a_result_waits_until_the_one_before_is_acknowledged(told: Se
     connected = connection._association.dul.socket.socket
     assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     connection.close()
+
+
+def test_a_pacs_that_accepts_and_hangs_up_is_tried_again(
+    told: Settings, pacs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs(told.pacs.port)
+    at_once = cstore._send_at_once
+
+    def hung_up(association: Any) -> None:
+        association.dul.socket.socket.close()
+        at_once(association)
+
+    monkeypatch.setattr(cstore, "_send_at_once", hung_up)
+    assert CStore(told.pacs, told.results_for("pacs"), told).connect() is None
+    at_once(SimpleNamespace(dul=SimpleNamespace(socket=None)))
 
 
 def test_an_idle_association_is_released(told: Settings, results: Any, pacs: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import io
 import logging
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -171,6 +173,70 @@ def test_the_seconds_of_each_radiograph_are_its_own(
             assert reader_pool.read(b"work" + film_png.read_bytes()).width > 0
             pids |= set(reader_pool.processes)
     assert len(pids) == 1
+
+
+def test_the_seconds_are_counted_also_where_whoever_started_the_service_ignores_and_blocks_their_signal(
+    hostile: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(resource_limits.SECONDS, "1")
+    before = signal.signal(signal.SIGPROF, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})
+    try:
+        with Readers(1) as reader_pool, pytest.raises(InputError, match=resource_limits.SECONDS):
+            reader_pool.read(b"think", None, "bad.png")
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
+        signal.signal(signal.SIGPROF, before)
+
+
+def test_the_limit_of_seconds_is_lifted_before_the_reply_is_sent(
+    film_png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[object] = []
+
+    requests = [(str(film_png), None, "a.png", False, False, None)]
+
+    class Pipe:
+        def recv(self) -> Any:
+            if not requests:
+                raise EOFError
+            return requests.pop()
+
+        def send_bytes(self, data: bytes) -> None:
+            events.append("sent")
+
+    for name in (resource_limits.SECONDS, resource_limits.MEMORY):  # a reader sets both
+        monkeypatch.setenv(name, "400")
+    for limit in ("_limit_memory", "_prefer_for_oom_kill"):
+        monkeypatch.setattr(readers, limit, lambda: None)
+    for function in ("signal", "pthread_sigmask"):
+        monkeypatch.setattr(signal, function, lambda *_: None)
+    monkeypatch.setattr(signal, "setitimer", lambda which, seconds: events.append(seconds))
+    with warnings.catch_warnings():
+        readers._serve(Pipe(), 400, 7, False)
+    assert events == [7, 0, "sent", "sent"]
+
+
+def test_a_sandbox_without_timers_costs_no_radiograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(signal, "setitimer", forbidden)
+    readers._limit_seconds(3)
+
+
+def test_a_service_without_memory_for_a_file_says_so_and_blames_no_radiograph(
+    film_png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Readers(1) as reader_pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", full)
+            with pytest.raises(NoProcessError, match="no memory is left .*No space left"):
+                reader_pool.read(film_png.read_bytes())
+        assert reader_pool.read(film_png.read_bytes()).width > 0
 
 
 def test_what_nobody_foresaw_in_a_reader_is_logged_here(hostile: None, caplog: pytest.LogCaptureFixture) -> None:
