@@ -2,8 +2,9 @@
 
 Networks as people have them, of Keras 3 and 2, each learn for a short time to tell made-up images apart, are
 saved, and converted as ``python convert/quantize.py`` does, with 200 images. The same networks go through
-TensorFlow's ``TFLiteConverter`` and through ``litert-quantizer`` with its own recipe. What was measured is kept in
-``--folder``, a JSON a network: what is there is not measured again, and the page is written from it.
+TensorFlow's ``TFLiteConverter`` and through ``litert-quantizer`` with its own recipe. ``python benchmarks/families.py``
+keeps what it measured of each network as JSON in ``--folder``, does not measure it again, and writes this page from it
+(``--write FILE``).
 """
 
 from __future__ import annotations
