@@ -347,7 +347,7 @@ the converter tries every fallback (`--min-agreement 1 --write-best`) and choose
 {CALIBRATION} calibration images alone. *Float off* is the largest difference of a probability between Keras and
 `covidnet_lite.classify` on the same files, of {JUDGED} images in colour and of {GRAY} in gray: what a wrong order of
 channels or a wrong scaling would show. *Seconds* are the processor time of `convert/quantize.py`, all fallbacks and
-the judging included.
+the judging included. The rows were measured on several days and machines: a slower one teaches a network less.
 
 {markdown(rows)}
 
