@@ -41,7 +41,7 @@ SECONDS ?= 60
 SEED ?= 0
 fuzz: $(TEST)/.done
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
-	for target in picture dicom manifest sealed settings queue multipart; do mkdir -p build/fuzz/$$target && \
+	for target in picture dicom archive manifest sealed settings queue multipart; do mkdir -p build/fuzz/$$target && \
 	    $(TEST)/bin/python benchmarks/fuzz_coverage.py $$target build/fuzz/$$target -max_total_time=$(SECONDS) -seed=$(SEED) \
 	    -artifact_prefix=build/fuzz/$$target- -print_final_stats=0 -verbosity=0 || exit 1; done
 

@@ -2,34 +2,42 @@
 
     python benchmarks/fuzz_coverage.py manifest build/fuzz/manifest -max_total_time=60
 
-Targets: ``picture``, ``dicom``, ``manifest``, ``sealed``, ``settings``, ``queue``, ``multipart``. The seeds are the
-made-up radiographs of ``benchmarks/fuzz.py`` and what this program writes; FOLDER keeps what opened new paths. An error
-of another family than the package's own ends it, and libFuzzer writes the input to a file: it belongs into
-``tests/fuzzed/TARGET``. Needs the extra ``fuzz`` (atheris: Linux and macOS).
+Targets: ``picture``, ``dicom``, ``archive``, ``manifest``, ``sealed``, ``settings``, ``queue``, ``multipart``. The
+seeds are the made-up radiographs of ``benchmarks/fuzz.py`` and what this program writes; FOLDER keeps what opened new
+paths. An error of another family than the package's own ends it, and libFuzzer writes the input to a file: it belongs
+in ``tests/fuzzed/TARGET``. Needs the extra ``fuzz`` (atheris: Linux and macOS).
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import sys
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import atheris
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message
 
-with atheris.instrument_imports(include=["covidnet_lite", "pydicom", "python_multipart"]):
+with atheris.instrument_imports(include=["covidnet_lite", "pydicom", "python_multipart", "starlette.formparsers"]):
     from benchmarks import fuzz
     from convert.judge.guard import fit_guard
-    from covidnet_lite import radiograph
+    from covidnet_lite import archive, radiograph
     from covidnet_lite.errors import CovidNetLiteError
     from covidnet_lite.network import manifest
     from covidnet_lite.network.input_spec import InputSpec
     from covidnet_lite.node import settings
     from covidnet_lite.node.queue import Queue
+    from covidnet_lite.web.admission import Admission
+    from covidnet_lite.web.settings import Settings
+    from covidnet_lite.web.uploads import receive_upload
 
 AT_LEAST = (240, 240)
 Target = Callable[[bytes], object]
@@ -38,6 +46,13 @@ Target = Callable[[bytes], object]
 def read_radiograph(data: bytes) -> None:
     """As ``classify`` reads a file."""
     radiograph.read(data, AT_LEAST, "fuzzed")
+
+
+def read_archive(data: bytes) -> None:
+    """A zip of radiographs, as ``classify`` and ``serve`` unpack it."""
+    for member in archive.members(data):
+        with suppress(CovidNetLiteError):
+            member.read(1 << 20)
 
 
 def read_manifest(data: bytes) -> None:
@@ -86,23 +101,28 @@ def read_queue(data: bytes) -> None:
 
 
 def read_multipart(data: bytes) -> None:
-    """The body of an upload, as ``serve`` takes it apart."""
-    from starlette.formparsers import MultiPartException, MultiPartParser
+    """An upload, as ``serve`` takes it apart: its content type in the first line, then the body, in pieces."""
+    kind, _, body = data.partition(b"\n")
+    pieces = [body[at : at + 97] for at in range(0, len(body), 97)] or [b""]
+    messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces[:-1]]
+    messages.append({"type": "http.request", "body": pieces[-1], "more_body": False})
 
-    async def stream() -> object:
-        for at in range(0, len(data), 97):
-            yield data[at : at + 97]
+    async def receive() -> Message:
+        return messages.pop(0)
 
-    from starlette.datastructures import Headers
+    async def take() -> None:
+        request = Request({"type": "http", "headers": [(b"content-type", kind)]}, receive)
+        async with receive_upload(request, Settings(most_bytes=1 << 20, most_files=4), Admission(1 << 22, 1)):
+            pass
 
-    head = Headers({"content-type": "multipart/form-data; boundary=b"})
-    with suppress(MultiPartException):
-        asyncio.run(MultiPartParser(head, stream(), max_files=4, max_fields=8).parse())  # type: ignore[arg-type]
+    with suppress(HTTPException):
+        asyncio.run(take())
 
 
 TARGETS: dict[str, Target] = {
     "picture": read_radiograph,
     "dicom": read_radiograph,
+    "archive": read_archive,
     "manifest": read_manifest,
     "sealed": read_sealed,
     "settings": read_settings,
@@ -121,14 +141,23 @@ def seeds(target: str) -> dict[str, bytes]:
     guard = fit_guard(rng.normal(size=(30, 8)), rng.normal(size=(30, 8)))
     own = manifest.Manifest("n", ("a", "b"), InputSpec(8, 8), {"logits": 0, "embedding": 1}, guard=guard)
     toml = b'queue = "q"\nport = 0\n[pacs]\nae_title = "X"\nhost = "h"\nport = 1\n[limits]\nfilms = 3\n'
-    name = b"0123456789abcdef0123456789abcdef"
-    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.png"\r\n\r\n\x89PNG\r\n--b--\r\n'
+    key = b"0123456789abcdef0123456789abcdef"
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename='
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in ("ward/", "ward/a.png", "b", "c.zip"):
+            file.writestr(name, b"\x89PNG" * 9)
+    form = b"multipart/form-data; boundary=b\n" + head
     return {
+        "archive": {"zip": zipped.getvalue()},
         "manifest": {"json": own.to_json().encode()},
         "sealed": {"sealed": manifest.seal(b"x" * 99, own)},
         "settings": {"toml": toml},
-        "queue": {"names": name + b".0.dcm\n" + name + b"\n" + name + b".json\n.covidnet-lite-1\n"},
-        "multipart": {"body": body},
+        "queue": {"names": key + b".0.dcm\n" + key + b"\n" + key + b".json\n.covidnet-lite-1\n"},
+        "multipart": {
+            "file": form + b'"x.png"\r\n\r\n\x89PNG\r\n--b--\r\n',
+            "archive": form + b'"x.zip"\r\n\r\n' + zipped.getvalue() + b"\r\n--b--\r\n",
+        },
     }[target]
 
 

@@ -142,6 +142,9 @@ def _radiographs(archive: zipfile.ZipFile, source: str | bytes, name: str) -> It
     from .output import OURS
 
     for info in archive.infolist():
+        if not info.filename:
+            yield Member(name, "holds a file without a name; pack it again")
+            continue
         base = info.filename.rsplit("/", 1)[-1]
         if info.is_dir() or info.filename.startswith("__MACOSX/") or base.startswith(".") or base.endswith(OURS):
             continue

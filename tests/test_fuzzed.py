@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from covidnet_lite import archive
 from covidnet_lite.errors import CovidNetLiteError
 from covidnet_lite.network.manifest import Manifest, unseal
 
-READERS = {"sealed": lambda data: unseal(data, "fuzzed", hash_checked=True), "manifest": Manifest.from_json}
+READERS = {
+    "archive": lambda data: list(archive.members(data)),
+    "manifest": Manifest.from_json,
+    "sealed": lambda data: unseal(data, "fuzzed", hash_checked=True),
+}
 INPUTS = sorted((Path(__file__).parent / "fuzzed").glob("*/*"))
 
 
