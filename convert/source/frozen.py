@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from convert.quiet import quiet
 from convert.source.scaling import Step
 from convert.tflite_file.editor import Editor
@@ -66,6 +69,20 @@ def freeze(call: Callable[[Any], Any], shape: tuple[int, int, int], path: Path) 
         raise ConversionError(f"{path}: TensorFlow cannot run it ({first_cause(error)})") from error
     shapes = [tuple(tensor.shape.as_list()) if tensor.shape.rank else () for tensor in function.outputs]
     return Frozen(function, dict(zip(names, shapes)))
+
+
+def run(frozen: Frozen, image: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
+    """What it makes of ``(1, height, width, channels)`` float32, by the names of its outputs.
+
+    As the graph is: what TensorFlow's optimiser makes of convolutions in groups does not run on every processor.
+    """
+    import tensorflow as tf
+
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    function = frozen.function
+    with tf.compat.v1.Session(graph=function.graph, config=config) as session:
+        return dict(zip(frozen.outputs, session.run(function.outputs, {function.inputs[0].name: image})))
 
 
 def only(out: Any) -> Any:

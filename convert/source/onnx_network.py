@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from convert.source import onnx_operations
-from convert.source.frozen import Frozen, first_cause, freeze
+from convert.source.frozen import Frozen, first_cause, freeze, run
 from convert.source.keras_file import check_kinds, check_outputs, missing
 from convert.source.onnx_operations import CHANNELS_LAST, OPERATIONS, Node, Unsupported, Value
 from covidnet_lite.errors import ConversionError, MissingExtraError
@@ -178,15 +178,13 @@ def _check(
     Raises:
         ConversionError: they differ.
     """
-    import tensorflow as tf
-
     image = np.random.default_rng(0).uniform(-1, 1, (1, *shape)).astype(np.float32)
     expected_outputs = (
         _onnx()
         .reference.ReferenceEvaluator(model)
         .run(list(outputs.values()), {name: image.transpose(np.argsort(order))})
     )
-    actual_outputs = dict(zip(frozen.outputs, frozen.function(tf.constant(image))))
+    actual_outputs = run(frozen, image)
     for output, expected in zip(outputs, expected_outputs):
         expected = expected.transpose(CHANNELS_LAST) if expected.ndim == 4 else expected
         difference = float(np.abs(np.asarray(actual_outputs[output]) - expected).max())

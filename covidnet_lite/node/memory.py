@@ -60,7 +60,7 @@ class Memory:
         with os.scandir(self._folders.sent) as entries:  # one by one: there may be a hundred thousand
             for path in map(Path, entries):
                 if path.suffix == ".json" and age(path)[0] < oldest * 1e9:
-                    path.unlink()
+                    on_disk(path, path.unlink)
 
     def _set(self, path: Path) -> None:
         on_disk(path, lambda: os.utime(path, (self.now, self.now)))
