@@ -68,6 +68,8 @@ def freeze(call: Callable[[Any], Any], shape: tuple[int, int, int], path: Path) 
     except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError, tf.errors.OpError) as error:
         raise ConversionError(f"{path}: TensorFlow cannot run it ({first_cause(error)})") from error
     shapes = [tuple(tensor.shape.as_list()) if tensor.shape.rank else () for tensor in function.outputs]
+    # One image makes one row; TensorFlow loses count behind what Keras 3 compiles, such as convolutions in groups.
+    shapes = [(1, *shape[1:]) if shape[:1] == (None,) else shape for shape in shapes]
     return Frozen(function, dict(zip(names, shapes)))
 
 

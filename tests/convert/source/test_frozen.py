@@ -47,6 +47,25 @@ def run(tflite: bytes, picture: Any = PICTURE) -> list[Any]:
     return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
 
 
+def test_a_convolution_in_groups_is_served_run_and_made_a_flatbuffer(tmp_path: Path) -> None:
+    image = keras.Input(SHAPE)
+    x = layers.Conv2D(4, 3, activation="relu")(image)
+    x = layers.Conv2D(6, 3, groups=2, activation="relu")(x)
+    net = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    net.export(tmp_path / "net", verbose=False)
+
+    served = saved_model.load(tmp_path / "net")
+
+    assert list(served.outputs.values()) == [(1, 3)]
+    expected = net(PICTURE, training=False).numpy()
+    assert next(iter(frozen.run(served, PICTURE).values())) == pytest.approx(expected, abs=1e-5)
+    interpreter = Interpreter(model_content=frozen.to_tflite(served, tmp_path))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], PICTURE)
+    interpreter.invoke()
+    assert interpreter.get_tensor(interpreter.get_output_details()[0]["index"]) == pytest.approx(expected, abs=1e-5)
+
+
 def test_a_saved_model_leaves_behind_what_is_not_the_network(tmp_path: Path) -> None:
     module = Trained()
     net = network.load(serve(module, tmp_path / "net"), ("a", "b"))
