@@ -58,7 +58,7 @@ class BackendError(CovidNetLiteError):
 
 
 class NoProcessError(CovidNetLiteError):
-    """No process can be started to read radiographs: memory, limits or the folder for temporary files forbid it."""
+    """No process can read radiographs now: memory, limits or the folder for temporary files forbid it."""
 
     code = Code.NO_PROCESS
 
