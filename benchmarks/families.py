@@ -335,7 +335,8 @@ def document(rows: dict[str, dict[str, Any]]) -> str:
     loaded = {name: row for name, row in rows.items() if row["loads"]}
     wrong = [n for n, r in loaded.items() if max(r["float differs in colour"], r["float differs in gray"]) > WITHIN]
     others = {name: row for name, row in loaded.items() if name not in SEEN}
-    return f"""# int8 of {len(NETWORKS)} networks
+    return (
+        f"""# int8 of {len(NETWORKS)} networks
 
 {(__doc__ or "").split(chr(10), 2)[2].strip()}
 
@@ -360,7 +361,9 @@ MobileNet 0.25 and MobileNetV2 0.35 in gray. But networks of this very table wer
 rules were settled: {"; ".join(SEEN)}.
 On the others, which say more of yours, {_comparison(others)}
 
-{_older(rows)}{_missing(rows)}"""
+{_older(rows)}{_missing(rows)}""".rstrip()
+        + "\n"
+    )
 
 
 def _comparison(rows: dict[str, dict[str, Any]]) -> str:

@@ -142,12 +142,11 @@ def seeds(target: str) -> dict[str, bytes]:
     own = manifest.Manifest("n", ("a", "b"), InputSpec(8, 8), {"logits": 0, "embedding": 1}, guard=guard)
     toml = b'queue = "q"\nport = 0\n[pacs]\nae_title = "X"\nhost = "h"\nport = 1\n[limits]\nfilms = 3\n'
     key = b"0123456789abcdef0123456789abcdef"
-    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename='
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as file:
         for name in ("ward/", "ward/a.png", "b", "c.zip"):
             file.writestr(name, b"\x89PNG" * 9)
-    form = b"multipart/form-data; boundary=b\n" + head
+    form = b'multipart/form-data; boundary=b\n--b\r\nContent-Disposition: form-data; name="file"; filename='
     return {
         "archive": {"zip": zipped.getvalue()},
         "manifest": {"json": own.to_json().encode()},

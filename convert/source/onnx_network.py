@@ -187,7 +187,7 @@ def _check(
     actual_outputs = run(frozen, image)
     for output, expected in zip(outputs, expected_outputs):
         expected = expected.transpose(CHANNELS_LAST) if expected.ndim == 4 else expected
-        difference = float(np.abs(np.asarray(actual_outputs[output]) - expected).max())
+        difference = float(np.abs(actual_outputs[output] - expected).max())
         if not difference <= TOLERANCE * max(float(np.abs(expected).max()), 1e-3):
             raise ConversionError(
                 f"{path}: translated from ONNX, {output} differs by {difference:.3g} from ONNX's own reference; "

@@ -435,24 +435,27 @@ ACTIONS: dict[str, Callable[..., object]] = {
     "drop": lambda queue, arrival, parcel, item: queue.quarantine.drop(item),
 }
 
-
 EVERYTHING = (*CHANGES, "scandir", "listdir", "statvfs")
 
 
 @pytest.mark.parametrize(
     ("name", "failures"),
-    [*((name, EVERYTHING) for name in ACTIONS), ("add", "statvfs"), ("set aside", "scandir"), ("reject", "scandir")],
+    [
+        *((name, EVERYTHING) for name in ACTIONS),
+        ("add", ("statvfs",)),
+        ("set aside", ("scandir",)),
+        ("reject", ("scandir",)),
+    ],
 )
 def test_a_disk_that_fails_is_reported_with_what_lies_there(
-    name: str, failures: str | tuple[str, ...], queue: Queue, monkeypatch: pytest.MonkeyPatch
+    name: str, failures: tuple[str, ...], queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for uid in ("1.2.1", "1.2.2", "1.2.3"):
         queue.add(uid, b"a film")
     queue.finish(first(queue), {}, {"pacs": [b"sr", b"sc"]})
     queue.set_aside(first(queue), "why")
     (parcel,), (item,), arrival = box(queue).parcels(), queue.quarantine.items(), first(queue)
-    changes = (failures,) if isinstance(failures, str) else failures
-    with failing(monkeypatch, BROKEN, changes, below=queue.folder), pytest.raises(OutputError) as raised:
+    with failing(monkeypatch, BROKEN, failures, below=queue.folder), pytest.raises(OutputError) as raised:
         ACTIONS[name](queue, arrival, parcel, item)
     assert re.match(rf"{re.escape(str(queue.folder))}.*: cannot be .* \(Input/output error\)", str(raised.value))
 

@@ -193,7 +193,6 @@ def test_the_limit_of_seconds_is_lifted_before_the_reply_is_sent(
     film_png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[object] = []
-
     requests = [(str(film_png), None, "a.png", False, False, None)]
 
     class Pipe:
